@@ -1,0 +1,315 @@
+//! The command table. One row per command, beside its code; lookup, arity, routing, `COMMAND`, ACL categories,
+//! documentation coverage and fuzz grammars all derive from the rows.
+//!
+//! A family file (`string.rs`, `generic.rs`, …) opens with its rows, then the functions, then tests. Nothing outside
+//! the rows asks for a command's name.
+
+use crate::resp::{Error, Reply};
+use bitflags::bitflags;
+
+mod context;
+pub use context::{Args, Context, CoreView, Part, SessionView};
+
+/// What a command's code returns: the reply is written already, or an error is to be written.
+pub type CommandResult = Result<(), Error>;
+
+bitflags! {
+    /// Properties of a command, named as `COMMAND INFO` names them.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Flags: u32 {
+        /// May change the keyspace.
+        const WRITE = 1 << 0;
+        /// Reads the keyspace and never changes it.
+        const READONLY = 1 << 1;
+        /// Refused when memory is full.
+        const DENYOOM = 1 << 2;
+        /// Administrative.
+        const ADMIN = 1 << 3;
+        /// Publish and subscribe.
+        const PUBSUB = 1 << 4;
+        /// Not for scripts.
+        const NOSCRIPT = 1 << 5;
+        /// May block the client.
+        const BLOCKING = 1 << 6;
+        /// Allowed while a data set is loaded.
+        const LOADING = 1 << 7;
+        /// Allowed on a replica with stale data.
+        const STALE = 1 << 8;
+        /// Not shown to `MONITOR`.
+        const SKIP_MONITOR = 1 << 9;
+        /// Never in the slow log.
+        const SKIP_SLOWLOG = 1 << 10;
+        /// Accepted by a cluster node that is importing the slot.
+        const ASKING = 1 << 11;
+        /// Constant or logarithmic time.
+        const FAST = 1 << 12;
+        /// Allowed before `AUTH`.
+        const NO_AUTH = 1 << 13;
+        /// May be replicated although it is no write (`PUBLISH`, `EVAL`).
+        const MAY_REPLICATE = 1 << 14;
+        /// Allowed while a script runs too long.
+        const ALLOW_BUSY = 1 << 15;
+        /// Not inside `MULTI`.
+        const NO_MULTI = 1 << 16;
+        /// Key positions depend on the arguments.
+        const MOVABLEKEYS = 1 << 17;
+        /// Not while loading asynchronously.
+        const NO_ASYNC_LOADING = 1 << 18;
+        /// Its keys are optional.
+        const NO_MANDATORY_KEYS = 1 << 19;
+    }
+}
+
+bitflags! {
+    /// ACL categories beyond those that follow from the flags and the group (`@read`, `@write`, `@fast`, `@slow`, …).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Categories: u32 {
+        /// `@keyspace`
+        const KEYSPACE = 1 << 0;
+        /// `@read`
+        const READ = 1 << 1;
+        /// `@write`
+        const WRITE = 1 << 2;
+        /// `@set`
+        const SET = 1 << 3;
+        /// `@sortedset`
+        const SORTEDSET = 1 << 4;
+        /// `@list`
+        const LIST = 1 << 5;
+        /// `@hash`
+        const HASH = 1 << 6;
+        /// `@string`
+        const STRING = 1 << 7;
+        /// `@bitmap`
+        const BITMAP = 1 << 8;
+        /// `@hyperloglog`
+        const HYPERLOGLOG = 1 << 9;
+        /// `@geo`
+        const GEO = 1 << 10;
+        /// `@stream`
+        const STREAM = 1 << 11;
+        /// `@pubsub`
+        const PUBSUB = 1 << 12;
+        /// `@admin`
+        const ADMIN = 1 << 13;
+        /// `@fast`
+        const FAST = 1 << 14;
+        /// `@slow`
+        const SLOW = 1 << 15;
+        /// `@blocking`
+        const BLOCKING = 1 << 16;
+        /// `@dangerous`
+        const DANGEROUS = 1 << 17;
+        /// `@connection`
+        const CONNECTION = 1 << 18;
+        /// `@transaction`
+        const TRANSACTION = 1 << 19;
+        /// `@scripting`
+        const SCRIPTING = 1 << 20;
+    }
+}
+
+/// The documentation group of a command, as `COMMAND DOCS` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Group {
+    Generic, String, List, Set, SortedSet, Hash, PubSub, Transactions, Connection, Server, Scripting, HyperLogLog,
+    Cluster, Sentinel, Geo, Stream, Bitmap,
+}
+
+/// Where the keys stand among the arguments (0 is the command's name).
+#[derive(Debug, Clone, Copy)]
+pub enum Keys {
+    /// No keys.
+    None,
+    /// `first`, then every `step`th up to `last`; a negative `last` counts from the end (-1: the last argument).
+    Range {
+        /// Index of the first key.
+        first: i16,
+        /// Index of the last key, or negative from the end.
+        last: i16,
+        /// Distance between keys.
+        step: i16,
+    },
+    /// A count at index `at`, then that many keys; keys before `at` (a destination) stand in `first..first+fixed`.
+    Counted {
+        /// Index of the count.
+        at: i16,
+        /// Index of the first key standing alone (0: none), such as a destination.
+        destination: i16,
+    },
+    /// Found by code: pushes the index of every key.
+    Custom(fn(&Args<'_>, &mut Vec<usize>)),
+}
+
+/// How a command with several keys, or with none, meets several shards.
+#[derive(Debug, Clone, Copy)]
+pub enum Spread {
+    /// All keys on one shard: runs there. Keys on several: their owners lend the entries (see `route`).
+    Owner,
+    /// Each shard runs the command on its own keys (with their values, by the key step); replies are merged.
+    Split(Gather),
+    /// Every shard runs the command as it is; replies are merged.
+    Every(Gather),
+}
+
+/// How partial replies become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gather {
+    /// Integers are added.
+    Sum,
+    /// All say `+OK`, or the first error is the reply.
+    Ok,
+    /// Elements go back to the places of their keys.
+    ByKey,
+    /// Arrays are joined.
+    Concat,
+    /// The first reply that is not null.
+    First,
+}
+
+/// What a command's code may touch follows from the variant: a string command cannot reach a socket because its
+/// signature has none.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// On the shard that owns its keys.
+    Keyspace(fn(&mut Context<'_>, &Args<'_>, &mut Reply<'_>) -> CommandResult),
+    /// On the connection's own core, with what is remembered of the client.
+    Session(fn(&mut SessionView<'_>, &Args<'_>, &mut Reply<'_>) -> CommandResult),
+    /// On every core; the parts meet on the connection's core and become the reply there.
+    Everywhere {
+        /// Checks the arguments once, at home, before any core is asked.
+        check: fn(&Args<'_>) -> CommandResult,
+        /// One core's part.
+        part: fn(&mut CoreView<'_>, &Args<'_>) -> Part,
+        /// All parts, by core, become the reply.
+        merge: fn(&mut SessionView<'_>, &Args<'_>, Vec<Part>, &mut Reply<'_>) -> CommandResult,
+    },
+    /// Only its subcommands run.
+    Container,
+}
+
+/// One row of the table.
+pub struct Command {
+    /// In capitals; a subcommand's row has only its own word.
+    pub name: &'static str,
+    /// What runs it.
+    pub run: Run,
+    /// As Redis counts: the name included, negative for "at least".
+    pub arity: i16,
+    /// Where its keys are.
+    pub keys: Keys,
+    /// Its properties.
+    pub flags: Flags,
+    /// ACL categories that do not follow from `flags` and `group`.
+    pub categories: Categories,
+    /// How it meets several shards.
+    pub spread: Spread,
+    /// Its documentation group.
+    pub group: Group,
+    /// Version of Redis (or "Valkey N") that had it first.
+    pub since: &'static str,
+    /// One line for `COMMAND DOCS` and the README.
+    pub summary: &'static str,
+    /// Cost, for `COMMAND DOCS`.
+    pub complexity: &'static str,
+    /// The arguments as a grammar: `key value [NX|XX] [GET] [EX seconds|PX milliseconds|KEEPTTL]`, `key [key ...]`.
+    pub syntax: &'static str,
+    /// Command tips, as `COMMAND INFO` gives them.
+    pub tips: &'static [&'static str],
+    /// Rows of its subcommands.
+    pub subcommands: &'static [Command],
+}
+
+impl Command {
+    /// A row with nothing but a name and code; the builders below add the rest.
+    pub const fn new(name: &'static str, run: Run) -> Command {
+        Command {
+            name,
+            run,
+            arity: 1,
+            keys: Keys::None,
+            flags: Flags::empty(),
+            categories: Categories::empty(),
+            spread: Spread::Owner,
+            group: Group::Generic,
+            since: "1.0.0",
+            summary: "",
+            complexity: "O(1)",
+            syntax: "",
+            tips: &[],
+            subcommands: &[],
+        }
+    }
+
+    /// Sets the arity.
+    pub const fn arity(mut self, arity: i16) -> Command {
+        self.arity = arity;
+        self
+    }
+
+    /// Its only key is the first argument.
+    pub const fn key(mut self) -> Command {
+        self.keys = Keys::Range { first: 1, last: 1, step: 1 };
+        self
+    }
+
+    /// Sets the places of the keys.
+    pub const fn keys(mut self, keys: Keys) -> Command {
+        self.keys = keys;
+        self
+    }
+
+    /// Sets the flags.
+    pub const fn flags(mut self, flags: Flags) -> Command {
+        self.flags = flags;
+        self
+    }
+
+    /// Adds ACL categories.
+    pub const fn categories(mut self, categories: Categories) -> Command {
+        self.categories = categories;
+        self
+    }
+
+    /// Sets how it meets several shards.
+    pub const fn spread(mut self, spread: Spread) -> Command {
+        self.spread = spread;
+        self
+    }
+
+    /// Group, first version, one line of meaning.
+    pub const fn docs(mut self, group: Group, since: &'static str, summary: &'static str) -> Command {
+        self.group = group;
+        self.since = since;
+        self.summary = summary;
+        self
+    }
+
+    /// Sets the cost.
+    pub const fn complexity(mut self, complexity: &'static str) -> Command {
+        self.complexity = complexity;
+        self
+    }
+
+    /// Sets the grammar of the arguments.
+    pub const fn syntax(mut self, syntax: &'static str) -> Command {
+        self.syntax = syntax;
+        self
+    }
+
+    /// Sets the tips.
+    pub const fn tips(mut self, tips: &'static [&'static str]) -> Command {
+        self.tips = tips;
+        self
+    }
+
+    /// Sets the subcommands.
+    pub const fn subcommands(mut self, subcommands: &'static [Command]) -> Command {
+        self.subcommands = subcommands;
+        self
+    }
+}
+
+/// Every family's rows. A new family is a line here.
+pub const FAMILIES: &[&[Command]] = &[];

@@ -1,0 +1,3 @@
+//! Containers as small libraries: they know neither commands, nor time, nor the kernel.
+
+pub mod table;
