@@ -1,7 +1,9 @@
 //! The wire format, and the only code that knows it: requests in, replies and error texts out. No sockets.
 
 mod error;
+mod parser;
 mod reply;
 
 pub use error::Error;
+pub use parser::{LINE_BYTES_MAX, Limits, Parser, Span};
 pub use reply::{Protocol, Reply};

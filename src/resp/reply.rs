@@ -37,7 +37,7 @@ impl<'a> Reply<'a> {
     /// An error line; CR and LF in the text become spaces, so that nobody can inject a second reply.
     pub fn error(&mut self, error: &Error) {
         self.out.push(b'-');
-        self.out.extend(error.0.bytes().map(|byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }));
+        self.out.extend(error.as_bytes().iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
         self.out.extend_from_slice(b"\r\n");
     }
 }
