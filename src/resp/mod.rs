@@ -6,4 +6,4 @@ mod reply;
 
 pub use error::Error;
 pub use parser::{LINE_BYTES_MAX, Limits, Parser, Span};
-pub use reply::{Protocol, Reply};
+pub use reply::{Mark, Protocol, Reply};
