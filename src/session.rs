@@ -1,1 +1,116 @@
-//! (follows)
+//! What is remembered of a client: who it is, which database and protocol it chose, and what `CLIENT LIST` tells of it.
+//! No sockets here and no buffers: those are the connection's.
+
+use crate::resp::Protocol;
+use bitflags::bitflags;
+
+bitflags! {
+    /// States that make a client's next command take the long way; a plain client has none of them, so that the hot
+    /// path tests one word.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct Mode: u32 {
+        /// Has to `AUTH` first.
+        const UNAUTHENTICATED = 1 << 0;
+        /// `CLIENT REPLY OFF`.
+        const REPLY_OFF = 1 << 1;
+        /// `CLIENT REPLY SKIP` was read; the next command's reply is left out.
+        const REPLY_SKIP_NEXT = 1 << 2;
+        /// The command being executed is the one to be left out.
+        const REPLY_SKIP = 1 << 3;
+        /// Gets a copy of every command (`MONITOR`).
+        const MONITOR = 1 << 4;
+        /// Will be closed when its replies are sent.
+        const CLOSE_AFTER_REPLY = 1 << 5;
+        /// Will be closed at the end of the pass, whatever is pending.
+        const CLOSE_NOW = 1 << 6;
+        /// `CLIENT NO-EVICT ON`.
+        const NO_EVICT = 1 << 7;
+        /// `CLIENT NO-TOUCH ON`.
+        const NO_TOUCH = 1 << 8;
+        /// Connected through a unix socket.
+        const UNIX_SOCKET = 1 << 9;
+    }
+}
+
+/// One client.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Unique for the life of the server, never reused.
+    pub id: u64,
+    /// The core that serves it.
+    pub core: usize,
+    /// Its socket's number, as `CLIENT LIST` shows it.
+    pub fd: i32,
+    /// `ip:port` of the client.
+    pub peer: String,
+    /// `ip:port` of ours.
+    pub local: String,
+    /// `CLIENT SETNAME`; empty: none.
+    pub name: Vec<u8>,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub library_name: Vec<u8>,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub library_version: Vec<u8>,
+    /// The user it authenticated as.
+    pub user: String,
+    /// The selected database.
+    pub db: usize,
+    /// The protocol it asked for.
+    pub protocol: Protocol,
+    /// States off the hot path.
+    pub mode: Mode,
+    /// When it connected, Unix milliseconds.
+    pub connected_ms: u64,
+    /// When its last command came in, Unix milliseconds.
+    pub active_ms: u64,
+    /// The last command's full name in lower case (`client|list`), or empty.
+    pub last_command: &'static str,
+    /// Bytes read from it.
+    pub input_bytes: u64,
+    /// Bytes written to it.
+    pub output_bytes: u64,
+    /// Commands it ran.
+    pub commands: u64,
+    /// Bytes of its input buffer in use now, filled in for listings.
+    pub query_bytes: usize,
+    /// Bytes of its output waiting now, filled in for listings.
+    pub pending_bytes: usize,
+}
+
+impl Session {
+    /// A client that just connected.
+    pub fn new(id: u64, core: usize, fd: i32, now_ms: u64) -> Session {
+        Session {
+            id,
+            core,
+            fd,
+            peer: String::new(),
+            local: String::new(),
+            name: Vec::new(),
+            library_name: Vec::new(),
+            library_version: Vec::new(),
+            user: "default".to_string(),
+            db: 0,
+            protocol: Protocol::Resp2,
+            mode: Mode::empty(),
+            connected_ms: now_ms,
+            active_ms: now_ms,
+            last_command: "",
+            input_bytes: 0,
+            output_bytes: 0,
+            commands: 0,
+            query_bytes: 0,
+            pending_bytes: 0,
+        }
+    }
+
+    /// Back to what a new connection is (`RESET`), except for its identity and addresses.
+    pub fn reset(&mut self, authenticated: bool) {
+        self.name.clear();
+        self.user = "default".to_string();
+        self.db = 0;
+        self.protocol = Protocol::Resp2;
+        self.mode &= Mode::UNIX_SOCKET;
+        self.mode.set(Mode::UNAUTHENTICATED, !authenticated);
+    }
+}

@@ -1,0 +1,67 @@
+//! One reply from the replies of several shards. Works on finished RESP, so that a command's code never knows that it
+//! ran in parts.
+
+use crate::command::Gather;
+use crate::resp::{Reply, element_len, header};
+
+/// Merges `replies` (by shard; `None` where a shard was not asked) into `reply`. `key_shards` tells, for
+/// [`Gather::ByKey`], the shard of each key in the order of the call.
+pub fn merge(how: Gather, replies: &[Option<Vec<u8>>], key_shards: &[u16], reply: &mut Reply<'_>) {
+    // The first error is the answer, whatever the others did.
+    if let Some(error) = replies.iter().flatten().find(|bytes| bytes.first() == Some(&b'-')) {
+        reply.raw(error);
+        return;
+    }
+    match how {
+        Gather::Sum => {
+            let total = replies.iter().flatten().map(|bytes| integer(bytes)).sum();
+            reply.integer(total);
+        }
+        Gather::Ok => reply.ok(),
+        Gather::Concat => {
+            let elements: usize = replies.iter().flatten().map(|bytes| elements(bytes).1).sum();
+            reply.array(elements);
+            for bytes in replies.iter().flatten() {
+                reply.raw(&bytes[elements_start(bytes)..]);
+            }
+        }
+        Gather::ByKey => {
+            let mut at: Vec<usize> =
+                replies.iter().map(|bytes| bytes.as_ref().map_or(0, |bytes| elements_start(bytes))).collect();
+            reply.array(key_shards.len());
+            for &shard in key_shards {
+                let shard = shard as usize;
+                let bytes = replies[shard].as_ref().expect("every key's shard was asked");
+                let rest = &bytes[at[shard]..];
+                let len = element_len(rest).expect("a shard answers with an element per key");
+                reply.raw(&rest[..len]);
+                at[shard] += len;
+            }
+        }
+        Gather::First => match replies.iter().flatten().find(|bytes| !is_null(bytes)) {
+            Some(bytes) => reply.raw(bytes),
+            None => reply.null(),
+        },
+    }
+}
+
+
+fn integer(bytes: &[u8]) -> i64 {
+    let (_, value, _) = header(bytes).expect("a shard answers with an integer");
+    assert_eq!(bytes[0], b':', "a shard answers with an integer");
+    value
+}
+
+/// Header length and element count of an array or set.
+fn elements(bytes: &[u8]) -> (usize, usize) {
+    let (_, count, len) = header(bytes).expect("a shard answers with an array");
+    (len, usize::try_from(count).expect("a shard answers with an array"))
+}
+
+fn elements_start(bytes: &[u8]) -> usize {
+    elements(bytes).0
+}
+
+fn is_null(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"_") || bytes.starts_with(b"$-1") || bytes.starts_with(b"*-1")
+}

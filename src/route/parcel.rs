@@ -1,0 +1,206 @@
+//! What one core sends another in a pass: requests back to back, or replies back to back, in one buffer. Nothing is
+//! allocated per command, and nothing is parsed twice: arguments arrive as slices of the parcel.
+//!
+//! ```text
+//! request   [ bytes: u32 ][ target: u32 ][ sequence: u32 ][ command: u16 ][ db: u16 ][ flags: u32 ][ argc: u32 ]
+//!           [ length: u32 × argc ][ arguments, back to back ]                    bytes: of the whole record
+//! reply     [ bytes: u32 ][ target: u32 ][ sequence: u32 ][ flags: u32 ][ RESP ]
+//! ```
+//!
+//! A parcel belongs to whoever holds it. The receiver of requests keeps the emptied buffer for its next replies, so
+//! buffers move back and forth without the allocator.
+
+use smallvec::SmallVec;
+
+/// Bytes after which a parcel is sent before the pass ends.
+pub const PARCEL_BYTES_MAX: usize = 256 * 1024;
+/// A larger buffer is freed instead of kept for reuse.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
+const REQUEST_HEADER_BYTES: usize = 24;
+const REPLY_HEADER_BYTES: usize = 16;
+
+/// The slices of one call's arguments.
+pub type ArgSlices<'a> = SmallVec<[&'a [u8]; 8]>;
+
+/// Flags of a record.
+pub mod flags {
+    /// The client speaks RESP3.
+    pub const RESP3: u32 = 1 << 0;
+    /// The target is a gathering, not a connection.
+    pub const GATHER: u32 = 1 << 1;
+    /// Do not touch access clocks (`CLIENT NO-TOUCH`).
+    pub const NO_TOUCH: u32 = 1 << 2;
+    /// The reply is an error, for the statistics of the sender.
+    pub const FAILED: u32 = 1 << 3;
+}
+
+/// Requests or replies for one core.
+#[derive(Debug, Default)]
+pub struct Parcel {
+    bytes: Vec<u8>,
+    records: u32,
+}
+
+/// What stands in front of a request's arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestHeader {
+    /// Connection or gathering on the sending core.
+    pub target: u32,
+    /// The place of the reply among the target's replies.
+    pub sequence: u32,
+    /// The row, by its number.
+    pub command: u16,
+    /// Selected database.
+    pub db: u16,
+    /// See [`flags`].
+    pub flags: u32,
+}
+
+/// What stands in front of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplyHeader {
+    /// As in the request.
+    pub target: u32,
+    /// As in the request.
+    pub sequence: u32,
+    /// See [`flags`].
+    pub flags: u32,
+}
+
+fn read_u32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+impl Parcel {
+    /// Records in it.
+    pub fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// Bytes in it.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Emptied for reuse; a buffer that grew too large is freed.
+    pub fn recycle(mut self) -> Parcel {
+        self.records = 0;
+        if KEPT_BYTES_MAX < self.bytes.capacity() {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.clear();
+        }
+        self
+    }
+
+    /// Appends a request.
+    pub fn push_request(&mut self, header: RequestHeader, args: &[&[u8]]) {
+        let arguments: usize = args.iter().map(|arg| arg.len()).sum();
+        let bytes = REQUEST_HEADER_BYTES + 4 * args.len() + arguments;
+        self.bytes.reserve(bytes);
+        let mut head = [0u8; REQUEST_HEADER_BYTES];
+        head[0..4].copy_from_slice(&u32::try_from(bytes).expect("a request is smaller than 4 GiB").to_le_bytes());
+        head[4..8].copy_from_slice(&header.target.to_le_bytes());
+        head[8..12].copy_from_slice(&header.sequence.to_le_bytes());
+        head[12..14].copy_from_slice(&header.command.to_le_bytes());
+        head[14..16].copy_from_slice(&header.db.to_le_bytes());
+        head[16..20].copy_from_slice(&header.flags.to_le_bytes());
+        head[20..24].copy_from_slice(&(args.len() as u32).to_le_bytes());
+        self.bytes.extend_from_slice(&head);
+        for arg in args {
+            self.bytes.extend_from_slice(&(arg.len() as u32).to_le_bytes());
+        }
+        for arg in args {
+            self.bytes.extend_from_slice(arg);
+        }
+        self.records += 1;
+    }
+
+    /// Reads the request at `offset` into `args`; returns its header and the offset behind it.
+    pub fn request<'a>(&'a self, offset: usize, args: &mut ArgSlices<'a>) -> Option<(RequestHeader, usize)> {
+        if offset == self.bytes.len() {
+            return None;
+        }
+        let record = &self.bytes[offset..];
+        let bytes = read_u32(record, 0) as usize;
+        let record = &record[..bytes];
+        let header = RequestHeader {
+            target: read_u32(record, 4),
+            sequence: read_u32(record, 8),
+            command: u16::from_le_bytes([record[12], record[13]]),
+            db: u16::from_le_bytes([record[14], record[15]]),
+            flags: read_u32(record, 16),
+        };
+        let argc = read_u32(record, 20) as usize;
+        let mut at = REQUEST_HEADER_BYTES + 4 * argc;
+        args.clear();
+        for index in 0..argc {
+            let len = read_u32(record, REQUEST_HEADER_BYTES + 4 * index) as usize;
+            args.push(&record[at..at + len]);
+            at += len;
+        }
+        assert_eq!(at, bytes, "a request's lengths add up");
+        Some((header, offset + bytes))
+    }
+
+    /// Appends a reply whose RESP bytes `write` puts at the end of the buffer; what `write` returns becomes part of
+    /// the flags.
+    pub fn push_reply(&mut self, mut header: ReplyHeader, write: impl FnOnce(&mut Vec<u8>) -> u32) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0u8; REPLY_HEADER_BYTES]);
+        header.flags |= write(&mut self.bytes);
+        let bytes = u32::try_from(self.bytes.len() - start).expect("a reply is smaller than 4 GiB");
+        let head = &mut self.bytes[start..start + REPLY_HEADER_BYTES];
+        head[0..4].copy_from_slice(&bytes.to_le_bytes());
+        head[4..8].copy_from_slice(&header.target.to_le_bytes());
+        head[8..12].copy_from_slice(&header.sequence.to_le_bytes());
+        head[12..16].copy_from_slice(&header.flags.to_le_bytes());
+        self.records += 1;
+    }
+
+    /// Reads the reply at `offset`: header, RESP bytes, and the offset behind it.
+    pub fn reply(&self, offset: usize) -> Option<(ReplyHeader, &[u8], usize)> {
+        if offset == self.bytes.len() {
+            return None;
+        }
+        let record = &self.bytes[offset..];
+        let bytes = read_u32(record, 0) as usize;
+        let header =
+            ReplyHeader { target: read_u32(record, 4), sequence: read_u32(record, 8), flags: read_u32(record, 12) };
+        Some((header, &record[REPLY_HEADER_BYTES..bytes], offset + bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_and_replies_come_out_as_they_went_in() {
+        let mut parcel = Parcel::default();
+        let header = RequestHeader { target: 7, sequence: 9, command: 3, db: 15, flags: flags::RESP3 };
+        parcel.push_request(header, &[b"SET", b"k", b""]);
+        parcel.push_request(RequestHeader { target: 8, ..header }, &[b"GET", b"\0\r\n"]);
+        let mut args = ArgSlices::new();
+        let (first, next) = parcel.request(0, &mut args).unwrap();
+        assert_eq!((first, &args[..]), (header, &[&b"SET"[..], b"k", b""][..]));
+        let (second, end) = parcel.request(next, &mut args).unwrap();
+        assert_eq!((second.target, &args[..]), (8, &[&b"GET"[..], b"\0\r\n"][..]));
+        assert!(parcel.request(end, &mut args).is_none());
+        drop(args);
+
+        let mut parcel = parcel.recycle();
+        parcel.push_reply(ReplyHeader { target: 7, sequence: 9, flags: 0 }, |out| {
+            out.extend_from_slice(b"+OK\r\n");
+            flags::FAILED
+        });
+        let (header, resp, end) = parcel.reply(0).unwrap();
+        assert_eq!((header.flags, resp), (flags::FAILED, &b"+OK\r\n"[..]));
+        assert!(parcel.reply(end).is_none());
+    }
+}

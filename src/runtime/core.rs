@@ -1,0 +1,1326 @@
+//! One core's loop. A pass: take everything the ring completed, read every whole command of every connection, execute
+//! (prefetching ahead), take what other cores sent, hand them what is theirs, fill one send per connection, and enter
+//! the kernel once for all of it.
+//!
+//! ```text
+//!        ┌────────────────────────────── one pass ──────────────────────────────────┐
+//!  ring ─▶ events ─▶ plan (parse, look up, route) ─▶ run here ──▶ replies ─▶ sends ─▶ enter ─┐
+//!        │  peers ─▶ requests ─▶ run ─▶ replies to them   └▶ requests to peers ─▶ flush      │
+//!        └──────────────────────────────────────────────────────────────────────────┘◀┘
+//! ```
+
+use super::mailbox::{Control, Mailbox, Message};
+use crate::command::lookup::{self, Row};
+use crate::command::{Args, Clients, Command, CoreView, Flags, Gather, Keys, Part, Run, SessionView, Spread};
+use crate::config::Config;
+use crate::connection::Connection;
+use crate::resp::parser::{Limits, Span};
+use crate::resp::{Error, Protocol, Reply};
+use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
+use crate::route::{Place, SlotMap, gather, place};
+use crate::session::{Mode, Session};
+use crate::shard::{Call, Shard, finish};
+use crate::shared::Shared;
+use crate::sys::net;
+use crate::sys::ring::{Buffer, Event, Ring};
+use slab::Slab;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Commands of one connection in one pass; the rest waits for the next, so that one pipeline does not starve others.
+const COMMANDS_PER_PASS_MAX: usize = 512;
+/// Replies a connection may be owed by other cores before its reading pauses.
+const OUTSTANDING_MAX: usize = 4096;
+/// Commands whose memory is prefetched before the first of them runs.
+const PREFETCH_COMMANDS: usize = 16;
+/// Unsent replies at which a client's commands wait until it reads.
+const OUTPUT_PAUSE_BYTES: usize = 64 * 1024 * 1024;
+/// Unread input at which a client that may not run commands is no longer received from.
+const INPUT_PAUSE_BYTES: usize = 1024 * 1024;
+/// How often timeouts, limits and rates are looked at.
+const CRON_MS: u64 = 100;
+/// Output buffers kept for reuse, and the largest kept.
+const SPARE_OUTPUTS: usize = 256;
+const SPARE_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// A socket that this core accepts on.
+pub struct Listener {
+    /// The listening socket.
+    pub socket: RawFd,
+    /// True: connections are shared among all cores; false: they stay here.
+    pub shared: bool,
+}
+
+/// Where a planned command's bytes are.
+#[derive(Clone, Copy)]
+enum Source {
+    /// In a receive buffer of the ring.
+    Buffer(Buffer),
+    /// In the connection's own input.
+    Input,
+}
+
+/// What a planned command is.
+#[derive(Clone, Copy)]
+enum What {
+    /// A row of the table, with the word count it was found by.
+    Row(&'static Row),
+    /// A container with a word that is none of its subcommands, or none at all.
+    UnknownSubcommand(&'static Row),
+    /// No row has this name.
+    Unknown,
+    /// The connection's protocol error.
+    ProtocolError,
+}
+
+/// A command read from a connection, to be run in this pass.
+struct Planned {
+    connection: u32,
+    source: Source,
+    /// Offset of the request in its source.
+    base: usize,
+    first_span: u32,
+    span_count: u32,
+    what: What,
+    /// The shard of its only key; `None`: not decided by one key.
+    place: Place,
+    /// Hash of its first key, where it has one and it is here.
+    hash: u64,
+}
+
+/// A command that waits for several cores.
+struct Gathering {
+    connection: u32,
+    sequence: u32,
+    row: &'static Row,
+    args: Arc<Vec<Vec<u8>>>,
+    missing: usize,
+    kind: Kind,
+    started: u64,
+}
+
+enum Kind {
+    /// Finished replies of shards.
+    Replies { how: Gather, replies: Vec<Option<Vec<u8>>>, key_shards: Vec<u16> },
+    /// Contributions of every core.
+    Parts(Vec<Option<Part>>),
+    /// The reply is there already; every core has to acknowledge first.
+    Acknowledged { reply: Vec<u8> },
+}
+
+/// Everything of one core.
+pub struct Core {
+    core: usize,
+    map: SlotMap,
+    ring: Ring,
+    mailbox: Mailbox,
+    connections: Slab<Box<Connection>>,
+    listeners: Vec<Listener>,
+    shard: Shard,
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    gatherings: Slab<Gathering>,
+    planned: Vec<Planned>,
+    spans: Vec<Span>,
+    request_spans: Vec<Span>,
+    used_buffers: Vec<Buffer>,
+    /// Connections with input to plan.
+    again: Vec<u32>,
+    /// Connections with output to send.
+    dirty: Vec<u32>,
+    /// Connections that planned something in this pass.
+    active: Vec<u32>,
+    /// Connections to look at for closing.
+    closing: Vec<u32>,
+    /// Connections waiting for the end of `CLIENT PAUSE`.
+    paused: Vec<u32>,
+    spare_outputs: Vec<Vec<u8>>,
+    clock: quanta::Clock,
+    cron_due_ms: u64,
+    /// Sends queued in this pass: completions that are sure to come at once.
+    sends: usize,
+}
+
+/// What a core is made of.
+pub struct Parts {
+    /// Its number.
+    pub core: usize,
+    /// Its ends of the rings between cores.
+    pub mailbox: Mailbox,
+    /// The sockets it accepts on.
+    pub listeners: Vec<Listener>,
+    /// Its engine.
+    pub shard: Shard,
+    /// What all cores see.
+    pub shared: Arc<Shared>,
+    /// The ring, made on this core's thread.
+    pub ring: Ring,
+}
+
+fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+impl Core {
+    /// Assembles a core.
+    pub fn new(parts: Parts) -> Core {
+        let config = parts.shared.config();
+        Core {
+            core: parts.core,
+            map: SlotMap::new(parts.shared.cores),
+            ring: parts.ring,
+            mailbox: parts.mailbox,
+            connections: Slab::new(),
+            listeners: parts.listeners,
+            shard: parts.shard,
+            config,
+            shared: parts.shared,
+            gatherings: Slab::new(),
+            planned: Vec::new(),
+            spans: Vec::new(),
+            request_spans: Vec::new(),
+            used_buffers: Vec::new(),
+            again: Vec::new(),
+            dirty: Vec::new(),
+            active: Vec::new(),
+            closing: Vec::new(),
+            paused: Vec::new(),
+            spare_outputs: Vec::new(),
+            clock: quanta::Clock::new(),
+            cron_due_ms: 0,
+            sends: 0,
+        }
+    }
+
+    /// Serves until the server stops. The executor's other tasks run between passes when there are any.
+    pub async fn run(mut self) {
+        for (index, listener) in self.listeners.iter().enumerate() {
+            self.ring.accept(listener.socket, index as u32);
+        }
+        while !self.shared.stopping.load(Ordering::Acquire) {
+            self.pass();
+            self.rest();
+        }
+        self.close_all();
+    }
+
+    /// One pass over everything that is ready.
+    fn pass(&mut self) {
+        self.shard.now_ms = unix_ms();
+        while let Some(event) = self.ring.next_event() {
+            match event {
+                Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),
+                Event::Received { index, data, armed } => self.received(index, data, armed),
+                Event::Sent { index, result, bytes } => self.sent(index, result, bytes),
+                Event::Woken => {}
+            }
+        }
+        self.read_mail();
+        self.plan_again();
+        self.run_planned();
+        if self.cron_due_ms <= self.shard.now_ms {
+            self.cron();
+        }
+        self.flush();
+        self.close_closing();
+    }
+
+    /// Enters the kernel: asleep if nothing is left to do.
+    fn rest(&mut self) {
+        let sends = std::mem::take(&mut self.sends);
+        let busy = !self.again.is_empty() || !self.closing.is_empty();
+        if busy || !self.mailbox.park() {
+            self.ring.enter(None, 0);
+            return;
+        }
+        let now_ms = self.shard.now_ms;
+        let mut due_ms = self.cron_due_ms;
+        if let Some(deadline_ms) = self.shard.keyspace.next_deadline_ms() {
+            due_ms = due_ms.min(deadline_ms);
+        }
+        self.ring.enter(Some(Duration::from_millis(due_ms.saturating_sub(now_ms).max(1))), sends);
+        self.mailbox.unpark();
+    }
+
+    // Connections
+
+    fn accepted(&mut self, listener: u32, socket: Result<RawFd, i32>, armed: bool) {
+        match socket {
+            Ok(socket) => {
+                let mut home = self.core;
+                if self.listeners[listener as usize].shared {
+                    let clients = |core: &usize| self.shared.clients_of_core[*core].load(Ordering::Relaxed);
+                    home = (0..self.shared.cores).min_by_key(clients).expect("there is a core");
+                }
+                self.shared.clients_of_core[home].fetch_add(1, Ordering::Relaxed);
+                if home == self.core {
+                    self.serve(socket);
+                } else {
+                    self.mailbox.control(home, Control::Serve { socket, listener });
+                }
+            }
+            Err(error) => {
+                let error = std::io::Error::from_raw_os_error(error);
+                tracing::warn!("cannot accept a connection: {error}");
+            }
+        }
+        if !armed && !self.shared.stopping.load(Ordering::Relaxed) {
+            self.ring.accept(self.listeners[listener as usize].socket, listener);
+        }
+    }
+
+    /// Takes a new client in, or refuses it.
+    fn serve(&mut self, socket: RawFd) {
+        self.shard.stats.counters.connections_received += 1;
+        let refuse = |core: &mut Core, text: &[u8]| {
+            core.shard.stats.counters.rejected_connections += 1;
+            core.shared.clients_of_core[core.core].fetch_sub(1, Ordering::Relaxed);
+            net::refuse(socket, text);
+        };
+        if self.config.maxclients as usize <= self.shared.clients.load(Ordering::Relaxed) {
+            return refuse(self, b"-ERR max number of clients reached\r\n");
+        }
+        let ends = net::prepare(socket, self.config.tcp_keepalive as u32);
+        if self.config.protected_mode && self.config.requirepass.is_empty() && !ends.loopback {
+            return refuse(self, PROTECTED_MODE.as_bytes());
+        }
+        self.shared.clients.fetch_add(1, Ordering::Relaxed);
+        let mut session = Session::new(self.shared.next_client(), self.core, socket, self.shard.now_ms);
+        session.peer = ends.peer;
+        session.local = ends.local;
+        session.mode.set(Mode::UNIX_SOCKET, ends.unix);
+        session.mode.set(Mode::UNAUTHENTICATED, !self.config.requirepass.is_empty());
+        let index = self.connections.insert(Box::new(Connection::new(session)));
+        self.connections[index].receiving = true;
+        self.ring.receive(socket, index as u32);
+    }
+
+    fn received(&mut self, index: u32, data: Result<Option<Buffer>, i32>, armed: bool) {
+        let connection = &mut *self.connections[index as usize];
+        connection.receiving = armed;
+        match data {
+            Ok(Some(buffer)) => {
+                let bytes = self.ring.bytes(buffer);
+                self.shard.stats.counters.net_input_bytes += bytes.len() as u64;
+                connection.session.input_bytes += bytes.len() as u64;
+                let unplanned = connection.unplanned_bytes();
+                if connection.broken {
+                    self.ring.give_back(buffer);
+                } else if unplanned == 0 && connection.may_plan() {
+                    self.used_buffers.push(buffer);
+                    self.plan(index, Source::Buffer(buffer));
+                } else {
+                    connection.input.extend_from_slice(bytes);
+                    self.ring.give_back(buffer);
+                    if self.config.client_query_buffer_limit < (unplanned as u64).saturating_add(1) {
+                        self.shard.stats.counters.query_buffer_limit_disconnections += 1;
+                        let session = &connection.session;
+                        tracing::warn!("closing client {} {}: its query buffer passed the limit", session.id, session.peer);
+                        self.close_soon(index);
+                        return;
+                    }
+                    self.plan(index, Source::Input);
+                }
+            }
+            Ok(None) => {
+                connection.receiving = false;
+                self.end_of_input(index);
+                return;
+            }
+            // ENOBUFS: all buffers were in use; ECANCELED: reading was paused. Anything else ends the connection.
+            Err(libc::ENOBUFS) | Err(libc::ECANCELED) => connection.receiving = false,
+            Err(_) => {
+                connection.receiving = false;
+                self.close_soon(index);
+                return;
+            }
+        }
+        if !armed {
+            self.receive_if_wanted(index);
+        }
+    }
+
+    /// Arms receiving again, unless the client has to be slowed down.
+    fn receive_if_wanted(&mut self, index: u32) {
+        let connection = &mut *self.connections[index as usize];
+        if connection.receiving || connection.broken {
+            return;
+        }
+        if !connection.may_plan() && INPUT_PAUSE_BYTES < connection.unplanned_bytes() {
+            return;
+        }
+        connection.receiving = true;
+        self.ring.receive(connection.session.fd, index);
+    }
+
+    /// The client sent its last byte. What it sent before still runs; then the connection ends.
+    fn end_of_input(&mut self, index: u32) {
+        let connection = &mut *self.connections[index as usize];
+        connection.session.mode |= Mode::CLOSE_AFTER_REPLY;
+        self.closing.push(index);
+    }
+
+    /// Ends a connection at the end of this pass, whatever is pending.
+    fn close_soon(&mut self, index: u32) {
+        let connection = &mut *self.connections[index as usize];
+        if !connection.broken {
+            connection.broken = true;
+            net::shutdown(connection.session.fd);
+        }
+        self.closing.push(index);
+    }
+
+    fn sent(&mut self, index: u32, result: Result<usize, i32>, mut bytes: Vec<u8>) {
+        let connection = &mut *self.connections[index as usize];
+        connection.sending = false;
+        connection.replies.sending_bytes = 0;
+        match result {
+            Ok(sent) => {
+                self.shard.stats.counters.net_output_bytes += sent as u64;
+                connection.session.output_bytes += sent as u64;
+                if sent < bytes.len() && !connection.broken {
+                    bytes.drain(..sent);
+                    connection.sending = true;
+                    connection.replies.sending_bytes = bytes.len();
+                    self.ring.send(connection.session.fd, index, bytes);
+                    return;
+                }
+            }
+            Err(_) => self.close_soon(index),
+        }
+        if bytes.capacity() <= SPARE_OUTPUT_BYTES_MAX && self.spare_outputs.len() < SPARE_OUTPUTS {
+            bytes.clear();
+            self.spare_outputs.push(bytes);
+        }
+        let connection = &mut *self.connections[index as usize];
+        if !connection.replies.output.is_empty() {
+            mark_dirty(&mut self.dirty, connection, index);
+        } else if connection.session.mode.contains(Mode::CLOSE_AFTER_REPLY) || connection.broken {
+            self.closing.push(index);
+        }
+        if 0 < connection.unplanned_bytes() && !connection.again {
+            connection.again = true;
+            self.again.push(index);
+        }
+    }
+
+    // Reading commands
+
+    fn plan_again(&mut self) {
+        let mut again = std::mem::take(&mut self.again);
+        for index in again.drain(..) {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            connection.again = false;
+            if 0 < connection.unplanned_bytes() {
+                self.plan(index, Source::Input);
+            }
+            self.receive_if_wanted(index);
+        }
+        if self.again.is_empty() {
+            self.again = again;
+        }
+    }
+
+    /// Reads the whole commands at the front of a connection's unplanned bytes.
+    fn plan(&mut self, index: u32, source: Source) {
+        let connection = &mut **self.connections.get_mut(index as usize).expect("planned connections are open");
+        let limits = Limits {
+            bulk_bytes_max: self.config.proto_max_bulk_len,
+            authenticated: !connection.session.mode.contains(Mode::UNAUTHENTICATED),
+        };
+        let start = match source {
+            Source::Buffer(_) => 0,
+            Source::Input => connection.input_start + connection.planned_bytes,
+        };
+        let mut at = start;
+        let mut blocked = !connection.may_plan();
+        let bytes: &mut [u8] = match source {
+            Source::Buffer(buffer) => self.ring.bytes_mut(buffer),
+            Source::Input => &mut connection.input,
+        };
+        let end = bytes.len();
+        while at < end && !blocked {
+            if COMMANDS_PER_PASS_MAX <= connection.planned
+                || OUTSTANDING_MAX <= connection.replies.outstanding()
+                || OUTPUT_PAUSE_BYTES <= connection.replies.bytes()
+            {
+                break;
+            }
+            let consumed = match connection.parser.parse(&mut bytes[at..], &limits, &mut self.request_spans) {
+                Ok(None) => {
+                    blocked = true; // Incomplete: wait for more bytes.
+                    break;
+                }
+                Ok(Some(consumed)) => consumed,
+                Err(error) => {
+                    connection.protocol_error = Some(error);
+                    self.planned.push(Planned {
+                        connection: index,
+                        source,
+                        base: at,
+                        first_span: 0,
+                        span_count: 0,
+                        what: What::ProtocolError,
+                        place: Place::Anywhere,
+                        hash: 0,
+                    });
+                    connection.planned += 1;
+                    at = end;
+                    blocked = true;
+                    break;
+                }
+            };
+            if self.request_spans.is_empty() {
+                at += consumed;
+                continue;
+            }
+            let request = &bytes[at..at + consumed];
+            let what = match lookup::lookup(self.request_spans[0].of(request)) {
+                None => What::Unknown,
+                Some(row) if matches!(row.run, Run::Container) => match self.request_spans.get(1) {
+                    None => What::Row(row),
+                    Some(word) => match lookup::lookup_sub(row, word.of(request)) {
+                        Some(row) => What::Row(row),
+                        None => What::UnknownSubcommand(row),
+                    },
+                },
+                Some(row) => What::Row(row),
+            };
+            let mut planned = Planned {
+                connection: index,
+                source,
+                base: at,
+                first_span: self.spans.len() as u32,
+                span_count: self.request_spans.len() as u32,
+                what,
+                place: Place::Anywhere,
+                hash: 0,
+            };
+            if let What::Row(row) = what {
+                if self.shared.pause_mode.load(Ordering::Relaxed) != 0
+                    && is_paused(&self.shared, row, self.shard.now_ms)
+                {
+                    connection.paused = true;
+                    self.paused.push(index);
+                    break;
+                }
+                if row.accepts(self.request_spans.len()) {
+                    match row.command.keys {
+                        Keys::Range { first: 1, last: 1, .. } => {
+                            let key = self.request_spans[1].of(request);
+                            let shard = self.map.shard_of(key);
+                            planned.place = Place::One(shard);
+                            if shard == self.core {
+                                planned.hash = self.shard.keyspace.hash(key);
+                            }
+                        }
+                        Keys::None => blocked = !matches!(row.run, Run::Session(_) | Run::Container),
+                        _ => {
+                            let args: ArgSlices<'_> = self.request_spans.iter().map(|span| span.of(request)).collect();
+                            planned.place = place(self.map, row.command, &args);
+                            // Later commands of this client may not overtake one that several cores work on.
+                            blocked = planned.place == Place::Several;
+                        }
+                    }
+                }
+            }
+            self.spans.append(&mut self.request_spans);
+            self.planned.push(planned);
+            connection.planned += 1;
+            at += consumed;
+        }
+        match source {
+            Source::Buffer(_) => {
+                let rest = &bytes[at..];
+                if !rest.is_empty() {
+                    connection.input.extend_from_slice(rest);
+                }
+            }
+            Source::Input => connection.planned_bytes += at - start,
+        }
+        if 0 < connection.planned {
+            self.active.push(index);
+        }
+        // Whole commands may be left: look again after this pass.
+        if at < end && !connection.again && (!blocked || connection.planned != 0) && connection.protocol_error.is_none() {
+            connection.again = true;
+            self.again.push(index);
+        }
+    }
+
+    // Running commands
+
+    fn run_planned(&mut self) {
+        if self.planned.is_empty() {
+            return;
+        }
+        let mut planned = std::mem::take(&mut self.planned);
+        let mut clock = self.clock.raw();
+        let mut window = 0;
+        for at in 0..planned.len() {
+            if at == window {
+                // Buckets of the next window, then entries of this one, whose buckets were asked for before.
+                let next = (window + PREFETCH_COMMANDS).min(planned.len());
+                let after = (next + PREFETCH_COMMANDS).min(planned.len());
+                if window == 0 {
+                    self.prefetch_buckets(&planned[..next]);
+                }
+                self.prefetch_buckets(&planned[next..after]);
+                for command in planned[window..next].iter().filter(|command| command.hash != 0) {
+                    let db = self.connections[command.connection as usize].session.db;
+                    self.shard.keyspace.prefetch_entry(db, command.hash);
+                }
+                window = next;
+            }
+            clock = self.run_one(&planned[at], clock);
+        }
+        planned.clear();
+        self.planned = planned;
+        self.spans.clear();
+        for index in std::mem::take(&mut self.active) {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            connection.consume_planned();
+            connection.session.active_ms = self.shard.now_ms;
+        }
+        for buffer in self.used_buffers.drain(..) {
+            self.ring.give_back(buffer);
+        }
+    }
+
+    fn prefetch_buckets(&self, planned: &[Planned]) {
+        for command in planned.iter().filter(|command| command.hash != 0) {
+            let db = self.connections[command.connection as usize].session.db;
+            self.shard.keyspace.prefetch_bucket(db, command.hash);
+        }
+    }
+
+    /// Runs one planned command; `started` and the result are readings of the clock.
+    fn run_one(&mut self, planned: &Planned, started: u64) -> u64 {
+        let connection = &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        if connection.broken || connection.session.mode.intersects(Mode::CLOSE_NOW) {
+            return started;
+        }
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let request = &bytes[planned.base..];
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        let slices = || -> ArgSlices<'_> { spans.iter().map(|span| span.of(request)).collect() };
+
+        let What::Row(row) = planned.what else {
+            let error = match planned.what {
+                What::ProtocolError => {
+                    connection.session.mode |= Mode::CLOSE_AFTER_REPLY;
+                    self.closing.push(planned.connection);
+                    connection.protocol_error.clone().expect("planned together")
+                }
+                What::UnknownSubcommand(row) => Error::unknown_subcommand(row.name, slices()[1]),
+                _ => Error::unknown_command(&slices()),
+            };
+            if connection.session.mode.contains(Mode::UNAUTHENTICATED) && !matches!(planned.what, What::ProtocolError) {
+                connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&Error::NO_AUTH));
+                self.shard.stats.error("NOAUTH");
+            } else {
+                connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
+                self.shard.stats.error(error.prefix());
+            }
+            mark_dirty(&mut self.dirty, connection, planned.connection);
+            return self.clock.raw();
+        };
+        if !connection.session.mode.is_empty() || !row.accepts(spans.len()) {
+            if let Some(error) = refused(&mut connection.session, row, spans.len()) {
+                connection.replies.discard = discards(connection.session.mode);
+                connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
+                self.shard.stats.rejected(row.id, error.prefix());
+                mark_dirty(&mut self.dirty, connection, planned.connection);
+                return self.clock.raw();
+            }
+            connection.replies.discard = discards(connection.session.mode);
+        }
+        if self.shared.monitors.load(Ordering::Relaxed) != 0 && !row.flags.contains(Flags::SKIP_MONITOR) {
+            let line = super::monitor::line(&connection.session, &slices());
+            feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
+            return self.run_row(planned, row, started);
+        }
+        self.run_row(planned, row, started)
+    }
+
+    /// Runs a command whose client may run it.
+    #[inline]
+    fn run_row(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
+        let connection = &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let request = &bytes[planned.base..];
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+        let session = &mut connection.session;
+        session.last_command = row.full_name();
+        session.commands += 1;
+        match row.command.run {
+            Run::Keyspace(_) => {
+                let to = match (planned.place, row.command.spread) {
+                    (Place::One(shard), _) => shard,
+                    (Place::Anywhere, Spread::Owner) => self.core,
+                    (Place::Anywhere, Spread::Cursor) => cursor_shard(&args, self.map.shards()),
+                    _ if self.map.shards() == 1 => self.core,
+                    _ => return self.spread(planned, row, started),
+                };
+                let call = Call {
+                    db: session.db,
+                    protocol: session.protocol,
+                    touch: !session.mode.contains(Mode::NO_TOUCH),
+                };
+                if to != self.core {
+                    let mut request_flags = 0;
+                    if call.protocol == Protocol::Resp3 {
+                        request_flags |= flags::RESP3;
+                    }
+                    if !call.touch {
+                        request_flags |= flags::NO_TOUCH;
+                    }
+                    let header = RequestHeader {
+                        target: planned.connection,
+                        sequence: connection.replies.reserve(),
+                        command: row.id.index() as u16,
+                        db: call.db as u16,
+                        flags: request_flags,
+                    };
+                    self.mailbox.request(to, header, &args);
+                    self.shard.stats.counters.commands_forwarded += 1;
+                    return self.clock.raw();
+                }
+                self.shard.keyspace.hint(planned.hash);
+                let ok = connection.replies.write(|out| self.shard.execute(row, call, &args, out));
+                mark_dirty(&mut self.dirty, connection, planned.connection);
+                let ended = self.clock.raw();
+                let nanoseconds = self.clock.delta_as_nanos(started, ended);
+                self.shard.stats.executed(row.id, nanoseconds);
+                if self.config.slow_nanoseconds <= nanoseconds {
+                    super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, Some(&connection.session));
+                }
+                let _ = ok;
+                ended
+            }
+            Run::Session(run) => {
+                let mut view = SessionView {
+                    session,
+                    config: &self.config,
+                    shared: &self.shared,
+                    now_ms: self.shard.now_ms,
+                    reconfigured: false,
+                };
+                let protocol = view.session.protocol;
+                let mut made = Vec::new();
+                let result = run(&mut view, &args, &mut Reply::new(&mut made, protocol));
+                let reconfigured = view.reconfigured;
+                let ok = finish(result, &mut self.shard, row, 0, &mut made);
+                let ended = self.clock.raw();
+                let nanoseconds = self.clock.delta_as_nanos(started, ended);
+                self.shard.stats.executed(row.id, nanoseconds);
+                if self.config.slow_nanoseconds <= nanoseconds {
+                    super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, Some(&connection.session));
+                }
+                if ok && reconfigured {
+                    self.reconfigure(planned.connection, row, made, started);
+                } else {
+                    connection.replies.write(|out| out.extend_from_slice(&made));
+                    mark_dirty(&mut self.dirty, connection, planned.connection);
+                }
+                if self.connections[planned.connection as usize].session.mode.intersects(Mode::CLOSE_AFTER_REPLY | Mode::CLOSE_NOW) {
+                    self.closing.push(planned.connection);
+                }
+                ended
+            }
+            Run::Everywhere { check, .. } => {
+                if let Err(error) = check(&args) {
+                    connection.replies.write(|out| self.shard.fail(row, &error, out.len(), out));
+                    mark_dirty(&mut self.dirty, connection, planned.connection);
+                    return self.clock.raw();
+                }
+                let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+                self.ask_everywhere(planned.connection, row, owned, started);
+                self.clock.raw()
+            }
+            Run::Container => {
+                let error = Error::wrong_arity(row.full_name());
+                connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
+                mark_dirty(&mut self.dirty, connection, planned.connection);
+                self.clock.raw()
+            }
+        }
+    }
+
+    // Commands that involve several cores
+
+    /// Sends the parts of a command to the shards that share it; their replies are merged later.
+    fn spread(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
+        let connection = &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let request = &bytes[planned.base..];
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+        let shards = self.map.shards();
+        let (how, parts, key_shards) = match row.command.spread {
+            Spread::Split(how) => {
+                let Keys::Range { first, last: -1, step } = row.command.keys else {
+                    panic!("{} splits keys that are no range to the end", row.full_name());
+                };
+                let (first, step) = (first as usize, step as usize);
+                let mut parts: Vec<Option<ArgSlices<'_>>> = (0..shards).map(|_| None).collect();
+                let mut key_shards = Vec::new();
+                let mut at = first;
+                while at < args.len() {
+                    let shard = self.map.shard_of(args[at]);
+                    key_shards.push(shard as u16);
+                    let part = parts[shard].get_or_insert_with(|| ArgSlices::from_slice(&args[..first]));
+                    part.extend_from_slice(&args[at..(at + step).min(args.len())]);
+                    at += step;
+                }
+                if (args.len() - first) % step != 0 {
+                    // A key without its value: the command's own code words the error, on any one shard.
+                    parts = (0..shards).map(|shard| (shard == self.core).then(|| args.clone())).collect();
+                }
+                (how, parts, key_shards)
+            }
+            Spread::Every(how) => (how, (0..shards).map(|_| Some(args.clone())).collect(), Vec::new()),
+            Spread::Owner | Spread::Cursor => {
+                let error = Error::fixed("ERR keys of this command on several shards are not served yet");
+                connection.replies.write(|out| self.shard.fail(row, &error, out.len(), out));
+                mark_dirty(&mut self.dirty, connection, planned.connection);
+                return self.clock.raw();
+            }
+        };
+        let session = &connection.session;
+        let call = Call { db: session.db, protocol: session.protocol, touch: !session.mode.contains(Mode::NO_TOUCH) };
+        let missing = parts.iter().flatten().count();
+        let sequence = connection.replies.reserve();
+        connection.barrier = true;
+        let gathering = self.gatherings.insert(Gathering {
+            connection: planned.connection,
+            sequence,
+            row,
+            args: Arc::default(),
+            missing,
+            kind: Kind::Replies { how, replies: (0..shards).map(|_| None).collect(), key_shards },
+            started,
+        });
+        let mut own = None;
+        for (shard, part) in parts.iter().enumerate() {
+            let Some(part) = part else { continue };
+            if shard == self.core {
+                let mut out = Vec::new();
+                self.shard.keyspace.hint(0);
+                self.shard.execute(row, call, part, &mut out);
+                own = Some(out);
+            } else {
+                let mut request_flags = flags::GATHER;
+                if call.protocol == Protocol::Resp3 {
+                    request_flags |= flags::RESP3;
+                }
+                if !call.touch {
+                    request_flags |= flags::NO_TOUCH;
+                }
+                let header = RequestHeader {
+                    target: gathering as u32,
+                    sequence: 0,
+                    command: row.id.index() as u16,
+                    db: call.db as u16,
+                    flags: request_flags,
+                };
+                self.mailbox.request(shard, header, part);
+            }
+        }
+        if let Some(own) = own {
+            self.gathered(gathering, self.core, |kind, core| match kind {
+                Kind::Replies { replies, .. } => replies[core] = Some(own),
+                _ => panic!("a reply for a gathering of parts"),
+            });
+        }
+        self.clock.raw()
+    }
+
+    /// Asks every core for its part of a command.
+    fn ask_everywhere(&mut self, index: u32, row: &'static Row, args: Vec<Vec<u8>>, started: u64) {
+        let args = Arc::new(args);
+        let cores = self.map.shards();
+        let connection = &mut *self.connections[index as usize];
+        connection.barrier = true;
+        let sequence = connection.replies.reserve();
+        let (db, client) = (connection.session.db, connection.session.id);
+        let gathering = self.gatherings.insert(Gathering {
+            connection: index,
+            sequence,
+            row,
+            args: args.clone(),
+            missing: cores,
+            kind: Kind::Parts((0..cores).map(|_| None).collect()),
+            started,
+        });
+        for core in (0..cores).filter(|&core| core != self.core) {
+            let args = args.clone();
+            let command = row.id.index() as u16;
+            self.mailbox.control(core, Control::Ask { gathering: gathering as u32, command, db, client, args });
+        }
+        let part = self.part(row, db, client, &args);
+        self.gathered(gathering, self.core, |kind, core| match kind {
+            Kind::Parts(parts) => parts[core] = Some(part),
+            _ => panic!("a part for a gathering of replies"),
+        });
+    }
+
+    /// Holds a reply back until every core took the new configuration.
+    fn reconfigure(&mut self, index: u32, row: &'static Row, reply: Vec<u8>, started: u64) {
+        let cores = self.map.shards();
+        let connection = &mut *self.connections[index as usize];
+        connection.barrier = true;
+        let sequence = connection.replies.reserve();
+        let gathering = self.gatherings.insert(Gathering {
+            connection: index,
+            sequence,
+            row,
+            args: Arc::default(),
+            missing: cores,
+            kind: Kind::Acknowledged { reply },
+            started,
+        });
+        for core in (0..cores).filter(|&core| core != self.core) {
+            self.mailbox.control(core, Control::Reconfigure { gathering: gathering as u32 });
+        }
+        self.take_config();
+        self.gathered(gathering, self.core, |_, _| {});
+    }
+
+    /// This core's part of a command that asks all of them.
+    fn part(&mut self, row: &'static Row, db: usize, client: u64, args: &[Vec<u8>]) -> Part {
+        let Run::Everywhere { part, .. } = row.command.run else {
+            panic!("{} does not ask every core", row.full_name());
+        };
+        let args: ArgSlices<'_> = args.iter().map(|arg| arg.as_slice()).collect();
+        let now_ms = self.shard.now_ms;
+        let mut clients = ClientsOfCore { connections: &mut self.connections, closing: &mut self.closing };
+        self.shard.keyspace.begin(now_ms, true);
+        part(
+            &mut CoreView {
+                shard: &mut self.shard,
+                clients: &mut clients,
+                config: &self.config,
+                shared: &self.shared,
+                core: self.core,
+                db,
+                client,
+                now_ms,
+            },
+            &args,
+        )
+    }
+
+    /// Takes in what one core contributed; the last contribution makes the reply.
+    fn gathered(&mut self, gathering: usize, core: usize, take: impl FnOnce(&mut Kind, usize)) {
+        let waiting = &mut self.gatherings[gathering];
+        take(&mut waiting.kind, core);
+        waiting.missing -= 1;
+        if 0 < waiting.missing {
+            return;
+        }
+        let done = self.gatherings.remove(gathering);
+        let connection = &mut *self.connections[done.connection as usize];
+        let protocol = connection.session.protocol;
+        let mut out = Vec::new();
+        match done.kind {
+            Kind::Replies { how, replies, key_shards } => {
+                gather::merge(how, &replies, &key_shards, &mut Reply::new(&mut out, protocol));
+            }
+            Kind::Acknowledged { reply } => out = reply,
+            Kind::Parts(parts) => {
+                let Run::Everywhere { merge, .. } = done.row.command.run else {
+                    panic!("parts of a command that asks nobody");
+                };
+                let parts = parts.into_iter().map(|part| part.expect("every core answered")).collect();
+                let args: ArgSlices<'_> = done.args.iter().map(|arg| arg.as_slice()).collect();
+                let mut view = SessionView {
+                    session: &mut connection.session,
+                    config: &self.config,
+                    shared: &self.shared,
+                    now_ms: self.shard.now_ms,
+                    reconfigured: false,
+                };
+                let result = merge(&mut view, &args, parts, &mut Reply::new(&mut out, protocol));
+                assert!(!view.reconfigured, "a merge does not change the configuration");
+                finish(result, &mut self.shard, done.row, 0, &mut out);
+            }
+        }
+        let nanoseconds = self.clock.delta_as_nanos(done.started, self.clock.raw());
+        if !matches!(done.row.command.run, Run::Session(_)) {
+            self.shard.stats.executed(done.row.id, nanoseconds);
+        }
+        connection.replies.fill(done.sequence, &out);
+        connection.barrier = false;
+        mark_dirty(&mut self.dirty, connection, done.connection);
+        if 0 < connection.unplanned_bytes() && !connection.again {
+            connection.again = true;
+            self.again.push(done.connection);
+        }
+        if connection.session.mode.intersects(Mode::CLOSE_AFTER_REPLY | Mode::CLOSE_NOW) || connection.broken {
+            self.closing.push(done.connection);
+        }
+    }
+
+    // Messages of other cores
+
+    fn read_mail(&mut self) {
+        for from in 0..self.map.shards() {
+            // Bounded, so that a busy peer cannot keep this core from its own clients.
+            for _ in 0..MESSAGES_PER_PASS_MAX {
+                match self.mailbox.receive(from) {
+                    None => break,
+                    Some(Message::Requests(parcel)) => self.run_requests(from, parcel),
+                    Some(Message::Replies(parcel)) => self.take_replies(from, parcel),
+                    Some(Message::Control(control)) => self.obey(from, *control),
+                }
+            }
+        }
+    }
+
+    /// Runs the commands of other cores' clients.
+    fn run_requests(&mut self, from: usize, parcel: Parcel) {
+        let mut ahead = 0;
+        let mut ahead_args = ArgSlices::new();
+        let mut args = ArgSlices::new();
+        let mut offset = 0;
+        let mut started = self.clock.raw();
+        while let Some((header, next)) = parcel.request(offset, &mut args) {
+            if ahead <= offset {
+                ahead = offset;
+                for _ in 0..PREFETCH_COMMANDS {
+                    let Some((header, next)) = parcel.request(ahead, &mut ahead_args) else { break };
+                    if let Some(key) = ahead_args.get(1) {
+                        let hash = self.shard.keyspace.hash(key);
+                        self.shard.keyspace.prefetch_bucket(header.db as usize, hash);
+                    }
+                    ahead = next;
+                }
+            }
+            let row = lookup::find_by_index(header.command as usize);
+            let call = Call {
+                db: header.db as usize,
+                protocol: if header.flags & flags::RESP3 == 0 { Protocol::Resp2 } else { Protocol::Resp3 },
+                touch: header.flags & flags::NO_TOUCH == 0,
+            };
+            let reply = ReplyHeader { target: header.target, sequence: header.sequence, flags: header.flags & flags::GATHER };
+            let shard = &mut self.shard;
+            shard.keyspace.hint(0);
+            self.mailbox.reply(from, reply, |out| {
+                if shard.execute(row, call, &args, out) { 0 } else { flags::FAILED }
+            });
+            let ended = self.clock.raw();
+            let nanoseconds = self.clock.delta_as_nanos(started, ended);
+            // Parts of a spread command are counted where the command came in.
+            if header.flags & flags::GATHER == 0 {
+                self.shard.stats.executed(row.id, nanoseconds);
+            }
+            if self.config.slow_nanoseconds <= nanoseconds {
+                super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, None);
+            }
+            started = ended;
+            offset = next;
+        }
+        drop(args);
+        drop(ahead_args);
+        self.mailbox.recycle(parcel);
+    }
+
+    /// Hands replies of another core to the clients and gatherings that wait for them.
+    fn take_replies(&mut self, from: usize, parcel: Parcel) {
+        let mut offset = 0;
+        while let Some((header, resp, next)) = parcel.reply(offset) {
+            offset = next;
+            if header.flags & flags::GATHER != 0 {
+                let resp = resp.to_vec();
+                self.gathered(header.target as usize, from, |kind, core| match kind {
+                    Kind::Replies { replies, .. } => replies[core] = Some(resp),
+                    _ => panic!("a reply for a gathering of parts"),
+                });
+                continue;
+            }
+            let connection = &mut *self.connections[header.target as usize];
+            connection.replies.fill(header.sequence, resp);
+            mark_dirty(&mut self.dirty, connection, header.target);
+            if connection.broken || connection.session.mode.contains(Mode::CLOSE_AFTER_REPLY) {
+                self.closing.push(header.target);
+            }
+        }
+        self.mailbox.recycle(parcel);
+    }
+
+    fn obey(&mut self, from: usize, control: Control) {
+        match control {
+            Control::Serve { socket, .. } => self.serve(socket),
+            Control::Ask { gathering, command, db, client, args } => {
+                let part = self.part(lookup::find_by_index(command as usize), db, client, &args);
+                self.mailbox.control(from, Control::Answer { gathering, part });
+            }
+            Control::Answer { gathering, part } => {
+                self.gathered(gathering as usize, from, |kind, core| match kind {
+                    Kind::Parts(parts) => parts[core] = Some(part),
+                    Kind::Acknowledged { .. } => {}
+                    Kind::Replies { .. } => panic!("a part for a gathering of replies"),
+                });
+            }
+            Control::Reconfigure { gathering } => {
+                self.take_config();
+                self.mailbox.control(from, Control::Answer { gathering, part: Box::new(()) });
+            }
+            Control::Monitor(line) => {
+                for (index, connection) in self.connections.iter_mut() {
+                    if connection.session.mode.contains(Mode::MONITOR) {
+                        connection.replies.write(|out| out.extend_from_slice(&line));
+                        mark_dirty(&mut self.dirty, connection, index as u32);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the newest configuration.
+    fn take_config(&mut self) {
+        self.config = self.shared.config();
+        self.shard.configure(self.config.clone());
+    }
+
+    // The end of a pass
+
+    /// What is looked at ten times a second.
+    fn cron(&mut self) {
+        let now_ms = self.shard.now_ms;
+        self.cron_due_ms = now_ms + CRON_MS;
+        self.shard.cron();
+        let timeout_ms = self.config.timeout as u64 * 1000;
+        for (index, connection) in self.connections.iter_mut() {
+            let session = &connection.session;
+            let held = connection.replies.bytes() as u64;
+            let limit = &self.config.client_output_buffer_limit.normal;
+            let mut close = 0 < limit.hard_bytes && limit.hard_bytes <= held;
+            if 0 < limit.soft_bytes && limit.soft_bytes <= held {
+                let since = *connection.soft_limit_since_ms.get_or_insert(now_ms);
+                close |= limit.soft_seconds * 1000 < now_ms - since;
+            } else {
+                connection.soft_limit_since_ms = None;
+            }
+            if close && !connection.broken {
+                self.shard.stats.counters.output_buffer_limit_disconnections += 1;
+                tracing::warn!("closing client {} {}: its output buffer passed the limit", session.id, session.peer);
+            }
+            let idle = !session.mode.contains(Mode::MONITOR) && session.active_ms + timeout_ms < now_ms;
+            close |= 0 < timeout_ms && idle;
+            if close {
+                connection.session.mode |= Mode::CLOSE_NOW;
+                self.closing.push(index as u32);
+            }
+        }
+        if self.shared.pause_mode.load(Ordering::Relaxed) == 0
+            || self.shared.pause_until_ms.load(Ordering::Relaxed) <= now_ms
+        {
+            for index in self.paused.drain(..) {
+                let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+                connection.paused = false;
+                if !connection.again {
+                    connection.again = true;
+                    self.again.push(index);
+                }
+            }
+        }
+    }
+
+    /// Queues what this pass made: one send per connection, messages to peers, wakes for those that sleep.
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for index in dirty.drain(..) {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            connection.dirty = false;
+            if connection.sending || connection.broken || connection.replies.output.is_empty() {
+                continue;
+            }
+            let empty = self.spare_outputs.pop().unwrap_or_default();
+            let bytes = std::mem::replace(&mut connection.replies.output, empty);
+            connection.sending = true;
+            connection.replies.sending_bytes = bytes.len();
+            self.ring.send(connection.session.fd, index, bytes);
+            self.sends += 1;
+        }
+        self.dirty = dirty;
+        if 1 < self.map.shards() {
+            let ring = &mut self.ring;
+            self.mailbox.flush(|peer| ring.wake(peer));
+        }
+    }
+
+    /// Ends connections that are to be ended, as far as their operations in flight allow.
+    fn close_closing(&mut self) {
+        let mut closing = std::mem::take(&mut self.closing);
+        closing.sort_unstable();
+        closing.dedup();
+        let mut left = Vec::new();
+        for index in closing.drain(..) {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            let mode = connection.session.mode;
+            let replied = connection.replies.outstanding() == 0
+                && connection.replies.output.is_empty()
+                && !connection.sending
+                && !connection.barrier;
+            // Whole commands that came before the end of the input still run.
+            let reading = connection.again && connection.may_plan() && !mode.contains(Mode::CLOSE_NOW);
+            if mode.contains(Mode::CLOSE_NOW) || (mode.contains(Mode::CLOSE_AFTER_REPLY) && replied && !reading) {
+                if !connection.broken {
+                    connection.broken = true;
+                    net::shutdown(connection.session.fd);
+                }
+            } else if mode.contains(Mode::CLOSE_AFTER_REPLY) && reading {
+                left.push(index);
+                continue;
+            }
+            if !connection.broken {
+                continue;
+            }
+            if connection.receiving || connection.sending || connection.barrier || 0 < connection.replies.outstanding() {
+                continue; // Their completions bring it back here.
+            }
+            let connection = self.connections.remove(index as usize);
+            if connection.session.mode.contains(Mode::MONITOR) {
+                self.shared.monitors.fetch_sub(1, Ordering::Relaxed);
+            }
+            net::close(connection.session.fd);
+            self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+            self.shared.clients_of_core[self.core].fetch_sub(1, Ordering::Relaxed);
+        }
+        self.closing = left;
+    }
+
+    /// The server stops: replies that are ready are sent, then everything is closed.
+    fn close_all(&mut self) {
+        for (index, listener) in self.listeners.iter().enumerate() {
+            self.ring.cancel_accept(index as u32);
+            net::close(listener.socket);
+        }
+        self.flush();
+        self.ring.enter(None, 0);
+        for (_, connection) in self.connections.iter() {
+            net::shutdown(connection.session.fd);
+        }
+        self.ring.forget_events();
+        self.ring.enter(None, 0);
+    }
+}
+
+/// Messages of one core taken in one pass.
+const MESSAGES_PER_PASS_MAX: usize = 16;
+
+fn mark_dirty(dirty: &mut Vec<u32>, connection: &mut Connection, index: u32) {
+    if !connection.dirty {
+        connection.dirty = true;
+        dirty.push(index);
+    }
+}
+
+/// Why a client in a special state, or with too few arguments, may not run this command.
+fn refused(session: &mut Session, row: &'static Row, argc: usize) -> Option<Error> {
+    // SKIP covers exactly the next command.
+    if session.mode.contains(Mode::REPLY_SKIP_NEXT) {
+        session.mode.remove(Mode::REPLY_SKIP_NEXT);
+        session.mode.insert(Mode::REPLY_SKIP);
+    } else {
+        session.mode.remove(Mode::REPLY_SKIP);
+    }
+    if !row.accepts(argc) {
+        return Some(Error::wrong_arity(row.full_name()));
+    }
+    if session.mode.contains(Mode::UNAUTHENTICATED) && !row.command.flags.contains(Flags::NO_AUTH) {
+        return Some(Error::NO_AUTH);
+    }
+    None
+}
+
+fn discards(mode: Mode) -> bool {
+    mode.intersects(Mode::REPLY_OFF | Mode::REPLY_SKIP)
+}
+
+/// Whether `CLIENT PAUSE` holds this command back.
+fn is_paused(shared: &Shared, row: &'static Row, now_ms: u64) -> bool {
+    if shared.pause_until_ms.load(Ordering::Relaxed) <= now_ms {
+        return false;
+    }
+    let all = shared.pause_mode.load(Ordering::Relaxed) == 2;
+    let writes = row.command.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
+    // CLIENT itself must stay usable, or nobody could unpause.
+    (all && !row.command.flags.contains(Flags::ALLOW_BUSY)) || writes
+}
+
+/// The shard that a SCAN cursor points into.
+fn cursor_shard(args: &Args<'_>, shards: usize) -> usize {
+    let cursor = args.get(1).and_then(|arg| std::str::from_utf8(arg).ok()).and_then(|text| text.parse::<u64>().ok());
+    cursor.map_or(0, |cursor| (cursor % shards as u64) as usize)
+}
+
+/// Shows a command to every client in `MONITOR`.
+fn feed_monitors(
+    mailbox: &mut Mailbox,
+    connections: &mut Slab<Box<Connection>>,
+    dirty: &mut Vec<u32>,
+    shared: &Shared,
+    core: usize,
+    line: bytes::Bytes,
+) {
+    for to in (0..shared.cores).filter(|&to| to != core) {
+        mailbox.control(to, Control::Monitor(line.clone()));
+    }
+    for (index, connection) in connections.iter_mut() {
+        if connection.session.mode.contains(Mode::MONITOR) {
+            connection.replies.write(|out| out.extend_from_slice(&line));
+            mark_dirty(dirty, connection, index as u32);
+        }
+    }
+}
+
+/// The clients of this core, for listings and kills.
+struct ClientsOfCore<'a> {
+    connections: &'a mut Slab<Box<Connection>>,
+    closing: &'a mut Vec<u32>,
+}
+
+impl Clients for ClientsOfCore<'_> {
+    fn for_each(&mut self, visit: &mut dyn FnMut(&mut Session)) {
+        for (index, connection) in self.connections.iter_mut() {
+            if connection.broken {
+                continue;
+            }
+            connection.session.query_bytes = connection.input.len() - connection.input_start;
+            connection.session.pending_bytes = connection.replies.bytes();
+            visit(&mut connection.session);
+            if connection.session.mode.contains(Mode::CLOSE_NOW) {
+                self.closing.push(index as u32);
+            }
+        }
+    }
+}
+
+const PROTECTED_MODE: &str = concat!(
+    "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default ",
+    "user. In this mode connections are only accepted from the loopback interface. If you want to connect from external ",
+    "computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode sending the command ",
+    "'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same host the server is ",
+    "running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE to make ",
+    "this change permanent. 2) Alternatively you can just disable the protected mode by editing the Redis configuration ",
+    "file, and setting the protected mode option to 'no', and then restarting the server. 3) If you started the server ",
+    "manually just for testing, restart it with the '--protected-mode no' option. 4) Setup a an authentication password ",
+    "for the default user. NOTE: You only need to do one of the above things in order for the server to start accepting ",
+    "connections from the outside.\r\n"
+);

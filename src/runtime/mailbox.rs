@@ -1,0 +1,258 @@
+//! Messages between cores: one bounded single-producer ring per ordered pair of cores, filled once per pass.
+//!
+//! During a pass requests and replies for a peer are packed into parcels; at its end each parcel becomes one message,
+//! and a peer that sleeps is woken once. The order between two cores is the order of sending.
+//!
+//! ```text
+//!   sender                                    receiver
+//!   push message                              parked = true
+//!   fence (SeqCst)                            fence (SeqCst)
+//!   if parked.swap(false) { wake the ring }   if any ring has a message { parked = false; go on }
+//!                                             else sleep in the ring
+//! ```
+//! Either the sender sees `parked` and wakes, or the receiver sees the message and stays up: nothing is lost.
+
+use crate::command::Part;
+use crate::route::parcel::{PARCEL_BYTES_MAX, Parcel, ReplyHeader, RequestHeader};
+use rtrb::{Consumer, Producer, PushError, RingBuffer};
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering, fence};
+
+/// Messages that fit between two cores before the sender keeps them itself.
+const RING_MESSAGES: usize = 256;
+/// Emptied parcels a core keeps.
+const SPARE_PARCELS: usize = 64;
+
+/// What one core tells another.
+pub enum Message {
+    /// Commands to execute.
+    Requests(Parcel),
+    /// Answers to such.
+    Replies(Parcel),
+    /// Everything rarer.
+    Control(Box<Control>),
+}
+
+/// The rarer messages.
+pub enum Control {
+    /// Serve this accepted socket.
+    Serve {
+        /// The socket.
+        socket: RawFd,
+        /// Its listener's index.
+        listener: u32,
+    },
+    /// Contribute to a command that asks every core.
+    Ask {
+        /// The asker's gathering.
+        gathering: u32,
+        /// The row's number.
+        command: u16,
+        /// The asking client's database.
+        db: usize,
+        /// The asking client.
+        client: u64,
+        /// The arguments.
+        args: Arc<Vec<Vec<u8>>>,
+    },
+    /// The contribution.
+    Answer {
+        /// The asker's gathering.
+        gathering: u32,
+        /// The part.
+        part: Part,
+    },
+    /// The configuration changed: take the newest, then answer with an empty part.
+    Reconfigure {
+        /// The asker's gathering.
+        gathering: u32,
+    },
+    /// A line for the clients in `MONITOR` on this core.
+    Monitor(bytes::Bytes),
+}
+
+/// What all cores see of each other: who sleeps, and where to wake them.
+pub struct Parking {
+    cores: Vec<ParkedCore>,
+}
+
+/// On a cache line of its own: written by its core, read by all.
+#[repr(align(64))]
+struct ParkedCore {
+    parked: AtomicBool,
+    ring: AtomicI32,
+}
+
+impl Parking {
+    /// For this many cores; rings are told later.
+    pub fn new(cores: usize) -> Arc<Parking> {
+        let core = || ParkedCore { parked: AtomicBool::new(false), ring: AtomicI32::new(-1) };
+        Arc::new(Parking { cores: (0..cores).map(|_| core()).collect() })
+    }
+
+    /// Tells the others by which descriptor to wake a core.
+    pub fn announce(&self, core: usize, ring: RawFd) {
+        self.cores[core].ring.store(ring, Ordering::Release);
+    }
+}
+
+/// One core's ends of the rings, and what it is packing.
+pub struct Mailbox {
+    core: usize,
+    to: Vec<Option<Producer<Message>>>,
+    from: Vec<Option<Consumer<Message>>>,
+    /// Messages that found the ring full, by receiver.
+    waiting: Vec<VecDeque<Message>>,
+    requests: Vec<Parcel>,
+    replies: Vec<Parcel>,
+    /// Receivers that got something in this pass.
+    posted: Vec<bool>,
+    spare: Vec<Parcel>,
+    parking: Arc<Parking>,
+    /// Wakes sent, for the statistics.
+    pub wakes: u64,
+}
+
+/// The mailboxes of all cores, connected.
+pub fn connect(cores: usize, parking: &Arc<Parking>) -> Vec<Mailbox> {
+    let mut mailboxes: Vec<Mailbox> = (0..cores)
+        .map(|core| Mailbox {
+            core,
+            to: (0..cores).map(|_| None).collect(),
+            from: (0..cores).map(|_| None).collect(),
+            waiting: (0..cores).map(|_| VecDeque::new()).collect(),
+            requests: (0..cores).map(|_| Parcel::default()).collect(),
+            replies: (0..cores).map(|_| Parcel::default()).collect(),
+            posted: vec![false; cores],
+            spare: Vec::new(),
+            parking: parking.clone(),
+            wakes: 0,
+        })
+        .collect();
+    for from in 0..cores {
+        for to in (0..cores).filter(|&to| to != from) {
+            let (producer, consumer) = RingBuffer::new(RING_MESSAGES);
+            mailboxes[from].to[to] = Some(producer);
+            mailboxes[to].from[from] = Some(consumer);
+        }
+    }
+    mailboxes
+}
+
+impl Mailbox {
+    /// Packs a request for a core.
+    pub fn request(&mut self, to: usize, header: RequestHeader, args: &[&[u8]]) {
+        self.requests[to].push_request(header, args);
+        if PARCEL_BYTES_MAX < self.requests[to].bytes() {
+            self.post_requests(to);
+        }
+    }
+
+    /// Packs a reply for a core; see [`Parcel::push_reply`].
+    pub fn reply(&mut self, to: usize, header: ReplyHeader, write: impl FnOnce(&mut Vec<u8>) -> u32) {
+        self.replies[to].push_reply(header, write);
+        if PARCEL_BYTES_MAX < self.replies[to].bytes() {
+            self.post_replies(to);
+        }
+    }
+
+    /// Sends a rarer message, behind everything packed for that core so far.
+    pub fn control(&mut self, to: usize, control: Control) {
+        self.post_requests(to);
+        self.post_replies(to);
+        self.post(to, Message::Control(Box::new(control)));
+    }
+
+    fn post_requests(&mut self, to: usize) {
+        if !self.requests[to].is_empty() {
+            let empty = self.spare.pop().unwrap_or_default();
+            let parcel = std::mem::replace(&mut self.requests[to], empty);
+            self.post(to, Message::Requests(parcel));
+        }
+    }
+
+    fn post_replies(&mut self, to: usize) {
+        if !self.replies[to].is_empty() {
+            let empty = self.spare.pop().unwrap_or_default();
+            let parcel = std::mem::replace(&mut self.replies[to], empty);
+            self.post(to, Message::Replies(parcel));
+        }
+    }
+
+    fn post(&mut self, to: usize, message: Message) {
+        assert_ne!(to, self.core, "a core sends nothing to itself");
+        self.posted[to] = true;
+        if self.waiting[to].is_empty() {
+            let producer = self.to[to].as_mut().expect("every pair of cores is connected");
+            if let Err(PushError::Full(message)) = producer.push(message) {
+                self.waiting[to].push_back(message);
+            }
+        } else {
+            self.waiting[to].push_back(message);
+        }
+    }
+
+    /// Sends what this pass packed; `wake` is called with the ring of each receiver that sleeps.
+    pub fn flush(&mut self, mut wake: impl FnMut(RawFd)) {
+        for to in 0..self.to.len() {
+            if to == self.core {
+                continue;
+            }
+            self.post_requests(to);
+            self.post_replies(to);
+            while let Some(message) = self.waiting[to].pop_front() {
+                let producer = self.to[to].as_mut().expect("every pair of cores is connected");
+                if let Err(PushError::Full(message)) = producer.push(message) {
+                    self.waiting[to].push_front(message);
+                    break;
+                }
+                self.posted[to] = true;
+            }
+            if std::mem::take(&mut self.posted[to]) {
+                fence(Ordering::SeqCst);
+                let peer = &self.parking.cores[to];
+                if peer.parked.load(Ordering::Relaxed) && peer.parked.swap(false, Ordering::SeqCst) {
+                    self.wakes += 1;
+                    wake(peer.ring.load(Ordering::Acquire));
+                }
+            }
+        }
+    }
+
+    /// The next message, core by core.
+    pub fn receive(&mut self, from: usize) -> Option<Message> {
+        self.from[from].as_mut()?.pop().ok()
+    }
+
+    /// Keeps an emptied parcel for reuse.
+    pub fn recycle(&mut self, parcel: Parcel) {
+        if self.spare.len() < SPARE_PARCELS {
+            self.spare.push(parcel.recycle());
+        }
+    }
+
+    /// Announces sleep. False: something came in between, do not sleep.
+    pub fn park(&mut self) -> bool {
+        if self.to.len() == 1 {
+            return true;
+        }
+        let parked = &self.parking.cores[self.core].parked;
+        parked.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let incoming = self.from.iter().flatten().any(|consumer| !consumer.is_empty());
+        if incoming || self.waiting.iter().any(|queue| !queue.is_empty()) {
+            parked.store(false, Ordering::SeqCst);
+            return false;
+        }
+        true
+    }
+
+    /// Awake again.
+    pub fn unpark(&mut self) {
+        if 1 < self.to.len() {
+            self.parking.cores[self.core].parked.store(false, Ordering::Relaxed);
+        }
+    }
+}

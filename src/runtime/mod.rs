@@ -1,0 +1,10 @@
+//! The real world: the only code that is async, names glommio, reads a clock or holds a socket.
+
+pub mod core;
+pub mod mailbox;
+mod monitor;
+mod server;
+mod slow;
+
+pub use monitor::quote;
+pub use server::serve;

@@ -1,0 +1,55 @@
+//! The lines that `MONITOR` shows.
+
+use crate::command::Args;
+use crate::session::{Mode, Session};
+use bytes::Bytes;
+
+/// `+1339518083.107412 [0 127.0.0.1:60866] "set" "k" "v"`, with the line end.
+pub fn line(session: &Session, args: &Args<'_>) -> Bytes {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let from = if session.mode.contains(Mode::UNIX_SOCKET) {
+        format!("unix:{}", session.local.trim_end_matches(":0"))
+    } else {
+        session.peer.clone()
+    };
+    let head = format!("+{}.{:06} [{} {}]", since.as_secs(), since.subsec_micros(), session.db, from);
+    let mut line = head.into_bytes();
+    for arg in args {
+        line.push(b' ');
+        quote(arg, &mut line);
+    }
+    line.extend_from_slice(b"\r\n");
+    line.into()
+}
+
+/// Appends `bytes` in double quotes, with escapes for what is not printable ASCII.
+pub fn quote(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for &byte in bytes {
+        match byte {
+            b'\\' | b'"' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x07 => out.extend_from_slice(b"\\a"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x20..=0x7e => out.push(byte),
+            _ => out.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_cannot_be_broken_by_its_arguments() {
+        let mut session = Session::new(1, 0, 3, 0);
+        session.peer = "127.0.0.1:1".into();
+        let line = line(&session, &[b"SET", b"a\r\nb\"\\\x01", b""]);
+        let text = std::str::from_utf8(&line).unwrap();
+        assert!(text.starts_with('+') && text.ends_with(" [0 127.0.0.1:1] \"SET\" \"a\\r\\nb\\\"\\\\\\x01\" \"\"\r\n"), "{text}");
+    }
+}

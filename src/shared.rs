@@ -1,0 +1,94 @@
+//! What all cores see: counters that must be one, logs that only slow commands touch, and requests to the whole
+//! server (shut down, pause). Everything here is off the hot path, or one relaxed load on it.
+
+use crate::config::Config;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// State of the whole server.
+pub struct Shared {
+    /// 40 hexadecimal digits, new at every start.
+    pub run_id: String,
+    /// When the server started, Unix milliseconds.
+    pub started_ms: u64,
+    /// Cores (and shards).
+    pub cores: usize,
+    /// The CPUs the cores are pinned to.
+    pub cpus: Vec<usize>,
+    /// The TCP port in force.
+    pub port: u16,
+    /// Where the configuration file is, if one was given.
+    pub config_file: Option<std::path::PathBuf>,
+    /// The program's own path.
+    pub executable: String,
+    config: Mutex<Arc<Config>>,
+    next_client: AtomicU64,
+    /// Clients connected now, over all cores: what `maxclients` bounds.
+    pub clients: AtomicUsize,
+    /// Clients per core, for handing out new ones evenly.
+    pub clients_of_core: Vec<AtomicUsize>,
+    /// Clients in `MONITOR`, over all cores.
+    pub monitors: AtomicUsize,
+    /// `CLIENT PAUSE`: until when (Unix milliseconds; 0: not paused) …
+    pub pause_until_ms: AtomicU64,
+    /// … and whether for all commands (2) or writes only (1).
+    pub pause_mode: AtomicU8,
+    /// Set once: every core ends its loop.
+    pub stopping: AtomicBool,
+    /// Exit code of the process once stopped.
+    pub exit_code: AtomicU8,
+    /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
+    pub active_expire: AtomicBool,
+}
+
+impl Shared {
+    /// The state of a server that starts now.
+    pub fn new(config: Config, cpus: Vec<usize>, now_ms: u64, run_id: String) -> Shared {
+        let cores = cpus.len();
+        Shared {
+            run_id,
+            started_ms: now_ms,
+            cores,
+            port: config.port,
+            cpus,
+            config_file: None,
+            executable: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
+            config: Mutex::new(Arc::new(config)),
+            next_client: AtomicU64::new(1),
+            clients: AtomicUsize::new(0),
+            clients_of_core: (0..cores).map(|_| AtomicUsize::new(0)).collect(),
+            monitors: AtomicUsize::new(0),
+            pause_until_ms: AtomicU64::new(0),
+            pause_mode: AtomicU8::new(0),
+            stopping: AtomicBool::new(false),
+            exit_code: AtomicU8::new(0),
+            active_expire: AtomicBool::new(true),
+        }
+    }
+
+    /// The newest configuration.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// Replaces the configuration by what `change` makes of the newest one.
+    ///
+    /// # Errors
+    /// Those of `change`; then nothing is replaced.
+    pub fn change_config<E>(&self, change: impl FnOnce(&Config) -> Result<Config, E>) -> Result<(), E> {
+        let mut config = self.config.lock().expect("no holder of this lock panics");
+        *config = Arc::new(change(&config)?);
+        Ok(())
+    }
+
+    /// A new client's id.
+    pub fn next_client(&self) -> u64 {
+        self.next_client.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Asks every core to end, with the process' exit code.
+    pub fn stop(&self, exit_code: u8) {
+        self.exit_code.store(exit_code, Ordering::Relaxed);
+        self.stopping.store(true, Ordering::Release);
+    }
+}

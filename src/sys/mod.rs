@@ -1,0 +1,6 @@
+//! Thin safe wrappers over the kernel: the ring, sockets, limits. With `structure` and the packed entries, the only
+//! place of unsafe code; nothing here knows commands, keys or clients.
+
+pub mod net;
+pub mod process;
+pub mod ring;

@@ -1,0 +1,102 @@
+//! Limits and facts of the process and the host.
+#![allow(unsafe_code)]
+
+use std::io;
+
+/// Raises the soft limit of open files to at least `want`, as far as the hard limit allows; returns the limit in force.
+pub fn raise_open_files(want: u64) -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the kernel to write.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return 1024;
+    }
+    if limit.rlim_cur < want {
+        // Root may raise the hard limit too; others get what there is.
+        for hard in [limit.rlim_max.max(want), limit.rlim_max] {
+            let raised = libc::rlimit { rlim_cur: want.min(hard), rlim_max: hard };
+            // SAFETY: `raised` is a valid rlimit.
+            if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) } == 0 {
+                return raised.rlim_cur;
+            }
+        }
+    }
+    limit.rlim_cur
+}
+
+/// CPU seconds of this process: (system, user), and of its children.
+pub fn cpu_seconds(who: CpuOf) -> (f64, f64) {
+    // SAFETY: all-zero is a valid rusage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let who = match who {
+        CpuOf::Process => libc::RUSAGE_SELF,
+        CpuOf::Children => libc::RUSAGE_CHILDREN,
+        CpuOf::Thread => libc::RUSAGE_THREAD,
+    };
+    // SAFETY: `usage` is a valid place to write.
+    if unsafe { libc::getrusage(who, &mut usage) } != 0 {
+        return (0.0, 0.0);
+    }
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    (seconds(usage.ru_stime), seconds(usage.ru_utime))
+}
+
+/// Whose CPU time [`cpu_seconds`] tells.
+pub enum CpuOf {
+    /// All threads.
+    Process,
+    /// Ended children.
+    Children,
+    /// The calling thread.
+    Thread,
+}
+
+/// `uname`: (system, release, machine).
+pub fn uname() -> (String, String, String) {
+    // SAFETY: all-zero is a valid utsname.
+    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: `name` is a valid place to write.
+    if unsafe { libc::uname(&mut name) } != 0 {
+        return ("Linux".into(), "unknown".into(), "unknown".into());
+    }
+    let text = |field: &[libc::c_char]| {
+        let bytes: Vec<u8> = field.iter().take_while(|&&byte| byte != 0).map(|&byte| byte as u8).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    (text(&name.sysname), text(&name.release), text(&name.machine))
+}
+
+/// Resident memory of this process in bytes, from `/proc/self/statm`.
+///
+/// # Errors
+/// When `/proc` is not mounted.
+pub fn resident_bytes() -> io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 = text.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+    Ok(pages * page_bytes())
+}
+
+/// Bytes of a page.
+pub fn page_bytes() -> u64 {
+    // SAFETY: sysconf has no preconditions.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
+/// Limits the calling thread to these CPUs.
+///
+/// # Errors
+/// What the kernel says (EINVAL: none of them is allowed).
+pub fn pin_thread(cpus: &[usize]) -> io::Result<()> {
+    // SAFETY: all-zero is an empty set; CPU_SET checks nothing but the index stays below CPU_SETSIZE.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        for &cpu in cpus.iter().filter(|&&cpu| cpu < libc::CPU_SETSIZE as usize) {
+            libc::CPU_SET(cpu, &mut set);
+        }
+        set
+    };
+    // SAFETY: `set` is a valid CPU set of the size given.
+    if unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,393 @@
+//! One core's private io_uring: multishot accept and recv into provided buffers, sends that own their bytes, wakes
+//! between rings. It meets the kernel in one place, [`Ring::enter`]: everything queued since the last pass goes in,
+//! everything completed comes out.
+//!
+//! Set-up: `SINGLE_ISSUER | DEFER_TASKRUN` (the kernel completes work only when this thread enters, so a pass sees
+//! whole batches and no interrupts in between), buffers handed over through a shared ring by a store, no system call.
+//!
+//! ```text
+//! user data of an operation, 64 bits:   [ kind: 8 | unused: 24 | index: 32 ]
+//! ```
+//!
+//! Why a send owns its bytes: the kernel reads them until the completion, whatever happens to the connection. They
+//! live in [`Ring`] until then, and a ring that is dropped leaks what is still in flight rather than freeing it.
+#![allow(unsafe_code)]
+
+use io_uring::types::{self, Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+/// Bytes of one receive buffer.
+pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+/// Receive buffers of one core; together 4 MiB, backed by two huge pages where the kernel has them.
+pub const RECEIVE_BUFFERS: u16 = 256;
+/// Submission entries; a pass that fills them submits early.
+const SUBMISSION_ENTRIES: u32 = 1024;
+/// Completion entries: a multishot burst must fit.
+const COMPLETION_ENTRIES: u32 = 8192;
+/// The group id of the receive buffers.
+const BUFFER_GROUP: u16 = 0;
+
+const KIND_ACCEPT: u64 = 1;
+const KIND_RECEIVE: u64 = 2;
+const KIND_SEND: u64 = 3;
+const KIND_WAKE: u64 = 4;
+const KIND_IGNORE: u64 = 5;
+
+const fn user_data(kind: u64, index: u32) -> u64 {
+    kind << 56 | index as u64
+}
+
+/// What the kernel finished.
+#[derive(Debug)]
+pub enum Event {
+    /// A socket was accepted on the listener with this index.
+    Accepted {
+        /// Index given to [`Ring::accept`].
+        listener: u32,
+        /// The new socket, or the error number.
+        socket: Result<RawFd, i32>,
+        /// False: the kernel ended the multishot, arm it again.
+        armed: bool,
+    },
+    /// Bytes arrived, the peer closed (`Ok(None)`), or receiving failed.
+    Received {
+        /// Index given to [`Ring::receive`].
+        index: u32,
+        /// The buffer to read and give back, `None` at the end of the stream, or the error number.
+        data: Result<Option<Buffer>, i32>,
+        /// False: the kernel ended the multishot (always so after an end or error).
+        armed: bool,
+    },
+    /// A send ended; its bytes come back for reuse.
+    Sent {
+        /// Index given to [`Ring::send`].
+        index: u32,
+        /// Bytes sent (all of them, unless the socket broke), or the error number.
+        result: Result<usize, i32>,
+        /// The buffer that was sent.
+        bytes: Vec<u8>,
+    },
+    /// Another core (or the signal thread) wants attention.
+    Woken,
+}
+
+/// A filled receive buffer; hand it back with [`Ring::give_back`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Buffer {
+    id: u16,
+    len: u32,
+}
+
+/// The ring of one core. Not `Send` in spirit: made and used on one thread (`SINGLE_ISSUER`).
+pub struct Ring {
+    uring: IoUring,
+    buffers: *mut u8,
+    buffer_ring: *mut types::BufRingEntry,
+    buffer_tail: u16,
+    /// Bytes in flight, by index.
+    sending: Vec<Option<Vec<u8>>>,
+    completions: Vec<(u64, i32, u32)>,
+    next_completion: usize,
+    min_wait: bool,
+    /// Times this ring entered the kernel.
+    pub enters: u64,
+}
+
+/// Anonymous memory that lives as long as the process.
+fn map_bytes(bytes: usize) -> io::Result<*mut u8> {
+    // SAFETY: an anonymous private mapping at an address of the kernel's choice aliases nothing.
+    let at = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(at.cast()) }
+}
+
+/// Adds what an operator can do about it to the kernel's answer.
+fn explain(error: io::Error) -> io::Error {
+    let mend = match error.raw_os_error() {
+        Some(libc::EPERM) | Some(libc::EACCES) => {
+            "io_uring is forbidden here: set kernel.io_uring_disabled=0 (sysctl), or allow io_uring_setup, io_uring_enter \
+             and io_uring_register in the container's seccomp profile"
+        }
+        Some(libc::ENOSYS) => "this kernel has no io_uring: Linux 6.1 or newer is needed",
+        Some(libc::EINVAL) => "this kernel's io_uring lacks SINGLE_ISSUER, DEFER_TASKRUN or buffer rings: Linux 6.1 or newer is needed",
+        Some(libc::ENOMEM) => "locked memory is too small: raise it (ulimit -l, or LimitMEMLOCK= in the unit) to at least 512 KiB per core",
+        Some(libc::EMFILE) | Some(libc::ENFILE) => "no file descriptor is left: raise ulimit -n",
+        _ => "see the error number in io_uring_setup(2)",
+    };
+    io::Error::new(error.kind(), format!("cannot set up io_uring: {error}; {mend}"))
+}
+
+impl Ring {
+    /// Sets up the ring for the calling thread.
+    ///
+    /// # Errors
+    /// What the kernel refused, why, and the mend, in words for the operator.
+    pub fn new() -> io::Result<Ring> {
+        let mut builder = IoUring::builder();
+        builder.setup_cqsize(COMPLETION_ENTRIES).setup_single_issuer().setup_defer_taskrun();
+        let uring: IoUring = builder.build(SUBMISSION_ENTRIES).map_err(explain)?;
+        let min_wait = uring.params().is_feature_min_timeout();
+        let buffers = map_bytes(RECEIVE_BUFFERS as usize * RECEIVE_BUFFER_BYTES)?;
+        // SAFETY: the range was mapped just above; the advice changes no contents.
+        unsafe {
+            libc::madvise(buffers.cast(), RECEIVE_BUFFERS as usize * RECEIVE_BUFFER_BYTES, libc::MADV_HUGEPAGE);
+        }
+        let buffer_ring: *mut types::BufRingEntry =
+            map_bytes(RECEIVE_BUFFERS as usize * size_of::<types::BufRingEntry>())?.cast();
+        // SAFETY: the mapping holds RECEIVE_BUFFERS entries, is page aligned, and is never unmapped.
+        unsafe {
+            uring
+                .submitter()
+                .register_buf_ring_with_flags(buffer_ring as u64, RECEIVE_BUFFERS, BUFFER_GROUP, 0)
+                .map_err(explain)?;
+        }
+        let mut ring = Ring {
+            uring,
+            buffers,
+            buffer_ring,
+            buffer_tail: 0,
+            sending: Vec::new(),
+            completions: Vec::with_capacity(COMPLETION_ENTRIES as usize),
+            next_completion: 0,
+            min_wait,
+            enters: 0,
+        };
+        // A registered ring saves the file table look-up of every enter; a kernel without it is no reason to stop.
+        let _ = ring.uring.submitter().register_ring_fd();
+        for id in 0..RECEIVE_BUFFERS {
+            ring.queue_buffer(id);
+        }
+        ring.publish_buffers();
+        Ok(ring)
+    }
+
+    /// The descriptor by which other rings wake this one.
+    pub fn fd(&self) -> RawFd {
+        self.uring.as_raw_fd()
+    }
+
+    fn queue_buffer(&mut self, id: u16) {
+        assert!(id < RECEIVE_BUFFERS);
+        // SAFETY: the index is masked to the ring's size (a power of two); the address lies in the mapped buffers.
+        unsafe {
+            let entry = &mut *self.buffer_ring.add((self.buffer_tail & (RECEIVE_BUFFERS - 1)) as usize);
+            entry.set_addr(self.buffers.add(id as usize * RECEIVE_BUFFER_BYTES) as u64);
+            entry.set_len(RECEIVE_BUFFER_BYTES as u32);
+            entry.set_bid(id);
+        }
+        self.buffer_tail = self.buffer_tail.wrapping_add(1);
+    }
+
+    fn publish_buffers(&mut self) {
+        // SAFETY: the tail lies in the first entry of the registered ring; the kernel only reads it.
+        unsafe {
+            let tail = types::BufRingEntry::tail(self.buffer_ring).cast::<AtomicU16>();
+            (*tail).store(self.buffer_tail, Ordering::Release);
+        }
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) {
+        loop {
+            // SAFETY: what the entry points to (provided buffers, owned sends) outlives the operation.
+            if unsafe { self.uring.submission().push(entry) }.is_ok() {
+                return;
+            }
+            self.enters += 1;
+            self.uring.submit().expect("a full submission queue can be submitted");
+        }
+    }
+
+    /// Accepts on a listening socket until cancelled; each socket comes as [`Event::Accepted`].
+    pub fn accept(&mut self, listener: RawFd, index: u32) {
+        let entry = opcode::AcceptMulti::new(Fd(listener))
+            .flags(libc::SOCK_CLOEXEC)
+            .build()
+            .user_data(user_data(KIND_ACCEPT, index));
+        self.push(&entry);
+    }
+
+    /// Stops accepting for the listener with this index.
+    pub fn cancel_accept(&mut self, index: u32) {
+        let entry =
+            opcode::AsyncCancel::new(user_data(KIND_ACCEPT, index)).build().user_data(user_data(KIND_IGNORE, 0));
+        self.push(&entry);
+    }
+
+    /// Receives from a socket until it ends, fails, is cancelled, or buffers run out.
+    pub fn receive(&mut self, socket: RawFd, index: u32) {
+        let entry = opcode::RecvMulti::new(Fd(socket), BUFFER_GROUP).build().user_data(user_data(KIND_RECEIVE, index));
+        self.push(&entry);
+    }
+
+    /// Stops receiving for this index; an [`Event::Received`] with `armed: false` follows.
+    pub fn cancel_receive(&mut self, index: u32) {
+        let entry =
+            opcode::AsyncCancel::new(user_data(KIND_RECEIVE, index)).build().user_data(user_data(KIND_IGNORE, 0));
+        self.push(&entry);
+    }
+
+    /// Sends all of `bytes`; at most one send per index may be in flight.
+    pub fn send(&mut self, socket: RawFd, index: u32, bytes: Vec<u8>) {
+        let at = index as usize;
+        if self.sending.len() <= at {
+            self.sending.resize_with(at + 1, || None);
+        }
+        assert!(self.sending[at].is_none(), "one send per connection is in flight at most");
+        assert!(!bytes.is_empty());
+        // MSG_WAITALL: the kernel goes on after a short send, so that a completion means all or broken.
+        let entry = opcode::Send::new(Fd(socket), bytes.as_ptr(), bytes.len().min(u32::MAX as usize >> 1) as u32)
+            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+            .build()
+            .user_data(user_data(KIND_SEND, index));
+        self.sending[at] = Some(bytes);
+        self.push(&entry);
+    }
+
+    /// Wakes the core whose ring has this descriptor. Costs no completion here.
+    pub fn wake(&mut self, ring: RawFd) {
+        let entry = opcode::MsgRingData::new(Fd(ring), 0, user_data(KIND_WAKE, 0), None)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(user_data(KIND_IGNORE, 0));
+        self.push(&entry);
+    }
+
+    /// The bytes of a filled buffer.
+    pub fn bytes(&self, buffer: Buffer) -> &[u8] {
+        assert!(buffer.id < RECEIVE_BUFFERS && buffer.len as usize <= RECEIVE_BUFFER_BYTES);
+        // SAFETY: in the mapping by the assertion; the kernel wrote `len` bytes and does not touch the buffer again
+        // before it is given back.
+        unsafe {
+            std::slice::from_raw_parts(
+                self.buffers.add(buffer.id as usize * RECEIVE_BUFFER_BYTES),
+                buffer.len as usize,
+            )
+        }
+    }
+
+    /// The bytes of a filled buffer, to be decoded in place.
+    pub fn bytes_mut(&mut self, buffer: Buffer) -> &mut [u8] {
+        assert!(buffer.id < RECEIVE_BUFFERS && buffer.len as usize <= RECEIVE_BUFFER_BYTES);
+        // SAFETY: as in `bytes`; `&mut self` makes this the only view.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.buffers.add(buffer.id as usize * RECEIVE_BUFFER_BYTES),
+                buffer.len as usize,
+            )
+        }
+    }
+
+    /// Gives a receive buffer back to the kernel; seen by it at the next [`Ring::enter`].
+    pub fn give_back(&mut self, buffer: Buffer) {
+        self.queue_buffer(buffer.id);
+    }
+
+    /// Hands everything queued to the kernel and collects completions.
+    ///
+    /// `wait`: `None` only collects; `Some(duration)` sleeps until something completes or the time is over. `expected`
+    /// is how many completions are sure to come at once from what was queued (sends into sockets with room): with it,
+    /// the sleep is for one more than those, so that a server with one busy client enters the kernel once per
+    /// request instead of twice.
+    pub fn enter(&mut self, wait: Option<Duration>, expected: usize) {
+        self.publish_buffers();
+        self.enters += 1;
+        let result = match wait {
+            None => {
+                let queued = self.uring.submission().len() as u32;
+                // IORING_ENTER_GETEVENTS: without it DEFER_TASKRUN would complete nothing.
+                const GETEVENTS: u32 = 1;
+                // SAFETY: no signal mask or argument is passed.
+                unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, 0, GETEVENTS, None) }
+            }
+            Some(duration) => {
+                let timespec = Timespec::new().sec(duration.as_secs()).nsec(duration.subsec_nanos());
+                let mut args = SubmitArgs::new().timespec(&timespec);
+                let mut want = 1;
+                if 0 < expected && self.min_wait {
+                    // If a send is stuck (its socket is full), the minimum wait bounds what others lose.
+                    want += expected;
+                    args = args.min_wait_usec(STUCK_SEND_US);
+                }
+                self.uring.submitter().submit_with_args(want, &args)
+            }
+        };
+        match result {
+            Ok(_) => {}
+            Err(error) => match error.raw_os_error() {
+                // A time-out, a signal, or completions that must be reaped first: all normal.
+                Some(libc::ETIME) | Some(libc::EINTR) | Some(libc::EBUSY) | Some(libc::EAGAIN) => {}
+                _ => panic!("io_uring_enter failed: {error}"),
+            },
+        }
+        assert_eq!(self.next_completion, self.completions.len(), "all events of a pass are taken before the next");
+        self.completions.clear();
+        self.next_completion = 0;
+        let mut queue = self.uring.completion();
+        queue.sync();
+        for entry in &mut queue {
+            self.completions.push((entry.user_data(), entry.result(), entry.flags()));
+        }
+    }
+
+    /// The next completed operation of this pass.
+    pub fn next_event(&mut self) -> Option<Event> {
+        loop {
+            let &(data, result, flags) = self.completions.get(self.next_completion)?;
+            self.next_completion += 1;
+            let index = data as u32;
+            let armed = cqueue::more(flags);
+            return Some(match data >> 56 {
+                KIND_ACCEPT => {
+                    let socket = if result < 0 { Err(-result) } else { Ok(result) };
+                    Event::Accepted { listener: index, socket, armed }
+                }
+                KIND_RECEIVE => {
+                    let buffer = cqueue::buffer_select(flags).map(|id| Buffer { id, len: result.max(0) as u32 });
+                    let data = match (result, buffer) {
+                        (1.., Some(buffer)) => Ok(Some(buffer)),
+                        (0, buffer) => {
+                            if let Some(buffer) = buffer {
+                                self.give_back(buffer);
+                            }
+                            Ok(None)
+                        }
+                        (error, _) => Err(-error),
+                    };
+                    Event::Received { index, data, armed }
+                }
+                KIND_SEND => {
+                    let bytes = self.sending[index as usize].take().expect("a send completes once");
+                    let result = if result < 0 { Err(-result) } else { Ok(result as usize) };
+                    Event::Sent { index, result, bytes }
+                }
+                KIND_WAKE => Event::Woken,
+                KIND_IGNORE => continue,
+                other => panic!("completion of unknown kind {other}"),
+            });
+        }
+    }
+}
+
+/// How long, at most, a send that does not complete at once may keep other events waiting. Microseconds.
+const STUCK_SEND_US: u32 = 50;
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // The kernel may still read these: leaking them is the safe end.
+        for bytes in self.sending.drain(..).flatten() {
+            std::mem::forget(bytes);
+        }
+    }
+}
