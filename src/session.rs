@@ -63,8 +63,8 @@ pub struct Session {
     pub connected_ms: u64,
     /// When its last command came in, Unix milliseconds.
     pub active_ms: u64,
-    /// The last command's full name in lower case (`client|list`), or empty.
-    pub last_command: &'static str,
+    /// The last command's number in the table, if it ran one.
+    pub last_command: Option<u16>,
     /// Bytes read from it.
     pub input_bytes: u64,
     /// Bytes written to it.
@@ -95,7 +95,7 @@ impl Session {
             mode: Mode::empty(),
             connected_ms: now_ms,
             active_ms: now_ms,
-            last_command: "",
+            last_command: None,
             input_bytes: 0,
             output_bytes: 0,
             commands: 0,

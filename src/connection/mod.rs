@@ -4,7 +4,7 @@ mod replies;
 
 pub use replies::Replies;
 
-use crate::resp::parser::Parser;
+use crate::resp::Parser;
 use crate::session::Session;
 
 /// One client's connection.

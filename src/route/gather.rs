@@ -2,7 +2,8 @@
 //! ran in parts.
 
 use crate::command::Gather;
-use crate::resp::{Reply, element_len, header};
+use crate::resp::Reply;
+use crate::resp::decode::{Head, element_len, head};
 
 /// Merges `replies` (by shard; `None` where a shard was not asked) into `reply`. `key_shards` tells, for
 /// [`Gather::ByKey`], the shard of each key in the order of the call.
@@ -47,15 +48,18 @@ pub fn merge(how: Gather, replies: &[Option<Vec<u8>>], key_shards: &[u16], reply
 
 
 fn integer(bytes: &[u8]) -> i64 {
-    let (_, value, _) = header(bytes).expect("a shard answers with an integer");
-    assert_eq!(bytes[0], b':', "a shard answers with an integer");
-    value
+    match head(bytes) {
+        Ok(Some((Head::Integer(value), _))) => value,
+        other => panic!("a shard answers with an integer, not {other:?}"),
+    }
 }
 
-/// Header length and element count of an array or set.
+/// Header length and element count of an array.
 fn elements(bytes: &[u8]) -> (usize, usize) {
-    let (_, count, len) = header(bytes).expect("a shard answers with an array");
-    (len, usize::try_from(count).expect("a shard answers with an array"))
+    match head(bytes) {
+        Ok(Some((Head::Array(count), len))) => (len, count),
+        other => panic!("a shard answers with an array, not {other:?}"),
+    }
 }
 
 fn elements_start(bytes: &[u8]) -> usize {

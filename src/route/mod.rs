@@ -93,7 +93,7 @@ mod tests {
                 assert!((first..=last).all(|slot| map.shard_of_slot(slot) == shard));
                 next = last + 1;
             }
-            assert_eq!(next, SLOTS);
+            assert_eq!(next as usize, SLOTS);
         }
     }
 }

@@ -11,11 +11,10 @@
 
 use super::mailbox::{Control, Mailbox, Message};
 use crate::command::lookup::{self, Row};
-use crate::command::{Args, Clients, Command, CoreView, Flags, Gather, Keys, Part, Run, SessionView, Spread};
+use crate::command::{Args, Clients, CoreView, Flags, Gather, Keys, Part, Run, SessionView, Spread};
 use crate::config::Config;
 use crate::connection::Connection;
-use crate::resp::parser::{Limits, Span};
-use crate::resp::{Error, Protocol, Reply};
+use crate::resp::{Error, Limits, Protocol, Reply, Span};
 use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
 use crate::route::{Place, SlotMap, gather, place};
 use crate::session::{Mode, Session};
@@ -397,7 +396,7 @@ impl Core {
         }
         let connection = &mut *self.connections[index as usize];
         if !connection.replies.output.is_empty() {
-            mark_dirty(&mut self.dirty, connection, index);
+            mark_dirty(&mut self.dirty, &mut connection.dirty, index);
         } else if connection.session.mode.contains(Mode::CLOSE_AFTER_REPLY) || connection.broken {
             self.closing.push(index);
         }
@@ -533,12 +532,7 @@ impl Core {
             at += consumed;
         }
         match source {
-            Source::Buffer(_) => {
-                let rest = &bytes[at..];
-                if !rest.is_empty() {
-                    connection.input.extend_from_slice(rest);
-                }
-            }
+            Source::Buffer(buffer) => connection.input.extend_from_slice(&self.ring.bytes(buffer)[at..]),
             Source::Input => connection.planned_bytes += at - start,
         }
         if 0 < connection.planned {
@@ -622,13 +616,13 @@ impl Core {
                 _ => Error::unknown_command(&slices()),
             };
             if connection.session.mode.contains(Mode::UNAUTHENTICATED) && !matches!(planned.what, What::ProtocolError) {
-                connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&Error::NO_AUTH));
+                connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&Error::NOT_AUTHENTICATED));
                 self.shard.stats.error("NOAUTH");
             } else {
                 connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
                 self.shard.stats.error(error.prefix());
             }
-            mark_dirty(&mut self.dirty, connection, planned.connection);
+            mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
             return self.clock.raw();
         };
         if !connection.session.mode.is_empty() || !row.accepts(spans.len()) {
@@ -636,7 +630,7 @@ impl Core {
                 connection.replies.discard = discards(connection.session.mode);
                 connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
                 self.shard.stats.rejected(row.id, error.prefix());
-                mark_dirty(&mut self.dirty, connection, planned.connection);
+                mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                 return self.clock.raw();
             }
             connection.replies.discard = discards(connection.session.mode);
@@ -659,102 +653,115 @@ impl Core {
         };
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
-        let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
         let session = &mut connection.session;
-        session.last_command = row.full_name();
+        session.last_command = Some(row.id.index() as u16);
         session.commands += 1;
         match row.command.run {
             Run::Keyspace(_) => {
+                let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
                 let to = match (planned.place, row.command.spread) {
                     (Place::One(shard), _) => shard,
+                    _ if self.map.shards() == 1 => 0,
                     (Place::Anywhere, Spread::Owner) => self.core,
                     (Place::Anywhere, Spread::Cursor) => cursor_shard(&args, self.map.shards()),
-                    _ if self.map.shards() == 1 => self.core,
-                    _ => return self.spread(planned, row, started),
+                    _ => {
+                        drop(args);
+                        return self.spread(planned, row, started);
+                    }
                 };
-                let call = Call {
-                    db: session.db,
-                    protocol: session.protocol,
-                    touch: !session.mode.contains(Mode::NO_TOUCH),
-                };
+                let call = call_of(session);
                 if to != self.core {
-                    let mut request_flags = 0;
-                    if call.protocol == Protocol::Resp3 {
-                        request_flags |= flags::RESP3;
-                    }
-                    if !call.touch {
-                        request_flags |= flags::NO_TOUCH;
-                    }
                     let header = RequestHeader {
                         target: planned.connection,
                         sequence: connection.replies.reserve(),
                         command: row.id.index() as u16,
                         db: call.db as u16,
-                        flags: request_flags,
+                        flags: flags_of(call),
                     };
                     self.mailbox.request(to, header, &args);
                     self.shard.stats.counters.commands_forwarded += 1;
                     return self.clock.raw();
                 }
                 self.shard.keyspace.hint(planned.hash);
-                let ok = connection.replies.write(|out| self.shard.execute(row, call, &args, out));
-                mark_dirty(&mut self.dirty, connection, planned.connection);
+                connection.replies.write(|out| self.shard.execute(row, call, &args, out));
+                mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                 let ended = self.clock.raw();
                 let nanoseconds = self.clock.delta_as_nanos(started, ended);
                 self.shard.stats.executed(row.id, nanoseconds);
                 if self.config.slow_nanoseconds <= nanoseconds {
                     super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, Some(&connection.session));
-                }
-                let _ = ok;
-                ended
-            }
-            Run::Session(run) => {
-                let mut view = SessionView {
-                    session,
-                    config: &self.config,
-                    shared: &self.shared,
-                    now_ms: self.shard.now_ms,
-                    reconfigured: false,
-                };
-                let protocol = view.session.protocol;
-                let mut made = Vec::new();
-                let result = run(&mut view, &args, &mut Reply::new(&mut made, protocol));
-                let reconfigured = view.reconfigured;
-                let ok = finish(result, &mut self.shard, row, 0, &mut made);
-                let ended = self.clock.raw();
-                let nanoseconds = self.clock.delta_as_nanos(started, ended);
-                self.shard.stats.executed(row.id, nanoseconds);
-                if self.config.slow_nanoseconds <= nanoseconds {
-                    super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, Some(&connection.session));
-                }
-                if ok && reconfigured {
-                    self.reconfigure(planned.connection, row, made, started);
-                } else {
-                    connection.replies.write(|out| out.extend_from_slice(&made));
-                    mark_dirty(&mut self.dirty, connection, planned.connection);
-                }
-                if self.connections[planned.connection as usize].session.mode.intersects(Mode::CLOSE_AFTER_REPLY | Mode::CLOSE_NOW) {
-                    self.closing.push(planned.connection);
+                    self.shard.now_ms = unix_ms();
                 }
                 ended
             }
+            Run::Session(_) => self.run_session(planned, row, started),
             Run::Everywhere { check, .. } => {
+                let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
                 if let Err(error) = check(&args) {
                     connection.replies.write(|out| self.shard.fail(row, &error, out.len(), out));
-                    mark_dirty(&mut self.dirty, connection, planned.connection);
+                    mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                     return self.clock.raw();
                 }
                 let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+                drop(args);
                 self.ask_everywhere(planned.connection, row, owned, started);
                 self.clock.raw()
             }
             Run::Container => {
-                let error = Error::wrong_arity(row.full_name());
+                let error = Error::wrong_arity(&row.full_name());
                 connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
-                mark_dirty(&mut self.dirty, connection, planned.connection);
+                mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                 self.clock.raw()
             }
         }
+    }
+
+    /// Runs a command on what is remembered of its client.
+    fn run_session(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
+        let Run::Session(run) = row.command.run else { panic!("{} is no session command", row.full_name()) };
+        let connection = &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let request = &bytes[planned.base..];
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+        let mut view = SessionView {
+            session: &mut connection.session,
+            config: &self.config,
+            shared: &self.shared,
+            now_ms: self.shard.now_ms,
+            reconfigured: false,
+        };
+        let shard = &mut self.shard;
+        let mut held_back = Vec::new();
+        connection.replies.write(|out| {
+            let start = out.len();
+            let protocol = view.session.protocol;
+            let result = run(&mut view, &args, &mut Reply::new(out, protocol));
+            finish(result, shard, row, start, out);
+            if view.reconfigured {
+                held_back.extend_from_slice(&out[start..]);
+                out.truncate(start);
+            }
+        });
+        let reconfigured = view.reconfigured;
+        let ended = self.clock.raw();
+        let nanoseconds = self.clock.delta_as_nanos(started, ended);
+        self.shard.stats.executed(row.id, nanoseconds);
+        if self.config.slow_nanoseconds <= nanoseconds {
+            super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, Some(&connection.session));
+        }
+        drop(args);
+        mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+        if connection.session.mode.intersects(Mode::CLOSE_AFTER_REPLY | Mode::CLOSE_NOW) {
+            self.closing.push(planned.connection);
+        }
+        if reconfigured {
+            self.reconfigure(planned.connection, row, held_back, started);
+        }
+        ended
     }
 
     // Commands that involve several cores
@@ -796,12 +803,12 @@ impl Core {
             Spread::Owner | Spread::Cursor => {
                 let error = Error::fixed("ERR keys of this command on several shards are not served yet");
                 connection.replies.write(|out| self.shard.fail(row, &error, out.len(), out));
-                mark_dirty(&mut self.dirty, connection, planned.connection);
+                mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                 return self.clock.raw();
             }
         };
         let session = &connection.session;
-        let call = Call { db: session.db, protocol: session.protocol, touch: !session.mode.contains(Mode::NO_TOUCH) };
+        let call = call_of(session);
         let missing = parts.iter().flatten().count();
         let sequence = connection.replies.reserve();
         connection.barrier = true;
@@ -823,23 +830,18 @@ impl Core {
                 self.shard.execute(row, call, part, &mut out);
                 own = Some(out);
             } else {
-                let mut request_flags = flags::GATHER;
-                if call.protocol == Protocol::Resp3 {
-                    request_flags |= flags::RESP3;
-                }
-                if !call.touch {
-                    request_flags |= flags::NO_TOUCH;
-                }
                 let header = RequestHeader {
                     target: gathering as u32,
                     sequence: 0,
                     command: row.id.index() as u16,
                     db: call.db as u16,
-                    flags: request_flags,
+                    flags: flags_of(call) | flags::GATHER,
                 };
                 self.mailbox.request(shard, header, part);
             }
         }
+        drop(parts);
+        drop(args);
         if let Some(own) = own {
             self.gathered(gathering, self.core, |kind, core| match kind {
                 Kind::Replies { replies, .. } => replies[core] = Some(own),
@@ -965,7 +967,7 @@ impl Core {
         }
         connection.replies.fill(done.sequence, &out);
         connection.barrier = false;
-        mark_dirty(&mut self.dirty, connection, done.connection);
+        mark_dirty(&mut self.dirty, &mut connection.dirty, done.connection);
         if 0 < connection.unplanned_bytes() && !connection.again {
             connection.again = true;
             self.again.push(done.connection);
@@ -1054,7 +1056,7 @@ impl Core {
             }
             let connection = &mut *self.connections[header.target as usize];
             connection.replies.fill(header.sequence, resp);
-            mark_dirty(&mut self.dirty, connection, header.target);
+            mark_dirty(&mut self.dirty, &mut connection.dirty, header.target);
             if connection.broken || connection.session.mode.contains(Mode::CLOSE_AFTER_REPLY) {
                 self.closing.push(header.target);
             }
@@ -1084,7 +1086,7 @@ impl Core {
                 for (index, connection) in self.connections.iter_mut() {
                     if connection.session.mode.contains(Mode::MONITOR) {
                         connection.replies.write(|out| out.extend_from_slice(&line));
-                        mark_dirty(&mut self.dirty, connection, index as u32);
+                        mark_dirty(&mut self.dirty, &mut connection.dirty, index as u32);
                     }
                 }
             }
@@ -1144,11 +1146,32 @@ impl Core {
     /// Queues what this pass made: one send per connection, messages to peers, wakes for those that sleep.
     fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
+        // One reply alone goes out by a system call of its own: a send through the ring would complete at once and end
+        // the sleep that follows, so a server with one busy client would enter the kernel twice as often.
+        let alone = dirty.len() == 1;
         for index in dirty.drain(..) {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
             connection.dirty = false;
             if connection.sending || connection.broken || connection.replies.output.is_empty() {
                 continue;
+            }
+            if alone
+                && let Ok(sent) = net::send_now(connection.session.fd, &connection.replies.output)
+            {
+                self.shard.stats.counters.net_output_bytes += sent as u64;
+                connection.session.output_bytes += sent as u64;
+                if sent == connection.replies.output.len() {
+                    let mut bytes = std::mem::take(&mut connection.replies.output);
+                    if bytes.capacity() <= SPARE_OUTPUT_BYTES_MAX && self.spare_outputs.len() < SPARE_OUTPUTS {
+                        bytes.clear();
+                        self.spare_outputs.push(bytes);
+                    }
+                    if connection.session.mode.contains(Mode::CLOSE_AFTER_REPLY) {
+                        self.closing.push(index);
+                    }
+                    continue;
+                }
+                connection.replies.output.drain(..sent);
             }
             let empty = self.spare_outputs.pop().unwrap_or_default();
             let bytes = std::mem::replace(&mut connection.replies.output, empty);
@@ -1221,12 +1244,24 @@ impl Core {
     }
 }
 
+fn call_of(session: &Session) -> Call {
+    Call { db: session.db, protocol: session.protocol, touch: !session.mode.contains(Mode::NO_TOUCH) }
+}
+
+fn flags_of(call: Call) -> u32 {
+    let resp3 = if call.protocol == Protocol::Resp3 { flags::RESP3 } else { 0 };
+    let no_touch = if call.touch { 0 } else { flags::NO_TOUCH };
+    resp3 | no_touch
+}
+
 /// Messages of one core taken in one pass.
 const MESSAGES_PER_PASS_MAX: usize = 16;
 
-fn mark_dirty(dirty: &mut Vec<u32>, connection: &mut Connection, index: u32) {
-    if !connection.dirty {
-        connection.dirty = true;
+/// Lists a connection for a send at the end of the pass, once.
+#[inline]
+fn mark_dirty(dirty: &mut Vec<u32>, listed: &mut bool, index: u32) {
+    if !*listed {
+        *listed = true;
         dirty.push(index);
     }
 }
@@ -1241,10 +1276,10 @@ fn refused(session: &mut Session, row: &'static Row, argc: usize) -> Option<Erro
         session.mode.remove(Mode::REPLY_SKIP);
     }
     if !row.accepts(argc) {
-        return Some(Error::wrong_arity(row.full_name()));
+        return Some(Error::wrong_arity(&row.full_name()));
     }
     if session.mode.contains(Mode::UNAUTHENTICATED) && !row.command.flags.contains(Flags::NO_AUTH) {
-        return Some(Error::NO_AUTH);
+        return Some(Error::NOT_AUTHENTICATED);
     }
     None
 }
@@ -1285,7 +1320,7 @@ fn feed_monitors(
     for (index, connection) in connections.iter_mut() {
         if connection.session.mode.contains(Mode::MONITOR) {
             connection.replies.write(|out| out.extend_from_slice(&line));
-            mark_dirty(dirty, connection, index as u32);
+            mark_dirty(dirty, &mut connection.dirty, index as u32);
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod core;
 pub mod mailbox;
 mod monitor;
 mod server;
+mod signals;
 mod slow;
 
 pub use monitor::quote;

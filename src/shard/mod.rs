@@ -39,6 +39,14 @@ pub struct Call {
 }
 
 impl Shard {
+    /// Takes a new configuration.
+    pub fn configure(&mut self, config: Arc<Config>) {
+        self.config = config;
+    }
+
+    /// What is due ten times a second.
+    pub fn cron(&mut self) {}
+
     /// Runs a command whose keys are all here, and writes its reply or error to `out`. True: it succeeded.
     #[inline]
     pub fn execute(&mut self, row: &'static Row, call: Call, args: &Args<'_>, out: &mut Vec<u8>) -> bool {

@@ -79,7 +79,7 @@ pub fn prepare(socket: RawFd, keepalive_s: u32) -> Ends {
             if 0 < keepalive_s {
                 let idle = Duration::from_secs(keepalive_s as u64);
                 let interval = Duration::from_secs((keepalive_s as u64 / 3).max(1));
-                let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3);
+                let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval);
                 let _ = socket.set_tcp_keepalive(&keepalive);
             }
             Ends {
@@ -122,4 +122,15 @@ pub fn shutdown(fd: RawFd) {
     let socket = unsafe { Socket::from_raw_fd(fd) };
     let _ = socket.shutdown(std::net::Shutdown::Both);
     let _ = socket.into_raw_fd();
+}
+
+/// Sends what fits into the socket's buffer now; returns the bytes taken.
+///
+/// # Errors
+/// What the kernel says; `WouldBlock` when the buffer is full.
+#[allow(unsafe_code)]
+pub fn send_now(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: the slice is valid for its length.
+    let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }

@@ -341,6 +341,11 @@ impl Ring {
         }
     }
 
+    /// Drops what completed and was not looked at: the loop has ended.
+    pub fn forget_events(&mut self) {
+        self.next_completion = self.completions.len();
+    }
+
     /// The next completed operation of this pass.
     pub fn next_event(&mut self) -> Option<Event> {
         loop {
