@@ -1,5 +1,6 @@
 //! The wire format, and the only code that knows it: requests in, replies and error texts out. No sockets.
 
+pub mod decode;
 mod error;
 mod parser;
 mod reply;
