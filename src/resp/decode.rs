@@ -108,6 +108,18 @@ pub fn head(bytes: &[u8]) -> Result<Option<(Head<'_>, usize)>, Malformed> {
     Ok(Some((head, next)))
 }
 
+/// The first line of an element that begins with a number: its kind, the number (the value of `:`, the bytes of `$`, the elements of
+/// `*`; -1 for all nulls) and the line's length in bytes. `None` for other kinds, and if the line is incomplete or malformed.
+pub fn header(bytes: &[u8]) -> Option<(u8, i64, usize)> {
+    let kind = *bytes.first()?;
+    if !matches!(kind, b':' | b'$' | b'*' | b'_' | b'!' | b'=' | b'%' | b'~' | b'>' | b'|') {
+        return None;
+    }
+    let (text, len) = line(bytes).ok()??;
+    let number = if kind == b'_' && text.is_empty() { -1 } else { parse_integer(text)? };
+    Some((kind, number, len))
+}
+
 /// Length in bytes of the whole element at the front of `bytes`; `Ok(None)` if it is incomplete. Linear in that length.
 pub fn scan(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     let mut position = 0;
@@ -231,6 +243,20 @@ mod tests {
         check(b"~1\r\n:1\r\n", Head::Set(1));
         check(b">1\r\n:1\r\n", Head::Push(1));
         check(b"|1\r\n+a\r\n:1\r\n$1\r\nx\r\n", Head::Attribute(1));
+    }
+
+    #[test]
+    fn headers() {
+        assert_eq!(header(b":-12\r\n"), Some((b':', -12, 6)));
+        assert_eq!(header(b"$3\r\nab"), Some((b'$', 3, 4)));
+        assert_eq!(header(b"*12345\r\n"), Some((b'*', 12345, 8)));
+        assert_eq!(header(b"%1\r\n"), Some((b'%', 1, 4)));
+        for (null, len) in [(&b"$-1\r\n"[..], 5), (b"*-1\r\n", 5), (b"_\r\n", 3)] {
+            assert_eq!(header(null), Some((null[0], -1, len)));
+        }
+        for other in [&b"+OK\r\n"[..], b"-ERR\r\n", b",1\r\n", b"#t\r\n", b"", b"*1", b"*1\r", b"*x\r\n"] {
+            assert_eq!(header(other), None);
+        }
     }
 
     #[test]
