@@ -101,7 +101,8 @@ impl Parser {
 
     /// Parses one request from the front of `buf`.
     ///
-    /// `Ok(Some(consumed))`: a whole request; `args` holds its arguments, none for `*0`, `*-1` and blank inline lines.
+    /// `Ok(Some(consumed))`: a whole request; `args` holds its arguments, none for `*0`, `*-1` and blank inline lines. Its
+    /// bytes must not be parsed a second time: quotes of an inline request are decoded now.
     /// `Ok(None)`: incomplete; call again with the same bytes at the front and more behind them (`args` means nothing
     /// until then). `Err`: the text for the client, whose connection must then be closed.
     #[inline]
