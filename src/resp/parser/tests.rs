@@ -121,6 +121,7 @@ fn multibulk_errors() {
         "1000:",
     ] {
         check(format!("*{count}\r\n").as_bytes(), "!invalid multibulk length");
+        check(format!("*{count}\r\nabcdefgh").as_bytes(), "!invalid multibulk length");
     }
     for len in [
         "",
@@ -140,6 +141,7 @@ fn multibulk_errors() {
         "1000:",
     ] {
         check(format!("*1\r\n${len}\r\n").as_bytes(), "!invalid bulk length");
+        check(format!("*1\r\n${len}\r\nabcdefgh").as_bytes(), "!invalid bulk length");
     }
     check(b"*1\r\nX\r\n", "!expected '$', got 'X'");
     check(b"*1\r\nX12\r\nabcdefgh", "!expected '$', got 'X'");
