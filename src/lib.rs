@@ -23,3 +23,5 @@ pub mod keyspace;
 pub mod session;
 
 pub mod command;
+
+pub mod route;

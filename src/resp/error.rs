@@ -59,7 +59,7 @@ impl Error {
     pub const TIMEOUT_NOT_INTEGER: Error = Error::fixed("ERR timeout is not an integer or out of range");
     /// A timeout below zero.
     pub const TIMEOUT_NEGATIVE: Error = Error::fixed("ERR timeout is negative");
-    /// A timeout that ends after the last millisecond that can be counted.
+    /// A timeout that ends after the last millisecond that can be counted; Redis 7.0 has no such check, later ones do.
     pub const TIMEOUT_OUT_OF_RANGE: Error = Error::fixed("ERR timeout is out of range");
     /// `numkeys` is zero or less.
     pub const NUMKEYS_NOT_POSITIVE: Error = Error::fixed("ERR numkeys should be greater than 0");

@@ -1,9 +1,11 @@
 //! The wire format, and the only code that knows it: requests in, replies and error texts out. No sockets.
 
+pub mod decode;
 mod error;
-mod parser;
+pub mod parser;
 mod reply;
 
+pub use decode::{element_len, header};
 pub use error::Error;
 pub use parser::{LINE_BYTES_MAX, Limits, Parser, Span};
 pub use reply::{Mark, Protocol, Reply};

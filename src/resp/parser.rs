@@ -101,7 +101,8 @@ impl Parser {
 
     /// Parses one request from the front of `buf`.
     ///
-    /// `Ok(Some(consumed))`: a whole request; `args` holds its arguments, none for `*0`, `*-1` and blank inline lines.
+    /// `Ok(Some(consumed))`: a whole request; `args` holds its arguments, none for `*0`, `*-1` and blank inline lines. Its
+    /// bytes must not be parsed a second time: quotes of an inline request are decoded now.
     /// `Ok(None)`: incomplete; call again with the same bytes at the front and more behind them (`args` means nothing
     /// until then). `Err`: the text for the client, whose connection must then be closed.
     #[inline]
@@ -313,7 +314,7 @@ impl Parser {
 /// Reads a length line `?D\r\n`, `?DD\r\n` or `?DDD\r\n` without a leading zero at `position`: the number, and the offset
 /// behind the line. `None` says nothing more than "take the careful way".
 #[inline(always)]
-fn short_length(buf: &[u8], position: usize) -> Option<(u32, usize)> {
+pub(super) fn short_length(buf: &[u8], position: usize) -> Option<(u32, usize)> {
     // Eight bytes are there unless this is the very last, shortest argument of the buffer.
     let head: &[u8; 8] = buf.get(position..)?.first_chunk()?;
     let first = head[1].wrapping_sub(b'1');
@@ -355,7 +356,7 @@ fn line_end(buf: &[u8], from: usize, searched_bytes: usize, terminator: u8) -> L
 }
 
 /// The strict integer of the wire: no sign but `-`, no leading zero, nothing around it, within 64 bits.
-fn parse_integer(text: &[u8]) -> Option<i64> {
+pub(super) fn parse_integer(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'0'] => return Some(0),
         [b'-', digits @ ..] => (true, digits),
