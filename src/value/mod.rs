@@ -1,1 +1,2 @@
 //! (follows)
+pub mod number;
