@@ -8,6 +8,7 @@ use crate::resp::{Error, Reply};
 use bitflags::bitflags;
 
 mod context;
+pub mod lookup;
 pub use context::{Args, Context, CoreView, Part, SessionView};
 
 /// What a command's code returns: the reply is written already, or an error is to be written.
