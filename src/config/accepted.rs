@@ -1,0 +1,94 @@
+//! Directives that other servers have and that mean nothing here: they are checked, remembered and shown by
+//! `CONFIG GET`, so that existing files load and tools find what they ask for. Each row says why nothing follows.
+
+use super::directive::{Access, Directive, Flags};
+use super::kind::Kind::{self, *};
+use super::kind::{INT_MAX, INT_MIN};
+
+const GROUP: &str = "Accepted without effect";
+
+const fn row(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    flags: Flags,
+    reason: &'static [&'static str],
+) -> Directive {
+    Directive { name, aliases: &[], group: GROUP, kind, default, flags, doc: reason, access: Access::Remembered }
+}
+
+const NONE: Flags = Flags::empty();
+const IMMUTABLE: Flags = Flags::IMMUTABLE;
+const HIDDEN: Flags = Flags::HIDDEN;
+const NEWER: Flags = Flags::NEWER;
+
+const DEFRAGMENTATION: &[&str] = &["The allocator keeps small entries dense by itself: nothing is moved."];
+const TABLE: &[&str] = &["The tables grow in steps too small to need this."];
+const ALLOCATOR: &[&str] = &["The allocator is not jemalloc."];
+const THREADS: &[&str] = &["Every core serves its own clients: see shards."];
+const BACKGROUND: &[&str] = &["No child process and no background thread works on the data: see server_cpulist."];
+const MODULES: &[&str] = &["Modules are not supported."];
+const TITLE: &[&str] = &["The process keeps the title it was started with."];
+const TESTS: &[&str] = &["For tests of the server it belongs to."];
+const CRASH: &[&str] = &["A crash is always reported, and memory is not tested afterwards."];
+const TRANSPARENT_HUGE_PAGES: &[&str] = &["No child process copies pages on write: huge pages do no harm."];
+const ERRORS: &[&str] = &["A change that cannot be applied always stops a replica."];
+const LOGO: &[&str] = &["No logo is shown."];
+const PASSES: &[&str] = &["A core accepts what waits in one pass, in between other work."];
+
+/// The rows.
+pub(super) static ROWS: &[Directive] = &[
+    row("activedefrag", YesNo, "no", NONE, DEFRAGMENTATION),
+    row("active-defrag-cycle-max", Integer(1, 99), "25", NONE, DEFRAGMENTATION),
+    row("active-defrag-cycle-min", Integer(1, 99), "1", NONE, DEFRAGMENTATION),
+    row("active-defrag-ignore-bytes", Memory(1, i64::MAX as u64), "100mb", NONE, DEFRAGMENTATION),
+    row("active-defrag-max-scan-fields", Integer(1, i64::MAX), "1000", NONE, DEFRAGMENTATION),
+    row("active-defrag-threshold-lower", Integer(0, 1000), "10", NONE, DEFRAGMENTATION),
+    row("active-defrag-threshold-upper", Integer(0, 1000), "100", NONE, DEFRAGMENTATION),
+    row("activerehashing", YesNo, "yes", NONE, TABLE),
+    row("always-show-logo", YesNo, "no", IMMUTABLE, LOGO),
+    row("aof_rewrite_cpulist", Text, "", IMMUTABLE, BACKGROUND),
+    row("bgsave_cpulist", Text, "", IMMUTABLE, BACKGROUND),
+    row("bio_cpulist", Text, "", IMMUTABLE, BACKGROUND),
+    row("crash-log-enabled", YesNo, "yes", NONE, CRASH),
+    row("crash-memcheck-enabled", YesNo, "yes", NONE, CRASH),
+    row("disable-thp", YesNo, "yes", IMMUTABLE, TRANSPARENT_HUGE_PAGES),
+    row("enable-module-command", Choice(&["no", "yes", "local"]), "no", IMMUTABLE, MODULES),
+    row("ignore-warnings", Text, "", NONE, &["Its one warning is about a kernel bug in fork, which is not used."]),
+    row("io-threads", Integer(1, 128), "1", IMMUTABLE, THREADS),
+    row("io-threads-do-reads", YesNo, "no", IMMUTABLE, THREADS),
+    row("jemalloc-bg-thread", YesNo, "yes", NONE, ALLOCATOR),
+    row("key-load-delay", Integer(INT_MIN, INT_MAX), "0", HIDDEN, TESTS),
+    row("loading-process-events-interval-bytes", Integer(1024, INT_MAX), "2097152", HIDDEN, TESTS),
+    row("propagation-error-behavior", Choice(&["ignore", "panic", "panic-on-replicas"]), "ignore", NONE, ERRORS),
+    row("proc-title-template", Checked(check_title), "{title} {listen-addr} {server-mode}", NONE, TITLE),
+    row("rdb-key-save-delay", Integer(INT_MIN, INT_MAX), "0", HIDDEN, TESTS),
+    row("set-proc-title", YesNo, "yes", IMMUTABLE, TITLE),
+    row("tls-dh-params-file", Text, "", NONE, &["Key exchange uses elliptic curves only."]),
+    row("use-exit-on-panic", YesNo, "no", HIDDEN, TESTS),
+    row("watchdog-period", Integer(0, INT_MAX), "0", HIDDEN, TESTS),
+    // Names that came after Redis 7.0, in Redis or in Valkey.
+    row("io-threads-always-active", YesNo, "no", NEWER.union(HIDDEN), THREADS),
+    row("locale-collate", Text, "", NEWER, &["Texts are sorted by their bytes."]),
+    row("max-new-connections-per-cycle", Integer(1, 1000), "10", NEWER, PASSES),
+    row("max-new-tls-connections-per-cycle", Integer(1, 1000), "1", NEWER, PASSES),
+    row("prefetch-batch-max-size", Integer(0, 128), "16", NEWER, &["A pass prefetches what it reads, however much."]),
+];
+
+/// The variables of a title.
+const TITLE_VARIABLES: &[&str] =
+    &["title", "listen-addr", "server-mode", "port", "tls-port", "unixsocket", "config-file"];
+
+fn check_title(template: &str) -> Result<(), &'static str> {
+    const INVALID: &str = "template format is invalid or contains unknown variables";
+    let mut rest = template;
+    while let Some(open) = rest.find('{') {
+        let inside = &rest[open + 1..];
+        let close = inside.find('}').ok_or(INVALID)?;
+        if !TITLE_VARIABLES.contains(&&inside[..close]) {
+            return Err(INVALID);
+        }
+        rest = &inside[close + 1..];
+    }
+    Ok(())
+}

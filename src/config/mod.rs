@@ -1,0 +1,179 @@
+//! Configuration: each directive is one row ([`Directive`]), and [`Config`] holds their values in typed fields.
+//!
+//! ```text
+//! file, include, stdin, argv ──▶ parse (words) ──▶ Loader ──┐
+//!                                                           ├─▶ Directive::read ──▶ Config ──▶ CONFIG GET, the server
+//! CONFIG SET ──▶ Config::set (all or nothing) ──────────────┘                         └──▶ Config::rewrite, corering.conf
+//! ```
+//!
+//! Pure: files and the machine are reached through functions that the caller hands in ([`Host`]). What a change asks of
+//! the server (another port, a larger limit of open files) is the caller's, who compares the old and the new value.
+//!
+//! Beyond Redis 7.0: a comment may follow a value (`maxmemory 4gb   # hard cap`), which stock Redis refuses as a wrong
+//! number of arguments; `maxmemory 80%` is a share of the machine's memory; names of later versions are known.
+
+mod accepted;
+mod directive;
+mod kind;
+mod load;
+pub mod parse;
+mod rewrite;
+mod rows;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+pub use directive::{Directive, Flags};
+pub use kind::{Kind, Secret, reason};
+pub use load::{CommandLine, Host, LoadError, Loader, Place};
+pub use rewrite::stock_file;
+pub use rows::Config;
+pub use types::*;
+
+use kind::{Form, Input};
+use parse::Word;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// Who asks for a change at run time, and what of the machine the change may need.
+pub struct Caller<'a> {
+    /// Whether the client may change protected directives: see [`ProtectedAction::allows`].
+    pub may_change_protected: bool,
+    /// A data set is being loaded.
+    pub is_loading: bool,
+    /// Makes a directory's name absolute; fails where it cannot be entered.
+    pub resolve_directory: &'a dyn Fn(&Path) -> io::Result<PathBuf>,
+    /// The memory that this process may use, in bytes; 0: not known.
+    pub machine_memory_bytes: u64,
+}
+
+/// Fastest and slowest pace of background work.
+const HZ_RANGE: std::ops::RangeInclusive<u32> = 1..=500;
+
+impl Default for Config {
+    /// Every directive as its row says. `dir` is `.` until a [`Loader`] makes it absolute.
+    fn default() -> Config {
+        static DEFAULT: OnceLock<Config> = OnceLock::new();
+        DEFAULT.get_or_init(Config::from_rows).clone()
+    }
+}
+
+impl Config {
+    fn from_rows() -> Config {
+        let mut config = Config::blank();
+        for row in Directive::all() {
+            let default = row.default.as_bytes();
+            let words = if row.kind.takes_several() { parse::split_words(default) } else { Ok(vec![default.to_vec()]) };
+            let input = Input {
+                words: &words.expect("defaults have no quotes"),
+                kind: row.kind,
+                adds: false,
+                resolve_directory: &|path| Ok(path.into()),
+                machine_memory_bytes: 0,
+            };
+            if let Err(refusal) = row.read(&mut config, &input) {
+                panic!("the default of {} is refused: {refusal}", row.name);
+            }
+        }
+        config
+    }
+
+    /// `CONFIG GET`: name and value of every directive that one of `patterns` names or matches (`matches(pattern,
+    /// name)` is a glob in any case). A name asked for without a wildcard comes back as the client wrote it.
+    pub fn get(&self, patterns: &[&[u8]], matches: &dyn Fn(&[u8], &[u8]) -> bool) -> Vec<(String, Vec<u8>)> {
+        let mut found: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut add = |name: &str, row: &Directive| {
+            if !found.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                found.push((name.into(), row.write(self, Form::Reply)));
+            }
+        };
+        for &pattern in patterns {
+            if !pattern.iter().any(|byte| b"[*?".contains(byte)) {
+                if let Some(row) = Directive::find(pattern) {
+                    add(std::str::from_utf8(pattern).expect("equal to a name but for case"), row);
+                }
+                continue;
+            }
+            for row in Directive::all().filter(|row| !row.flags.contains(Flags::HIDDEN)) {
+                row.names().filter(|name| matches(pattern, name.as_bytes())).for_each(|name| add(name, row));
+            }
+        }
+        found
+    }
+
+    /// The value of one directive as `CONFIG GET` shows it.
+    pub fn value(&self, name: &str) -> Option<Vec<u8>> {
+        Directive::find(name.as_bytes()).map(|row| row.write(self, Form::Reply))
+    }
+
+    /// `CONFIG SET`: the configuration with all of `pairs` changed, or the text of the error reply. What only the server
+    /// can find out (a port that is taken) is found out afterwards: see [`Config::set_failed`].
+    pub fn set(&self, pairs: &[(&[u8], &[u8])], caller: &Caller<'_>) -> Result<Config, String> {
+        let mut found: Vec<(String, &'static Directive)> = Vec::new();
+        for &(name, _) in pairs {
+            let shown = String::from_utf8_lossy(name);
+            let Some(row) = Directive::find(name) else {
+                return Err(format!("ERR Unknown option or number of arguments for CONFIG SET - '{shown}'"));
+            };
+            if row.flags.contains(Flags::IMMUTABLE) {
+                return Err(Config::set_failed(&shown, "can't set immutable config"));
+            }
+            if row.flags.contains(Flags::PROTECTED) && !caller.may_change_protected {
+                return Err(Config::set_failed(&shown, "can't set protected config"));
+            }
+            if row.flags.contains(Flags::DENY_LOADING) && caller.is_loading {
+                return Err("LOADING Redis is loading the dataset in memory".into());
+            }
+            // A name and its alias together are no duplicate: the later one wins. So it is in Redis.
+            let name = shown.to_ascii_lowercase();
+            if found.iter().any(|(known, _)| *known == name) {
+                return Err(Config::set_failed(&shown, "duplicate parameter"));
+            }
+            found.push((name, row));
+        }
+        let mut config = self.clone();
+        for ((name, row), (_, value)) in std::iter::zip(&found, pairs) {
+            let words: Vec<Word> = match value {
+                [] if row.kind.takes_several() => vec![],
+                _ if row.kind.takes_several() => value.split(|byte| *byte == b' ').map(<[u8]>::to_vec).collect(),
+                _ => vec![value.to_vec()],
+            };
+            let input = Input {
+                words: &words,
+                kind: row.kind,
+                adds: false,
+                resolve_directory: caller.resolve_directory,
+                machine_memory_bytes: caller.machine_memory_bytes,
+            };
+            row.read(&mut config, &input).map_err(|refusal| Config::set_failed(name, &refusal))?;
+        }
+        config.settle();
+        Ok(config)
+    }
+
+    /// The text of the error reply when a value is refused, by its kind or when it is applied.
+    pub fn set_failed(name: &str, why: &str) -> String {
+        format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
+    }
+
+    /// Brings into range what is taken as a wish.
+    fn settle(&mut self) {
+        self.hz = self.hz.clamp(*HZ_RANGE.start(), *HZ_RANGE.end());
+    }
+
+    /// Directives with another value than by default that the server does not act on, and why: worth a warning at
+    /// start.
+    pub fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
+        let default = Config::default();
+        let rows = Directive::all().filter(|row| !row.has_effect());
+        let changed = rows.filter(|row| row.write(self, Form::File) != row.write(&default, Form::File));
+        changed
+            .map(|row| {
+                let pending = row.flags.contains(Flags::PENDING);
+                (row.name, if pending { "this version does not act on it yet" } else { row.doc[0] })
+            })
+            .collect()
+    }
+}
