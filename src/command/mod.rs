@@ -113,8 +113,23 @@ bitflags! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Group {
-    Generic, String, List, Set, SortedSet, Hash, PubSub, Transactions, Connection, Server, Scripting, HyperLogLog,
-    Cluster, Sentinel, Geo, Stream, Bitmap,
+    Generic,
+    String,
+    List,
+    Set,
+    SortedSet,
+    Hash,
+    PubSub,
+    Transactions,
+    Connection,
+    Server,
+    Scripting,
+    HyperLogLog,
+    Cluster,
+    Sentinel,
+    Geo,
+    Stream,
+    Bitmap,
 }
 
 /// Where the keys stand among the arguments (0 is the command's name).

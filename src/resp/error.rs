@@ -22,8 +22,7 @@ impl Error {
     /// Adding would leave the signed 64-bit range.
     pub const OVERFLOW: Error = Error::fixed("ERR increment or decrement would overflow");
     /// A string would grow beyond `proto-max-bulk-len`.
-    pub const STRING_TOO_LONG: Error =
-        Error::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    pub const STRING_TOO_LONG: Error = Error::fixed("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
 
     /// An error with a fixed text, prefix included.
     pub const fn fixed(text: &'static str) -> Error {
