@@ -1,0 +1,385 @@
+//! What a transcript can't say: stopping, large values, slow and greedy clients, many connections, concurrency.
+
+use crate::client::{Client, Value, encode};
+use crate::process::{Kind, Server, free_port};
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// The shard counts that every behaviour is tried with.
+const SHARDS: [usize; 3] = [1, 2, 4];
+
+/// A server that stops has this long; CI's cores are shared.
+const STOP_MS_MAX: u64 = 10_000;
+
+fn start(shards: usize, arguments: &[&str]) -> Server {
+    Server::start(Kind::Corering { shards }, arguments)
+}
+
+fn connect(server: &Server) -> Client {
+    Client::connect(server.port).expect("a running server accepts connections")
+}
+
+fn ok() -> Value {
+    Value::Simple(b"OK".to_vec())
+}
+
+fn bulk(text: impl AsRef<[u8]>) -> Value {
+    Value::Bulk(text.as_ref().to_vec())
+}
+
+#[test]
+fn stops_cleanly_and_frees_the_port_at_once() {
+    for shards in SHARDS {
+        for how in ["TERM", "INT", "SHUTDOWN"] {
+            let port = free_port();
+            let mut server = Server::try_start(Kind::Corering { shards }, port, &[]).expect("the port was free");
+            let mut clients: Vec<Client> = (0..8).map(|_| connect(&server)).collect();
+            for client in &mut clients {
+                assert_eq!(client.call(&["SET", "k", "v"]).unwrap(), ok());
+            }
+            if how == "SHUTDOWN" {
+                clients[0].send_raw(&encode(&["SHUTDOWN", "NOSAVE"])).unwrap();
+            } else {
+                server.signal(how);
+            }
+            let status = server.wait_exit(STOP_MS_MAX).unwrap_or_else(|| panic!("{how} did not stop {shards} shards"));
+            assert_eq!(status.code(), Some(0), "{how}, {shards} shards: {}", server.output());
+            for mut client in clients {
+                assert!(matches!(client.read_raw(), Ok(None)), "{how}: connections are closed without another reply");
+            }
+            let again = Server::try_start(Kind::Corering { shards }, port, &[])
+                .unwrap_or_else(|output| panic!("the port is not free again after {how}: {output}"));
+            assert_eq!(connect(&again).call(&["GET", "k"]).unwrap(), Value::NullBulk);
+        }
+    }
+}
+
+#[test]
+fn a_long_pipeline_keeps_its_order_on_every_number_of_shards() {
+    const COMMANDS: usize = 100_000;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut client = connect(&server);
+        let mut writer = client.stream.try_clone().unwrap();
+        // Written by another thread, since neither side may have room for all of it.
+        let sender = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            for index in 0..COMMANDS {
+                let number = index.to_string();
+                match index % 4 {
+                    0 => bytes.extend(encode(&["ECHO", &number])),
+                    1 => bytes.extend(encode(&["SET", &format!("key:{}", index % 97), &number])),
+                    2 => bytes.extend(encode(&["GET", &format!("key:{}", (index - 1) % 97)])),
+                    _ => bytes.extend(encode(&["INCR", &format!("counter:{}", index % 8)])),
+                }
+            }
+            writer.write_all(&bytes).unwrap();
+        });
+        let mut counters = [0_i64; 8];
+        for index in 0..COMMANDS {
+            let expected = match index % 4 {
+                0 => bulk(index.to_string()),
+                1 => ok(),
+                2 => bulk((index - 1).to_string()),
+                _ => {
+                    counters[index % 8] += 1;
+                    Value::Integer(counters[index % 8])
+                }
+            };
+            assert_eq!(client.read().unwrap(), expected, "reply {index} of {COMMANDS}, {shards} shards");
+        }
+        sender.join().unwrap();
+    }
+}
+
+#[test]
+fn clients_on_the_same_keys_lose_no_increment() {
+    const CLIENTS: usize = 8;
+    const ROUNDS: usize = 200;
+    const PIPELINE: usize = 10;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        std::thread::scope(|scope| {
+            for _ in 0..CLIENTS {
+                scope.spawn(|| {
+                    let mut client = connect(&server);
+                    let mut last = [0_i64; 3];
+                    for _ in 0..ROUNDS {
+                        let batch: Vec<u8> =
+                            (0..PIPELINE).flat_map(|index| encode(&["INCR", ["a", "b", "c"][index % 3]])).collect();
+                        client.send_raw(&batch).unwrap();
+                        for index in 0..PIPELINE {
+                            match client.read().unwrap() {
+                                Value::Integer(number) if last[index % 3] < number => last[index % 3] = number,
+                                other => panic!("a counter went from {} to {other}", last[index % 3]),
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        let mut client = connect(&server);
+        let total: i64 = ["a", "b", "c"]
+            .iter()
+            .map(|key| match client.call(&["INCRBY", key, "0"]).unwrap() {
+                Value::Integer(number) => number,
+                other => panic!("{other}"),
+            })
+            .sum();
+        assert_eq!(total, (CLIENTS * ROUNDS * PIPELINE) as i64, "{shards} shards");
+    }
+}
+
+#[test]
+fn large_values_come_back_whole() {
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut client = connect(&server);
+        let mut other = connect(&server);
+        for length in [16 * 1024 - 1, 16 * 1024, 64 * 1024 + 1, 1024 * 1024, 32 * 1024 * 1024 + 7] {
+            let value: Vec<u8> = (0..length).map(|index: usize| (index * 31 + index / 251) as u8).collect();
+            for key in ["large:a", "large:b"] {
+                assert_eq!(client.call(&[b"SET".as_slice(), key.as_bytes(), &value]).unwrap(), ok());
+                assert_eq!(other.call(&["STRLEN", key]).unwrap(), Value::Integer(length as i64));
+                assert!(other.call(&["GET", key]).unwrap() == bulk(&value), "{length} bytes, {shards} shards");
+            }
+        }
+        assert_eq!(client.call(&["APPEND", "large:a", "tail"]).unwrap(), Value::Integer(32 * 1024 * 1024 + 11));
+        assert_eq!(client.call(&["GETRANGE", "large:a", "-4", "-1"]).unwrap(), bulk("tail"));
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_read() {
+    const VALUE_BYTES: usize = 256 * 1024;
+    const REQUESTS: usize = 2_000; // 500 MB of replies
+    const GROWTH_KIB_MAX: u64 = 100 * 1024;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut prober = connect(&server);
+        let value = vec![b'x'; VALUE_BYTES];
+        for key in ["a", "b", "c", "d"] {
+            assert_eq!(prober.call(&[b"SET".as_slice(), key.as_bytes(), &value]).unwrap(), ok());
+        }
+        let before = server.status_kib("VmRSS");
+        let mut greedy = connect(&server);
+        greedy.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        let requests: Vec<u8> =
+            (0..REQUESTS).flat_map(|index| encode(&["GET", ["a", "b", "c", "d"][index % 4]])).collect();
+        // The server may take the requests or leave them in the socket: both are fine, growing is not.
+        let _ = greedy.stream.write_all(&requests);
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(1_500) {
+            assert_eq!(prober.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let grown = server.status_kib("VmRSS").saturating_sub(before);
+        assert!(grown < GROWTH_KIB_MAX, "{shards} shards: {grown} KiB more for a client that reads nothing");
+        // Once it reads, it gets everything it asked for.
+        for index in 0..50 {
+            match greedy.read().unwrap() {
+                Value::Bulk(bytes) if bytes.len() == VALUE_BYTES => {}
+                other => panic!("reply {index} is {}", other.to_string().chars().take(80).collect::<String>()),
+            }
+        }
+    }
+}
+
+#[test]
+fn announced_lengths_take_no_memory() {
+    const CLIENTS: usize = 100;
+    const GROWTH_KIB_MAX: u64 = 64 * 1024;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut prober = connect(&server);
+        assert_eq!(prober.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
+        let before = server.status_kib("VmRSS");
+        let announcements: [&[u8]; 3] =
+            [b"*1000000\r\n", b"*2\r\n$3\r\nGET\r\n$536870912\r\n", b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$400000000\r\nabc"];
+        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect(&server)).collect();
+        for (index, client) in clients.iter_mut().enumerate() {
+            client.send_raw(announcements[index % announcements.len()]).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(prober.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
+        let grown = server.status_kib("VmRSS").saturating_sub(before);
+        assert!(grown < GROWTH_KIB_MAX, "{shards} shards: {grown} KiB for {CLIENTS} announcements");
+    }
+}
+
+#[test]
+fn maxclients_refuses_with_the_exact_text() {
+    for shards in SHARDS {
+        let server = start(shards, &["--maxclients", "5"]);
+        let mut clients: Vec<Client> = (0..5).map(|_| connect(&server)).collect();
+        for client in &mut clients {
+            assert_eq!(client.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()), "{shards} shards");
+        }
+        let mut refused = connect(&server);
+        assert_eq!(refused.read().unwrap(), Value::Error(b"ERR max number of clients reached".to_vec()));
+        assert!(matches!(refused.read_raw(), Ok(None)), "a refused connection is closed");
+        drop(clients.pop());
+        let deadline = Instant::now() + Duration::from_secs(5);
+        loop {
+            let mut client = connect(&server);
+            let reply = client.call(&["PING"]);
+            if matches!(&reply, Ok(Value::Simple(text)) if text == b"PONG") {
+                break;
+            }
+            assert!(Instant::now() < deadline, "a place that became free is not given out: {reply:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn idle_clients_are_closed_after_timeout() {
+    for shards in SHARDS {
+        let server = start(shards, &["--timeout", "1"]);
+        let mut idle = connect(&server);
+        let mut busy = connect(&server);
+        assert_eq!(idle.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(2_500) {
+            assert_eq!(busy.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()), "a busy client stays");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        idle.set_read_timeout_ms(5_000);
+        assert!(matches!(idle.read_raw(), Ok(None)), "{shards} shards: an idle client is closed");
+    }
+}
+
+#[test]
+fn a_unix_socket_serves_the_same_keyspace() {
+    for shards in SHARDS {
+        let path = std::env::temp_dir().join(format!("corering-test-{}-{shards}.sock", std::process::id()));
+        let text = path.to_str().expect("the temporary directory has a plain name");
+        let server = start(shards, &["--unixsocket", text, "--unixsocketperm", "700"]);
+        assert_eq!(connect(&server).call(&["SET", "k", "v"]).unwrap(), ok());
+        let mut socket = UnixStream::connect(&path).expect("the socket listens");
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.write_all(&encode(&["GET", "k"])).unwrap();
+        let mut reply = [0_u8; 7];
+        socket.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"$1\r\nv\r\n");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o700);
+        drop(server);
+        let _ = std::fs::remove_file(&path);
+    }
+}
+
+#[test]
+fn a_thousand_connections_are_served() {
+    const CLIENTS: usize = 1_000;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect(&server)).collect();
+        for (index, client) in clients.iter_mut().enumerate() {
+            client.send_raw(&encode(&["SET", &format!("key:{index}"), &index.to_string()])).unwrap();
+        }
+        for client in &mut clients {
+            assert_eq!(client.read().unwrap(), ok());
+        }
+        for (index, client) in clients.iter_mut().enumerate() {
+            client.send_raw(&encode(&["GET", &format!("key:{}", CLIENTS - 1 - index)])).unwrap();
+        }
+        for (index, client) in clients.iter_mut().enumerate() {
+            assert_eq!(client.read().unwrap(), bulk((CLIENTS - 1 - index).to_string()), "{shards} shards");
+        }
+        assert_eq!(clients[0].call(&["DBSIZE"]).unwrap(), Value::Integer(CLIENTS as i64));
+        let info = clients[0].call(&["INFO", "clients"]).unwrap().to_string();
+        assert!(info.contains(&format!("connected_clients:{CLIENTS}\\r\\n")), "{info}");
+        let Value::Bulk(list) = clients[0].call(&["CLIENT", "LIST"]).unwrap() else { panic!("CLIENT LIST is a bulk") };
+        assert_eq!(list.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count(), CLIENTS);
+    }
+}
+
+#[test]
+fn scan_shows_every_key_that_stays_while_others_come_and_go() {
+    const STABLE: usize = 5_000;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut client = connect(&server);
+        for index in 0..STABLE {
+            client.send_raw(&encode(&["SET", &format!("stable:{index}"), "x"])).unwrap();
+        }
+        for _ in 0..STABLE {
+            assert_eq!(client.read().unwrap(), ok());
+        }
+        let mut seen = HashSet::new();
+        let mut cursor = b"0".to_vec();
+        let mut churn = 0;
+        loop {
+            let Value::Array(reply) = client.call(&[b"SCAN".as_slice(), &cursor, b"COUNT", b"20"]).unwrap() else {
+                panic!("SCAN replies with an array");
+            };
+            let [Value::Bulk(next), Value::Array(keys)] = reply.as_slice() else {
+                panic!("cursor and keys: {reply:?}")
+            };
+            seen.extend(keys.iter().map(|key| key.to_string()));
+            // Growth and shrinking while the scan runs: the table may move its entries, never hide one.
+            for _ in 0..40 {
+                let (name, old) = (format!("passing:{churn}"), format!("passing:{}", churn - 3_000));
+                client.send_raw(&[encode(&["SET", &name, "x"]), encode(&["DEL", &old])].concat()).unwrap();
+                churn += 1;
+            }
+            for _ in 0..80 {
+                client.read().unwrap();
+            }
+            if next == b"0" {
+                break;
+            }
+            cursor.clone_from(next);
+        }
+        let missing = (0..STABLE).filter(|index| !seen.contains(&format!("\"stable:{index}\""))).count();
+        assert_eq!(missing, 0, "{shards} shards: {missing} of {STABLE} keys were not shown");
+    }
+}
+
+#[test]
+fn a_config_file_is_read_and_rewritten() {
+    for shards in [1, 2] {
+        let folder = std::env::temp_dir().join(format!("corering-test-config-{}-{shards}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("server.conf");
+        std::fs::write(folder.join("more.conf"), "maxmemory-policy allkeys-lru\n").unwrap();
+        let text = format!(
+            "# a comment that stays\nmaxmemory 100mb\ntimeout 300\ninclude {}\n",
+            folder.join("more.conf").display()
+        );
+        std::fs::write(&path, text).unwrap();
+        {
+            // The file is the first argument, before what the harness adds.
+            let server = Server::spawn(Kind::Corering { shards }, free_port(), Some(&path), &["--timeout", "7"])
+                .unwrap_or_else(|output| panic!("{output}"));
+            let mut client = connect(&server);
+            let mut get = |name: &str| client.call(&["CONFIG", "GET", name]).unwrap().to_string();
+            assert_eq!(get("maxmemory"), "[\"maxmemory\", \"104857600\"]");
+            assert_eq!(get("maxmemory-policy"), "[\"maxmemory-policy\", \"allkeys-lru\"]");
+            assert_eq!(get("timeout"), "[\"timeout\", \"7\"]", "arguments win over the file");
+            assert_eq!(client.call(&["CONFIG", "SET", "maxmemory", "200mb"]).unwrap(), ok());
+            assert_eq!(client.call(&["CONFIG", "REWRITE"]).unwrap(), ok());
+        }
+        let rewritten = std::fs::read_to_string(&path).unwrap();
+        assert!(rewritten.contains("# a comment that stays"), "{rewritten}");
+        assert!(rewritten.contains("maxmemory 200mb") || rewritten.contains("maxmemory 209715200"), "{rewritten}");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}
+
+#[test]
+fn a_wrong_directive_stops_the_start_with_a_clear_word() {
+    for (arguments, word) in [
+        (vec!["--no-such-directive", "1"], "no-such-directive"),
+        (vec!["--maxmemory", "abc"], "maxmemory"),
+        (vec!["--maxmemory-policy", "sometimes"], "maxmemory-policy"),
+    ] {
+        match Server::try_start(Kind::Corering { shards: 1 }, free_port(), &arguments) {
+            Ok(_) => panic!("{arguments:?} was accepted"),
+            Err(output) => assert!(output.contains(word), "{arguments:?}: {output}"),
+        }
+    }
+}
