@@ -17,8 +17,6 @@ pub struct Shared {
     pub cpus: Vec<usize>,
     /// The TCP port in force.
     pub port: u16,
-    /// Where the configuration file is, if one was given.
-    pub config_file: Option<std::path::PathBuf>,
     /// The program's own path.
     pub executable: String,
     config: Mutex<Arc<Config>>,
@@ -51,7 +49,6 @@ impl Shared {
             cores,
             port: config.port,
             cpus,
-            config_file: None,
             executable: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
             config: Mutex::new(Arc::new(config)),
             next_client: AtomicU64::new(1),

@@ -353,6 +353,11 @@ pub fn find_by_id(id: CommandId) -> &'static Row {
     &ROWS[id.index()]
 }
 
+/// The row of a number that came from another core of this process.
+pub fn find_by_index(index: usize) -> &'static Row {
+    &ROWS[index]
+}
+
 /// Every command, without subcommands, in the order of the families. Those that `rename-command` took away are not
 /// among them.
 pub fn commands() -> impl ExactSizeIterator<Item = &'static Row> + Clone {

@@ -140,6 +140,8 @@ pub struct Core {
     cron_due_ms: u64,
     /// Sends queued in this pass: completions that are sure to come at once.
     sends: usize,
+    /// Commands that take this long are recorded as slow.
+    slow_nanoseconds: u64,
 }
 
 /// What a core is made of.
@@ -175,7 +177,6 @@ impl Core {
             connections: Slab::new(),
             listeners: parts.listeners,
             shard: parts.shard,
-            config,
             shared: parts.shared,
             gatherings: Slab::new(),
             planned: Vec::new(),
@@ -191,6 +192,8 @@ impl Core {
             clock: quanta::Clock::new(),
             cron_due_ms: 0,
             sends: 0,
+            slow_nanoseconds: super::slow::threshold_nanoseconds(&config),
+            config,
         }
     }
 
@@ -274,24 +277,26 @@ impl Core {
     /// Takes a new client in, or refuses it.
     fn serve(&mut self, socket: RawFd) {
         self.shard.stats.counters.connections_received += 1;
-        let refuse = |core: &mut Core, text: &[u8]| {
+        let refuse = |core: &mut Core, error: &Error| {
             core.shard.stats.counters.rejected_connections += 1;
             core.shared.clients_of_core[core.core].fetch_sub(1, Ordering::Relaxed);
-            net::refuse(socket, text);
+            let mut line = Vec::new();
+            Reply::new(&mut line, Protocol::Resp2).error(error);
+            net::refuse(socket, &line);
         };
         if self.config.maxclients as usize <= self.shared.clients.load(Ordering::Relaxed) {
-            return refuse(self, b"-ERR max number of clients reached\r\n");
+            return refuse(self, &Error::MAX_CLIENTS);
         }
-        let ends = net::prepare(socket, self.config.tcp_keepalive as u32);
-        if self.config.protected_mode && self.config.requirepass.is_empty() && !ends.loopback {
-            return refuse(self, PROTECTED_MODE.as_bytes());
+        let ends = net::prepare(socket, self.config.tcp_keepalive_s);
+        if self.config.protected_mode && self.config.requirepass.bytes().is_none() && !ends.loopback {
+            return refuse(self, &Error::PROTECTED_MODE);
         }
         self.shared.clients.fetch_add(1, Ordering::Relaxed);
         let mut session = Session::new(self.shared.next_client(), self.core, socket, self.shard.now_ms);
         session.peer = ends.peer;
         session.local = ends.local;
         session.mode.set(Mode::UNIX_SOCKET, ends.unix);
-        session.mode.set(Mode::UNAUTHENTICATED, !self.config.requirepass.is_empty());
+        session.mode.set(Mode::UNAUTHENTICATED, self.config.requirepass.bytes().is_some());
         let index = self.connections.insert(Box::new(Connection::new(session)));
         self.connections[index].receiving = true;
         self.ring.receive(socket, index as u32);
@@ -314,7 +319,7 @@ impl Core {
                 } else {
                     connection.input.extend_from_slice(bytes);
                     self.ring.give_back(buffer);
-                    if self.config.client_query_buffer_limit < (unplanned as u64).saturating_add(1) {
+                    if self.config.client_query_buffer_limit_bytes < (unplanned as u64).saturating_add(1) {
                         self.shard.stats.counters.query_buffer_limit_disconnections += 1;
                         let session = &connection.session;
                         tracing::warn!("closing client {} {}: its query buffer passed the limit", session.id, session.peer);
@@ -427,7 +432,7 @@ impl Core {
     fn plan(&mut self, index: u32, source: Source) {
         let connection = &mut **self.connections.get_mut(index as usize).expect("planned connections are open");
         let limits = Limits {
-            bulk_bytes_max: self.config.proto_max_bulk_len,
+            bulk_bytes_max: self.config.proto_max_bulk_len_bytes,
             authenticated: !connection.session.mode.contains(Mode::UNAUTHENTICATED),
         };
         let start = match source {
@@ -688,7 +693,7 @@ impl Core {
                 let ended = self.clock.raw();
                 let nanoseconds = self.clock.delta_as_nanos(started, ended);
                 self.shard.stats.executed(row.id, nanoseconds);
-                if self.config.slow_nanoseconds <= nanoseconds {
+                if self.slow_nanoseconds <= nanoseconds {
                     super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, Some(&connection.session));
                     self.shard.now_ms = unix_ms();
                 }
@@ -750,7 +755,7 @@ impl Core {
         let ended = self.clock.raw();
         let nanoseconds = self.clock.delta_as_nanos(started, ended);
         self.shard.stats.executed(row.id, nanoseconds);
-        if self.config.slow_nanoseconds <= nanoseconds {
+        if self.slow_nanoseconds <= nanoseconds {
             super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, Some(&connection.session));
         }
         drop(args);
@@ -1030,7 +1035,7 @@ impl Core {
             if header.flags & flags::GATHER == 0 {
                 self.shard.stats.executed(row.id, nanoseconds);
             }
-            if self.config.slow_nanoseconds <= nanoseconds {
+            if self.slow_nanoseconds <= nanoseconds {
                 super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, None);
             }
             started = ended;
@@ -1096,6 +1101,7 @@ impl Core {
     /// Takes the newest configuration.
     fn take_config(&mut self) {
         self.config = self.shared.config();
+        self.slow_nanoseconds = super::slow::threshold_nanoseconds(&self.config);
         self.shard.configure(self.config.clone());
     }
 
@@ -1106,7 +1112,7 @@ impl Core {
         let now_ms = self.shard.now_ms;
         self.cron_due_ms = now_ms + CRON_MS;
         self.shard.cron();
-        let timeout_ms = self.config.timeout as u64 * 1000;
+        let timeout_ms = self.config.timeout_s as u64 * 1000;
         for (index, connection) in self.connections.iter_mut() {
             let session = &connection.session;
             let held = connection.replies.bytes() as u64;
@@ -1114,7 +1120,7 @@ impl Core {
             let mut close = 0 < limit.hard_bytes && limit.hard_bytes <= held;
             if 0 < limit.soft_bytes && limit.soft_bytes <= held {
                 let since = *connection.soft_limit_since_ms.get_or_insert(now_ms);
-                close |= limit.soft_seconds * 1000 < now_ms - since;
+                close |= limit.soft_seconds as u64 * 1000 < now_ms - since;
             } else {
                 connection.soft_limit_since_ms = None;
             }
@@ -1346,16 +1352,3 @@ impl Clients for ClientsOfCore<'_> {
         }
     }
 }
-
-const PROTECTED_MODE: &str = concat!(
-    "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default ",
-    "user. In this mode connections are only accepted from the loopback interface. If you want to connect from external ",
-    "computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode sending the command ",
-    "'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same host the server is ",
-    "running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE to make ",
-    "this change permanent. 2) Alternatively you can just disable the protected mode by editing the Redis configuration ",
-    "file, and setting the protected mode option to 'no', and then restarting the server. 3) If you started the server ",
-    "manually just for testing, restart it with the '--protected-mode no' option. 4) Setup a an authentication password ",
-    "for the default user. NOTE: You only need to do one of the above things in order for the server to start accepting ",
-    "connections from the outside.\r\n"
-);

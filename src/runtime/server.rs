@@ -11,7 +11,7 @@ use crate::sys::{net, process, ring::Ring};
 use glommio::{LocalExecutorBuilder, Placement};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -30,15 +30,12 @@ fn choose_cpus(config: &Config) -> Result<Vec<usize>, String> {
     if cpus.is_empty() {
         return Err("cannot tell which CPUs this process may use".into());
     }
-    if !config.server_cpulist.is_empty() {
-        let wanted = parse_cpulist(&config.server_cpulist)
-            .ok_or_else(|| format!("server-cpulist '{}' is no list of CPUs such as 0,2,4-7 or 0-7:2", config.server_cpulist))?;
+    if let Some(list) = &config.server_cpulist {
+        let wanted = parse_cpulist(list)
+            .ok_or_else(|| format!("server-cpulist '{list}' is no list of CPUs such as 0,2,4-7 or 0-7:2"))?;
         let allowed: Vec<usize> = wanted.iter().copied().filter(|cpu| cpus.contains(cpu)).collect();
         if allowed.is_empty() {
-            return Err(format!(
-                "server-cpulist '{}' names no CPU that this process may use ({cpus:?})",
-                config.server_cpulist
-            ));
+            return Err(format!("server-cpulist '{list}' names no CPU that this process may use ({cpus:?})"));
         }
         cpus = allowed;
     }
@@ -77,11 +74,7 @@ fn listen(config: &Config) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
     let backlog = config.tcp_backlog as i32;
     if config.port != 0 {
-        for name in &config.bind {
-            let (name, optional) = match name.strip_prefix('-') {
-                Some(name) => (name, true),
-                None => (name.as_str(), false),
-            };
+        for (name, required) in config.bind.iter() {
             let ip: Option<IpAddr> = match name {
                 "*" => Some(IpAddr::from([0, 0, 0, 0])),
                 "::*" => Some(IpAddr::from([0u16; 8])),
@@ -94,17 +87,17 @@ fn listen(config: &Config) -> Result<Vec<Listener>, String> {
             };
             match result {
                 Ok(socket) => listeners.push(Listener { socket, shared: true }),
-                Err(error) if optional && ADDRESS_MISSING.contains(&error.raw_os_error().unwrap_or(0)) => {}
+                Err(error) if !required && ADDRESS_MISSING.contains(&error.raw_os_error().unwrap_or(0)) => {}
                 Err(error) => {
                     return Err(format!("Could not create server TCP listening socket {name}:{}: {error}", config.port));
                 }
             }
         }
     }
-    if !config.unixsocket.is_empty() {
+    if let Some(path) = &config.unixsocket {
         let mode = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
-        let socket = net::listen_unix(Path::new(&config.unixsocket), mode, backlog)
-            .map_err(|error| format!("Opening Unix socket {}: {error}", config.unixsocket))?;
+        let socket = net::listen_unix(Path::new(path), mode, backlog)
+            .map_err(|error| format!("Failed opening Unix socket: bind: {path}: {error}"))?;
         listeners.push(Listener { socket, shared: true });
     }
     if listeners.is_empty() {
@@ -149,7 +142,7 @@ fn warn_about_host(config: &Config) {
              echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"
         );
     }
-    if config.maxmemory == 0 {
+    if config.maxmemory.bytes == 0 {
         tracing::warn!("maxmemory is not set: memory may grow until the system kills the server");
     }
 }
@@ -164,23 +157,20 @@ fn run_id() -> String {
 ///
 /// # Errors
 /// Why it cannot start, in words for the operator.
-pub fn serve(mut config: Config, config_file: Option<PathBuf>) -> Result<u8, String> {
+pub fn serve(mut config: Config) -> Result<u8, String> {
     let cpus = choose_cpus(&config)?;
     let cores = cpus.len();
     fit_maxclients(&mut config);
-    if !config.dir.is_empty() {
-        std::env::set_current_dir(&config.dir).map_err(|error| format!("Can't chdir to '{}': {error}", config.dir))?;
-    }
+    std::env::set_current_dir(&config.dir)
+        .map_err(|error| format!("Can't chdir to '{}': {error}", config.dir.display()))?;
     let mut listeners = listen(&config)?;
     warn_about_host(&config);
 
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let port = config.port;
-    let bind = config.bind.join(" ");
+    let bind = config.bind.0.join(" ");
     let databases = config.databases as usize;
-    let mut shared = Shared::new(config, cpus.clone(), now_ms as u64, run_id());
-    shared.config_file = config_file;
-    let shared = Arc::new(shared);
+    let shared = Arc::new(Shared::new(config, cpus.clone(), now_ms as u64, run_id()));
     let parking = Parking::new(cores);
     let seed = fastrand::u64(..);
     let (ready, started) = std::sync::mpsc::channel::<Result<(), String>>();

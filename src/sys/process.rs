@@ -100,3 +100,18 @@ pub fn pin_thread(cpus: &[usize]) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Memory that this process may use, in bytes: the smaller of the machine's and the control group's. 0: not known.
+pub fn memory_bytes() -> u64 {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let machine = read("/proc/meminfo").and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+    });
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let group = group.iter().find_map(|path| read(path)?.trim().parse::<u64>().ok());
+    match (machine, group) {
+        (Some(machine), Some(group)) => machine.min(group),
+        (machine, group) => machine.or(group).unwrap_or(0),
+    }
+}
