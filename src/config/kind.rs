@@ -220,52 +220,36 @@ fn write_bytes(bytes: &[u8], form: Form) -> Vec<u8> {
     }
 }
 
-/// Empty text is none, and none has no line in a file.
-impl Setting for Option<String> {
-    fn read(&mut self, input: &Input<'_>) -> Result<(), Refusal> {
-        *self = Some(read_text(input)?).filter(|text| !text.is_empty()).map(String::from);
-        Ok(())
-    }
-
-    fn write(&self, _: Kind, form: Form) -> Vec<u8> {
-        write_bytes(self.as_deref().unwrap_or("").as_bytes(), form)
-    }
-
-    fn lines(&self, default: &Self, _: Kind) -> Lines {
-        let value = self.as_ref().map(|text| (parse::quote(text.as_bytes()), self != default));
-        value.into_iter().collect()
-    }
-}
-
-/// A secret: any bytes. Empty is none, and none has no line in a file. Not shown by `Debug`.
+/// A secret: any bytes; empty is none. Not shown by `Debug`.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Secret(Option<Vec<u8>>);
+pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// The bytes, where one is set.
-    pub fn bytes(&self) -> Option<&[u8]> {
-        self.0.as_deref()
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() { "Secret(set)" } else { "Secret(none)" })
+        f.write_str(if self.is_empty() { "Secret(none)" } else { "Secret(set)" })
     }
 }
 
 impl Setting for Secret {
     fn read(&mut self, input: &Input<'_>) -> Result<(), Refusal> {
-        self.0 = Some(input.word()).filter(|bytes| !bytes.is_empty()).map(<[u8]>::to_vec);
+        self.0 = input.word().to_vec();
         Ok(())
     }
 
     fn write(&self, _: Kind, form: Form) -> Vec<u8> {
-        write_bytes(self.bytes().unwrap_or(b""), form)
-    }
-
-    fn lines(&self, default: &Self, _: Kind) -> Lines {
-        self.bytes().map(|bytes| (parse::quote(bytes), self != default)).into_iter().collect()
+        write_bytes(&self.0, form)
     }
 }
 
@@ -343,11 +327,6 @@ impl Setting for Remembered {
     }
 
     fn lines(&self, default: &Self, kind: Kind) -> Lines {
-        let changed = self != default;
-        // Text that is empty by default and empty now is none: no line.
-        if matches!(kind, Kind::Text) && !changed && self.0.is_empty() {
-            return vec![];
-        }
-        vec![(self.write(kind, Form::File), changed)]
+        vec![(self.write(kind, Form::File), self != default)]
     }
 }

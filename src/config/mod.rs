@@ -77,6 +77,7 @@ impl Config {
                 panic!("the default of {} is refused: {refusal}", row.name);
             }
         }
+        config.settle();
         config
     }
 
@@ -158,8 +159,11 @@ impl Config {
         format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
     }
 
-    /// Brings into range what is taken as a wish.
+    /// Brings into range what is taken as a wish, and derives what is derived.
     fn settle(&mut self) {
+        // Negative: none is slow enough.
+        let threshold = u64::try_from(self.slowlog_log_slower_than).ok();
+        self.slow_nanoseconds = threshold.map_or(u64::MAX, |microseconds| microseconds.saturating_mul(1000));
         self.hz = self.hz.clamp(*HZ_RANGE.start(), *HZ_RANGE.end());
     }
 

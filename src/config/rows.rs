@@ -1,7 +1,7 @@
 //! The directives that mean something here, one row each: field of [`Config`], name and aliases, kind, default, flags.
 //!
-//! A field is named as its directive, with the unit behind it where the name has none. `corering.conf`, `CONFIG GET`,
-//! `CONFIG REWRITE` and the loader derive from the rows. `PENDING` marks what is read and kept although this version
+//! A field is named as its directive; its unit stands in the doc line. `corering.conf`, `CONFIG GET`, `CONFIG REWRITE`
+//! and the loader derive from the rows. `PENDING` marks what is read and kept although this version
 //! does not act on it yet.
 
 use super::directive::{Access, Directive, Flags};
@@ -22,6 +22,9 @@ macro_rules! directives {
         #[derive(Debug, Clone, PartialEq)]
         pub struct Config {
             $($( $(#[doc = $doc])+ pub $field: $type, )*)*
+            /// Commands that take at least so many nanoseconds go into the slow log: `slowlog-log-slower-than` as the hot
+            /// path compares it; `u64::MAX`: none.
+            pub slow_nanoseconds: u64,
             /// The file that was loaded, absolute: what `CONFIG REWRITE` writes. None: the server runs without one.
             pub file: Option<PathBuf>,
             /// Lines `user …` of the file, by words, without the first one.
@@ -37,6 +40,7 @@ macro_rules! directives {
             pub(super) fn blank() -> Config {
                 Config {
                     $($( $field: <$type>::default(), )*)*
+                    slow_nanoseconds: u64::MAX,
                     file: None,
                     users: Vec::new(),
                     renamed_commands: Vec::new(),
@@ -84,9 +88,9 @@ directives! {
     "Network" {
         /// Addresses to listen on; `*` is every IPv4 address, `::*` every IPv6 address. A `-` before an address makes
         /// it optional: no error where the machine lacks it.
-        bind: BindAddresses = "bind", Words("address [address ...]"), "* -::*";
+        bind: Vec<String> = "bind", Words("address [address ...]"), "* -::*";
         /// Local address of outgoing connections (to a primary, to cluster nodes); empty: the system chooses.
-        bind_source_addr: Option<String> = "bind-source-addr", Text, "", PENDING;
+        bind_source_addr: String = "bind-source-addr", Text, "", PENDING;
         /// Clients from other machines are refused as long as no password is set and every address is listened on.
         protected_mode: bool = "protected-mode", YesNo, "yes";
         /// Port for plain TCP; 0: none.
@@ -94,13 +98,13 @@ directives! {
         /// Connections that may wait to be accepted, per listening socket; the kernel cuts it to net.core.somaxconn.
         tcp_backlog: u32 = "tcp-backlog", COUNT, "511", IMMUTABLE;
         /// Path of a Unix socket to listen on; empty: none.
-        unixsocket: Option<String> = "unixsocket", Text, "", IMMUTABLE;
+        unixsocket: String = "unixsocket", Text, "", IMMUTABLE;
         /// Permissions of the Unix socket; 0: as the umask says.
         unixsocketperm: u32 = "unixsocketperm", Octal(0o777), "0", IMMUTABLE;
         /// A client that sends nothing for so many seconds is disconnected; 0: never.
-        timeout_s: u32 = "timeout", COUNT, "0";
+        timeout: u32 = "timeout", COUNT, "0";
         /// Seconds of silence after which TCP asks whether the other side is still there; 0: never.
-        tcp_keepalive_s: u32 = "tcp-keepalive", COUNT, "300";
+        tcp_keepalive: u32 = "tcp-keepalive", COUNT, "300";
         /// Mark (SO_MARK) of listening sockets, for packet filters; 0: none.
         socket_mark_id: u32 = "socket-mark-id", Integer(0, u32::MAX as i64), "0", IMMUTABLE, PENDING;
         /// Clients connected at the same time; more are refused with an error.
@@ -111,7 +115,7 @@ directives! {
         /// Shards of the keyspace, one pinned thread each; 0: one for every CPU the process may use.
         shards: u32 = "shards", Integer(0, 1024), "0", IMMUTABLE, OWN;
         /// CPUs to run the shards on, as `0-3` or `0,2,4`; empty: all that the process may use.
-        server_cpulist: Option<String> = "server_cpulist" | "server-cpulist", Text, "", IMMUTABLE;
+        server_cpulist: String = "server_cpulist" | "server-cpulist", Text, "", IMMUTABLE;
     }
 
     "Process" {
@@ -120,7 +124,7 @@ directives! {
         /// Who watches over the process and is told when it is ready.
         supervised: Supervised = "supervised", Choice(Supervised::NAMES), "no", IMMUTABLE;
         /// File for the process id; empty: none, or /var/run/redis.pid when daemonized.
-        pidfile: Option<String> = "pidfile", Text, "", IMMUTABLE;
+        pidfile: String = "pidfile", Text, "", IMMUTABLE;
         /// How much the log tells: debug, verbose, notice or warning.
         loglevel: LogLevel = "loglevel", Choice(LogLevel::NAMES), "notice";
         /// File for the log; empty: standard output. Opened for each batch of lines, so it may be moved away.
@@ -140,7 +144,7 @@ directives! {
         /// Scores as a primary, as a replica and in background work.
         oom_score_adj_values: OomScores = "oom-score-adj-values", Words("primary replica background"), "0 200 800", PENDING;
         /// Seconds to wait for replicas that lag, when shutting down.
-        shutdown_timeout_s: u32 = "shutdown-timeout", COUNT, "10", PENDING;
+        shutdown_timeout: u32 = "shutdown-timeout", COUNT, "10", PENDING;
         /// How SIGINT shuts down.
         shutdown_on_sigint: ShutdownOptions = "shutdown-on-sigint", Choices(ShutdownOptions::NAMES), "default";
         /// How SIGTERM shuts down.
@@ -170,13 +174,13 @@ directives! {
 
     "Limits of clients" {
         /// Bytes of one request that may pile up before it is complete.
-        client_query_buffer_limit_bytes: u64 = "client-query-buffer-limit", Memory(1 << 20, LONG_MAX), "1gb";
+        client_query_buffer_limit: u64 = "client-query-buffer-limit", Memory(1 << 20, LONG_MAX), "1gb";
         /// Output that a client may leave unread, by class (normal, replica, pubsub): at once, and for so many seconds.
         client_output_buffer_limit: BufferLimits = "client-output-buffer-limit",
             Words("class hard-limit soft-limit soft-seconds [class ...]"),
             "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60";
         /// Longest single value in a request.
-        proto_max_bulk_len_bytes: u64 = "proto-max-bulk-len", Memory(1 << 20, LONG_MAX), "512mb";
+        proto_max_bulk_len: u64 = "proto-max-bulk-len", Memory(1 << 20, LONG_MAX), "512mb";
         /// Memory of all clients together, as a size or as a share of maxmemory; 0: no limit.
         maxmemory_clients: MemoryLimit = "maxmemory-clients",
             MemoryOrShare("argument must be a memory or percent value"), "0", PENDING;
@@ -196,7 +200,7 @@ directives! {
         /// How slowly the frequency counter of a key grows.
         lfu_log_factor: u32 = "lfu-log-factor", COUNT, "10";
         /// Minutes after which an unused key's frequency counter is decremented; 0: at every look.
-        lfu_decay_time_min: u32 = "lfu-decay-time", COUNT, "1";
+        lfu_decay_time: u32 = "lfu-decay-time", COUNT, "1";
         /// How much CPU goes into finding keys that reached their end, 1 to 10.
         active_expire_effort: u32 = "active-expire-effort", Integer(1, 10), "1";
         /// Frees evicted values in small steps.
@@ -215,7 +219,7 @@ directives! {
         /// A hash of up to so many fields is kept compact.
         hash_max_listpack_entries: usize = "hash-max-listpack-entries" | "hash-max-ziplist-entries", LONG_COUNT, "512";
         /// A hash is kept compact while every field and value is at most so long.
-        hash_max_listpack_value_bytes: usize = "hash-max-listpack-value" | "hash-max-ziplist-value", SIZE, "64";
+        hash_max_listpack_value: usize = "hash-max-listpack-value" | "hash-max-ziplist-value", SIZE, "64";
         /// Size of a list's nodes: entries if positive, -1 to -5 for 4, 8, 16, 32, 64 kB.
         list_max_listpack_size: i32 = "list-max-listpack-size" | "list-max-ziplist-size", ANY_INT, "-2";
         /// Nodes at both ends of a list that stay uncompressed; 0: no compression.
@@ -225,11 +229,11 @@ directives! {
         /// A set of up to so many members is kept compact.
         set_max_listpack_entries: usize = "set-max-listpack-entries", LONG_COUNT, "128", NEWER;
         /// A set is kept compact while every member is at most so long.
-        set_max_listpack_value_bytes: usize = "set-max-listpack-value", SIZE, "64", NEWER;
+        set_max_listpack_value: usize = "set-max-listpack-value", SIZE, "64", NEWER;
         /// A sorted set of up to so many members is kept compact.
         zset_max_listpack_entries: usize = "zset-max-listpack-entries" | "zset-max-ziplist-entries", LONG_COUNT, "128";
         /// A sorted set is kept compact while every member is at most so long.
-        zset_max_listpack_value_bytes: usize = "zset-max-listpack-value" | "zset-max-ziplist-value", SIZE, "64";
+        zset_max_listpack_value: usize = "zset-max-listpack-value" | "zset-max-ziplist-value", SIZE, "64";
         /// Bytes in one node of a stream; 0: no limit.
         stream_node_max_bytes: usize = "stream-node-max-bytes", SIZE, "4096";
         /// Entries in one node of a stream; 0: no limit.
@@ -240,11 +244,11 @@ directives! {
 
     "Watching" {
         /// Commands that take longer than so many microseconds go into the slow log; -1: none, 0: all.
-        slowlog_log_slower_than_us: i64 = "slowlog-log-slower-than" | "commandlog-execution-slower-than", Integer(-1, i64::MAX), "10000";
+        slowlog_log_slower_than: i64 = "slowlog-log-slower-than" | "commandlog-execution-slower-than", Integer(-1, i64::MAX), "10000";
         /// Entries of the slow log.
         slowlog_max_len: usize = "slowlog-max-len" | "commandlog-slow-execution-max-len", LONG_COUNT, "128";
         /// Events that take at least so many milliseconds are kept by LATENCY; 0: none.
-        latency_monitor_threshold_ms: u64 = "latency-monitor-threshold", LONG_COUNT, "0";
+        latency_monitor_threshold: u64 = "latency-monitor-threshold", LONG_COUNT, "0";
         /// Keeps a latency histogram per command.
         latency_tracking: bool = "latency-tracking", YesNo, "yes";
         /// Percentiles of INFO latencystats.
@@ -286,7 +290,7 @@ directives! {
         /// The log is rewritten when it has grown by so many per cent; 0: never by itself.
         auto_aof_rewrite_percentage: u32 = "auto-aof-rewrite-percentage", COUNT, "100", PENDING;
         /// The log is not rewritten below this size.
-        auto_aof_rewrite_min_size_bytes: u64 = "auto-aof-rewrite-min-size", SIZE, "64mb", PENDING;
+        auto_aof_rewrite_min_size: u64 = "auto-aof-rewrite-min-size", SIZE, "64mb", PENDING;
         /// Loads a log whose end is cut off.
         aof_load_truncated: bool = "aof-load-truncated", YesNo, "yes", PENDING;
         /// A rewritten log begins with a snapshot.
@@ -305,7 +309,7 @@ directives! {
         /// Password for the primary; empty: none.
         masterauth: Secret = "masterauth" | "primaryauth", Text, "", SENSITIVE, PENDING;
         /// User at the primary; empty: the default one.
-        masteruser: Option<String> = "masteruser" | "primaryuser", Text, "", SENSITIVE, PENDING;
+        masteruser: String = "masteruser" | "primaryuser", Text, "", SENSITIVE, PENDING;
         /// A replica without its primary answers from the data it has.
         replica_serve_stale_data: bool = "replica-serve-stale-data" | "slave-serve-stale-data", YesNo, "yes", PENDING;
         /// A replica refuses writes of clients.
@@ -313,25 +317,25 @@ directives! {
         /// Sends a full copy without writing it to disk first.
         repl_diskless_sync: bool = "repl-diskless-sync", YesNo, "yes", PENDING;
         /// Seconds to wait for more replicas before a copy is sent.
-        repl_diskless_sync_delay_s: u32 = "repl-diskless-sync-delay", COUNT, "5", PENDING;
+        repl_diskless_sync_delay: u32 = "repl-diskless-sync-delay", COUNT, "5", PENDING;
         /// Does not wait longer once so many replicas are there; 0: waits.
         repl_diskless_sync_max_replicas: u32 = "repl-diskless-sync-max-replicas", COUNT, "0", PENDING;
         /// How a replica loads a full copy straight from the socket.
         repl_diskless_load: DisklessLoad = "repl-diskless-load", Choice(DisklessLoad::NAMES), "disabled", DENY_LOADING, PENDING;
         /// Seconds between the primary's pings.
-        repl_ping_replica_period_s: u32 = "repl-ping-replica-period" | "repl-ping-slave-period", Integer(1, INT_MAX), "10", PENDING;
+        repl_ping_replica_period: u32 = "repl-ping-replica-period" | "repl-ping-slave-period", Integer(1, INT_MAX), "10", PENDING;
         /// Seconds of silence after which the other side counts as gone.
-        repl_timeout_s: u32 = "repl-timeout", Integer(1, INT_MAX), "60", PENDING;
+        repl_timeout: u32 = "repl-timeout", Integer(1, INT_MAX), "60", PENDING;
         /// Lets TCP collect small packets to replicas.
         repl_disable_tcp_nodelay: bool = "repl-disable-tcp-nodelay", YesNo, "no", PENDING;
         /// Changes kept for replicas that come back.
-        repl_backlog_size_bytes: u64 = "repl-backlog-size", Memory(1, LONG_MAX), "1mb", PENDING;
+        repl_backlog_size: u64 = "repl-backlog-size", Memory(1, LONG_MAX), "1mb", PENDING;
         /// Seconds without any replica after which the backlog is freed; 0: never.
-        repl_backlog_ttl_s: u64 = "repl-backlog-ttl", LONG_COUNT, "3600", PENDING;
+        repl_backlog_ttl: u64 = "repl-backlog-ttl", LONG_COUNT, "3600", PENDING;
         /// Rank among the replicas when a new primary is sought, lower first; 0: never becomes one.
         replica_priority: u32 = "replica-priority" | "slave-priority", COUNT, "100", PENDING;
         /// Address of this replica as told to the primary; empty: as the primary sees it.
-        replica_announce_ip: Option<String> = "replica-announce-ip" | "slave-announce-ip", Text, "", PENDING;
+        replica_announce_ip: String = "replica-announce-ip" | "slave-announce-ip", Text, "", PENDING;
         /// Port of this replica as told to the primary; 0: the real one.
         replica_announce_port: u16 = "replica-announce-port" | "slave-announce-port", PORT, "0", PENDING;
         /// Sentinel may see this replica.
@@ -345,7 +349,7 @@ directives! {
         /// Refuses writes with fewer good replicas than this; 0: never.
         min_replicas_to_write: u32 = "min-replicas-to-write" | "min-slaves-to-write", COUNT, "0", PENDING;
         /// A replica is good if it was heard of within so many seconds.
-        min_replicas_max_lag_s: u32 = "min-replicas-max-lag" | "min-slaves-max-lag", COUNT, "10", PENDING;
+        min_replicas_max_lag: u32 = "min-replicas-max-lag" | "min-slaves-max-lag", COUNT, "10", PENDING;
     }
 
     "Cluster" {
@@ -354,13 +358,13 @@ directives! {
         /// File in which the node keeps what it knows of the cluster.
         cluster_config_file: String = "cluster-config-file", Text, "nodes.conf", IMMUTABLE, PENDING;
         /// Milliseconds of silence after which a node counts as gone.
-        cluster_node_timeout_ms: u64 = "cluster-node-timeout", LONG_COUNT, "15000", PENDING;
+        cluster_node_timeout: u64 = "cluster-node-timeout", LONG_COUNT, "15000", PENDING;
         /// Port of the cluster bus; 0: port + 10000.
         cluster_port: u16 = "cluster-port", PORT, "0", IMMUTABLE, PENDING;
         /// Address as told to the cluster; empty: as the others see it.
-        cluster_announce_ip: Option<String> = "cluster-announce-ip", Text, "", PENDING;
+        cluster_announce_ip: String = "cluster-announce-ip", Text, "", PENDING;
         /// Host name as told to the cluster; empty: none.
-        cluster_announce_hostname: Option<String> = "cluster-announce-hostname", Checked(check_hostname), "", PENDING;
+        cluster_announce_hostname: String = "cluster-announce-hostname", Checked(check_hostname), "", PENDING;
         /// Port as told to the cluster; 0: the real one.
         cluster_announce_port: u16 = "cluster-announce-port", PORT, "0", PENDING;
         /// TLS port as told to the cluster; 0: the real one.
@@ -384,28 +388,28 @@ directives! {
         /// This replica does not become primary by itself.
         cluster_replica_no_failover: bool = "cluster-replica-no-failover" | "cluster-slave-no-failover", YesNo, "no", PENDING;
         /// Bytes that may wait for another node before its link is closed; 0: no limit.
-        cluster_link_sendbuf_limit_bytes: u64 = "cluster-link-sendbuf-limit", Memory(0, u64::MAX), "0", PENDING;
+        cluster_link_sendbuf_limit: u64 = "cluster-link-sendbuf-limit", Memory(0, u64::MAX), "0", PENDING;
     }
 
     "TLS" {
         /// Port for TLS; 0: none.
         tls_port: u16 = "tls-port", PORT, "0", PENDING;
         /// Certificate of the server (PEM).
-        tls_cert_file: Option<String> = "tls-cert-file", Text, "", PENDING;
+        tls_cert_file: String = "tls-cert-file", Text, "", PENDING;
         /// Private key of the server (PEM).
-        tls_key_file: Option<String> = "tls-key-file", Text, "", PENDING;
+        tls_key_file: String = "tls-key-file", Text, "", PENDING;
         /// Password of the private key.
         tls_key_file_pass: Secret = "tls-key-file-pass", Text, "", PENDING;
         /// Certificate used as a client of other servers; empty: the server's.
-        tls_client_cert_file: Option<String> = "tls-client-cert-file", Text, "", PENDING;
+        tls_client_cert_file: String = "tls-client-cert-file", Text, "", PENDING;
         /// Private key used as a client of other servers.
-        tls_client_key_file: Option<String> = "tls-client-key-file", Text, "", PENDING;
+        tls_client_key_file: String = "tls-client-key-file", Text, "", PENDING;
         /// Password of the client's private key.
         tls_client_key_file_pass: Secret = "tls-client-key-file-pass", Text, "", PENDING;
         /// Certificates of trusted authorities (PEM).
-        tls_ca_cert_file: Option<String> = "tls-ca-cert-file", Text, "", PENDING;
+        tls_ca_cert_file: String = "tls-ca-cert-file", Text, "", PENDING;
         /// Directory of such certificates.
-        tls_ca_cert_dir: Option<String> = "tls-ca-cert-dir", Text, "", PENDING;
+        tls_ca_cert_dir: String = "tls-ca-cert-dir", Text, "", PENDING;
         /// Whether clients must show a certificate.
         tls_auth_clients: TlsAuthClients = "tls-auth-clients", Choice(TlsAuthClients::NAMES), "yes", PENDING;
         /// Uses TLS to the primary.
@@ -413,11 +417,11 @@ directives! {
         /// Uses TLS on the cluster bus.
         tls_cluster: bool = "tls-cluster", YesNo, "no", PENDING;
         /// Versions of TLS, such as "TLSv1.2 TLSv1.3"; empty: these two.
-        tls_protocols: Option<String> = "tls-protocols", Text, "", PENDING;
+        tls_protocols: String = "tls-protocols", Text, "", PENDING;
         /// Cipher suites of TLS 1.2, as OpenSSL names them; empty: the usual ones.
-        tls_ciphers: Option<String> = "tls-ciphers", Text, "", PENDING;
+        tls_ciphers: String = "tls-ciphers", Text, "", PENDING;
         /// Cipher suites of TLS 1.3; empty: the usual ones.
-        tls_ciphersuites: Option<String> = "tls-ciphersuites", Text, "", PENDING;
+        tls_ciphersuites: String = "tls-ciphersuites", Text, "", PENDING;
         /// The server chooses the cipher suite.
         tls_prefer_server_ciphers: bool = "tls-prefer-server-ciphers", YesNo, "no", PENDING;
         /// Clients may resume a session.
@@ -425,12 +429,12 @@ directives! {
         /// Sessions remembered; 0: no limit.
         tls_session_cache_size: u32 = "tls-session-cache-size", COUNT, "20480", PENDING;
         /// Seconds that a session is remembered.
-        tls_session_cache_timeout_s: u32 = "tls-session-cache-timeout", COUNT, "300", PENDING;
+        tls_session_cache_timeout: u32 = "tls-session-cache-timeout", COUNT, "300", PENDING;
     }
 
     "Scripts" {
         /// Milliseconds after which others are told that a script runs too long; 0: never.
-        busy_reply_threshold_ms: u64 = "busy-reply-threshold" | "lua-time-limit", LONG_COUNT, "5000", PENDING;
+        busy_reply_threshold: u64 = "busy-reply-threshold" | "lua-time-limit", LONG_COUNT, "5000", PENDING;
     }
 }
 

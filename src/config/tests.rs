@@ -118,7 +118,7 @@ fn rows_are_well_formed() {
         assert!(!row.doc.is_empty() && row.doc.iter().all(|line| !line.trim().is_empty()), "{}", row.name);
     }
     for (name, field) in rows::FIELDS {
-        assert!(field.starts_with(&name.replace('-', "_")), "{field} is not named as {name}");
+        assert_eq!(*field, name.replace('-', "_"));
     }
 }
 
@@ -306,7 +306,7 @@ fn a_secret_may_be_any_bytes_and_is_not_shown() {
     let config = Config::default();
     let secret = b"a\xff\0\r\nb".as_slice();
     let config = config.set(&[(b"requirepass", secret)], &caller()).unwrap();
-    assert_eq!(config.requirepass.bytes(), Some(secret));
+    assert_eq!(config.requirepass.bytes(), secret);
     assert_eq!(config.value("requirepass").unwrap(), secret);
     assert!(!format!("{config:?}").contains("255"));
     assert!(config.set(&[(b"pidfile", secret)], &caller()).is_err());
@@ -323,9 +323,9 @@ fn files_are_read_as_redis_reads_them() {
     )
     .unwrap();
     assert_eq!(config.port, 7000);
-    assert_eq!(config.bind.iter().collect::<Vec<_>>(), [("10.0.0.1", true), ("::1", false)]);
+    assert_eq!(config.bind, ["10.0.0.1", "-::1"]);
     assert_eq!(config.maxmemory.bytes, 1 << 30);
-    assert_eq!(config.requirepass.bytes(), Some(b"a A".as_slice()));
+    assert_eq!(config.requirepass.bytes(), b"a A");
     assert_eq!(shown(&config, "save"), "900 1 300 10");
     assert_eq!(config.client_output_buffer_limit.pubsub.soft_seconds, 3);
     assert_eq!(config.client_output_buffer_limit.replica.hard_bytes, 256 << 20);
@@ -426,7 +426,7 @@ fn includes() {
         &["main.conf"],
     )
     .unwrap();
-    assert_eq!((config.port, config.timeout_s), (3, 3));
+    assert_eq!((config.port, config.timeout), (3, 3));
     assert_eq!(shown(&config, "save"), "5 6");
     let error =
         load_files(&[("/etc/a.conf", "include b.conf"), ("/etc/b.conf", "port 1\nfoo 1")], &["a.conf"]).unwrap_err();
@@ -464,7 +464,7 @@ fn the_command_line() {
     assert_eq!(shown(&loaded(&["a.conf", "--save", ""]).unwrap(), "save"), "");
     assert_eq!(shown(&loaded(&["--save", "1", "2", "--save", "3 4"]).unwrap(), "save"), "1 2 3 4");
     assert_eq!(shown(&loaded(&["--shutdown-on-sigint", "now force"]).unwrap(), "shutdown-on-sigint"), "now force");
-    assert_eq!(loaded(&["--requirepass", "#x y"]).unwrap().requirepass.bytes(), Some(b"#x y".as_slice()));
+    assert_eq!(loaded(&["--requirepass", "#x y"]).unwrap().requirepass.bytes(), b"#x y");
     let error = loaded(&["--port", "1", "--foo", "bar"]).unwrap_err();
     assert_eq!(error.place, Place::CommandLine);
     assert_eq!(error.line, Some((2, "foo \"bar\"".into())));

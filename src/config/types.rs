@@ -434,7 +434,7 @@ pub struct BufferLimit {
     /// Disconnected after `soft_seconds` beyond this; 0: no limit.
     pub soft_bytes: u64,
     /// See `soft_bytes`.
-    pub soft_seconds: u32,
+    pub soft_seconds: u64,
 }
 
 /// The limits of each class of clients.
@@ -472,7 +472,7 @@ impl Setting for BufferLimits {
                 Some(BufferLimit {
                     hard_bytes: parse::memory_bytes(hard)?,
                     soft_bytes: parse::memory_bytes(soft)?,
-                    soft_seconds: number(seconds).filter(|seconds| *seconds <= INT_MAX as u64)? as u32,
+                    soft_seconds: number(seconds).filter(|seconds| *seconds <= INT_MAX as u64)?,
                 })
             };
             *limit = read().ok_or("Error in hard, soft or soft_seconds setting in buffer limit configuration.")?;
@@ -503,38 +503,25 @@ impl Setting for BufferLimits {
     }
 }
 
-/// Addresses to listen on. A `-` before an address makes it optional: no error where the machine lacks it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct BindAddresses(pub Vec<String>);
+/// Most addresses that `bind` takes.
+pub const BIND_ADDRESSES_MAX: usize = 16;
 
-impl BindAddresses {
-    /// Most addresses that `bind` takes.
-    pub const COUNT_MAX: usize = 16;
-
-    /// The addresses, each with whether it must be there.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.0.iter().map(|address| match address.strip_prefix('-') {
-            Some(optional) => (optional, false),
-            None => (address.as_str(), true),
-        })
-    }
-}
-
-impl Setting for BindAddresses {
+/// The addresses of `bind`.
+impl Setting for Vec<String> {
     fn read(&mut self, input: &Input<'_>) -> Result<(), Refusal> {
-        if BindAddresses::COUNT_MAX < input.words.len() {
+        if BIND_ADDRESSES_MAX < input.words.len() {
             return Err("Too many bind addresses specified.".into());
         }
         let words = if matches!(input.words, [word] if word.is_empty()) { &[] } else { input.words };
         let addresses = words.iter().map(|word| String::from_utf8(word.clone())).collect::<Result<Vec<_>, _>>();
-        self.0 = addresses.map_err(|_| "argument must be valid UTF-8")?;
+        *self = addresses.map_err(|_| "argument must be valid UTF-8")?;
         Ok(())
     }
 
     fn write(&self, _: Kind, form: Form) -> Vec<u8> {
         match form {
-            Form::File if self.0.is_empty() => b"\"\"".into(),
-            _ => self.0.join(" ").into(),
+            Form::File if self.is_empty() => b"\"\"".into(),
+            _ => self.join(" ").into(),
         }
     }
 
