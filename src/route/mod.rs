@@ -2,6 +2,7 @@
 //! that counts shards.
 
 pub mod gather;
+pub mod locks;
 pub mod parcel;
 pub mod slot;
 

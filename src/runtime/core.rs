@@ -9,11 +9,14 @@
 //!        └──────────────────────────────────────────────────────────────────────────┘◀┘
 //! ```
 
+use super::lend::{Borrowing, Waiter};
 use super::mailbox::{Control, Mailbox, Message};
 use crate::command::lookup::{self, Row};
-use crate::command::{Args, Clients, CoreView, Flags, Gather, Keys, Part, Run, SessionView, Spread};
+use crate::command::{Args, Clients, CoreView, Flags, Gather, Keys, Part, Run, SessionView, Spread, key_positions};
 use crate::config::Config;
 use crate::connection::Connection;
+use crate::keyspace::Keyspace;
+use crate::route::locks::{Locks, Need};
 use crate::resp::{Error, Limits, Protocol, Reply, Span};
 use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
 use crate::route::{Place, SlotMap, gather, place};
@@ -90,17 +93,22 @@ struct Planned {
 }
 
 /// A command that waits for several cores.
-struct Gathering {
-    connection: u32,
-    sequence: u32,
-    row: &'static Row,
-    args: Arc<Vec<Vec<u8>>>,
-    missing: usize,
-    kind: Kind,
-    started: u64,
+pub(super) struct Gathering {
+    pub(super) connection: u32,
+    pub(super) sequence: u32,
+    pub(super) row: &'static Row,
+    pub(super) args: Arc<Vec<Vec<u8>>>,
+    /// Contributions still to come.
+    pub(super) missing: usize,
+    pub(super) kind: Kind,
+    /// When it began, as the clock reads.
+    pub(super) started: u64,
 }
 
-enum Kind {
+/// What it waits for.
+pub(super) enum Kind {
+    /// Entries of several shards.
+    Borrowing(Borrowing),
     /// Finished replies of shards.
     Replies { how: Gather, replies: Vec<Option<Vec<u8>>>, key_shards: Vec<u16> },
     /// Contributions of every core.
@@ -111,16 +119,20 @@ enum Kind {
 
 /// Everything of one core.
 pub struct Core {
-    core: usize,
-    map: SlotMap,
+    pub(super) core: usize,
+    pub(super) map: SlotMap,
     ring: Ring,
-    mailbox: Mailbox,
+    pub(super) mailbox: Mailbox,
     connections: Slab<Box<Connection>>,
     listeners: Vec<Listener>,
-    shard: Shard,
+    pub(super) shard: Shard,
     shared: Arc<Shared>,
     config: Arc<Config>,
-    gatherings: Slab<Gathering>,
+    pub(super) gatherings: Slab<Gathering>,
+    /// Keys of this shard that are lent, and who waits for them.
+    pub(super) locks: Locks<Waiter>,
+    /// The keyspace that borrowed entries are put into; empty between uses.
+    pub(super) overlay: Option<Box<Keyspace>>,
     planned: Vec<Planned>,
     spans: Vec<Span>,
     request_spans: Vec<Span>,
@@ -136,7 +148,7 @@ pub struct Core {
     /// Connections waiting for the end of `CLIENT PAUSE`.
     paused: Vec<u32>,
     spare_outputs: Vec<Vec<u8>>,
-    clock: quanta::Clock,
+    pub(super) clock: quanta::Clock,
     cron_due_ms: u64,
     /// Sends queued in this pass: completions that are sure to come at once.
     sends: usize,
@@ -179,6 +191,8 @@ impl Core {
             shard: parts.shard,
             shared: parts.shared,
             gatherings: Slab::new(),
+            locks: Locks::default(),
+            overlay: None,
             planned: Vec::new(),
             spans: Vec::new(),
             request_spans: Vec::new(),
@@ -287,8 +301,8 @@ impl Core {
         if self.config.maxclients as usize <= self.shared.clients.load(Ordering::Relaxed) {
             return refuse(self, &Error::MAX_CLIENTS);
         }
-        let ends = net::prepare(socket, self.config.tcp_keepalive_s);
-        if self.config.protected_mode && self.config.requirepass.bytes().is_none() && !ends.loopback {
+        let ends = net::prepare(socket, self.config.tcp_keepalive);
+        if self.config.protected_mode && self.config.requirepass.bytes().is_empty() && !ends.loopback {
             return refuse(self, &Error::PROTECTED_MODE);
         }
         self.shared.clients.fetch_add(1, Ordering::Relaxed);
@@ -296,7 +310,7 @@ impl Core {
         session.peer = ends.peer;
         session.local = ends.local;
         session.mode.set(Mode::UNIX_SOCKET, ends.unix);
-        session.mode.set(Mode::UNAUTHENTICATED, self.config.requirepass.bytes().is_some());
+        session.mode.set(Mode::UNAUTHENTICATED, !self.config.requirepass.bytes().is_empty());
         let index = self.connections.insert(Box::new(Connection::new(session)));
         self.connections[index].receiving = true;
         self.ring.receive(socket, index as u32);
@@ -319,7 +333,7 @@ impl Core {
                 } else {
                     connection.input.extend_from_slice(bytes);
                     self.ring.give_back(buffer);
-                    if self.config.client_query_buffer_limit_bytes < (unplanned as u64).saturating_add(1) {
+                    if self.config.client_query_buffer_limit < (unplanned as u64).saturating_add(1) {
                         self.shard.stats.counters.query_buffer_limit_disconnections += 1;
                         let session = &connection.session;
                         tracing::warn!("closing client {} {}: its query buffer passed the limit", session.id, session.peer);
@@ -432,7 +446,7 @@ impl Core {
     fn plan(&mut self, index: u32, source: Source) {
         let connection = &mut **self.connections.get_mut(index as usize).expect("planned connections are open");
         let limits = Limits {
-            bulk_bytes_max: self.config.proto_max_bulk_len_bytes,
+            bulk_bytes_max: self.config.proto_max_bulk_len,
             authenticated: !connection.session.mode.contains(Mode::UNAUTHENTICATED),
         };
         let start = match source {
@@ -687,12 +701,21 @@ impl Core {
                     self.shard.stats.counters.commands_forwarded += 1;
                     return self.clock.raw();
                 }
+                if !self.locks.is_free()
+                    && let need = need_of(row, &args)
+                    && self.locks.conflicts(&need)
+                {
+                    let sequence = connection.replies.reserve();
+                    let args = args.iter().map(|arg| arg.to_vec()).collect();
+                    self.locks.wait(need, Waiter::Own { connection: planned.connection, sequence, row, call, args });
+                    return self.clock.raw();
+                }
                 self.shard.keyspace.hint(planned.hash);
                 connection.replies.write(|out| self.shard.execute(row, call, &args, out));
                 mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                 let ended = self.clock.raw();
                 let nanoseconds = self.clock.delta_as_nanos(started, ended);
-                self.shard.stats.executed(row.id, nanoseconds);
+                self.shard.stats.record(row.id, nanoseconds);
                 if self.slow_nanoseconds <= nanoseconds {
                     super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, Some(&connection.session));
                     self.shard.now_ms = unix_ms();
@@ -754,7 +777,7 @@ impl Core {
         let reconfigured = view.reconfigured;
         let ended = self.clock.raw();
         let nanoseconds = self.clock.delta_as_nanos(started, ended);
-        self.shard.stats.executed(row.id, nanoseconds);
+        self.shard.stats.record(row.id, nanoseconds);
         if self.slow_nanoseconds <= nanoseconds {
             super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, Some(&connection.session));
         }
@@ -806,9 +829,24 @@ impl Core {
             }
             Spread::Every(how) => (how, (0..shards).map(|_| Some(args.clone())).collect(), Vec::new()),
             Spread::Owner | Spread::Cursor => {
-                let error = Error::fixed("ERR keys of this command on several shards are not served yet");
-                connection.replies.write(|out| self.shard.fail(row, &error, out.len(), out));
-                mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+                let mut keys = Vec::new();
+                key_positions(row.command, &args, &mut keys).expect("checked when it was planned");
+                let call = call_of(&connection.session);
+                let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+                drop(args);
+                let sequence = connection.replies.reserve();
+                connection.barrier = true;
+                let kind = Kind::Borrowing(Borrowing::new(self.map, call, &owned, &keys));
+                let gathering = self.gatherings.insert(Gathering {
+                    connection: planned.connection,
+                    sequence,
+                    row,
+                    args: Arc::new(owned),
+                    missing: 0,
+                    kind,
+                    started,
+                });
+                self.borrow(gathering as u32);
                 return self.clock.raw();
             }
         };
@@ -830,6 +868,22 @@ impl Core {
         for (shard, part) in parts.iter().enumerate() {
             let Some(part) = part else { continue };
             if shard == self.core {
+                if !self.locks.is_free()
+                    && let need = need_of(row, part)
+                    && self.locks.conflicts(&need)
+                {
+                    // It waits like a request of another core would; its answer comes the same way.
+                    let header = RequestHeader {
+                        target: gathering as u32,
+                        sequence: 0,
+                        command: row.id.index() as u16,
+                        db: call.db as u16,
+                        flags: flags_of(call) | flags::GATHER,
+                    };
+                    let args = part.iter().map(|arg| arg.to_vec()).collect();
+                    self.locks.wait(need, Waiter::Sent { from: self.core, header, args });
+                    continue;
+                }
                 let mut out = Vec::new();
                 self.shard.keyspace.hint(0);
                 self.shard.execute(row, call, part, &mut out);
@@ -848,12 +902,17 @@ impl Core {
         drop(parts);
         drop(args);
         if let Some(own) = own {
-            self.gathered(gathering, self.core, |kind, core| match kind {
-                Kind::Replies { replies, .. } => replies[core] = Some(own),
-                _ => panic!("a reply for a gathering of parts"),
-            });
+            self.own_part(gathering as u32, own);
         }
         self.clock.raw()
+    }
+
+    /// This core's own reply for a command that several shards share.
+    pub(super) fn own_part(&mut self, gathering: u32, reply: Vec<u8>) {
+        self.gathered(gathering as usize, self.core, |kind, core| match kind {
+            Kind::Replies { replies, .. } => replies[core] = Some(reply),
+            _ => panic!("a reply for a gathering of something else"),
+        });
     }
 
     /// Asks every core for its part of a command.
@@ -948,6 +1007,7 @@ impl Core {
                 gather::merge(how, &replies, &key_shards, &mut Reply::new(&mut out, protocol));
             }
             Kind::Acknowledged { reply } => out = reply,
+            Kind::Borrowing(_) => panic!("borrowers count no contributions"),
             Kind::Parts(parts) => {
                 let Run::Everywhere { merge, .. } = done.row.command.run else {
                     panic!("parts of a command that asks nobody");
@@ -968,17 +1028,29 @@ impl Core {
         }
         let nanoseconds = self.clock.delta_as_nanos(done.started, self.clock.raw());
         if !matches!(done.row.command.run, Run::Session(_)) {
-            self.shard.stats.executed(done.row.id, nanoseconds);
+            self.shard.stats.record(done.row.id, nanoseconds);
         }
-        connection.replies.fill(done.sequence, &out);
+        self.finish_gathering(done.connection, done.sequence, &out);
+    }
+
+    /// Answers a command that several cores worked on; its client's next commands may run.
+    pub(super) fn finish_gathering(&mut self, index: u32, sequence: u32, reply: &[u8]) {
+        let connection = &mut *self.connections[index as usize];
         connection.barrier = false;
-        mark_dirty(&mut self.dirty, &mut connection.dirty, done.connection);
         if 0 < connection.unplanned_bytes() && !connection.again {
             connection.again = true;
-            self.again.push(done.connection);
+            self.again.push(index);
         }
-        if connection.session.mode.intersects(Mode::CLOSE_AFTER_REPLY | Mode::CLOSE_NOW) || connection.broken {
-            self.closing.push(done.connection);
+        self.fill(index, sequence, reply);
+    }
+
+    /// A reply that a client's place in the order waited for.
+    pub(super) fn fill(&mut self, index: u32, sequence: u32, reply: &[u8]) {
+        let connection = &mut *self.connections[index as usize];
+        connection.replies.fill(sequence, reply);
+        mark_dirty(&mut self.dirty, &mut connection.dirty, index);
+        if connection.broken || connection.session.mode.intersects(Mode::CLOSE_AFTER_REPLY | Mode::CLOSE_NOW) {
+            self.closing.push(index);
         }
     }
 
@@ -1018,11 +1090,16 @@ impl Core {
                 }
             }
             let row = lookup::find_by_index(header.command as usize);
-            let call = Call {
-                db: header.db as usize,
-                protocol: if header.flags & flags::RESP3 == 0 { Protocol::Resp2 } else { Protocol::Resp3 },
-                touch: header.flags & flags::NO_TOUCH == 0,
-            };
+            if !self.locks.is_free()
+                && let need = need_of(row, &args)
+                && self.locks.conflicts(&need)
+            {
+                let args = args.iter().map(|arg| arg.to_vec()).collect();
+                self.locks.wait(need, Waiter::Sent { from, header, args });
+                offset = next;
+                continue;
+            }
+            let call = Call::of(&header);
             let reply = ReplyHeader { target: header.target, sequence: header.sequence, flags: header.flags & flags::GATHER };
             let shard = &mut self.shard;
             shard.keyspace.hint(0);
@@ -1033,7 +1110,7 @@ impl Core {
             let nanoseconds = self.clock.delta_as_nanos(started, ended);
             // Parts of a spread command are counted where the command came in.
             if header.flags & flags::GATHER == 0 {
-                self.shard.stats.executed(row.id, nanoseconds);
+                self.shard.stats.record(row.id, nanoseconds);
             }
             if self.slow_nanoseconds <= nanoseconds {
                 super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, None);
@@ -1059,12 +1136,7 @@ impl Core {
                 });
                 continue;
             }
-            let connection = &mut *self.connections[header.target as usize];
-            connection.replies.fill(header.sequence, resp);
-            mark_dirty(&mut self.dirty, &mut connection.dirty, header.target);
-            if connection.broken || connection.session.mode.contains(Mode::CLOSE_AFTER_REPLY) {
-                self.closing.push(header.target);
-            }
+            self.fill(header.target, header.sequence, resp);
         }
         self.mailbox.recycle(parcel);
     }
@@ -1080,9 +1152,16 @@ impl Core {
                 self.gathered(gathering as usize, from, |kind, core| match kind {
                     Kind::Parts(parts) => parts[core] = Some(part),
                     Kind::Acknowledged { .. } => {}
-                    Kind::Replies { .. } => panic!("a part for a gathering of replies"),
+                    Kind::Replies { .. } | Kind::Borrowing(_) => panic!("a part for a gathering of replies"),
                 });
             }
+            Control::Lend { gathering, keys } => {
+                if let Some(loan) = self.lend(from, gathering, keys) {
+                    self.mailbox.control(from, Control::Lent { gathering, loan });
+                }
+            }
+            Control::Lent { gathering, loan } => self.borrowed(gathering, loan),
+            Control::Home(loan) => self.come_home(loan),
             Control::Reconfigure { gathering } => {
                 self.take_config();
                 self.mailbox.control(from, Control::Answer { gathering, part: Box::new(()) });
@@ -1112,7 +1191,7 @@ impl Core {
         let now_ms = self.shard.now_ms;
         self.cron_due_ms = now_ms + CRON_MS;
         self.shard.cron();
-        let timeout_ms = self.config.timeout_s as u64 * 1000;
+        let timeout_ms = self.config.timeout as u64 * 1000;
         for (index, connection) in self.connections.iter_mut() {
             let session = &connection.session;
             let held = connection.replies.bytes() as u64;
@@ -1250,11 +1329,20 @@ impl Core {
     }
 }
 
+/// What a command needs of the shard it runs on.
+fn need_of(row: &'static Row, args: &Args<'_>) -> Need {
+    let mut positions = Vec::new();
+    if matches!(row.command.keys, Keys::None) || key_positions(row.command, args, &mut positions).is_err() {
+        return Need::Everything;
+    }
+    Need::Keys(positions.into_iter().map(|at| args[at].to_vec()).collect())
+}
+
 fn call_of(session: &Session) -> Call {
     Call { db: session.db, protocol: session.protocol, touch: !session.mode.contains(Mode::NO_TOUCH) }
 }
 
-fn flags_of(call: Call) -> u32 {
+pub(super) fn flags_of(call: Call) -> u32 {
     let resp3 = if call.protocol == Protocol::Resp3 { flags::RESP3 } else { 0 };
     let no_touch = if call.touch { 0 } else { flags::NO_TOUCH };
     resp3 | no_touch

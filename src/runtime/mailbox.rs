@@ -12,6 +12,7 @@
 //! ```
 //! Either the sender sees `parked` and wakes, or the receiver sees the message and stays up: nothing is lost.
 
+use super::lend::Loan;
 use crate::command::Part;
 use crate::route::parcel::{PARCEL_BYTES_MAX, Parcel, ReplyHeader, RequestHeader};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
@@ -64,6 +65,22 @@ pub enum Control {
         /// The part.
         part: Part,
     },
+    /// Hand over the entries of these keys, as soon as nobody holds them.
+    Lend {
+        /// The borrower's gathering.
+        gathering: u32,
+        /// The keys.
+        keys: Vec<Vec<u8>>,
+    },
+    /// Here they are.
+    Lent {
+        /// The borrower's gathering.
+        gathering: u32,
+        /// The entries.
+        loan: Loan,
+    },
+    /// Borrowed entries come home.
+    Home(Loan),
     /// The configuration changed: take the newest, then answer with an empty part.
     Reconfigure {
         /// The asker's gathering.

@@ -30,7 +30,8 @@ fn choose_cpus(config: &Config) -> Result<Vec<usize>, String> {
     if cpus.is_empty() {
         return Err("cannot tell which CPUs this process may use".into());
     }
-    if let Some(list) = &config.server_cpulist {
+    let list = &config.server_cpulist;
+    if !list.is_empty() {
         let wanted = parse_cpulist(list)
             .ok_or_else(|| format!("server-cpulist '{list}' is no list of CPUs such as 0,2,4-7 or 0-7:2"))?;
         let allowed: Vec<usize> = wanted.iter().copied().filter(|cpu| cpus.contains(cpu)).collect();
@@ -74,7 +75,11 @@ fn listen(config: &Config) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
     let backlog = config.tcp_backlog as i32;
     if config.port != 0 {
-        for (name, required) in config.bind.iter() {
+        for name in &config.bind {
+            let (name, required) = match name.strip_prefix('-') {
+                Some(name) => (name, false),
+                None => (name.as_str(), true),
+            };
             let ip: Option<IpAddr> = match name {
                 "*" => Some(IpAddr::from([0, 0, 0, 0])),
                 "::*" => Some(IpAddr::from([0u16; 8])),
@@ -94,7 +99,8 @@ fn listen(config: &Config) -> Result<Vec<Listener>, String> {
             }
         }
     }
-    if let Some(path) = &config.unixsocket {
+    let path = &config.unixsocket;
+    if !path.is_empty() {
         let mode = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
         let socket = net::listen_unix(Path::new(path), mode, backlog)
             .map_err(|error| format!("Failed opening Unix socket: bind: {path}: {error}"))?;
@@ -168,7 +174,7 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
 
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let port = config.port;
-    let bind = config.bind.0.join(" ");
+    let bind = config.bind.join(" ");
     let databases = config.databases as usize;
     let shared = Arc::new(Shared::new(config, cpus.clone(), now_ms as u64, run_id()));
     let parking = Parking::new(cores);

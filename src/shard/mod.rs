@@ -6,6 +6,7 @@ use crate::command::{Args, CommandResult, Context, Run};
 use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::resp::{Error, Protocol, Reply};
+use crate::route::parcel::{RequestHeader, flags};
 use crate::stats::Stats;
 use std::sync::Arc;
 
@@ -36,6 +37,17 @@ pub struct Call {
     pub protocol: Protocol,
     /// False: access clocks stay (`CLIENT NO-TOUCH`).
     pub touch: bool,
+}
+
+impl Call {
+    /// As a request of another core says.
+    pub fn of(header: &RequestHeader) -> Call {
+        Call {
+            db: header.db as usize,
+            protocol: if header.flags & flags::RESP3 == 0 { Protocol::Resp2 } else { Protocol::Resp3 },
+            touch: header.flags & flags::NO_TOUCH == 0,
+        }
+    }
 }
 
 impl Shard {

@@ -1,0 +1,170 @@
+//! Keys of one shard that are lent to a command running elsewhere, and who waits for them.
+//!
+//! A command whose keys live on several shards borrows the entries: each owner hands them over (they leave its table),
+//! the command runs on one core as on a keyspace of its own, and the entries go home. Between handing over and coming
+//! home a key is *held*: whatever else needs it waits here, in the order of arrival.
+//!
+//! Why nobody waits for ever. A borrower asks the shards one after the other, in rising order, and within a shard takes
+//! all its keys at once or none: a circle of borrowers, each waiting for the next, would need a shard lower than itself.
+//! Who holds keys runs without waiting for anything else, so every hold ends; the queue is first come, first served
+//! among those that share a key, so everyone's turn comes.
+//!
+//! What it costs those who do not borrow: [`Locks::is_free`], one branch.
+
+use ahash::{AHashMap, AHashSet};
+use std::collections::VecDeque;
+
+/// What a command needs of a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    /// These keys (in every database: the lock is on the name).
+    Keys(Vec<Vec<u8>>),
+    /// The shard as a whole, with every entry at home.
+    Everything,
+}
+
+/// The held keys of a shard, and the queue behind them.
+#[derive(Debug)]
+pub struct Locks<T> {
+    held: AHashSet<Vec<u8>>,
+    queue: VecDeque<(Need, T)>,
+    /// How many in the queue need each key.
+    wanted: AHashMap<Vec<u8>, usize>,
+    /// How many in the queue need everything.
+    wanting_everything: usize,
+}
+
+impl<T> Default for Locks<T> {
+    fn default() -> Locks<T> {
+        Locks { held: AHashSet::new(), queue: VecDeque::new(), wanted: AHashMap::new(), wanting_everything: 0 }
+    }
+}
+
+impl<T> Locks<T> {
+    /// Whether nothing is held and nobody waits: then nothing here needs to be asked.
+    #[inline]
+    pub fn is_free(&self) -> bool {
+        self.held.is_empty() && self.queue.is_empty()
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether a newcomer with this need has to wait: a key is held, or somebody waits for it already.
+    pub fn conflicts(&self, need: &Need) -> bool {
+        match need {
+            Need::Everything => !self.is_free(),
+            Need::Keys(keys) => {
+                0 < self.wanting_everything
+                    || keys.iter().any(|key| self.held.contains(key) || self.wanted.contains_key(key))
+            }
+        }
+    }
+
+    /// Joins the queue.
+    pub fn wait(&mut self, need: Need, waiter: T) {
+        match &need {
+            Need::Everything => self.wanting_everything += 1,
+            Need::Keys(keys) => keys.iter().for_each(|key| *self.wanted.entry(key.clone()).or_default() += 1),
+        }
+        self.queue.push_back((need, waiter));
+    }
+
+    /// Holds keys that nobody holds.
+    pub fn hold(&mut self, keys: &[Vec<u8>]) {
+        for key in keys {
+            assert!(self.held.insert(key.clone()), "a key is held once");
+        }
+    }
+
+    /// Lets go of held keys. Then [`Locks::next_ready`] until it has no more.
+    pub fn release(&mut self, keys: &[Vec<u8>]) {
+        for key in keys {
+            assert!(self.held.remove(key), "what is released was held");
+        }
+    }
+
+    /// Takes the first in the queue that need wait no longer. It runs, or holds its keys, before this is called again.
+    pub fn next_ready(&mut self) -> Option<T> {
+        let mut ahead: AHashSet<&[u8]> = AHashSet::new();
+        let mut ready = None;
+        for (at, (need, _)) in self.queue.iter().enumerate() {
+            match need {
+                Need::Everything => {
+                    if at == 0 && self.held.is_empty() {
+                        ready = Some(0);
+                    }
+                    break; // Nobody overtakes one who needs everything.
+                }
+                Need::Keys(keys) => {
+                    if keys.iter().all(|key| !self.held.contains(key) && !ahead.contains(key.as_slice())) {
+                        ready = Some(at);
+                        break;
+                    }
+                    ahead.extend(keys.iter().map(|key| key.as_slice()));
+                }
+            }
+        }
+        let (need, waiter) = self.queue.remove(ready?).expect("an index into the queue");
+        match need {
+            Need::Everything => self.wanting_everything -= 1,
+            Need::Keys(keys) => {
+                for key in keys {
+                    let count = self.wanted.get_mut(&key).expect("counted when it joined");
+                    *count -= 1;
+                    if *count == 0 {
+                        self.wanted.remove(&key);
+                    }
+                }
+            }
+        }
+        Some(waiter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(names: &[&str]) -> Vec<Vec<u8>> {
+        names.iter().map(|name| name.as_bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn waiters_of_a_key_come_in_order_and_others_pass() {
+        let mut locks = Locks::default();
+        assert!(locks.is_free());
+        locks.hold(&keys(&["a", "b"]));
+        assert!(locks.conflicts(&Need::Keys(keys(&["b"]))));
+        assert!(!locks.conflicts(&Need::Keys(keys(&["c"]))));
+        assert!(locks.conflicts(&Need::Everything));
+        locks.wait(Need::Keys(keys(&["a", "c"])), 1);
+        locks.wait(Need::Keys(keys(&["c"])), 2);
+        locks.wait(Need::Keys(keys(&["b"])), 3);
+        assert!(locks.conflicts(&Need::Keys(keys(&["c"]))), "c is wanted by one who came earlier");
+        assert_eq!(locks.next_ready(), None);
+        locks.release(&keys(&["b"]));
+        assert_eq!(locks.next_ready(), Some(3));
+        assert_eq!(locks.next_ready(), None);
+        locks.release(&keys(&["a"]));
+        assert_eq!(locks.next_ready(), Some(1));
+        assert_eq!(locks.next_ready(), Some(2));
+        assert!(locks.is_free());
+    }
+
+    #[test]
+    fn one_who_needs_everything_is_not_overtaken() {
+        let mut locks = Locks::default();
+        locks.hold(&keys(&["a"]));
+        locks.wait(Need::Everything, 1);
+        assert!(locks.conflicts(&Need::Keys(keys(&["z"]))), "or it would wait for ever");
+        locks.wait(Need::Keys(keys(&["z"])), 2);
+        assert_eq!(locks.next_ready(), None);
+        locks.release(&keys(&["a"]));
+        assert_eq!(locks.next_ready(), Some(1));
+        assert_eq!(locks.next_ready(), Some(2));
+        assert_eq!(locks.next_ready(), None);
+    }
+}
