@@ -34,8 +34,12 @@
 //! An integer under the same key takes 32.
 #![allow(unsafe_code)]
 
+use super::WrongType;
+use crate::structure::table::{Drain, PAYLOAD_MAX, Position, Table};
 use crate::value::allocation::{allocated_bytes, class_bytes, class_for};
-use crate::value::{Container, EMBSTR_LEN_MAX, INLINE_LEN_MAX, LongString, Type, Value, ValueRef, containers};
+use crate::value::{
+    Container, EMBSTR_LEN_MAX, INLINE_LEN_MAX, LongString, StringRef, Type, Value, ValueRef, containers,
+};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -54,9 +58,6 @@ const KIND_INTEGER: u8 = 0;
 const KIND_STRING: u8 = 1;
 const KIND_LONG: u8 = 2;
 const KINDS: usize = 16;
-
-/// Addresses are kept in 48 bits by the table.
-const ADDRESS_LIMIT: u64 = 1 << 48;
 
 /// The first word of an entry.
 #[derive(Clone, Copy)]
@@ -381,6 +382,19 @@ macro_rules! define_kinds {
                 }
             }
 
+            /// The value as a string.
+            ///
+            /// # Errors
+            /// It is something else.
+            #[inline]
+            pub fn string(self) -> Result<StringRef<'a>, WrongType> {
+                match self.value() {
+                    ValueRef::Integer(integer) => Ok(StringRef::Integer(integer)),
+                    ValueRef::String(bytes) => Ok(StringRef::Bytes(bytes)),
+                    $($(#[$attribute])* ValueRef::$variant(_) => Err(WrongType),)*
+                }
+            }
+
             /// The type of the value, without looking at more than the header.
             pub fn value_type(self) -> Type {
                 match self.header().kind() {
@@ -405,13 +419,17 @@ macro_rules! define_kinds {
             fn heap_bytes(self) -> usize {
                 match self.value() {
                     ValueRef::Integer(_) => 0,
-                    ValueRef::String(_) => match self.long_string() {
-                        Some(string) => {
-                            allocated_bytes(LongString::HANDLE_BYTES) + allocated_bytes(string.capacity())
-                        }
-                        None => 0,
-                    },
+                    ValueRef::String(_) => self.long_string().map_or(0, LongString::heap_bytes),
                     $($(#[$attribute])* ValueRef::$variant(value) => value.heap_bytes(),)*
+                }
+            }
+
+            /// Whether dropping the entry may take long.
+            pub fn is_heavy(self) -> bool {
+                match self.value() {
+                    ValueRef::Integer(_) => false,
+                    ValueRef::String(bytes) => HEAVY_BYTES_MIN <= bytes.len(),
+                    $($(#[$attribute])* ValueRef::$variant(value) => value.is_heavy(),)*
                 }
             }
 
@@ -427,11 +445,20 @@ macro_rules! define_kinds {
         }
 
         impl Value<'_> {
+            /// Bytes that it has allocated itself.
+            pub fn heap_bytes(&self) -> usize {
+                match self {
+                    Value::Integer(_) | Value::String(_) | Value::Raw(_) => 0,
+                    Value::Long(string) => string.heap_bytes(),
+                    $($(#[$attribute])* Value::$variant(value) => value.heap_bytes(),)*
+                }
+            }
+
             /// Whether dropping it may take long.
             pub fn is_heavy(&self) -> bool {
                 match self {
                     Value::Integer(_) | Value::String(_) | Value::Raw(_) => false,
-                    Value::Long(string) => HEAVY_BYTES_MIN <= string.capacity(),
+                    Value::Long(string) => HEAVY_BYTES_MIN <= string.as_bytes().len(),
                     $($(#[$attribute])* Value::$variant(value) => value.is_heavy(),)*
                 }
             }
@@ -440,7 +467,7 @@ macro_rules! define_kinds {
 }
 containers!(define_kinds);
 
-/// A string of this capacity in bytes or more is dropped when nobody waits: giving its pages back takes the kernel
+/// A string of this length in bytes or more is dropped when nobody waits: giving its pages back takes the kernel
 /// some hundred µs a MiB.
 const HEAVY_BYTES_MIN: usize = 1 << 20;
 
@@ -675,19 +702,23 @@ impl Entry {
         Entry::new(key, view.duplicate_value(), view.deadline_ms(), clock)
     }
 
-    /// Its address, for the table: below 2^48. Owned by whoever holds it until it comes back.
-    pub(super) fn into_payload(self) -> u64 {
-        let address = ManuallyDrop::new(self).address;
-        let payload = address.0.as_ptr().expose_provenance() as u64;
-        assert!(payload < ADDRESS_LIMIT);
+    /// Its address, for the table: 48 bits.
+    fn payload(&self) -> u64 {
+        let payload = self.address.0.as_ptr().expose_provenance() as u64;
+        assert!(payload <= PAYLOAD_MAX);
         payload
+    }
+
+    /// Becomes a payload of the table, which owns it until it comes back.
+    fn into_payload(self) -> u64 {
+        ManuallyDrop::new(self).payload()
     }
 
     /// The entry at an address from [`Entry::into_payload`].
     ///
     /// # Safety
     /// The payload was given by `into_payload`, and ownership goes over to the result.
-    pub(super) unsafe fn from_payload(payload: u64) -> Entry {
+    unsafe fn from_payload(payload: u64) -> Entry {
         let start = std::ptr::with_exposed_provenance_mut(payload as usize);
         Entry { address: Address(NonNull::new(start).expect("no entry lives at 0")) }
     }
@@ -808,7 +839,7 @@ impl<'a> EntryRef<'a> {
     ///
     /// # Safety
     /// The payload was given by [`Entry::into_payload`], and the entry lives and does not change for `'a`.
-    pub(super) unsafe fn from_payload(payload: u64) -> EntryRef<'a> {
+    unsafe fn from_payload(payload: u64) -> EntryRef<'a> {
         let start = std::ptr::with_exposed_provenance_mut(payload as usize);
         EntryRef { address: Address(NonNull::new(start).expect("no entry lives at 0")), borrow: PhantomData }
     }
@@ -826,7 +857,7 @@ impl std::fmt::Debug for EntryRef<'_> {
 
 /// Asks for the cache line at an address that the table holds, or that it held: nothing is read.
 #[inline]
-pub(super) fn prefetch(payload: u64) {
+fn prefetch(payload: u64) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -840,6 +871,194 @@ pub(super) fn prefetch(payload: u64) {
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = payload;
+}
+
+/// Entries by key: the table that owns them. Two entries with the same key are the caller's mistake.
+#[derive(Default)]
+pub(super) struct Entries {
+    /// Every payload is that of an entry which is nobody else's.
+    table: Table,
+}
+
+impl Entries {
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Bytes of the table, without those of the entries.
+    pub fn table_bytes(&self) -> usize {
+        self.table.memory_bytes()
+    }
+
+    /// Asks for the cache lines in which the hash is looked up.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: u64) {
+        self.table.prefetch(hash);
+    }
+
+    /// Asks for the first cache line of the entry that most likely has this hash.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: u64) {
+        if let Some(payload) = self.table.first_match(hash) {
+            prefetch(payload);
+        }
+    }
+
+    /// The entry with this key, and where it is until the table changes.
+    #[inline]
+    pub fn find(&self, hash: u64, key: &[u8]) -> Option<(Position, EntryRef<'_>)> {
+        self.find_where(hash, |view| view.key() == key)
+    }
+
+    /// An entry for which `is_it` says yes, among those that may have this hash (and some that have not).
+    #[inline]
+    pub fn find_where(
+        &self,
+        hash: u64,
+        mut is_it: impl FnMut(EntryRef<'_>) -> bool,
+    ) -> Option<(Position, EntryRef<'_>)> {
+        // SAFETY: the table's payloads are living entries, which change only through `&mut self`.
+        let found = self.table.find_with_payload(hash, |payload| is_it(unsafe { EntryRef::from_payload(payload) }));
+        // SAFETY: as before.
+        found.map(|(position, payload)| (position, unsafe { EntryRef::from_payload(payload) }))
+    }
+
+    /// The entry at a position.
+    pub fn view(&self, position: Position) -> EntryRef<'_> {
+        // SAFETY: the table's payloads are living entries, which change only through `&mut self`.
+        unsafe { EntryRef::from_payload(self.table.payload(position)) }
+    }
+
+    /// The entry at a position, to be changed. Its key must stay.
+    pub fn entry_mut(&mut self, position: Position) -> EntryGuard<'_> {
+        let payload = self.table.payload(position);
+        // SAFETY: the table's payloads are living entries and nobody else's; the guard gives it back.
+        let entry = ManuallyDrop::new(unsafe { Entry::from_payload(payload) });
+        EntryGuard { table: &mut self.table, position, entry }
+    }
+
+    /// The value at a position, if it is a container of this type.
+    pub fn container_mut<T: Container>(&mut self, position: Position) -> Option<&mut T> {
+        let address = self.view(position).address;
+        // SAFETY: the entry lives; by its kind its value is a `T`, which nobody else sees while `self` is borrowed.
+        unsafe {
+            let header = address.header();
+            (header.kind() == T::KIND).then(|| address.value(header).as_mut())
+        }
+    }
+
+    /// Adds an entry whose key is not there yet. `hash_of` gives the hash of any key.
+    pub fn insert(&mut self, hash: u64, entry: Entry, hash_of: impl Fn(&[u8]) -> u64) {
+        self.table.insert(hash, entry.into_payload(), |payload| {
+            // SAFETY: the table's payloads are living entries, which do not change meanwhile.
+            hash_of(unsafe { EntryRef::from_payload(payload) }.key())
+        });
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, position: Position) -> Entry {
+        // SAFETY: the table's payloads are living entries and nobody else's; this one is the caller's now.
+        unsafe { Entry::from_payload(self.table.remove(position)) }
+    }
+
+    /// One step of an iteration with the guarantee of SCAN, over about `budget` entries; 0 begins and ends it.
+    pub fn scan(&self, cursor: u64, budget: usize, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
+        // SAFETY: the table's payloads are living entries, which change only through `&mut self`.
+        self.table.scan(cursor, budget, |payload| visit(unsafe { EntryRef::from_payload(payload) }))
+    }
+
+    /// Visits every entry.
+    pub fn for_each(&self, mut visit: impl FnMut(EntryRef<'_>)) {
+        // SAFETY: the table's payloads are living entries, which change only through `&mut self`.
+        self.table.for_each(|payload| visit(unsafe { EntryRef::from_payload(payload) }));
+    }
+
+    /// A random entry.
+    pub fn random(&self, seed: u64) -> Option<EntryRef<'_>> {
+        // SAFETY: the table's payloads are living entries, which change only through `&mut self`.
+        self.table.random(seed).map(|payload| unsafe { EntryRef::from_payload(payload) })
+    }
+
+    /// Visits up to `count` (at most [`SAMPLE_LEN_MAX`]) random entries, neighbours in the table.
+    pub fn sample(&self, seed: u64, count: usize, mut visit: impl FnMut(EntryRef<'_>)) {
+        let mut payloads = [0; SAMPLE_LEN_MAX];
+        let filled = self.table.sample(seed, &mut payloads[..count.min(SAMPLE_LEN_MAX)]);
+        for &payload in &payloads[..filled] {
+            // SAFETY: the table's payloads are living entries, which change only through `&mut self`.
+            visit(unsafe { EntryRef::from_payload(payload) });
+        }
+    }
+
+    /// Takes all entries out, to be dropped bit by bit.
+    pub fn take(&mut self) -> EntriesDrain {
+        EntriesDrain { drain: self.table.take() }
+    }
+}
+
+impl Drop for Entries {
+    fn drop(&mut self) {
+        self.take();
+    }
+}
+
+/// Most entries that one call of [`Entries::sample`] visits: `maxmemory-samples` goes up to 64.
+pub const SAMPLE_LEN_MAX: usize = 64;
+
+/// Former content of [`Entries`]; drops it in steps, or the rest of it when it is dropped.
+pub(super) struct EntriesDrain {
+    drain: Drain,
+}
+
+impl EntriesDrain {
+    pub fn len(&self) -> usize {
+        self.drain.len()
+    }
+
+    pub fn table_bytes(&self) -> usize {
+        self.drain.memory_bytes()
+    }
+
+    /// Hands out about `budget` entries. False after the last.
+    pub fn step(&mut self, budget: usize, mut take: impl FnMut(Entry)) -> bool {
+        // SAFETY: the table's payloads were entries that it owned; each is handed out once.
+        self.drain.step(budget, |payload| take(unsafe { Entry::from_payload(payload) }))
+    }
+}
+
+impl Drop for EntriesDrain {
+    fn drop(&mut self) {
+        while self.step(usize::MAX, drop) {}
+    }
+}
+
+/// An entry in its table, to be changed; where it moves, the table follows.
+pub(super) struct EntryGuard<'a> {
+    table: &'a mut Table,
+    position: Position,
+    entry: ManuallyDrop<Entry>,
+}
+
+impl std::ops::Deref for EntryGuard<'_> {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        &self.entry
+    }
+}
+
+impl std::ops::DerefMut for EntryGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Entry {
+        &mut self.entry
+    }
+}
+
+impl Drop for EntryGuard<'_> {
+    fn drop(&mut self) {
+        let payload = self.entry.payload();
+        if payload != self.table.payload(self.position) {
+            self.table.set_payload(self.position, payload);
+        }
+    }
 }
 
 #[cfg(test)]

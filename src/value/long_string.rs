@@ -1,6 +1,7 @@
 //! Strings too long to live in their entry: one counted buffer, so that a reply in flight can hold the bytes while
 //! the key is overwritten, and a value that arrived as a buffer is stored without copying it.
 
+use super::allocation::allocated_bytes;
 use std::sync::Arc;
 
 /// Above this capacity in bytes a buffer grows by an eighth instead of doubling: 64 MiB of slack at most, under the
@@ -22,13 +23,11 @@ impl LongString {
         &self.0
     }
 
-    /// Bytes of its buffer, used or not.
-    pub fn capacity(&self) -> usize {
-        self.0.capacity()
+    /// Bytes of its two allocations: the buffer, and what holds the count and the buffer's address.
+    pub fn heap_bytes(&self) -> usize {
+        let counted_bytes = 2 * size_of::<usize>() + size_of::<Vec<u8>>();
+        allocated_bytes(counted_bytes) + allocated_bytes(self.0.capacity())
     }
-
-    /// Bytes of the allocation that holds the count and the buffer's address.
-    pub const HANDLE_BYTES: usize = 2 * size_of::<usize>() + size_of::<Vec<u8>>();
 
     /// Whether somebody else holds it too.
     pub fn is_shared(&self) -> bool {

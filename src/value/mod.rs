@@ -27,6 +27,8 @@ pub(crate) mod probe;
 
 pub use long_string::LongString;
 
+use number::parse_integer;
+
 /// Longest string kept inside its entry, in bytes.
 ///
 /// Below it, a string costs no second allocation and no second cache miss, and overwriting it copies it once, from the
@@ -52,6 +54,52 @@ pub trait Container: Sized + Send + 'static + sealed::Listed {
     /// Whether dropping it may take long (more than some thousand allocations), so that it had better be dropped when
     /// nobody waits.
     fn is_heavy(&self) -> bool;
+}
+
+/// A string as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StringRef<'a> {
+    /// Stored as an integer; its text is its decimal digits.
+    Integer(i64),
+    /// Its text.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> StringRef<'a> {
+    /// Its text; an integer's digits are written to `digits`.
+    #[inline]
+    pub fn bytes<'b>(self, digits: &'b mut itoa::Buffer) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match self {
+            StringRef::Integer(integer) => digits.format(integer).as_bytes(),
+            StringRef::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// Its text, copied.
+    pub fn to_vec(self) -> Vec<u8> {
+        self.bytes(&mut itoa::Buffer::new()).to_vec()
+    }
+
+    /// The length of its text in bytes.
+    pub fn len(self) -> usize {
+        self.bytes(&mut itoa::Buffer::new()).len()
+    }
+
+    /// Whether its text is empty.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number, if its text is that of a signed 64-bit integer.
+    pub fn integer(self) -> Option<i64> {
+        match self {
+            StringRef::Integer(integer) => Some(integer),
+            StringRef::Bytes(bytes) => parse_integer(bytes),
+        }
+    }
 }
 
 mod sealed {
