@@ -1,1 +1,738 @@
-//! The hash table of the keyspace (interface first; the layout page follows with the code).
+//! The hash table of the keyspace (the layout page follows).
+#![allow(unsafe_code)]
+
+mod directory;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+use directory::{DEPTH_MAX, Directory, KEY_BITS, start_of, width_of};
+use segment::{
+    BUCKETS_MAX, CLASS_BUCKETS, PAYLOAD_MASK, SLOTS, Segment, SlotList, TAG_BITS, class_of, first_tag_of, home_of,
+    prefetch, tag_of_slot,
+};
+
+/// Largest payload: 48 bits.
+pub const PAYLOAD_MAX: u64 = PAYLOAD_MASK;
+
+/// Bits of a `scan` cursor; the ones above are never set and never looked at.
+pub const CURSOR_BITS: u32 = TAG_BITS + DEPTH_MAX + 1;
+
+/// Load, in percent, that a segment is made for when it is split, merged or shrunk.
+const LOAD_PERCENT_AIM: usize = 82;
+/// Load of the whole table, in percent, below which removals shrink it.
+const LOAD_PERCENT_MIN: usize = 70;
+/// A block is not made larger for entries that would fill it to less than this: they go to the overflow list.
+const LOAD_PERCENT_WORTH: usize = 40;
+/// Two segments are merged if together they have at most so many entries.
+const MERGED_LEN_MAX: usize = 700;
+/// Removals per step of shrinking.
+const REMOVALS_PER_STEP: usize = 16;
+/// Payloads brought towards the processor ahead of the one that is hashed again.
+const REHASH_AHEAD: usize = 12;
+/// Draws of a random slot before `random` takes the next entry it meets.
+const DRAWS_MAX: usize = 100;
+
+/// Where an entry lies, until the next call that changes the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Index into the directory, or `IN_OVERFLOW`.
+    place: u32,
+    /// Bucket × 8 + slot, or the index into the overflow list.
+    index: u32,
+}
+
+const IN_OVERFLOW: u32 = u32::MAX;
+
+/// A hash table of 48-bit payloads; see the module's page.
+pub struct Table {
+    directory: Directory,
+    len: usize,
+    /// Buckets of all blocks; 0 is a table without memory.
+    buckets: usize,
+    /// Bytes of all blocks, as the allocator rounds them.
+    block_bytes: usize,
+    /// The first key of the segment at which shrinking goes on.
+    hand: u64,
+    /// Entries that no segment has room for: more than 16 with one and the same hash. In practice empty.
+    overflow: Vec<Stray>,
+}
+
+#[derive(Clone, Copy)]
+struct Stray {
+    hash: u64,
+    payload: u64,
+}
+
+/// The tag of a hash: its low 16 bits, never 0.
+#[inline(always)]
+fn tag_of(hash: u64) -> u16 {
+    (hash as u16).max(1)
+}
+
+/// The key of a hash: by this the directory is indexed.
+#[inline(always)]
+fn key_of(hash: u64) -> u64 {
+    let x = hash >> 32;
+    // x(1 - x), in units of 2^-64; 5/16 of it is taken off.
+    let product = x * (x ^ 0xffff_ffff);
+    x - (product >> 34) - (product >> 36)
+}
+
+#[inline(always)]
+fn slot_of(tag: u16, payload: u64) -> u64 {
+    (tag as u64) << (64 - TAG_BITS) | payload
+}
+
+/// Bytes that the allocator takes for a block of so many buckets.
+fn bytes_of(buckets: usize) -> usize {
+    let bytes = buckets * SLOTS * 8;
+    if bytes.is_power_of_two() { bytes } else { bytes + 64 }
+}
+
+/// The class whose load is nearest below the aim.
+fn class_for(len: usize) -> usize {
+    class_of((len * 100).div_ceil(SLOTS * LOAD_PERCENT_AIM))
+}
+
+/// Whether so many entries may ask for a block of the class.
+fn is_worth(len: usize, class: usize) -> bool {
+    CLASS_BUCKETS[class] as usize * SLOTS * LOAD_PERCENT_WORTH <= len * 100
+}
+
+impl Table {
+    /// An empty table, which has no memory of its own.
+    pub const fn new() -> Table {
+        Table { directory: Directory::new(), len: 0, buckets: 0, block_bytes: 0, hand: 0, overflow: Vec::new() }
+    }
+
+    /// Number of entries.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no entries.
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of heap that the table takes, entries not included.
+    pub fn memory_bytes(&self) -> usize {
+        self.block_bytes + self.directory.memory_bytes() + self.overflow.capacity() * size_of::<Stray>()
+    }
+
+    /// Brings both cache lines in which the hash can lie towards the processor.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: u64) {
+        let segment = self.directory.get(key_of(hash));
+        let line = segment.address(home_of(tag_of(hash), segment.homes())).cast::<u8>();
+        prefetch(line);
+        prefetch(line.wrapping_add(64));
+    }
+
+    /// The payload of the first slot with the tag of the hash: very likely the entry, worth a prefetch of its own.
+    #[inline(always)]
+    pub fn first_match(&self, hash: u64) -> Option<u64> {
+        self.get(hash, |_| true)
+    }
+
+    /// The payload for which `equal` says yes among those with the tag of the hash.
+    #[inline(always)]
+    pub fn get(&self, hash: u64, equal: impl FnMut(u64) -> bool) -> Option<u64> {
+        self.find_with_payload(hash, equal).map(|(_, payload)| payload)
+    }
+
+    /// Where the payload lies for which `equal` says yes among those with the tag of the hash.
+    #[inline(always)]
+    pub fn find(&self, hash: u64, equal: impl FnMut(u64) -> bool) -> Option<Position> {
+        self.find_with_payload(hash, equal).map(|(position, _)| position)
+    }
+
+    /// `find` and `payload` in one.
+    #[inline(always)]
+    pub fn find_with_payload(&self, hash: u64, mut equal: impl FnMut(u64) -> bool) -> Option<(Position, u64)> {
+        let key = key_of(hash);
+        let segment = self.directory.get(key);
+        // SAFETY: the directory's blocks are alive, and `equal` has no access to the table but by `&self`.
+        if let Some((index, payload)) = unsafe { segment.find(tag_of(hash), &mut equal) } {
+            return Some((Position { place: self.directory.index(key) as u32, index: index as u32 }, payload));
+        }
+        if self.overflow.is_empty() { None } else { self.find_in_overflow(hash, &mut equal) }
+    }
+
+    #[cold]
+    fn find_in_overflow(&self, hash: u64, equal: &mut dyn FnMut(u64) -> bool) -> Option<(Position, u64)> {
+        let index = self.overflow.iter().position(|stray| stray.hash == hash && equal(stray.payload))?;
+        Some((Position { place: IN_OVERFLOW, index: index as u32 }, self.overflow[index].payload))
+    }
+
+    /// The payload at a position.
+    ///
+    /// # Panics
+    /// If there is no entry: the position was kept over a change of the table.
+    #[inline]
+    pub fn payload(&self, position: Position) -> u64 {
+        if position.place == IN_OVERFLOW {
+            return self.overflow[position.index as usize].payload;
+        }
+        // SAFETY: `segment_at` gives a live block and checks the index.
+        let payload = unsafe { self.segment_at(position).slot(position.index as usize) } & PAYLOAD_MASK;
+        assert!(payload != 0);
+        payload
+    }
+
+    /// Enters another payload for the same entry: it has been moved.
+    ///
+    /// # Panics
+    /// If there is no entry at the position, or the payload is 0 or above `PAYLOAD_MAX`.
+    #[inline]
+    pub fn set_payload(&mut self, position: Position, payload: u64) {
+        assert!(0 < payload && payload <= PAYLOAD_MAX);
+        assert!(self.payload(position) != 0);
+        if position.place == IN_OVERFLOW {
+            self.overflow[position.index as usize].payload = payload;
+            return;
+        }
+        // SAFETY: `segment_at` gives a live block and checks the index; `&mut self` keeps others away.
+        unsafe { self.segment_at(position).set_payload(position.index as usize, payload) }
+    }
+
+    /// The segment of a position; its index lies within the block.
+    #[inline(always)]
+    fn segment_at(&self, position: Position) -> Segment {
+        let segment = self.directory.at(position.place as usize);
+        assert!((position.index as usize) < segment.buckets() * SLOTS);
+        segment
+    }
+
+    /// Adds an entry. The caller knows that it is not there yet.
+    ///
+    /// `rehash` gives the hash of a payload of the table. It is called for a whole segment (at most about a thousand
+    /// entries) in one of some six hundred insertions, and never for the new payload.
+    ///
+    /// # Panics
+    /// If the payload is 0 or above `PAYLOAD_MAX`.
+    #[inline]
+    pub fn insert(&mut self, hash: u64, payload: u64, mut rehash: impl FnMut(u64) -> u64) {
+        assert!(0 < payload && payload <= PAYLOAD_MAX);
+        let slot = slot_of(tag_of(hash), payload);
+        self.len += 1;
+        let segment = self.directory.get(key_of(hash));
+        // SAFETY: a table with buckets has a directory of live blocks; `&mut self` keeps others away.
+        if self.buckets == 0 || !unsafe { segment.insert(slot) } {
+            self.insert_by_growing(hash, slot, &mut rehash);
+        }
+        if self.directory.is_moving() {
+            self.directory.advance();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn insert_by_growing(&mut self, hash: u64, slot: u64, rehash: &mut dyn FnMut(u64) -> u64) {
+        let mut rest = Vec::new();
+        if self.buckets == 0 {
+            let segment = Segment::build(0, 0, &[slot], &mut rest);
+            self.account(segment);
+            self.directory.open(segment);
+            return;
+        }
+        let key = key_of(hash);
+        let old = self.directory.get(key);
+        let depth = old.depth();
+        let mut list = SlotList::new();
+        // SAFETY: the directory's blocks are alive.
+        unsafe { old.collect(&mut list) };
+        list.push(slot);
+        let slots = list.as_slice();
+
+        for class in class_of(old.buckets()) + 1..CLASS_BUCKETS.len() {
+            if !is_worth(slots.len(), class) {
+                break;
+            }
+            let segment = Segment::build(class, depth, slots, &mut rest);
+            if rest.is_empty() {
+                self.account(segment);
+                self.directory.replace(key, segment);
+                self.free(old);
+                // The last class but one: the next directory is begun before it is needed.
+                if class + 2 >= CLASS_BUCKETS.len() && depth == self.directory.depth() && self.may_split(depth) {
+                    self.directory.start_doubling();
+                }
+                return;
+            }
+            rest.clear();
+            // SAFETY: just built, and known to nobody.
+            unsafe { segment.free() };
+        }
+        if is_worth(slots.len(), CLASS_BUCKETS.len() - 1) && self.may_split(depth) {
+            self.split(hash, old, slots, rehash);
+        } else {
+            self.overflow.push(Stray { hash, payload: slot & PAYLOAD_MASK });
+        }
+    }
+
+    /// Whether a segment of the depth may be split. With hashes that deserve the name the depth exceeds the binary
+    /// logarithm of the number of segments by two at most; this lets pass four more, and holds up a directory that
+    /// would explode because all hashes begin alike.
+    fn may_split(&self, depth: u32) -> bool {
+        depth < DEPTH_MAX && (2 << depth) <= (self.len / 32).max(4)
+    }
+
+    /// Replaces a segment by two. `slots` are its slots and, at the end, the one with the hash `new_hash`.
+    fn split(&mut self, new_hash: u64, old: Segment, slots: &[u64], rehash: &mut dyn FnMut(u64) -> u64) {
+        let depth = old.depth() + 1;
+        let mut lists = [SlotList::new(), SlotList::new()];
+        let new_slot = slots[slots.len() - 1];
+        for (index, &slot) in slots.iter().enumerate() {
+            if let Some(&ahead) = slots.get(index + REHASH_AHEAD) {
+                prefetch(std::ptr::without_provenance((ahead & PAYLOAD_MASK) as usize));
+            }
+            let hash = if slot == new_slot { new_hash } else { rehash(slot & PAYLOAD_MASK) };
+            lists[(key_of(hash) >> (KEY_BITS - depth)) as usize & 1].push(slot);
+        }
+        let halves = lists.map(|list| {
+            let slots = list.as_slice();
+            let mut rest = Vec::new();
+            let segment = self.arrange(class_for(slots.len()), depth, slots, &mut rest);
+            for slot in rest {
+                let payload = slot & PAYLOAD_MASK;
+                let hash = if slot == new_slot { new_hash } else { rehash(payload) };
+                self.overflow.push(Stray { hash, payload });
+            }
+            self.account(segment);
+            segment
+        });
+        self.directory.split(key_of(new_hash), halves);
+        self.free(old);
+    }
+
+    /// Builds a block of the class or, as long as entries find no room in it and it is worth it, of a larger one.
+    /// What finds no room at all goes to `rest`.
+    fn arrange(&self, mut class: usize, depth: u32, slots: &[u64], rest: &mut Vec<u64>) -> Segment {
+        loop {
+            let segment = Segment::build(class, depth, slots, rest);
+            class += 1;
+            if rest.is_empty() || CLASS_BUCKETS.len() <= class || !is_worth(slots.len(), class) {
+                return segment;
+            }
+            rest.clear();
+            // SAFETY: just built, and known to nobody.
+            unsafe { segment.free() };
+        }
+    }
+
+    fn account(&mut self, segment: Segment) {
+        self.buckets += segment.buckets();
+        self.block_bytes += bytes_of(segment.buckets());
+    }
+
+    /// Frees the block of a segment that the directory does not know any more.
+    fn free(&mut self, segment: Segment) {
+        self.buckets -= segment.buckets();
+        self.block_bytes -= bytes_of(segment.buckets());
+        // SAFETY: by contract of this function it is alive and out of the directory.
+        unsafe { segment.free() };
+    }
+
+    /// Takes an entry out and returns its payload. Positions found before are void.
+    ///
+    /// # Panics
+    /// If there is no entry: the position was kept over a change of the table.
+    #[inline]
+    pub fn remove(&mut self, position: Position) -> u64 {
+        let payload = self.payload(position);
+        if position.place == IN_OVERFLOW {
+            self.overflow.swap_remove(position.index as usize);
+        } else {
+            // SAFETY: a live block and, since there is a payload, a used slot; `&mut self` keeps others away.
+            unsafe { self.segment_at(position).remove(position.index as usize) };
+        }
+        self.len -= 1;
+        if self.len * 100 < self.buckets * (SLOTS * LOAD_PERCENT_MIN) || !self.overflow.is_empty() {
+            self.maintain();
+        }
+        if self.directory.is_moving() {
+            self.directory.advance();
+        }
+        payload
+    }
+
+    /// One step of giving memory back, if it is time for one.
+    #[cold]
+    fn maintain(&mut self) {
+        if self.len == 0 {
+            if self.directory.segments() == 1 {
+                *self = Table::new();
+                return;
+            }
+        } else if let Some(stray) = self.overflow.pop() {
+            let segment = self.directory.get(key_of(stray.hash));
+            // SAFETY: a live block; `&mut self` keeps others away.
+            if !unsafe { segment.insert(slot_of(tag_of(stray.hash), stray.payload)) } {
+                self.overflow.push(stray);
+                let middle = self.len % self.overflow.len();
+                let last = self.overflow.len() - 1;
+                self.overflow.swap(middle, last);
+            } else if self.overflow.is_empty() {
+                self.overflow = Vec::new();
+            }
+        }
+        if self.len < REMOVALS_PER_STEP * SLOTS || self.len % REMOVALS_PER_STEP == 0 {
+            self.shrink_step();
+        }
+    }
+
+    /// Makes the segment at the hand smaller, or merges it with its neighbour, and moves the hand on.
+    fn shrink_step(&mut self) {
+        let segment = self.directory.get(self.hand);
+        let depth = segment.depth();
+        let start = start_of(self.hand, depth);
+        let mut list = SlotList::new();
+        let mut rest = Vec::new();
+        self.hand = (start + width_of(depth)) % width_of(0);
+        // SAFETY: blocks of the directory are alive.
+        let len = unsafe { segment.count() };
+        if 0 < depth {
+            let neighbour = self.directory.get(start ^ width_of(depth));
+            // SAFETY: as above.
+            if neighbour.depth() == depth && len + unsafe { neighbour.count() } <= MERGED_LEN_MAX {
+                // SAFETY: as above.
+                unsafe {
+                    segment.collect(&mut list);
+                    neighbour.collect(&mut list);
+                }
+                let merged = self.arrange(class_for(list.as_slice().len()), depth - 1, list.as_slice(), &mut rest);
+                self.hand = (start_of(start, depth - 1) + width_of(depth - 1)) % width_of(0);
+                if rest.is_empty() {
+                    self.account(merged);
+                    self.directory.merge(start, merged);
+                    self.free(segment);
+                    self.free(neighbour);
+                } else {
+                    // SAFETY: just built, and known to nobody.
+                    unsafe { merged.free() };
+                }
+                return;
+            }
+        }
+        let class = class_for(len);
+        if class < class_of(segment.buckets()) {
+            // SAFETY: blocks of the directory are alive.
+            unsafe { segment.collect(&mut list) };
+            let smaller = self.arrange(class, depth, list.as_slice(), &mut rest);
+            if rest.is_empty() && smaller.buckets() < segment.buckets() {
+                self.account(smaller);
+                self.directory.replace(start, smaller);
+                self.free(segment);
+            } else {
+                // SAFETY: just built, and known to nobody.
+                unsafe { smaller.free() };
+            }
+        }
+    }
+
+    /// One step of an iteration, with the guarantee of SCAN: whatever is in the table from the first step (`cursor` 0)
+    /// to the last (which returns 0) is visited at least once, whatever is inserted and removed between the steps.
+    ///
+    /// A step visits about `budget` entries; up to a segment (about a thousand) more where segments have been merged
+    /// since the last one. Any cursor is taken; bits above `CURSOR_BITS` are ignored.
+    pub fn scan(&self, cursor: u64, budget: usize, mut visit: impl FnMut(u64)) -> u64 {
+        let Cursor { start: mut key, mut depth, mut tag } = Cursor::decode(cursor);
+        let mut left = budget.max(1);
+        loop {
+            let segment = self.directory.get(key);
+            let start = start_of(key, segment.depth());
+            let width = width_of(segment.depth());
+            let homes = segment.homes();
+            // Merged since: the cursor speaks of a part of this segment, which cannot be told from the rest. The
+            // segment is done in one go, and from its beginning unless the part was the last.
+            let is_merged = segment.depth() < depth && (start < key || 0 < tag);
+            if is_merged && key + width_of(depth) != start + width {
+                tag = 0;
+            }
+            let mut home = home_of(tag.min(u16::MAX as u32) as u16, homes);
+            while home < homes {
+                let visited = self.visit_home(segment, start, home, tag, &mut visit);
+                left = left.saturating_sub(visited);
+                home += 1;
+                tag = first_tag_of(home, homes);
+                if left == 0 && !is_merged && home < homes {
+                    return Cursor { start, depth: segment.depth(), tag }.encode();
+                }
+            }
+            key = start + width;
+            if key == width_of(0) {
+                return 0;
+            }
+            tag = 0;
+            depth = segment.depth();
+            if left == 0 {
+                return Cursor { start: key, depth, tag }.encode();
+            }
+        }
+    }
+
+    /// Visits the entries at home in bucket `home` whose tags are not below `tag`.
+    #[inline]
+    fn visit_home(&self, segment: Segment, start: u64, home: usize, tag: u32, visit: &mut impl FnMut(u64)) -> usize {
+        let mut visited = 0;
+        for index in [home, home + 1] {
+            // SAFETY: a live block; home < homes.
+            let bucket = unsafe { segment.bucket(index) };
+            for slot in bucket.with_home(home, segment.homes()) {
+                let slot = bucket.slots[slot];
+                if tag <= tag_of_slot(slot) as u32 {
+                    visit(slot & PAYLOAD_MASK);
+                    visited += 1;
+                }
+            }
+            if !bucket.is_full() {
+                break;
+            }
+        }
+        for stray in &self.overflow {
+            let of_stray = tag_of(stray.hash);
+            if start_of(key_of(stray.hash), segment.depth()) == start
+                && home_of(of_stray, segment.homes()) == home
+                && tag <= of_stray as u32
+            {
+                visit(stray.payload);
+                visited += 1;
+            }
+        }
+        visited
+    }
+
+    /// Visits every entry.
+    pub fn for_each(&self, visit: impl FnMut(u64)) {
+        let end = self.scan(0, usize::MAX, visit);
+        assert!(end == 0);
+    }
+
+    /// A random entry, each with the same probability; `seed` is a random number.
+    pub fn random(&self, seed: u64) -> Option<u64> {
+        let mut payloads = [0];
+        if self.sample(seed, &mut payloads) == 0 { None } else { Some(payloads[0]) }
+    }
+
+    /// Fills `payloads` with random entries and returns their number, which is less than asked for only if the table
+    /// has not as many. Each entry has about the same probability; those of one call are neighbours in the table.
+    pub fn sample(&self, seed: u64, payloads: &mut [u64]) -> usize {
+        if self.len == 0 || payloads.is_empty() {
+            return 0;
+        }
+        let mut random = seed;
+        let stray = (next_random(&mut random) as u128 * self.len as u128 >> 64) as usize;
+        if let Some(stray) = self.overflow.get(stray) {
+            payloads[0] = stray.payload;
+            return 1;
+        }
+        let depth = self.directory.depth();
+        let (mut index, mut bucket, mut slot) = (0, 0, 0);
+        for _ in 0..DRAWS_MAX {
+            let bits = next_random(&mut random);
+            // Of the words of one segment only the first counts, and of the buckets that the largest block would
+            // have only those of this one: so every bucket of the table has the same chance.
+            index = (bits >> 16) as usize & (self.directory.len() - 1);
+            let segment = self.directory.at(index);
+            let buckets = if depth == 0 { segment.buckets() } else { BUCKETS_MAX };
+            bucket = (bits & 0xffff) as usize * buckets >> 16;
+            let is_first = index & ((1 << (depth - segment.depth())) - 1) == 0;
+            if is_first && bucket < segment.buckets() {
+                // SAFETY: a live block, an existing bucket.
+                let chosen = unsafe { segment.bucket(bucket) };
+                slot = (bits >> 61) as usize;
+                if chosen.slots[slot] != 0 {
+                    break;
+                }
+            }
+        }
+        self.sample_from(index, bucket, slot, payloads)
+    }
+
+    /// Fills `payloads` from a slot on, round the whole table if need be.
+    fn sample_from(&self, index: usize, bucket: usize, slot: usize, payloads: &mut [u64]) -> usize {
+        let mut filled = 0;
+        let mut push = |payload| {
+            if payload != 0 && filled < payloads.len() {
+                payloads[filled] = payload;
+                filled += 1;
+            }
+            filled < payloads.len()
+        };
+        let first_key = (index as u64) << (KEY_BITS - self.directory.depth());
+        let mut key = first_key;
+        let mut segment = self.directory.get(key);
+        let begin = start_of(key, segment.depth());
+        let bucket = bucket.min(segment.homes());
+        let mut buckets = bucket..segment.buckets();
+        loop {
+            for at in buckets {
+                // SAFETY: a live block, an existing bucket.
+                let slots = unsafe { segment.bucket(at) }.slots;
+                let turn = if key == first_key && at == bucket { slot } else { 0 };
+                for offset in 0..SLOTS {
+                    if !push(slots[(turn + offset) % SLOTS] & PAYLOAD_MASK) {
+                        return filled;
+                    }
+                }
+            }
+            key = (start_of(key, segment.depth()) + width_of(segment.depth())) % width_of(0);
+            segment = self.directory.get(key);
+            if key == begin {
+                // Once round: what lies before the first bucket, and then what lies in no bucket.
+                for at in 0..bucket {
+                    // SAFETY: a live block, an existing bucket.
+                    for slot in unsafe { segment.bucket(at) }.slots {
+                        if !push(slot & PAYLOAD_MASK) {
+                            return filled;
+                        }
+                    }
+                }
+                for stray in &self.overflow {
+                    push(stray.payload);
+                }
+                return filled;
+            }
+            buckets = 0..segment.buckets();
+        }
+    }
+
+    /// Takes everything out, to be freed bit by bit; the table is empty afterwards.
+    pub fn take(&mut self) -> Drain {
+        Drain { table: std::mem::take(self), key: 0, bucket: 0 }
+    }
+
+    /// Frees the blocks from a key on.
+    fn free_blocks(&mut self, mut key: u64) {
+        while self.buckets != 0 && key < width_of(0) {
+            let segment = self.directory.get(key);
+            key = start_of(key, segment.depth()) + width_of(segment.depth());
+            self.free(segment);
+        }
+    }
+}
+
+impl Default for Table {
+    fn default() -> Table {
+        Table::new()
+    }
+}
+
+impl Drop for Table {
+    /// Frees the blocks. What the payloads stand for is the caller's concern.
+    fn drop(&mut self) {
+        self.free_blocks(0);
+        assert!(self.buckets == 0);
+    }
+}
+
+/// The former content of a table, which leaves it in steps.
+pub struct Drain {
+    table: Table,
+    /// The first key of the segment that is next; those before are freed.
+    key: u64,
+    bucket: usize,
+}
+
+impl Drain {
+    /// Number of entries that are still there.
+    pub fn len(&self) -> usize {
+        self.table.len
+    }
+
+    /// Whether there are no entries.
+    pub fn is_empty(&self) -> bool {
+        self.table.len == 0
+    }
+
+    /// Bytes of heap, those of the directory included until the end.
+    pub fn memory_bytes(&self) -> usize {
+        self.table.memory_bytes()
+    }
+
+    /// Hands out about `budget` entries (at most 8 more) and frees blocks that have become empty. False after the last.
+    pub fn step(&mut self, budget: usize, mut take: impl FnMut(u64)) -> bool {
+        let mut left = budget.max(1);
+        let table = &mut self.table;
+        while left != 0 {
+            if let Some(stray) = table.overflow.pop() {
+                take(stray.payload);
+                table.len -= 1;
+                left -= 1;
+                continue;
+            }
+            if table.buckets == 0 {
+                break;
+            }
+            let segment = table.directory.get(self.key);
+            // SAFETY: blocks from `key` on are alive; `bucket` is an index of this one, checked below.
+            let bucket = unsafe { segment.bucket(self.bucket) };
+            for &slot in &bucket.slots[..bucket.used()] {
+                take(slot & PAYLOAD_MASK);
+                table.len -= 1;
+                left = left.saturating_sub(1);
+            }
+            self.bucket += 1;
+            if self.bucket == segment.buckets() {
+                self.key = start_of(self.key, segment.depth()) + width_of(segment.depth());
+                self.bucket = 0;
+                table.free(segment);
+            }
+        }
+        table.buckets != 0 || !table.overflow.is_empty()
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.table.free_blocks(self.key);
+    }
+}
+
+/// Where an iteration stands: what lies below `start`, or in the segment of this depth there with a tag below `tag`,
+/// has been visited.
+///
+/// ```text
+/// 63                41 40                          16 15        0
+/// ┌───────────────────┬─────────────────────────────┬────────────┐
+/// │ 0                 │ upper `depth` bits of the   │ tag        │
+/// │                   │ key, a 1, zeros (25 bits)   │            │
+/// └───────────────────┴─────────────────────────────┴────────────┘
+/// ```
+struct Cursor {
+    start: u64,
+    depth: u32,
+    /// 0 to 65536; never the latter in an encoded cursor.
+    tag: u32,
+}
+
+impl Cursor {
+    fn decode(cursor: u64) -> Cursor {
+        let tag = (cursor & 0xffff) as u32;
+        let marked = cursor >> TAG_BITS & ((2 << DEPTH_MAX) - 1);
+        if marked == 0 {
+            return Cursor { start: 0, depth: 0, tag };
+        }
+        let depth = DEPTH_MAX - marked.trailing_zeros();
+        let start = (marked & (marked - 1)) << (KEY_BITS - DEPTH_MAX - 1);
+        Cursor { start, depth, tag }
+    }
+
+    fn encode(&self) -> u64 {
+        let marked = self.start >> (KEY_BITS - DEPTH_MAX - 1) | 1 << (DEPTH_MAX - self.depth);
+        marked << TAG_BITS | self.tag as u64
+    }
+}
+
+/// SplitMix64.
+fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
