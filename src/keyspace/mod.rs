@@ -1,1 +1,478 @@
-//! (follows)
+//! The keyspace of one shard: its databases, and the only way to their entries.
+//!
+//! Not here: commands, replies, clients, clocks (time comes in with [`Keyspace::begin`]), other shards.
+//!
+//! # For the runtime
+//!
+//! ```text
+//! begin(now_ms, touch)           before every command; touch is false for CLIENT NO-TOUCH
+//! hint(key, hash)                before begin, if the hash of the command's key is known already
+//! hash(key)                      never 0, the same on all shards
+//! prefetch_bucket, _entry        of the commands of a batch: first all buckets, then all entries
+//! effects.take()                 after a command, while effects.listen(…) says that somebody wants them
+//! free_some(n)                   when nobody waits, while pending_free_len() is not 0
+//! ```
+//!
+//! # For command authors
+//!
+//! Names of databases are indices below [`Keyspace::databases`]. A lookup treats an entry whose deadline has come as
+//! absent, and removes it (`expired`), except [`Keyspace::peek`], which cannot.
+//!
+//! | What for | Call | Hits, misses | Access clock |
+//! |---|---|---|---|
+//! | `GET`, `HGET`, `TOUCH`, … | [`read`](Keyspace::read), [`read_string`](Keyspace::read_string), [`read_container`](Keyspace::read_container) | counted | touched |
+//! | `TTL`, `TYPE`, `EXISTS`, `OBJECT`, … | [`inspect`](Keyspace::inspect) | counted | – |
+//! | a second look, several keys at once | [`peek`](Keyspace::peek) | – | – |
+//! | before a write | [`contains`](Keyspace::contains), [`container_mut`](Keyspace::container_mut), … | – | touched |
+//!
+//! A `read` borrows the keyspace mutably. A command that needs several values at once reads each key first and peeks
+//! afterwards.
+//!
+//! Writes count what they change ([`Keyspace::dirty`]) and note their event by themselves, unless their page says
+//! otherwise; code that changes a container calls [`Keyspace::changed`] with its own event afterwards.
+//!
+//! ```text
+//! strings       read_string → StringRef (Integer or Bytes); its bytes(&mut itoa::Buffer) writes digits on the stack
+//!               set_string(db, key, bytes, Expiry::{Keep, Clear, At(ms)})    "int" if it is the text of an integer
+//!               set_integer  append  set_range  resize_string  put(any Value)  put_long(a buffer, not copied)
+//! containers    read_container::<List>(db, key)? → Option<&List>
+//!               container_mut::<List>(db, key)?  → Option<ContainerMut<List>>, a &mut List that keeps the books
+//!               put(db, key, list.into(), Expiry::Clear, EVENT)
+//! keys          delete  take  adopt  rename  copy  relocate (MOVE)  set_deadline  deadline_ms
+//! all keys      len  random  scan  for_each  flush  swap
+//! ```
+//!
+//! Wrong types come back as [`WrongType`], which `?` turns into the reply.
+
+pub mod access;
+mod database;
+pub mod effects;
+pub mod entry;
+mod expiry;
+mod keys;
+mod strings;
+#[cfg(test)]
+mod tests;
+
+pub use access::AccessPolicy;
+pub use effects::{Class, Effect, Effects, Event};
+pub use entry::{Entry, EntryRef, SAMPLE_LEN_MAX};
+pub use keys::Passage;
+
+use crate::structure::table::Position;
+use crate::value::{Container, Value};
+use ahash::RandomState;
+use database::Database;
+use entry::EntriesDrain;
+use std::hash::{BuildHasher, Hasher};
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+/// The key holds another type than the command is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrongType;
+
+/// What becomes of a key's deadline when its value is overwritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// It stays.
+    Keep,
+    /// The key has none afterwards.
+    Clear,
+    /// It is this, in unix ms, above 0.
+    At(u64),
+}
+
+/// Counters for `INFO stats`; `CONFIG RESETSTAT` may reset them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeyspaceStats {
+    /// `keyspace_hits`
+    pub hits: u64,
+    /// `keyspace_misses`
+    pub misses: u64,
+    /// `expired_keys`
+    pub expired: u64,
+    /// `evicted_keys`
+    pub evicted: u64,
+}
+
+/// One database for `INFO keyspace`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DatabaseStats {
+    /// Keys, expired but not yet removed ones among them.
+    pub len: usize,
+    /// Keys with a deadline.
+    pub volatile_len: usize,
+    /// Mean time to live of those, in ms.
+    pub avg_ttl_ms: u64,
+}
+
+/// The keys of one shard.
+pub struct Keyspace {
+    databases: Vec<Database>,
+    hasher: RandomState,
+    /// State of the randomness of LFU counters.
+    random: u64,
+    now_ms: u64,
+    touch: bool,
+    hint: Hint,
+    next_hint: Hint,
+    graveyard: Graveyard,
+    /// What access clocks count.
+    pub policy: AccessPolicy,
+    /// What happened to keys.
+    pub effects: Effects,
+    /// Counters.
+    pub stats: KeyspaceStats,
+    /// Changes so far, as Redis counts them (`rdb_changes_since_last_save`).
+    pub dirty: u64,
+}
+
+/// A key, by where it lies, whose hash is known. Only compared, never read through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Hint {
+    start: usize,
+    len: usize,
+    hash: u64,
+}
+
+impl Hint {
+    const NONE: Hint = Hint { start: 0, len: usize::MAX, hash: 0 };
+}
+
+/// What is to be freed when nobody waits.
+#[derive(Default)]
+struct Graveyard {
+    values: Vec<Value<'static>>,
+    entries: Vec<Entry>,
+    drains: Vec<EntriesDrain>,
+    /// Of the drained entries, until the last of them is gone.
+    drained_bytes: usize,
+}
+
+impl Keyspace {
+    /// An empty keyspace. `seed` must be random, lest somebody makes keys that collide, and the same on all shards.
+    pub fn new(databases: usize, seed: u64) -> Keyspace {
+        assert!(0 < databases);
+        let mut state = seed;
+        let mut next = || split_mix(&mut state);
+        Keyspace {
+            databases: (0..databases).map(|_| Database::default()).collect(),
+            hasher: RandomState::with_seeds(next(), next(), next(), next()),
+            random: next(),
+            now_ms: 0,
+            touch: true,
+            hint: Hint::NONE,
+            next_hint: Hint::NONE,
+            graveyard: Graveyard::default(),
+            policy: AccessPolicy::default(),
+            effects: Effects::default(),
+            stats: KeyspaceStats::default(),
+            dirty: 0,
+        }
+    }
+
+    /// Begins a command: what time it is (unix ms), and whether its lookups count as accesses.
+    #[inline]
+    pub fn begin(&mut self, now_ms: u64, touch: bool) {
+        self.now_ms = now_ms;
+        self.touch = touch;
+        self.hint = std::mem::replace(&mut self.next_hint, Hint::NONE);
+    }
+
+    /// Says the hash of a key of the command that begins next. Lookups of exactly these bytes in memory use it.
+    #[inline]
+    pub fn hint(&mut self, key: &[u8], hash: u64) {
+        debug_assert!(hash == self.hash(key));
+        self.next_hint = Hint { start: key.as_ptr().addr(), len: key.len(), hash };
+    }
+
+    /// The hash of a key: never 0.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        hash_with(&self.hasher, key)
+    }
+
+    /// The same, remembered if it was hinted at.
+    #[inline]
+    fn hash_of(&self, key: &[u8]) -> u64 {
+        if self.hint.start == key.as_ptr().addr() && self.hint.len == key.len() {
+            self.hint.hash
+        } else {
+            self.hash(key)
+        }
+    }
+
+    /// Asks for the memory in which the hash will be looked up.
+    #[inline]
+    pub fn prefetch_bucket(&self, db: usize, hash: u64) {
+        self.databases[db].entries().prefetch_bucket(hash);
+    }
+
+    /// Asks for the entry that most likely has this hash. Its bucket should have arrived.
+    #[inline]
+    pub fn prefetch_entry(&self, db: usize, hash: u64) {
+        self.databases[db].entries().prefetch_entry(hash);
+    }
+
+    /// How many databases there are.
+    pub fn databases(&self) -> usize {
+        self.databases.len()
+    }
+
+    /// What time it is, unix ms.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    // Lookups
+
+    /// A client reads a key: counted, and the access clock touched.
+    #[inline]
+    pub fn read(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let Some(position) = self.live_position(db, self.hash_of(key), key) else {
+            self.missed(db, key);
+            return None;
+        };
+        self.stats.hits += 1;
+        self.touch_at(db, position);
+        Some(self.databases[db].view(position))
+    }
+
+    /// A client asks about a key, not for its value: counted, but no access.
+    pub fn inspect(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let Some(position) = self.live_position(db, self.hash_of(key), key) else {
+            self.missed(db, key);
+            return None;
+        };
+        self.stats.hits += 1;
+        Some(self.databases[db].view(position))
+    }
+
+    /// A look that nobody notices.
+    #[inline]
+    pub fn peek(&self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let (_, view) = self.databases[db].find(self.hash_of(key), key)?;
+        (!view.is_expired(self.now_ms)).then_some(view)
+    }
+
+    /// Whether there is such a key, for a write: an access, but no hit.
+    pub fn contains(&mut self, db: usize, key: &[u8]) -> bool {
+        self.write_position(db, key).is_some()
+    }
+
+    /// A client reads a container.
+    ///
+    /// # Errors
+    /// The key holds something else.
+    pub fn read_container<T: Container>(&mut self, db: usize, key: &[u8]) -> Result<Option<&T>, WrongType> {
+        match self.read(db, key) {
+            Some(view) => view.container().map(Some).ok_or(WrongType),
+            None => Ok(None),
+        }
+    }
+
+    /// A look at a container that nobody notices.
+    ///
+    /// # Errors
+    /// The key holds something else.
+    pub fn peek_container<T: Container>(&self, db: usize, key: &[u8]) -> Result<Option<&T>, WrongType> {
+        match self.peek(db, key) {
+            Some(view) => view.container().map(Some).ok_or(WrongType),
+            None => Ok(None),
+        }
+    }
+
+    /// A container, to be changed. Afterwards call [`Keyspace::changed`], or [`Keyspace::delete`] if it is empty.
+    ///
+    /// # Errors
+    /// The key holds something else.
+    pub fn container_mut<T: Container>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+    ) -> Result<Option<ContainerMut<'_, T>>, WrongType> {
+        let Some(position) = self.write_position(db, key) else { return Ok(None) };
+        let database = &mut self.databases[db];
+        let container: &mut T = database.container_mut(position).ok_or(WrongType)?;
+        let heap_bytes_before = container.heap_bytes();
+        Ok(Some(ContainerMut { database, position, heap_bytes_before, container: PhantomData }))
+    }
+
+    /// Counts a change of a key and notes its event.
+    pub fn changed(&mut self, db: usize, key: &[u8], event: Event) {
+        self.dirty += 1;
+        self.effects.note(event, db, key);
+    }
+
+    /// Where the key is, unless its deadline has come; then it is removed.
+    #[inline]
+    fn live_position(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Position> {
+        let (position, view) = self.databases[db].find(hash, key)?;
+        if view.is_expired(self.now_ms) {
+            self.expire_at(db, position);
+            return None;
+        }
+        Some(position)
+    }
+
+    /// The same for a write, which is an access.
+    #[inline]
+    fn write_position(&mut self, db: usize, key: &[u8]) -> Option<Position> {
+        let position = self.live_position(db, self.hash_of(key), key)?;
+        self.touch_at(db, position);
+        Some(position)
+    }
+
+    #[inline]
+    fn touch_at(&mut self, db: usize, position: Position) {
+        if !self.touch {
+            return;
+        }
+        let database = &mut self.databases[db];
+        let clock = database.view(position).clock();
+        let touched = self.policy.touched_clock(clock, self.now_ms, || split_mix(&mut self.random));
+        // Most accesses find the clock as it should be, and leave the cache line clean.
+        if touched != clock {
+            database.set_clock(position, touched);
+        }
+    }
+
+    #[cold]
+    fn missed(&mut self, db: usize, key: &[u8]) {
+        self.stats.misses += 1;
+        self.effects.note(Event::KEY_MISS, db, key);
+    }
+
+    // Sums
+
+    /// Keys of a database, expired but not yet removed ones among them.
+    pub fn len(&self, db: usize) -> usize {
+        self.databases[db].len()
+    }
+
+    /// Keys of a database that have a deadline.
+    pub fn volatile_len(&self, db: usize) -> usize {
+        self.databases[db].volatile_len()
+    }
+
+    /// What `INFO keyspace` says of a database.
+    pub fn database_stats(&self, db: usize) -> DatabaseStats {
+        let database = &self.databases[db];
+        DatabaseStats {
+            len: database.len(),
+            volatile_len: database.volatile_len(),
+            avg_ttl_ms: database.avg_ttl_ms(self.now_ms),
+        }
+    }
+
+    /// Bytes of all entries and tables, allocator rounding and what waits to be freed included.
+    pub fn memory_bytes(&self) -> usize {
+        self.databases.iter().map(Database::memory_bytes).sum::<usize>() + self.graveyard.memory_bytes()
+    }
+
+    /// Bytes of the tables alone (`MEMORY STATS` calls them overhead).
+    pub fn table_bytes(&self) -> usize {
+        self.databases.iter().map(Database::table_bytes).sum()
+    }
+
+    // What waits to be freed
+
+    /// Values, entries and keys of flushed databases that wait to be freed (`lazyfree_pending_objects`).
+    pub fn pending_free_len(&self) -> usize {
+        let drained: usize = self.graveyard.drains.iter().map(EntriesDrain::len).sum();
+        self.graveyard.values.len() + self.graveyard.entries.len() + drained
+    }
+
+    /// Frees one heavy value, or about `budget` keys of a flushed database. False when nothing is left.
+    pub fn free_some(&mut self, budget: usize) -> bool {
+        let graveyard = &mut self.graveyard;
+        if graveyard.values.pop().is_none()
+            && graveyard.entries.pop().is_none()
+            && let Some(drain) = graveyard.drains.last_mut()
+        {
+            let mut freed_bytes = 0;
+            let more = drain.step(budget, |entry| freed_bytes += entry.view().memory_bytes());
+            graveyard.drained_bytes -= freed_bytes;
+            if !more {
+                graveyard.drains.pop();
+            }
+        }
+        self.pending_free_len() != 0 || !self.graveyard.drains.is_empty()
+    }
+
+    /// Drops an entry: now, or when nobody waits, if that may take long.
+    pub fn discard(&mut self, entry: Entry) {
+        if entry.view().is_heavy() {
+            self.graveyard.entries.push(entry);
+        }
+    }
+
+    /// The same for the value that an entry had.
+    fn discard_value(&mut self, value: Option<Value<'static>>) {
+        if let Some(value) = value
+            && value.is_heavy()
+        {
+            self.graveyard.values.push(value);
+        }
+    }
+}
+
+impl Graveyard {
+    fn bury(&mut self, drain: EntriesDrain, entry_bytes: usize) {
+        self.drains.push(drain);
+        self.drained_bytes += entry_bytes;
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let values: usize = self.values.iter().map(Value::heap_bytes).sum();
+        let entries: usize = self.entries.iter().map(|entry| entry.view().memory_bytes()).sum();
+        let tables: usize = self.drains.iter().map(EntriesDrain::table_bytes).sum();
+        values + entries + tables + self.drained_bytes
+    }
+}
+
+/// A container in its entry, to be changed at will; the sums follow when this is dropped.
+pub struct ContainerMut<'a, T: Container> {
+    database: &'a mut Database,
+    position: Position,
+    heap_bytes_before: usize,
+    container: PhantomData<&'a mut T>,
+}
+
+impl<T: Container> Deref for ContainerMut<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.database.view(self.position).container().expect("its type was seen when it was found")
+    }
+}
+
+impl<T: Container> DerefMut for ContainerMut<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.database.container_mut(self.position).expect("its type was seen when it was found")
+    }
+}
+
+impl<T: Container> Drop for ContainerMut<'_, T> {
+    fn drop(&mut self) {
+        let heap_bytes_after = self.heap_bytes();
+        self.database.resized(self.heap_bytes_before, heap_bytes_after);
+    }
+}
+
+#[inline]
+fn hash_with(hasher: &RandomState, key: &[u8]) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write(key);
+    state.finish().max(1)
+}
+
+/// SplitMix64: the next random number.
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}

@@ -1,2 +1,195 @@
-//! (follows)
+//! Values: what a key can hold. Encodings and conversions; no commands, no replies, no time, no kernel.
+//!
+//! Integers and strings up to [`INLINE_LEN_MAX`] bytes live inside their entry and have no type of their own. Longer
+//! strings are [`LongString`]s. Everything else is a [`Container`].
+//!
+//! # A new container type
+//!
+//! Write it as a small library, implement [`Container`] for it, and add a line to the list at the end of this file:
+//!
+//! ```text
+//! (4, List, crate::value::list::List, "list")
+//!  │   │             │                  └ what TYPE says
+//!  │   │             └ the type: at most 32 bytes, a multiple of 8, aligned to 8 or less
+//!  │   └ its variant in Value and ValueRef
+//!  └ its kind in the entry's header, 3..=15, never used twice
+//! ```
+//!
+//! The value itself (its handle: the pointer, the length, whatever the type keeps in its own struct) is stored inside
+//! the entry, so that a small hash costs one allocation besides its entry, not two. A type whose struct is larger than
+//! four words boxes it.
+
+pub mod allocation;
+mod long_string;
 pub mod number;
+#[cfg(test)]
+pub(crate) mod probe;
+
+pub use long_string::LongString;
+
+use number::parse_integer;
+
+/// Longest string kept inside its entry, in bytes.
+///
+/// Below it, a string costs no second allocation and no second cache miss, and overwriting it copies it once, from the
+/// receive buffer. Above it, the copy out (about 1 µs) costs more than handing out a counted reference, and a value
+/// does not fit one receive buffer anyway, so that it arrives as a buffer of its own which is taken over as it is.
+pub const INLINE_LEN_MAX: usize = 16 * 1024;
+
+/// Longest string that is "embstr" when it is created, in bytes; longer ones are "raw". Redis' object.c.
+pub const EMBSTR_LEN_MAX: usize = 44;
+
+/// What a type must offer to be stored under a key.
+pub trait Container: Sized + Send + 'static + sealed::Listed {
+    /// The name for `OBJECT ENCODING`.
+    fn encoding_name(&self) -> &'static str;
+
+    /// Bytes allocated beyond the value's own struct, allocator rounding included. In constant time: it is asked
+    /// before and after every change.
+    fn heap_bytes(&self) -> usize;
+
+    /// A copy that shares nothing, for `COPY`.
+    fn duplicate(&self) -> Self;
+
+    /// Whether dropping it may take long (more than some thousand allocations), so that it had better be dropped when
+    /// nobody waits.
+    fn is_heavy(&self) -> bool;
+}
+
+/// A string as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StringRef<'a> {
+    /// Stored as an integer; its text is its decimal digits.
+    Integer(i64),
+    /// Its text.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> StringRef<'a> {
+    /// Its text; an integer's digits are written to `digits`.
+    #[inline]
+    pub fn bytes<'b>(self, digits: &'b mut itoa::Buffer) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match self {
+            StringRef::Integer(integer) => digits.format(integer).as_bytes(),
+            StringRef::Bytes(bytes) => bytes,
+        }
+    }
+
+    /// Its text, copied.
+    pub fn to_vec(self) -> Vec<u8> {
+        self.bytes(&mut itoa::Buffer::new()).to_vec()
+    }
+
+    /// The length of its text in bytes.
+    pub fn len(self) -> usize {
+        self.bytes(&mut itoa::Buffer::new()).len()
+    }
+
+    /// Whether its text is empty.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number, if its text is that of a signed 64-bit integer.
+    pub fn integer(self) -> Option<i64> {
+        match self {
+            StringRef::Integer(integer) => Some(integer),
+            StringRef::Bytes(bytes) => parse_integer(bytes),
+        }
+    }
+}
+
+mod sealed {
+    /// Set for the types in the list.
+    pub trait Listed {
+        /// The kind in the entry's header.
+        const KIND: u8;
+    }
+}
+
+/// Calls the macro `$then` with all container types.
+macro_rules! containers {
+    ($then:ident) => {
+        $then! {
+            #[cfg(test)]
+            (15, Probe, crate::value::probe::Probe, "probe")
+        }
+    };
+}
+pub(crate) use containers;
+
+macro_rules! define_values {
+    ($($(#[$attribute:meta])* ($kind:literal, $variant:ident, $type:ty, $name:literal))*) => {
+        /// The type of a value, as `TYPE` and `SCAN … TYPE` name it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Type {
+            /// Strings, integers among them.
+            String,
+            $(
+                #[doc = concat!("`", $name, "`")]
+                $(#[$attribute])*
+                $variant,
+            )*
+        }
+
+        impl Type {
+            /// The name, in lower case.
+            pub fn name(self) -> &'static str {
+                match self {
+                    Type::String => "string",
+                    $($(#[$attribute])* Type::$variant => $name,)*
+                }
+            }
+        }
+
+        /// A value on its way into a key.
+        #[derive(Debug)]
+        pub enum Value<'a> {
+            /// An integer ("int").
+            Integer(i64),
+            /// A string to be copied: "embstr" up to [`EMBSTR_LEN_MAX`] bytes, else "raw".
+            String(&'a [u8]),
+            /// A string to be copied that is "raw" however short: built by `APPEND`, `SETRANGE`, `SETBIT`, ….
+            Raw(&'a [u8]),
+            /// A string to be taken over. Kept as it is, whatever its length.
+            Long(LongString),
+            $(
+                #[doc = concat!("A ", $name, ".")]
+                $(#[$attribute])*
+                $variant($type),
+            )*
+        }
+
+        /// A value under a key.
+        #[derive(Debug, Clone, Copy)]
+        pub enum ValueRef<'a> {
+            /// An integer.
+            Integer(i64),
+            /// A string.
+            String(&'a [u8]),
+            $(
+                #[doc = concat!("A ", $name, ".")]
+                $(#[$attribute])*
+                $variant(&'a $type),
+            )*
+        }
+
+        $(
+            $(#[$attribute])*
+            impl sealed::Listed for $type {
+                const KIND: u8 = $kind;
+            }
+
+            $(#[$attribute])*
+            impl From<$type> for Value<'_> {
+                fn from(container: $type) -> Self {
+                    Value::$variant(container)
+                }
+            }
+        )*
+    };
+}
+containers!(define_values);

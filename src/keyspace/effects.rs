@@ -1,0 +1,142 @@
+//! What happened to keys, for those who want to know: WATCH, client-side caching, keyspace notifications, blocked
+//! clients, the log of writes. Not here: who they are, and what they do about it.
+//!
+//! Every change of a key is noted where it is made, under the name Redis' keyspace notifications give it. A note costs
+//! one test of a bit set unless somebody listens to its class; only then is the key copied.
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// Kinds of events; the first ones as `notify-keyspace-events` knows them, by their letter.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct Class: u32 {
+        /// `g`: commands for any type.
+        const GENERIC = 1 << 0;
+        /// `$`: strings.
+        const STRING = 1 << 1;
+        /// `l`: lists.
+        const LIST = 1 << 2;
+        /// `s`: sets.
+        const SET = 1 << 3;
+        /// `h`: hashes.
+        const HASH = 1 << 4;
+        /// `z`: sorted sets.
+        const SORTED_SET = 1 << 5;
+        /// `x`: a key's deadline has come.
+        const EXPIRED = 1 << 6;
+        /// `e`: a key was removed to free memory.
+        const EVICTED = 1 << 7;
+        /// `t`: streams.
+        const STREAM = 1 << 8;
+        /// `m`: a key was looked up in vain. No change.
+        const KEY_MISS = 1 << 9;
+        /// `n`: a key came into being. Comes beside the event that says how.
+        const NEW = 1 << 10;
+        /// A whole database was emptied or swapped; the key is empty. Not among the notifications.
+        const DATABASE = 1 << 11;
+    }
+}
+
+/// Something that happens to keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// The name in keyspace notifications.
+    pub name: &'static str,
+    /// Its kind.
+    pub class: Class,
+}
+
+/// The names are Redis'; a new command adds its own here.
+#[allow(missing_docs)]
+impl Event {
+    pub const DEL: Event = Event::new("del", Class::GENERIC);
+    pub const EXPIRE: Event = Event::new("expire", Class::GENERIC);
+    pub const PERSIST: Event = Event::new("persist", Class::GENERIC);
+    pub const RENAME_FROM: Event = Event::new("rename_from", Class::GENERIC);
+    pub const RENAME_TO: Event = Event::new("rename_to", Class::GENERIC);
+    pub const COPY_TO: Event = Event::new("copy_to", Class::GENERIC);
+    pub const MOVE_FROM: Event = Event::new("move_from", Class::GENERIC);
+    pub const MOVE_TO: Event = Event::new("move_to", Class::GENERIC);
+
+    pub const SET: Event = Event::new("set", Class::STRING);
+    pub const APPEND: Event = Event::new("append", Class::STRING);
+    pub const SETRANGE: Event = Event::new("setrange", Class::STRING);
+    pub const SETBIT: Event = Event::new("setbit", Class::STRING);
+    pub const INCRBY: Event = Event::new("incrby", Class::STRING);
+    pub const INCRBYFLOAT: Event = Event::new("incrbyfloat", Class::STRING);
+
+    pub const EXPIRED: Event = Event::new("expired", Class::EXPIRED);
+    pub const EVICTED: Event = Event::new("evicted", Class::EVICTED);
+    pub const KEY_MISS: Event = Event::new("keymiss", Class::KEY_MISS);
+    pub const NEW: Event = Event::new("new", Class::NEW);
+
+    /// Every key of the database is gone.
+    pub const FLUSHED: Event = Event::new("flushed", Class::DATABASE);
+    /// The database has the content of another one.
+    pub const SWAPPED: Event = Event::new("swapped", Class::DATABASE);
+}
+
+impl Event {
+    /// An event with its name in notifications.
+    pub const fn new(name: &'static str, class: Class) -> Event {
+        Event { name, class }
+    }
+
+    /// Whether the key (or the database) is another than before: what breaks a WATCH and a client's cache.
+    pub fn is_change(self) -> bool {
+        !Class::KEY_MISS.union(Class::NEW).contains(self.class)
+    }
+}
+
+/// One event on one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// What happened.
+    pub event: Event,
+    /// In which database.
+    pub db: usize,
+    /// To which key.
+    pub key: Box<[u8]>,
+}
+
+/// The events since they were last taken, in the order in which they happened.
+#[derive(Debug, Default)]
+pub struct Effects {
+    listened: Class,
+    log: Vec<Effect>,
+}
+
+impl Effects {
+    /// From now on exactly the events of these classes are kept.
+    pub fn listen(&mut self, classes: Class) {
+        self.listened = classes;
+    }
+
+    /// The classes somebody listens to.
+    pub fn listened(&self) -> Class {
+        self.listened
+    }
+
+    /// Notes an event, if somebody listens.
+    #[inline]
+    pub fn note(&mut self, event: Event, db: usize, key: &[u8]) {
+        if self.listened.intersects(event.class) {
+            self.keep(event, db, key);
+        }
+    }
+
+    #[cold]
+    fn keep(&mut self, event: Event, db: usize, key: &[u8]) {
+        self.log.push(Effect { event, db, key: key.into() });
+    }
+
+    /// Hands over the events. To be called after each command while somebody listens.
+    pub fn take(&mut self) -> impl Iterator<Item = Effect> + '_ {
+        self.log.drain(..)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.log.is_empty()
+    }
+}

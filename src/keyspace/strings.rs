@@ -1,0 +1,179 @@
+//! Strings under keys: read, set, changed in place.
+
+use super::entry::Entry;
+use super::{AccessPolicy, EntryRef, Event, Expiry, Keyspace, WrongType, hash_with, split_mix};
+use crate::structure::table::Position;
+use crate::value::number::parse_integer;
+use crate::value::{INLINE_LEN_MAX, LongString, StringRef, Value};
+
+impl Keyspace {
+    /// A client reads a string.
+    ///
+    /// # Errors
+    /// The key holds something else.
+    #[inline]
+    pub fn read_string(&mut self, db: usize, key: &[u8]) -> Result<Option<StringRef<'_>>, WrongType> {
+        self.read(db, key).map(EntryRef::string).transpose()
+    }
+
+    /// A look at a string that nobody notices.
+    ///
+    /// # Errors
+    /// The key holds something else.
+    #[inline]
+    pub fn peek_string(&self, db: usize, key: &[u8]) -> Result<Option<StringRef<'_>>, WrongType> {
+        self.peek(db, key).map(EntryRef::string).transpose()
+    }
+
+    /// A string, for a write: an access, but no hit.
+    ///
+    /// # Errors
+    /// The key holds something else.
+    pub fn string_for_write(&mut self, db: usize, key: &[u8]) -> Result<Option<StringRef<'_>>, WrongType> {
+        let Some(position) = self.write_position(db, key) else { return Ok(None) };
+        self.databases[db].view(position).string().map(Some)
+    }
+
+    /// `SET`: whatever the key held. Text of an integer is stored as one.
+    #[inline]
+    pub fn set_string(&mut self, db: usize, key: &[u8], bytes: &[u8], expiry: Expiry) {
+        let value = match parse_integer(bytes) {
+            Some(integer) => Value::Integer(integer),
+            None => Value::String(bytes),
+        };
+        self.put(db, key, value, expiry, Event::SET);
+    }
+
+    /// `SET` of a string that came as a buffer of its own, which is not copied if it is long.
+    pub fn set_long_string(&mut self, db: usize, key: &[u8], buffer: Vec<u8>, expiry: Expiry) {
+        if buffer.len() <= INLINE_LEN_MAX {
+            self.set_string(db, key, &buffer, expiry);
+        } else {
+            self.put(db, key, Value::Long(LongString::new(buffer)), expiry, Event::SET);
+        }
+    }
+
+    /// Stores the integer that `INCR` and the like have computed. The deadline stays.
+    pub fn set_integer(&mut self, db: usize, key: &[u8], integer: i64) {
+        self.put(db, key, Value::Integer(integer), Expiry::Keep, Event::INCRBY);
+    }
+
+    /// Puts a value under a key, whatever it held: "set" and the like, then "expire" if it got a deadline.
+    #[inline]
+    pub fn put(&mut self, db: usize, key: &[u8], value: Value<'_>, expiry: Expiry, event: Event) {
+        self.put_silently(db, key, value, expiry);
+        self.changed(db, key, event);
+        if let Expiry::At(_) = expiry {
+            self.effects.note(Event::EXPIRE, db, key);
+        }
+    }
+
+    /// The same without counting a change and without an event, but for "new".
+    #[inline]
+    pub(super) fn put_silently(&mut self, db: usize, key: &[u8], value: Value<'_>, expiry: Expiry) {
+        let hash = self.hash_of(key);
+        let Some(position) = self.live_position(db, hash, key) else {
+            let deadline_ms = match expiry {
+                Expiry::At(deadline_ms) => Some(deadline_ms),
+                Expiry::Keep | Expiry::Clear => None,
+            };
+            let entry = Entry::new(key, value, deadline_ms, self.policy.new_clock(self.now_ms));
+            self.insert_new(db, hash, entry);
+            return;
+        };
+        let (policy, touch, now_ms, random) = (self.policy, self.touch, self.now_ms, &mut self.random);
+        let old = self.databases[db].change(position, |entry| {
+            match expiry {
+                Expiry::Keep => {}
+                Expiry::Clear => entry.set_deadline(None),
+                Expiry::At(deadline_ms) => entry.set_deadline(Some(deadline_ms)),
+            }
+            // As in Redis: the value is new, so it was used just now; but how often the key was used stays.
+            match policy {
+                AccessPolicy::Lru => entry.set_clock(policy.new_clock(now_ms)),
+                AccessPolicy::Lfu { .. } if touch => {
+                    let clock = entry.view().clock();
+                    entry.set_clock(policy.touched_clock(clock, now_ms, || split_mix(random)));
+                }
+                AccessPolicy::Lfu { .. } => {}
+            }
+            entry.set_value(value)
+        });
+        self.discard_value(old);
+    }
+
+    /// `APPEND`: the new length.
+    ///
+    /// # Errors
+    /// The key holds something else.
+    pub fn append(&mut self, db: usize, key: &[u8], bytes: &[u8]) -> Result<usize, WrongType> {
+        let Some(position) = self.write_position(db, key) else {
+            let value = parse_integer(bytes).map_or(Value::String(bytes), Value::Integer);
+            self.put(db, key, value, Expiry::Clear, Event::APPEND);
+            return Ok(bytes.len());
+        };
+        let len_before = self.databases[db].view(position).string()?.len();
+        let len = len_before + bytes.len();
+        self.resize_at(db, position, len, |text| text[len_before..].copy_from_slice(bytes));
+        self.changed(db, key, Event::APPEND);
+        Ok(len)
+    }
+
+    /// `SETRANGE` with bytes to write (none is no change, which the command's code answers): the new length. The
+    /// caller has compared `offset + bytes.len()` with the limit.
+    ///
+    /// # Errors
+    /// The key holds something else.
+    pub fn set_range(&mut self, db: usize, key: &[u8], offset: usize, bytes: &[u8]) -> Result<usize, WrongType> {
+        assert!(!bytes.is_empty());
+        let end = offset + bytes.len();
+        self.change_string(db, key, end, Event::SETRANGE, |text| {
+            text[offset..end].copy_from_slice(bytes);
+            text.len()
+        })
+    }
+
+    /// Changes a string's bytes in place (`SETBIT`, `BITFIELD`, `SETRANGE`): it becomes "raw" and, by zero bytes, at
+    /// least `len_min` long. A key that does not exist begins empty. The caller has compared `len_min` with the limit.
+    ///
+    /// # Errors
+    /// The key holds something else.
+    pub fn change_string<R>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        len_min: usize,
+        event: Event,
+        change: impl FnOnce(&mut [u8]) -> R,
+    ) -> Result<R, WrongType> {
+        let position = match self.write_position(db, key) {
+            Some(position) => position,
+            None => {
+                let hash = self.hash_of(key);
+                let entry = Entry::new(key, Value::Raw(b""), None, self.policy.new_clock(self.now_ms));
+                self.insert_new(db, hash, entry);
+                self.databases[db].find(hash, key).expect("inserted just now").0
+            }
+        };
+        let len = self.databases[db].view(position).string()?.len().max(len_min);
+        let result = self.resize_at(db, position, len, change);
+        self.changed(db, key, event);
+        Ok(result)
+    }
+
+    fn resize_at<R>(&mut self, db: usize, position: Position, len: usize, change: impl FnOnce(&mut [u8]) -> R) -> R {
+        self.databases[db].change(position, |entry| change(entry.resize_string(len)))
+    }
+
+    /// Adds an entry whose key, which has this hash, is not there; "new".
+    pub(super) fn insert_new(&mut self, db: usize, hash: u64, entry: Entry) {
+        self.effects.note(Event::NEW, db, entry.view().key());
+        self.insert_known(db, hash, entry);
+    }
+
+    /// The same without the event.
+    pub(super) fn insert_known(&mut self, db: usize, hash: u64, entry: Entry) {
+        let hasher = &self.hasher;
+        self.databases[db].insert(hash, entry, |key| hash_with(hasher, key));
+    }
+}

@@ -1,0 +1,1 @@
+//! The keyspace as its users see it.
