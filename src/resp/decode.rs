@@ -69,6 +69,8 @@ pub fn head(bytes: &[u8]) -> Result<Option<(Head<'_>, usize)>, Malformed> {
     let Some(&kind) = bytes.first() else { return Ok(None) };
     let (line, next) = match kind {
         b'$' | b'*' => match short_length(bytes, 0) {
+            // Requests are forgiven this; a reply is not.
+            Some((_, next)) if bytes[next - 1] != b'\n' => return Err(Malformed),
             Some((len, next)) if kind == b'$' => return blob(kind, bytes, next, len as usize),
             Some((len, next)) => return Ok(Some((Head::Array(len as usize), next))),
             None => match line(bytes)? {
@@ -287,6 +289,9 @@ mod tests {
             assert_eq!(element_len(&long), None);
         }
         assert_eq!(scan(b"$1\r\nxyz"), Err(Malformed));
+        // Whether a line's end is looked at must not depend on what follows.
+        assert_eq!(scan(b"$2\r-12\r\n"), Err(Malformed));
+        assert_eq!(scan(b"*2\r-"), Err(Malformed));
         assert_eq!(scan(b"*1\r\nx"), Err(Malformed));
     }
 
