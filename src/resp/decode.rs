@@ -1,8 +1,8 @@
 //! Replies read back: where an element ends and what it begins with, without building a tree.
 //!
-//! For merging the partial replies of shards, for tests and for tools. Total: any bytes are either a whole element, the beginning
-//! of one, or malformed; nothing is allocated, and nesting costs no stack. Not here: requests (see `parser`), and the
-//! streamed strings and aggregates of RESP3, which no server of this family sends.
+//! For merging the partial replies of shards, for tests and for tools. Total: any bytes are either a whole element,
+//! the beginning of one, or malformed; nothing is allocated, and nesting costs no stack. Not here: requests (see
+//! `parser`), and the streamed strings and aggregates of RESP3, which no server of this family sends.
 
 use super::parser::{parse_integer, short_length};
 
@@ -63,12 +63,14 @@ impl Head<'_> {
     }
 }
 
-/// The element's own part at the front of `bytes`, and its length: for an aggregate that of its first line. `Ok(None)` if it is
-/// incomplete.
+/// The element's own part at the front of `bytes`, and its length: for an aggregate that of its first line. `Ok(None)`
+/// if it is incomplete.
 pub fn head(bytes: &[u8]) -> Result<Option<(Head<'_>, usize)>, Malformed> {
     let Some(&kind) = bytes.first() else { return Ok(None) };
     let (line, next) = match kind {
         b'$' | b'*' => match short_length(bytes, 0) {
+            // Requests are forgiven this; a reply is not.
+            Some((_, next)) if bytes[next - 1] != b'\n' => return Err(Malformed),
             Some((len, next)) if kind == b'$' => return blob(kind, bytes, next, len as usize),
             Some((len, next)) => return Ok(Some((Head::Array(len as usize), next))),
             None => match line(bytes)? {
@@ -108,8 +110,9 @@ pub fn head(bytes: &[u8]) -> Result<Option<(Head<'_>, usize)>, Malformed> {
     Ok(Some((head, next)))
 }
 
-/// The first line of an element that begins with a number: its kind, the number (the value of `:`, the bytes of `$`, the elements of
-/// `*`; -1 for all nulls) and the line's length in bytes. `None` for other kinds, and if the line is incomplete or malformed.
+/// The first line of an element that begins with a number: its kind, the number (the value of `:`, the bytes of `$`,
+/// the elements of `*`; -1 for all nulls) and the line's length in bytes. `None` for other kinds, and if the line is
+/// incomplete or malformed.
 pub fn header(bytes: &[u8]) -> Option<(u8, i64, usize)> {
     let kind = *bytes.first()?;
     if !matches!(kind, b':' | b'$' | b'*' | b'_' | b'!' | b'=' | b'%' | b'~' | b'>' | b'|') {
@@ -120,7 +123,8 @@ pub fn header(bytes: &[u8]) -> Option<(u8, i64, usize)> {
     Some((kind, number, len))
 }
 
-/// Length in bytes of the whole element at the front of `bytes`; `Ok(None)` if it is incomplete. Linear in that length.
+/// Length in bytes of the whole element at the front of `bytes`; `Ok(None)` if it is incomplete. Linear in that
+/// length.
 pub fn scan(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     let mut position = 0;
     let mut pending: usize = 1;
@@ -151,8 +155,8 @@ impl<'a> Elements<'a> {
         Elements { rest: bytes }
     }
 
-    /// The elements within the aggregate at the front of `bytes` (keys and values of a map alternate), and whatever is behind it;
-    /// with its head. None within a scalar. `None` if not even the head is there.
+    /// The elements within the aggregate at the front of `bytes` (keys and values of a map alternate), and whatever is
+    /// behind it; with its head. None within a scalar. `None` if not even the head is there.
     pub fn within(bytes: &'a [u8]) -> Option<(Head<'a>, Elements<'a>)> {
         let (head, len) = head(bytes).ok().flatten()?;
         Some((head, Elements { rest: &bytes[len..] }))
@@ -287,6 +291,9 @@ mod tests {
             assert_eq!(element_len(&long), None);
         }
         assert_eq!(scan(b"$1\r\nxyz"), Err(Malformed));
+        // Whether a line's end is looked at must not depend on what follows.
+        assert_eq!(scan(b"$2\r-12\r\n"), Err(Malformed));
+        assert_eq!(scan(b"*2\r-"), Err(Malformed));
         assert_eq!(scan(b"*1\r\nx"), Err(Malformed));
     }
 
@@ -389,7 +396,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_have_an_answer(bytes in prop::collection::vec(prop::sample::select(b"+-:$*_,#!=(%~>|0123456789\r\nx".to_vec()), 0..60)) {
+        fn any_bytes_have_an_answer(
+            bytes in prop::collection::vec(prop::sample::select(b"+-:$*_,#!=(%~>|0123456789\r\nx".to_vec()), 0..60),
+        ) {
             if let Some(len) = element_len(&bytes) {
                 prop_assert!(0 < len && len <= bytes.len());
                 // The answer depends on the element alone.

@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-/// The text of an error reply, without the leading `-` and the line end: `ERR syntax error`. Bytes, not characters: some
-/// texts repeat what the client sent.
+/// The text of an error reply, without the leading `-` and the line end: `ERR syntax error`. Bytes, not characters:
+/// some texts repeat what the client sent.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error(Cow<'static, [u8]>);
 
@@ -132,15 +132,17 @@ impl Error {
     /// A subscribed RESP2 client sent something else; `name` as in [`Error::wrong_arity`].
     pub fn subscribed(name: &str) -> Error {
         Error::new(format!(
-            "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+            "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
+             this context"
         ))
     }
 
     /// A command that a directive switches off: `("DEBUG", "enable-debug-command")`.
     pub fn switched_off(command: &str, directive: &str) -> Error {
         Error::new(format!(
-            "ERR {command} command not allowed. If the {directive} option is set to \"local\", you can run it from a local \
-             connection, otherwise you need to set this option in the configuration file, and then restart the server."
+            "ERR {command} command not allowed. If the {directive} option is set to \"local\", you can run it from a \
+             local connection, otherwise you need to set this option in the configuration file, and then restart the \
+             server."
         ))
     }
 }
@@ -151,15 +153,15 @@ impl Error {
     pub const NOT_AUTHENTICATED: Error = Error::fixed("NOAUTH Authentication required.");
     /// HELLO without AUTH from a client that has yet to authenticate.
     pub const HELLO_NOT_AUTHENTICATED: Error = Error::fixed(
-        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> option \
-         can be used to authenticate the client and select the RESP protocol version at the same time",
+        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> \
+         option can be used to authenticate the client and select the RESP protocol version at the same time",
     );
     /// AUTH failed.
     pub const WRONG_PASSWORD: Error = Error::fixed("WRONGPASS invalid username-password pair or user is disabled.");
     /// AUTH with a password alone, though none is configured.
     pub const NO_PASSWORD_SET: Error = Error::fixed(
-        "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration \
-         is correct?",
+        "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+         configuration is correct?",
     );
     /// HELLO with a version other than 2 and 3.
     pub const NO_PROTOCOL: Error = Error::fixed("NOPROTO unsupported protocol version");
@@ -183,14 +185,14 @@ impl Error {
     pub const PROTECTED_MODE: Error = Error::fixed(
         "DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the \
          default user. In this mode connections are only accepted from the loopback interface. If you want to connect \
-         from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode \
-         sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the \
-         same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. \
-         Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by \
-         editing the Redis configuration file, and setting the protected mode option to 'no', and then restarting the \
-         server. 3) If you started the server manually just for testing, restart it with the '--protected-mode no' \
-         option. 4) Setup a an authentication password for the default user. NOTE: You only need to do one of the above \
-         things in order for the server to start accepting connections from the outside.",
+         from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected \
+         mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis \
+         from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet \
+         if you do so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the \
+         protected mode by editing the Redis configuration file, and setting the protected mode option to 'no', and \
+         then restarting the server. 3) If you started the server manually just for testing, restart it with the \
+         '--protected-mode no' option. 4) Setup a an authentication password for the default user. NOTE: You only \
+         need to do one of the above things in order for the server to start accepting connections from the outside.",
     );
 }
 
@@ -226,8 +228,8 @@ impl Error {
     pub const NOT_BUSY: Error = Error::fixed("NOTBUSY No scripts in execution right now.");
     /// The script has written.
     pub const UNKILLABLE: Error = Error::fixed(
-        "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script \
-         termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+        "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the \
+         script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
     );
     /// CLIENT UNBLOCK … ERROR.
     pub const UNBLOCKED: Error = Error::fixed("UNBLOCKED client unblocked via CLIENT UNBLOCK");
@@ -251,10 +253,10 @@ impl Error {
     pub const NO_REPLICAS: Error = Error::fixed("NOREPLICAS Not enough good replicas to write.");
     /// The last snapshot failed and `stop-writes-on-bgsave-error` is on.
     pub const SNAPSHOT_FAILED: Error = Error::fixed(
-        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may \
-         modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
-         snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB \
-         error.",
+        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands \
+         that may modify the data set are disabled, because this instance is configured to report errors during \
+         writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for \
+         details about the RDB error.",
     );
 
     /// The log could not be written; `reason` is the system's own text.

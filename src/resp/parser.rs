@@ -4,13 +4,14 @@
 //! buffer; only the text of inline commands is rewritten, in place, because quotes and escapes shrink it.
 //!
 //! ```text
-//! *3\r\n $3\r\nSET\r\n $3\r\nkey\r\n $5\r\nvalue\r\n      a multibulk request; bytes after a line's \r are taken on trust,
-//!            └─┘         └─┘        └───┘                as Redis does, so `*1\rX$4\rYPINGab` is PING
-//! SET key "a value" \x41\r\n                             an inline request: anything that does not begin with `*`
+//! *3\r\n $3\r\nSET\r\n $3\r\nkey\r\n $5\r\nvalue\r\n   a multibulk request; what follows a line's \r and an argument
+//!            └─┘         └─┘         └───┘         is not looked at, as in Redis: `*1\rX$4\rYPINGab` is PING
+//! SET key "a value" 'b c'\r\n                       an inline request: all that does not begin with `*`
+//! └─┘ └─┘  └─────┘   └─┘
 //! ```
 //!
-//! Cost is linear in the bytes however they are cut. A request with few arguments is read again from its front when more
-//! bytes arrive, which costs a few nanoseconds and keeps idle connections without heap; one with many arguments
+//! Cost is linear in the bytes however they are cut. A request with few arguments is read again from its front when
+//! more bytes arrive, which costs a few nanoseconds and keeps idle connections without heap; one with many arguments
 //! is suspended, and its spans are kept by exchanging vectors with the caller. A bulk's bytes are never looked at.
 //!
 //! Conditions and texts of errors are those of Redis 7.0.15. One deviation: Redis notices a line longer than
@@ -101,10 +102,13 @@ impl Parser {
 
     /// Parses one request from the front of `buf`.
     ///
-    /// `Ok(Some(consumed))`: a whole request; `args` holds its arguments, none for `*0`, `*-1` and blank inline lines. Its
-    /// bytes must not be parsed a second time: quotes of an inline request are decoded now.
+    /// `Ok(Some(consumed))`: a whole request; `args` holds its arguments, none for `*0`, `*-1` and blank inline lines.
+    /// Its bytes must not be parsed a second time: quotes of an inline request are decoded now.
+    ///
     /// `Ok(None)`: incomplete; call again with the same bytes at the front and more behind them (`args` means nothing
-    /// until then). `Err`: the text for the client, whose connection must then be closed.
+    /// until then).
+    ///
+    /// `Err`: the text for the client, whose connection must then be closed.
     #[inline]
     pub fn parse(&mut self, buf: &mut [u8], limits: &Limits, args: &mut Vec<Span>) -> Result<Option<usize>, Error> {
         if buf.len() < self.wanted_bytes {
@@ -311,8 +315,8 @@ impl Parser {
     }
 }
 
-/// Reads a length line `?D\r\n`, `?DD\r\n` or `?DDD\r\n` without a leading zero at `position`: the number, and the offset
-/// behind the line. `None` says nothing more than "take the careful way".
+/// Reads a length line `?D\r\n`, `?DD\r\n` or `?DDD\r\n` without a leading zero at `position`: the number, and the
+/// offset behind the line. `None` says nothing more than "take the careful way".
 #[inline(always)]
 pub(super) fn short_length(buf: &[u8], position: usize) -> Option<(u32, usize)> {
     // Eight bytes are there unless this is the very last, shortest argument of the buffer.
@@ -340,8 +344,8 @@ pub(super) fn short_length(buf: &[u8], position: usize) -> Option<(u32, usize)> 
     Some((number * 10 + digit as u32, position + 6))
 }
 
-/// Looks for `terminator` in the line that begins at `from`, of which `searched_bytes` were searched before. A NUL hides all
-/// that follows it, as in Redis, where lines are C strings: such a line never ends.
+/// Looks for `terminator` in the line that begins at `from`, of which `searched_bytes` were searched before. A NUL
+/// hides all that follows it, as in Redis, where lines are C strings: such a line never ends.
 fn line_end(buf: &[u8], from: usize, searched_bytes: usize, terminator: u8) -> Line {
     let line = &buf[from..];
     let window = &line[..line.len().min(LINE_BYTES_MAX + 1)];

@@ -209,8 +209,8 @@ impl<'a> Reply<'a> {
         self.defer_about(0)
     }
 
-    /// As [`Reply::defer`], expecting about `len` (elements, twice the pairs of a RESP2 map): if its number of digits is right, nothing
-    /// needs to be moved afterwards.
+    /// As [`Reply::defer`], expecting about `len` (elements, twice the pairs of a RESP2 map): if its number of digits
+    /// is right, nothing needs to be moved afterwards.
     pub fn defer_about(&mut self, len: usize) -> Mark {
         let mark =
             Mark { at: self.out.len(), hole_bytes: 4 + len.checked_ilog10().unwrap_or(0) as usize, depth: self.open };

@@ -1,5 +1,5 @@
-//! The hash slot of a key: CRC16 (XMODEM: polynomial 0x1021, nothing preset, nothing inverted) of the key, or of its hash
-//! tag, modulo 16384. The same in every Redis Cluster, so clients compute it too.
+//! The hash slot of a key: CRC16 (XMODEM: polynomial 0x1021, nothing preset, nothing inverted) of the key, or of its
+//! hash tag, modulo 16384. The same in every Redis Cluster, so clients compute it too.
 //!
 //! ```text
 //! user:1000              the whole key                foo{}{bar}       an empty tag is none: the whole key
@@ -7,8 +7,9 @@
 //! ```
 //!
 //! Runs for each key as soon as there are several shards, so it takes eight bytes a step: by linearity the checksum of
-//! eight bytes is the sum of eight table entries, one for each byte and the number of bytes behind it. A key's odd bytes come
-//! first, as if the key began with zeros, which leave a checksum of zero unchanged: no loop over single bytes is needed.
+//! eight bytes is the sum of eight table entries, one for each byte and the number of bytes behind it. A key's odd
+//! bytes come first, as if the key began with zeros, which leave a checksum of zero unchanged: no loop over single
+//! bytes is needed.
 
 /// Number of hash slots, the unit in which keys are placed.
 pub const SLOTS: usize = 16_384;
@@ -159,7 +160,9 @@ mod tests {
         }
 
         #[test]
-        fn slots_follow_the_rule(key in prop::collection::vec(prop::sample::select(b"{}ab\0\x7a\x7c\xfb\xff".to_vec()), 0..40)) {
+        fn slots_follow_the_rule(
+            key in prop::collection::vec(prop::sample::select(b"{}ab\0\x7a\x7c\xfb\xff".to_vec()), 0..40),
+        ) {
             prop_assert_eq!(slot_of(&key), specified_slot(&key));
         }
     }

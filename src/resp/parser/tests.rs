@@ -40,7 +40,8 @@ fn hear(pieces: &[&[u8]], limits: &Limits) -> Heard {
     Heard { requests, error: None }
 }
 
-/// `input` at once means `expected`: words by blanks, requests by `|`, an error after `!`; and so it does byte by byte.
+/// `input` at once means `expected`: words by blanks, requests by `|`, an error after `!`; and so it does byte by
+/// byte.
 #[track_caller]
 fn check(input: &[u8], expected: &str) {
     check_with(&LIMITS, input, expected);
@@ -429,7 +430,9 @@ mod properties {
         }
 
         #[test]
-        fn short_streams_byte_by_byte(bytes in prop_oneof![multibulk(), inline(), bytes_of(b"*$/019:-\r\n\r\n \"'\\\0a", 40)]) {
+        fn short_streams_byte_by_byte(
+            bytes in prop_oneof![multibulk(), inline(), bytes_of(b"*$/019:-\r\n\r\n \"'\\\0a", 40)],
+        ) {
             let expected = reference::hear(&bytes, &LIMITS);
             prop_assert_eq!(hear(&bytes.chunks(1).collect::<Vec<_>>(), &LIMITS), expected);
         }
