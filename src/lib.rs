@@ -16,6 +16,8 @@ pub mod resp;
 
 pub mod config;
 
+pub mod log;
+
 pub mod value;
 
 pub mod keyspace;

@@ -130,11 +130,11 @@ directives! {
         /// File for the log; empty: standard output. Opened for each batch of lines, so it may be moved away.
         logfile: String = "logfile", Text, "", IMMUTABLE;
         /// Also logs to syslog.
-        syslog_enabled: bool = "syslog-enabled", YesNo, "no", IMMUTABLE, PENDING;
+        syslog_enabled: bool = "syslog-enabled", YesNo, "no", IMMUTABLE;
         /// Name of this server in syslog.
-        syslog_ident: String = "syslog-ident", Text, "redis", IMMUTABLE, PENDING;
+        syslog_ident: String = "syslog-ident", Text, "redis", IMMUTABLE;
         /// Facility in syslog.
-        syslog_facility: SyslogFacility = "syslog-facility", Choice(SyslogFacility::NAMES), "local0", IMMUTABLE, PENDING;
+        syslog_facility: SyslogFacility = "syslog-facility", Choice(SyslogFacility::NAMES), "local0", IMMUTABLE;
         /// Number of databases, chosen by SELECT from 0 up.
         databases: u32 = "databases", Integer(1, INT_MAX), "16", IMMUTABLE;
         /// Working directory: snapshots and logs of changes are written here.
