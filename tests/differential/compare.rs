@@ -1,0 +1,61 @@
+//! When two replies count as the same.
+
+use crate::client::Value;
+
+/// How far apart two times may be: the servers get a command a moment after one another.
+const APART_MS_MAX: i64 = 4_000;
+
+/// The rule for a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Byte for byte.
+    Exact,
+    /// An array, set or map in any order.
+    AnyOrder,
+    /// Numbers at most a little apart; −1 and −2 exactly.
+    Time,
+    /// Both null, or both not: which key is chance.
+    Member,
+    /// The same kind of reply.
+    Kind,
+    /// A cursor, then elements in any order.
+    Scan,
+}
+
+/// A reply and the bytes it came as.
+pub type Reply = (Value, Vec<u8>);
+
+fn sorted(items: &[Value]) -> Vec<String> {
+    let mut texts: Vec<String> = items.iter().map(Value::to_string).collect();
+    texts.sort();
+    texts
+}
+
+fn is_null(value: &Value) -> bool {
+    matches!(value, Value::Null | Value::NullBulk)
+}
+
+/// Whether `ours` is an acceptable answer where the oracle gave `theirs`.
+pub fn same(mode: Mode, theirs: &Reply, ours: &Reply) -> bool {
+    if theirs.1 == ours.1 {
+        return true;
+    }
+    match (mode, &theirs.0, &ours.0) {
+        (Mode::Exact, ..) => false,
+        // Whatever the mode, errors have one text.
+        (_, Value::Error(_), _) | (_, _, Value::Error(_)) => false,
+        (Mode::AnyOrder, Value::Array(a), Value::Array(b)) | (Mode::AnyOrder, Value::Set(a), Value::Set(b)) => {
+            sorted(a) == sorted(b)
+        }
+        (Mode::Time, Value::Integer(a), Value::Integer(b)) => {
+            *a >= 0 && *b >= 0 && a.abs_diff(*b) <= APART_MS_MAX as u64
+        }
+        (Mode::Member, a, b) => is_null(a) == is_null(b) && std::mem::discriminant(a) == std::mem::discriminant(b),
+        (Mode::Kind, a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+        (Mode::Scan, Value::Array(a), Value::Array(b)) => match (a.as_slice(), b.as_slice()) {
+            ([from, Value::Array(a)], [to, Value::Array(b)]) => from == to && sorted(a) == sorted(b),
+            _ => false,
+        },
+        _ => false,
+    }
+}

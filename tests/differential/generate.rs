@@ -1,0 +1,404 @@
+//! Commands from the rows of `grammar.rs` and one seed.
+
+use crate::compare::Mode;
+use crate::grammar::TABLES;
+
+/// SplitMix64: small, good enough, and the same everywhere.
+#[derive(Clone)]
+pub struct Random(u64);
+
+impl Random {
+    /// The stream of a seed.
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`, which is small, so that the bias of the remainder is nothing.
+    pub fn below(&mut self, bound: usize) -> usize {
+        assert!(bound > 0, "there is no number below zero");
+        (self.next() % bound as u64) as usize
+    }
+
+    fn one_in(&mut self, count: usize) -> bool {
+        self.below(count) == 0
+    }
+
+    fn pick<'a, T: ?Sized>(&mut self, items: &'a [&'a T]) -> &'a T {
+        items[self.below(items.len())]
+    }
+}
+
+/// A command and how its replies are compared.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The words.
+    pub arguments: Vec<Vec<u8>>,
+    /// The rule for its reply.
+    pub mode: Mode,
+    /// Whether time has to pass after it.
+    pub expiring: bool,
+}
+
+/// A piece of a row.
+#[derive(Debug)]
+enum Piece {
+    Word(String),
+    Random(String),
+    Choice(Vec<Vec<Piece>>),
+    Optional(Vec<Vec<Piece>>),
+    Repeat(Vec<Piece>),
+}
+
+#[derive(Debug)]
+struct Row {
+    weight: usize,
+    mode: Mode,
+    expiring: bool,
+    pieces: Vec<Piece>,
+}
+
+/// The parsed grammar.
+pub struct Generator {
+    rows: Vec<Row>,
+    weight_sum: usize,
+}
+
+fn tokens(row: &str) -> Vec<String> {
+    let mut spaced = String::new();
+    for character in row.chars() {
+        if "()[]{}|".contains(character) {
+            spaced.extend([' ', character, ' ']);
+        } else {
+            spaced.push(character);
+        }
+    }
+    spaced.split_whitespace().map(String::from).collect()
+}
+
+/// Pieces up to a closing bracket or bar, which stays.
+fn sequence(tokens: &mut std::iter::Peekable<std::vec::IntoIter<String>>) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    while let Some(token) = tokens.next_if(|token| ![")", "]", "}", "|"].contains(&token.as_str())) {
+        pieces.push(match token.as_str() {
+            "(" => Piece::Choice(alternatives(tokens, ")")),
+            "[" => Piece::Optional(alternatives(tokens, "]")),
+            "{" => {
+                let inner = sequence(tokens);
+                assert_eq!(tokens.next().as_deref(), Some("}"), "a brace is not closed");
+                Piece::Repeat(inner)
+            }
+            word => match word.strip_prefix('$') {
+                Some(name) => Piece::Random(name.into()),
+                None => Piece::Word(word.into()),
+            },
+        });
+    }
+    pieces
+}
+
+fn alternatives(tokens: &mut std::iter::Peekable<std::vec::IntoIter<String>>, close: &str) -> Vec<Vec<Piece>> {
+    let mut all = vec![sequence(tokens)];
+    loop {
+        match tokens.next().as_deref() {
+            Some("|") => all.push(sequence(tokens)),
+            Some(token) if token == close => return all,
+            other => panic!("a row has {other:?} where {close} should stand"),
+        }
+    }
+}
+
+impl Row {
+    fn parse(text: &str) -> Row {
+        let mut tokens = tokens(text).into_iter().peekable();
+        let weight = tokens.next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no weight: {text}"));
+        let mut row = Row { weight, mode: Mode::Exact, expiring: false, pieces: Vec::new() };
+        if let Some(mode) = tokens.next_if(|token| token.ends_with(':')) {
+            row.mode = match mode.as_str() {
+                "any-order:" => Mode::AnyOrder,
+                "time:" => Mode::Time,
+                "member:" => Mode::Member,
+                "kind:" => Mode::Kind,
+                "scan:" => Mode::Scan,
+                "expiring:" => Mode::Exact,
+                other => panic!("unknown mode {other}"),
+            };
+            row.expiring = mode == "expiring:";
+        }
+        row.pieces = sequence(&mut tokens);
+        assert!(tokens.next().is_none(), "brackets don't match: {text}");
+        row
+    }
+}
+
+impl Generator {
+    /// Parses every table.
+    pub fn new() -> Generator {
+        let rows: Vec<Row> = TABLES.iter().flat_map(|table| table.iter()).map(|text| Row::parse(text)).collect();
+        let weight_sum = rows.iter().map(|row| row.weight).sum();
+        Generator { rows, weight_sum }
+    }
+
+    /// The next command.
+    pub fn step(&self, random: &mut Random) -> Step {
+        let mut left = random.below(self.weight_sum);
+        let row = self
+            .rows
+            .iter()
+            .find(|row| match left.checked_sub(row.weight) {
+                Some(less) => {
+                    left = less;
+                    false
+                }
+                None => true,
+            })
+            .expect("the weights add up");
+        let mut arguments = Vec::new();
+        expand(&row.pieces, random, &mut arguments);
+        let mut step = Step { arguments, mode: row.mode, expiring: row.expiring };
+        if !row.expiring {
+            spoil(&mut step, random);
+        }
+        step
+    }
+}
+
+fn expand(pieces: &[Piece], random: &mut Random, arguments: &mut Vec<Vec<u8>>) {
+    for piece in pieces {
+        match piece {
+            Piece::Word(word) => arguments.push(word.clone().into_bytes()),
+            Piece::Random(name) => arguments.push(thing(name, random)),
+            Piece::Choice(all) => expand(&all[random.below(all.len())], random, arguments),
+            Piece::Optional(all) => {
+                if random.one_in(2) {
+                    expand(&all[random.below(all.len())], random, arguments);
+                }
+            }
+            Piece::Repeat(inner) => {
+                for _ in 0..=random.below(5) {
+                    expand(inner, random, arguments);
+                }
+            }
+        }
+    }
+}
+
+/// Once in a while a mistake that people make: a word too few or too many, one twice, two swapped, odd case.
+fn spoil(step: &mut Step, random: &mut Random) {
+    let arguments = &mut step.arguments;
+    // A time that another word lands in could pass within the run.
+    let timed = arguments.iter().any(|word| {
+        let word = word.to_ascii_uppercase();
+        [b"EX".as_slice(), b"PX", b"EXAT", b"PXAT"].contains(&word.as_slice())
+            || [b"EXPIRE".as_slice(), b"SETEX", b"GETEX"]
+                .iter()
+                .any(|part| word.windows(part.len()).any(|w| w == *part))
+    });
+    match random.below(60) {
+        1..=4 if timed => return,
+        0 => _ = arguments.pop_if(|_| random.below(4) > 0),
+        1 => arguments.push(thing("word", random)),
+        2 => arguments.push(thing("value", random)),
+        3 => {
+            let index = random.below(arguments.len());
+            arguments.push(arguments[index].clone());
+        }
+        4 if arguments.len() > 2 => {
+            let last = arguments.len() - 1;
+            let index = 1 + random.below(last);
+            arguments.swap(index, last);
+        }
+        5 => arguments.truncate(1),
+        6..12 => {
+            for byte in &mut arguments[0] {
+                if random.one_in(2) {
+                    *byte ^= if byte.is_ascii_alphabetic() { 0x20 } else { 0 };
+                }
+            }
+        }
+        _ => return,
+    }
+    if step.arguments.is_empty() {
+        step.arguments.push(b"PING".to_vec());
+    }
+    // A spoilt command may be another one than the row's rule was made for; TIME, COMMAND and their kin on their own
+    // answer, and not the same to two servers.
+    if step.mode == Mode::Scan || step.arguments.len() == 1 {
+        step.mode = Mode::Kind;
+    }
+}
+
+/// Keys: few, so that commands meet; tags, so that some share a slot; empty and binary ones.
+const KEYS: &[&[u8]] = &[b"k0", b"k1", b"k2", b"k3", b"k4", b"{t}a", b"{t}b", b"\x00\xff\r\n", b""];
+
+/// Where integer arithmetic breaks (reliability: every count, offset and sum), and texts that are almost numbers.
+/// None lies between 5,000 and 2^29, where a value could be made that large.
+const INTEGERS: &[&[u8]] = &[
+    b"0",
+    b"1",
+    b"-1",
+    b"2",
+    b"-2",
+    b"10",
+    b"100",
+    b"127",
+    b"128",
+    b"255",
+    b"256",
+    b"-129",
+    b"4095",
+    b"536870912",
+    b"2147483647",
+    b"2147483648",
+    b"-2147483648",
+    b"-2147483649",
+    b"4294967295",
+    b"4294967296",
+    b"9223372036854775806",
+    b"9223372036854775807",
+    b"9223372036854775808",
+    b"-9223372036854775807",
+    b"-9223372036854775808",
+    b"-9223372036854775809",
+    b"18446744073709551615",
+    b"18446744073709551616",
+    b"99999999999999999999999999",
+    b"+1",
+    b"01",
+    b"-0",
+    b"1.0",
+    b"1e3",
+    b" 1",
+    b"1 ",
+    b"0x10",
+    b"",
+    b"-",
+    b"abc",
+    b"1\x00",
+];
+
+const FLOATS: &[&[u8]] = &[
+    b"0",
+    b"1",
+    b"-1",
+    b"0.1",
+    b"0.2",
+    b"-0.3",
+    b"1.5",
+    b"3.14159",
+    b"1e3",
+    b"1e-3",
+    b"1e17",
+    b"1e18",
+    b"1e-17",
+    b"123456789.123456789",
+    b"9007199254740993",
+    b"9223372036854775807",
+    b"1e300",
+    b"-1e300",
+    b"1e400",
+    b"inf",
+    b"-inf",
+    b"nan",
+    b"+1",
+    b".5",
+    b"5.",
+    b"1e",
+    b"0x1p3",
+    b" 1",
+    b"1 ",
+    b"",
+    b"abc",
+    b"1,5",
+    b"1\x00",
+];
+
+const WORDS: &[&[u8]] = &[
+    b"BOGUS", b"GET", b"NX", b"XX", b"EX", b"COUNT", b"HELP!", b"a\r\nb", b"'quoted'", b"", b"0", b"-1", b"\x00", b"ENCODING", b"maxmemory-samples",
+    b"no-such-directive", b"012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234",
+];
+
+const PATTERNS: &[&[u8]] = &[
+    b"*", b"k*", b"k?", b"k[0-2]", b"k[^0]", b"*t*", b"{t}*", b"", b"?", b"[", b"k[", b"\\k0", b"k\\", b"**", b"*0",
+    b"k[2-0]", b"[a-z]*", b"\x00*", b"none",
+];
+
+fn text(number: impl ToString) -> Vec<u8> {
+    number.to_string().into_bytes()
+}
+
+/// A random thing of a kind.
+fn thing(name: &str, random: &mut Random) -> Vec<u8> {
+    match name {
+        "key" => random.pick(KEYS).to_vec(),
+        "value" => value(random),
+        "int" if random.one_in(2) => text(random.below(200) as i64 - 100),
+        "int" => random.pick(INTEGERS).to_vec(),
+        "float" if random.one_in(3) => text((random.below(2_000_000) as f64 - 1_000_000.0) / 1_000.0),
+        "float" => random.pick(FLOATS).to_vec(),
+        "count" => text(random.below(30) as i64 - 10),
+        // Small enough to keep values small, or refused.
+        "offset" if random.one_in(4) => random.pick(INTEGERS).to_vec(),
+        "offset" if random.one_in(10) => text(random.below(4_000)),
+        "offset" => text(random.below(40)),
+        // Far away, and never the same twice, so that GT and LT have one answer on every server.
+        "seconds" | "ms" if random.one_in(8) => {
+            let refused: [&[u8]; 9] = [
+                b"0",
+                b"-1",
+                b"-9223372036854775808",
+                b"9223372036854775807",
+                b"9223372036854775",
+                b"9223372036854776",
+                b"abc",
+                b"1.5",
+                b"",
+            ];
+            // As milliseconds the 16 digits would be a valid time 292,000 years away: they are, on every server.
+            random.pick(&refused).to_vec()
+        }
+        "seconds" => text(10_000 + random.below(1_000_000_000)),
+        "ms" => text(10_000_000 + random.below(1_000_000_000_000)),
+        // For SET and GETEX, which leave an expired key to be found: in the future, or refused.
+        "until" if random.one_in(8) => random.pick(&[b"0".as_slice(), b"-1", b"abc", b"9223372036854775807"]).to_vec(),
+        "until" => text(4_000_000_000_u64 + random.below(1_000_000_000) as u64),
+        "until_ms" if random.one_in(8) => random.pick(&[b"0".as_slice(), b"-1", b"abc", b""]).to_vec(),
+        "until_ms" => text(4_000_000_000_000_u64 + random.below(1_000_000_000_000) as u64),
+        "at" if random.one_in(8) => random.pick(INTEGERS).to_vec(),
+        "at" => text(4_000_000_000_u64 + random.below(1_000_000_000) as u64),
+        "at_ms" if random.one_in(8) => random.pick(INTEGERS).to_vec(),
+        "at_ms" => text(4_000_000_000_000_u64 + random.below(1_000_000_000_000) as u64),
+        "db" if random.one_in(8) => {
+            random.pick(&[b"16".as_slice(), b"-1", b"abc", b"15", b"", b"99999999999"]).to_vec()
+        }
+        "db" => text(random.below(3)),
+        "pattern" => random.pick(PATTERNS).to_vec(),
+        "cursor" => random.pick(&[b"abc".as_slice(), b" 0", b"1.5", b"18446744073709551616", b"0x1"]).to_vec(),
+        "word" => random.pick(WORDS).to_vec(),
+        // Keys that nothing lengthens: LCS needs memory of the product of both lengths.
+        "lcs" => random.pick(&[b"lcs:a".as_slice(), b"lcs:b", b"{t}lcs"]).to_vec(),
+        "text" => (0..random.below(60)).map(|_| b'a' + random.below(4) as u8).collect(),
+        other => panic!("the grammar names an unknown thing: ${other}"),
+    }
+}
+
+fn value(random: &mut Random) -> Vec<u8> {
+    match random.below(12) {
+        0..3 => text(random.below(20_000) as i64 - 10_000),
+        3 => random.pick(INTEGERS).to_vec(),
+        4 => random.pick(FLOATS).to_vec(),
+        5 => Vec::new(),
+        // Around the edge between embstr and raw, and around powers of two.
+        6 => vec![b'x'; random.pick(&[&1_usize, &7, &8, &43, &44, &45, &63, &64, &65, &127, &128]).to_owned()],
+        7 => (0..random.below(40)).map(|_| random.below(256) as u8).collect(),
+        8 if random.one_in(8) => vec![b'y'; 1_000 + random.below(2_000)],
+        _ => (0..random.below(20)).map(|_| b'a' + random.below(26) as u8).collect(),
+    }
+}
