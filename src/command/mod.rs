@@ -9,6 +9,7 @@ use bitflags::bitflags;
 
 mod context;
 pub mod lookup;
+pub mod syntax;
 pub use context::{Args, Context, CoreView, Part, SessionView};
 
 /// What a command's code returns: the reply is written already, or an error is to be written.
