@@ -24,6 +24,18 @@ pub mod keyspace;
 
 pub mod session;
 
+pub mod stats;
+
+pub mod shared;
+
 pub mod command;
 
+pub mod connection;
+
 pub mod route;
+
+pub mod shard;
+
+pub mod sys;
+
+pub mod runtime;

@@ -84,9 +84,8 @@ fn load(arguments: &[Vec<u8>]) -> Result<Config, LoadError> {
 /// The files that a pattern in the last part of a path stands for, sorted.
 fn expand(pattern: &Path) -> Vec<std::path::PathBuf> {
     let (Some(directory), Some(name)) = (pattern.parent(), pattern.file_name()) else { return Vec::new() };
-    let matches = |file: &std::ffi::OsStr| {
-        corering::structure::glob::matches(name.as_encoded_bytes(), file.as_encoded_bytes())
-    };
+    let matches =
+        |file: &std::ffi::OsStr| corering::structure::glob::matches(name.as_encoded_bytes(), file.as_encoded_bytes());
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let mut paths: Vec<_> =
         entries.flatten().filter(|entry| matches(&entry.file_name())).map(|entry| entry.path()).collect();

@@ -1,7 +1,12 @@
 //! What command code is handed: views of the world, by kind of command. Time, randomness and configuration come in
 //! through them, so that execution can be tested without a kernel and replayed from a seed.
 
+use crate::config::Config;
+use crate::keyspace::Keyspace;
+use crate::session::Session;
+use crate::shared::Shared;
 use std::any::Any;
+use std::sync::Arc;
 
 /// The arguments of one call; `args[0]` is the command's name as the client wrote it (a subcommand's word is `args[1]`).
 pub type Args<'a> = [&'a [u8]];
@@ -11,19 +16,59 @@ pub type Part = Box<dyn Any + Send>;
 
 /// For commands on the shard that owns their keys.
 pub struct Context<'a> {
+    /// The keys of this shard.
+    pub keyspace: &'a mut Keyspace,
+    /// The configuration in force.
+    pub config: &'a Config,
+    /// Randomness; seeded, so that a run can be repeated.
+    pub random: &'a mut fastrand::Rng,
     /// The database selected by the client.
     pub db: usize,
     /// Unix time in milliseconds, read once for the command.
     pub now_ms: u64,
-    marker: std::marker::PhantomData<&'a mut ()>,
+    /// This shard's number …
+    pub shard: usize,
+    /// … of so many.
+    pub shards: usize,
 }
 
 /// For commands on the client's own core.
 pub struct SessionView<'a> {
-    marker: std::marker::PhantomData<&'a mut ()>,
+    /// The client.
+    pub session: &'a mut Session,
+    /// The configuration in force on this core.
+    pub config: &'a Arc<Config>,
+    /// What all cores see.
+    pub shared: &'a Shared,
+    /// Unix time in milliseconds.
+    pub now_ms: u64,
+    /// Set it when [`Shared::change_config`] was called: every core takes the new configuration before the reply leaves.
+    pub reconfigured: bool,
 }
 
 /// For commands that every core takes part in.
 pub struct CoreView<'a> {
-    marker: std::marker::PhantomData<&'a mut ()>,
+    /// This core's engine: keys, statistics, randomness.
+    pub shard: &'a mut crate::shard::Shard,
+    /// The clients that this core serves.
+    pub clients: &'a mut dyn Clients,
+    /// The configuration in force on this core.
+    pub config: &'a Arc<Config>,
+    /// What all cores see.
+    pub shared: &'a Shared,
+    /// This core's number.
+    pub core: usize,
+    /// The asking client's database …
+    pub db: usize,
+    /// … and id.
+    pub client: u64,
+    /// Unix time in milliseconds.
+    pub now_ms: u64,
+}
+
+/// The clients of one core.
+pub trait Clients {
+    /// Visits every client, with the listing fields of its session filled in. A visitor closes a client by setting
+    /// `Mode::CLOSE_NOW`.
+    fn for_each(&mut self, visit: &mut dyn FnMut(&mut Session));
 }

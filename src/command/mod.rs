@@ -10,7 +10,8 @@ use bitflags::bitflags;
 mod context;
 pub mod lookup;
 pub mod syntax;
-pub use context::{Args, Context, CoreView, Part, SessionView};
+pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
+pub use lookup::key_positions;
 
 /// What a command's code returns: the reply is written already, or an error is to be written.
 pub type CommandResult = Result<(), Error>;
@@ -168,6 +169,8 @@ pub enum Spread {
     Split(Gather),
     /// Every shard runs the command as it is; replies are merged.
     Every(Gather),
+    /// Runs on the shard that its first argument, a cursor, points into: the cursor modulo the number of shards.
+    Cursor,
 }
 
 /// How partial replies become one.

@@ -169,3 +169,32 @@ impl Keyspace {
         self.effects.note(Event::SWAPPED, b, b"");
     }
 }
+
+impl Keyspace {
+    /// Hands over every entry of this name, whatever its database. They come back by [`Keyspace::adopt`].
+    pub fn lend(&mut self, key: &[u8], mut lend: impl FnMut(usize, Entry)) {
+        for db in 0..self.databases() {
+            if let Some(entry) = self.take(db, key) {
+                lend(db, entry);
+            }
+        }
+    }
+
+    /// An empty keyspace with the same databases and the same hashes, for entries on loan.
+    pub fn sibling(&self) -> Keyspace {
+        let mut sibling = Keyspace::new(self.databases(), 0);
+        sibling.hasher = self.hasher.clone();
+        sibling
+    }
+
+    /// Takes over what a sibling counted; it must hold no keys any more.
+    pub fn absorb(&mut self, sibling: &mut Keyspace) {
+        assert!((0..sibling.databases()).all(|db| sibling.len(db) == 0), "borrowed entries went home");
+        let stats = std::mem::take(&mut sibling.stats);
+        self.stats.hits += stats.hits;
+        self.stats.misses += stats.misses;
+        self.stats.expired += stats.expired;
+        self.stats.evicted += stats.evicted;
+        self.dirty += std::mem::take(&mut sibling.dirty);
+    }
+}

@@ -46,7 +46,6 @@ pub fn merge(how: Gather, replies: &[Option<Vec<u8>>], key_shards: &[u16], reply
     }
 }
 
-
 fn integer(bytes: &[u8]) -> i64 {
     match head(bytes) {
         Ok(Some((Head::Integer(value), _))) => value,

@@ -9,26 +9,26 @@
 //!        └──────────────────────────────────────────────────────────────────────────┘◀┘
 //! ```
 
-use super::lend::{Borrowing, Waiter};
+use super::lend::Borrowing;
 use super::mailbox::{Control, Mailbox, Message};
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Clients, CoreView, Flags, Gather, Keys, Part, Run, SessionView, Spread, key_positions};
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::keyspace::Keyspace;
-use crate::route::locks::{Locks, Need};
 use crate::resp::{Error, Limits, Protocol, Reply, Span};
+use crate::route::locks::Need;
 use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
 use crate::route::{Place, SlotMap, gather, place};
 use crate::session::{Mode, Session};
-use crate::shard::{Call, Shard, finish};
+use crate::shard::{Call, Held, Shard, Waiter, finish};
 use crate::shared::Shared;
 use crate::sys::net;
 use crate::sys::ring::{Buffer, Event, Ring};
 use slab::Slab;
 use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Commands of one connection in one pass; the rest waits for the next, so that one pipeline does not starve others.
@@ -125,12 +125,17 @@ pub struct Core {
     pub(super) mailbox: Mailbox,
     connections: Slab<Box<Connection>>,
     listeners: Vec<Listener>,
-    pub(super) shard: Shard,
+    /// Held during a pass, let go in the kernel.
+    pub(super) shard: Held,
+    /// The engines of all cores, to visit.
+    shards: &'static [Mutex<Shard>],
+    /// Requests sent to each core and not answered: while there are any, none may overtake them.
+    unanswered: Vec<usize>,
+    /// Engines of other cores that this one holds for a window of commands.
+    visited: Vec<Option<MutexGuard<'static, Shard>>>,
     shared: Arc<Shared>,
     config: Arc<Config>,
     pub(super) gatherings: Slab<Gathering>,
-    /// Keys of this shard that are lent, and who waits for them.
-    pub(super) locks: Locks<Waiter>,
     /// The keyspace that borrowed entries are put into; empty between uses.
     pub(super) overlay: Option<Box<Keyspace>>,
     planned: Vec<Planned>,
@@ -164,8 +169,8 @@ pub struct Parts {
     pub mailbox: Mailbox,
     /// The sockets it accepts on.
     pub listeners: Vec<Listener>,
-    /// Its engine.
-    pub shard: Shard,
+    /// The engines of all cores.
+    pub shards: &'static [Mutex<Shard>],
     /// What all cores see.
     pub shared: Arc<Shared>,
     /// The ring, made on this core's thread.
@@ -188,10 +193,12 @@ impl Core {
             mailbox: parts.mailbox,
             connections: Slab::new(),
             listeners: parts.listeners,
-            shard: parts.shard,
+            shard: Held::new(&parts.shards[parts.core]),
+            shards: parts.shards,
+            unanswered: vec![0; parts.shards.len()],
+            visited: (0..parts.shards.len()).map(|_| None).collect(),
             shared: parts.shared,
             gatherings: Slab::new(),
-            locks: Locks::default(),
             overlay: None,
             planned: Vec::new(),
             spans: Vec::new(),
@@ -217,9 +224,11 @@ impl Core {
             self.ring.accept(listener.socket, index as u32);
         }
         while !self.shared.stopping.load(Ordering::Acquire) {
+            self.shard.take();
             self.pass();
             self.rest();
         }
+        self.shard.take();
         self.close_all();
     }
 
@@ -248,14 +257,14 @@ impl Core {
     fn rest(&mut self) {
         let sends = std::mem::take(&mut self.sends);
         let busy = !self.again.is_empty() || !self.closing.is_empty();
+        let now_ms = self.shard.now_ms;
+        let due_ms = self.shard.next_due_ms().map_or(self.cron_due_ms, |due_ms| due_ms.min(self.cron_due_ms));
+        if 1 < self.map.shards() {
+            self.shard.let_go();
+        }
         if busy || !self.mailbox.park() {
             self.ring.enter(None, 0);
             return;
-        }
-        let now_ms = self.shard.now_ms;
-        let mut due_ms = self.cron_due_ms;
-        if let Some(deadline_ms) = self.shard.keyspace.next_deadline_ms() {
-            due_ms = due_ms.min(deadline_ms);
         }
         self.ring.enter(Some(Duration::from_millis(due_ms.saturating_sub(now_ms).max(1))), sends);
         self.mailbox.unpark();
@@ -336,7 +345,11 @@ impl Core {
                     if self.config.client_query_buffer_limit < (unplanned as u64).saturating_add(1) {
                         self.shard.stats.counters.query_buffer_limit_disconnections += 1;
                         let session = &connection.session;
-                        tracing::warn!("closing client {} {}: its query buffer passed the limit", session.id, session.peer);
+                        tracing::warn!(
+                            "closing client {} {}: its query buffer passed the limit",
+                            session.id,
+                            session.peer
+                        );
                         self.close_soon(index);
                         return;
                     }
@@ -455,6 +468,7 @@ impl Core {
         };
         let mut at = start;
         let mut blocked = !connection.may_plan();
+        let mut held_back = None;
         let bytes: &mut [u8] = match source {
             Source::Buffer(buffer) => self.ring.bytes_mut(buffer),
             Source::Input => &mut connection.input,
@@ -523,6 +537,9 @@ impl Core {
                 {
                     connection.paused = true;
                     self.paused.push(index);
+                    // It is read again when the pause ends. An inline request was decoded in place, so that its bytes
+                    // mean something else now: it waits in the other form.
+                    held_back = Some((consumed, encode_request(&self.request_spans, request)));
                     break;
                 }
                 if row.accepts(self.request_spans.len()) {
@@ -531,9 +548,7 @@ impl Core {
                             let key = self.request_spans[1].of(request);
                             let shard = self.map.shard_of(key);
                             planned.place = Place::One(shard);
-                            if shard == self.core {
-                                planned.hash = self.shard.keyspace.hash(key);
-                            }
+                            planned.hash = self.shard.keyspace.hash(key);
                         }
                         Keys::None => blocked = !matches!(row.run, Run::Session(_) | Run::Container),
                         _ => {
@@ -549,16 +564,31 @@ impl Core {
             self.planned.push(planned);
             connection.planned += 1;
             at += consumed;
+            // The command may be an AUTH, after which other limits hold for what follows.
+            blocked |= !limits.authenticated;
         }
         match source {
-            Source::Buffer(buffer) => connection.input.extend_from_slice(&self.ring.bytes(buffer)[at..]),
-            Source::Input => connection.planned_bytes += at - start,
+            Source::Buffer(buffer) => {
+                let mut rest = &self.ring.bytes(buffer)[at..];
+                if let Some((consumed, encoded)) = held_back {
+                    connection.input.extend_from_slice(&encoded);
+                    rest = &rest[consumed..];
+                }
+                connection.input.extend_from_slice(rest);
+            }
+            Source::Input => {
+                connection.planned_bytes += at - start;
+                if let Some((consumed, encoded)) = held_back {
+                    connection.input.splice(at..at + consumed, encoded);
+                }
+            }
         }
         if 0 < connection.planned {
             self.active.push(index);
         }
         // Whole commands may be left: look again after this pass.
-        if at < end && !connection.again && (!blocked || connection.planned != 0) && connection.protocol_error.is_none() {
+        if at < end && !connection.again && (!blocked || connection.planned != 0) && connection.protocol_error.is_none()
+        {
             connection.again = true;
             self.again.push(index);
         }
@@ -578,18 +608,17 @@ impl Core {
                 // Buckets of the next window, then entries of this one, whose buckets were asked for before.
                 let next = (window + PREFETCH_COMMANDS).min(planned.len());
                 let after = (next + PREFETCH_COMMANDS).min(planned.len());
+                self.visit(&planned[window..next]);
                 if window == 0 {
-                    self.prefetch_buckets(&planned[..next]);
+                    self.prefetch(&planned[..next], Keyspace::prefetch_bucket);
                 }
-                self.prefetch_buckets(&planned[next..after]);
-                for command in planned[window..next].iter().filter(|command| command.hash != 0) {
-                    let db = self.connections[command.connection as usize].session.db;
-                    self.shard.keyspace.prefetch_entry(db, command.hash);
-                }
+                self.prefetch(&planned[next..after], Keyspace::prefetch_bucket);
+                self.prefetch(&planned[window..next], Keyspace::prefetch_entry);
                 window = next;
             }
             clock = self.run_one(&planned[at], clock);
         }
+        self.visited.iter_mut().for_each(|visited| *visited = None);
         planned.clear();
         self.planned = planned;
         self.spans.clear();
@@ -603,16 +632,47 @@ impl Core {
         }
     }
 
-    fn prefetch_buckets(&self, planned: &[Planned]) {
-        for command in planned.iter().filter(|command| command.hash != 0) {
+    /// Takes hold of the engines of other cores that a window of commands needs, where their owners are away and
+    /// nothing sent to them before is still to be answered.
+    fn visit(&mut self, window: &[Planned]) {
+        if self.map.shards() == 1 {
+            return;
+        }
+        self.visited.iter_mut().for_each(|visited| *visited = None);
+        for command in window {
+            let Place::One(shard) = command.place else { continue };
+            if shard == self.core || self.visited[shard].is_some() || self.unanswered[shard] != 0 {
+                continue;
+            }
+            if let Ok(mut peer) = self.shards[shard].try_lock()
+                && peer.locks.is_free()
+            {
+                peer.now_ms = self.shard.now_ms.max(peer.now_ms);
+                self.visited[shard] = Some(peer);
+            }
+        }
+    }
+
+    /// Asks for memory that a window of commands will need, wherever their keys are and this core may look.
+    fn prefetch(&self, window: &[Planned], ask: impl Fn(&Keyspace, usize, u64)) {
+        for command in window {
+            let Place::One(shard) = command.place else { continue };
+            if command.hash == 0 {
+                continue;
+            }
             let db = self.connections[command.connection as usize].session.db;
-            self.shard.keyspace.prefetch_bucket(db, command.hash);
+            if shard == self.core {
+                ask(&self.shard.keyspace, db, command.hash);
+            } else if let Some(peer) = &self.visited[shard] {
+                ask(&peer.keyspace, db, command.hash);
+            }
         }
     }
 
     /// Runs one planned command; `started` and the result are readings of the clock.
     fn run_one(&mut self, planned: &Planned, started: u64) -> u64 {
-        let connection = &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let connection =
+            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
         if connection.broken || connection.session.mode.intersects(Mode::CLOSE_NOW) {
             return started;
         }
@@ -625,6 +685,17 @@ impl Core {
         let slices = || -> ArgSlices<'_> { spans.iter().map(|span| span.of(request)).collect() };
 
         let What::Row(row) = planned.what else {
+            if matches!(planned.what, What::Unknown) && is_cross_protocol(slices()[0]) {
+                tracing::warn!(
+                    "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to \
+                     Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise \
+                     your Redis instance. Connection from {} aborted.",
+                    connection.session.peer
+                );
+                connection.session.mode |= Mode::CLOSE_NOW;
+                self.closing.push(planned.connection);
+                return self.clock.raw();
+            }
             let error = match planned.what {
                 What::ProtocolError => {
                     connection.session.mode |= Mode::CLOSE_AFTER_REPLY;
@@ -665,7 +736,8 @@ impl Core {
     /// Runs a command whose client may run it.
     #[inline]
     fn run_row(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
-        let connection = &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let connection =
+            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
         let bytes = match planned.source {
             Source::Buffer(buffer) => self.ring.bytes(buffer),
             Source::Input => &connection.input[..],
@@ -690,6 +762,20 @@ impl Core {
                 };
                 let call = call_of(session);
                 if to != self.core {
+                    if let Some(peer) = &mut self.visited[to]
+                        && row.command.flags.contains(Flags::FAST)
+                    {
+                        peer.keyspace.hint(args[1], planned.hash);
+                        connection.replies.write(|out| peer.execute(row, call, &args, out));
+                        mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+                        let ended = self.clock.raw();
+                        self.shard.stats.record(row.id, self.clock.delta_as_nanos(started, ended));
+                        self.shard.stats.counters.commands_visiting += 1;
+                        return ended;
+                    }
+                    // What comes after must not overtake this one.
+                    self.visited[to] = None;
+                    self.unanswered[to] += 1;
                     let header = RequestHeader {
                         target: planned.connection,
                         sequence: connection.replies.reserve(),
@@ -701,16 +787,20 @@ impl Core {
                     self.shard.stats.counters.commands_forwarded += 1;
                     return self.clock.raw();
                 }
-                if !self.locks.is_free()
+                if !self.shard.locks.is_free()
                     && let need = need_of(row, &args)
-                    && self.locks.conflicts(&need)
+                    && self.shard.locks.conflicts(&need)
                 {
                     let sequence = connection.replies.reserve();
                     let args = args.iter().map(|arg| arg.to_vec()).collect();
-                    self.locks.wait(need, Waiter::Own { connection: planned.connection, sequence, row, call, args });
+                    self.shard
+                        .locks
+                        .wait(need, Waiter::Own { connection: planned.connection, sequence, row, call, args });
                     return self.clock.raw();
                 }
-                self.shard.keyspace.hint(planned.hash);
+                if planned.hash != 0 {
+                    self.shard.keyspace.hint(args[1], planned.hash);
+                }
                 connection.replies.write(|out| self.shard.execute(row, call, &args, out));
                 mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                 let ended = self.clock.raw();
@@ -747,7 +837,8 @@ impl Core {
     /// Runs a command on what is remembered of its client.
     fn run_session(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
         let Run::Session(run) = row.command.run else { panic!("{} is no session command", row.full_name()) };
-        let connection = &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let connection =
+            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
         let bytes = match planned.source {
             Source::Buffer(buffer) => self.ring.bytes(buffer),
             Source::Input => &connection.input[..],
@@ -796,7 +887,8 @@ impl Core {
 
     /// Sends the parts of a command to the shards that share it; their replies are merged later.
     fn spread(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
-        let connection = &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let connection =
+            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
         let bytes = match planned.source {
             Source::Buffer(buffer) => self.ring.bytes(buffer),
             Source::Input => &connection.input[..],
@@ -868,9 +960,9 @@ impl Core {
         for (shard, part) in parts.iter().enumerate() {
             let Some(part) = part else { continue };
             if shard == self.core {
-                if !self.locks.is_free()
+                if !self.shard.locks.is_free()
                     && let need = need_of(row, part)
-                    && self.locks.conflicts(&need)
+                    && self.shard.locks.conflicts(&need)
                 {
                     // It waits like a request of another core would; its answer comes the same way.
                     let header = RequestHeader {
@@ -881,11 +973,10 @@ impl Core {
                         flags: flags_of(call) | flags::GATHER,
                     };
                     let args = part.iter().map(|arg| arg.to_vec()).collect();
-                    self.locks.wait(need, Waiter::Sent { from: self.core, header, args });
+                    self.shard.locks.wait(need, Waiter::Sent { from: self.core, header, args });
                     continue;
                 }
                 let mut out = Vec::new();
-                self.shard.keyspace.hint(0);
                 self.shard.execute(row, call, part, &mut out);
                 own = Some(out);
             } else {
@@ -896,6 +987,8 @@ impl Core {
                     db: call.db as u16,
                     flags: flags_of(call) | flags::GATHER,
                 };
+                self.visited[shard] = None;
+                self.unanswered[shard] += 1;
                 self.mailbox.request(shard, header, part);
             }
         }
@@ -1090,22 +1183,20 @@ impl Core {
                 }
             }
             let row = lookup::find_by_index(header.command as usize);
-            if !self.locks.is_free()
+            if !self.shard.locks.is_free()
                 && let need = need_of(row, &args)
-                && self.locks.conflicts(&need)
+                && self.shard.locks.conflicts(&need)
             {
                 let args = args.iter().map(|arg| arg.to_vec()).collect();
-                self.locks.wait(need, Waiter::Sent { from, header, args });
+                self.shard.locks.wait(need, Waiter::Sent { from, header, args });
                 offset = next;
                 continue;
             }
             let call = Call::of(&header);
-            let reply = ReplyHeader { target: header.target, sequence: header.sequence, flags: header.flags & flags::GATHER };
+            let reply =
+                ReplyHeader { target: header.target, sequence: header.sequence, flags: header.flags & flags::GATHER };
             let shard = &mut self.shard;
-            shard.keyspace.hint(0);
-            self.mailbox.reply(from, reply, |out| {
-                if shard.execute(row, call, &args, out) { 0 } else { flags::FAILED }
-            });
+            self.mailbox.reply(from, reply, |out| if shard.execute(row, call, &args, out) { 0 } else { flags::FAILED });
             let ended = self.clock.raw();
             let nanoseconds = self.clock.delta_as_nanos(started, ended);
             // Parts of a spread command are counted where the command came in.
@@ -1128,6 +1219,7 @@ impl Core {
         let mut offset = 0;
         while let Some((header, resp, next)) = parcel.reply(offset) {
             offset = next;
+            self.unanswered[from] -= 1;
             if header.flags & flags::GATHER != 0 {
                 let resp = resp.to_vec();
                 self.gathered(header.target as usize, from, |kind, core| match kind {
@@ -1240,9 +1332,7 @@ impl Core {
             if connection.sending || connection.broken || connection.replies.output.is_empty() {
                 continue;
             }
-            if alone
-                && let Ok(sent) = net::send_now(connection.session.fd, &connection.replies.output)
-            {
+            if alone && let Ok(sent) = net::send_now(connection.session.fd, &connection.replies.output) {
                 self.shard.stats.counters.net_output_bytes += sent as u64;
                 connection.session.output_bytes += sent as u64;
                 if sent == connection.replies.output.len() {
@@ -1299,7 +1389,8 @@ impl Core {
             if !connection.broken {
                 continue;
             }
-            if connection.receiving || connection.sending || connection.barrier || 0 < connection.replies.outstanding() {
+            if connection.receiving || connection.sending || connection.barrier || 0 < connection.replies.outstanding()
+            {
                 continue; // Their completions bring it back here.
             }
             let connection = self.connections.remove(index as usize);
@@ -1358,6 +1449,23 @@ fn mark_dirty(dirty: &mut Vec<u32>, listed: &mut bool, index: u32) {
         *listed = true;
         dirty.push(index);
     }
+}
+
+/// A request as an array of bulks.
+fn encode_request(spans: &[Span], request: &[u8]) -> Vec<u8> {
+    let mut encoded = format!("*{}\r\n", spans.len()).into_bytes();
+    for span in spans {
+        encoded.extend_from_slice(format!("${}\r\n", span.len).as_bytes());
+        encoded.extend_from_slice(span.of(request));
+        encoded.extend_from_slice(b"\r\n");
+    }
+    encoded
+}
+
+/// Words that a browser sends first when a web page makes it talk to this port: the connection is closed at once, as
+/// Redis does.
+fn is_cross_protocol(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 /// Why a client in a special state, or with too few arguments, may not run this command.

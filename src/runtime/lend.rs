@@ -17,12 +17,11 @@
 
 use super::core::{Core, Kind};
 use super::mailbox::Control;
-use crate::command::lookup::Row;
 use crate::keyspace::Entry;
 use crate::route::SlotMap;
 use crate::route::locks::Need;
-use crate::route::parcel::{ReplyHeader, RequestHeader, flags};
-use crate::shard::Call;
+use crate::route::parcel::{ReplyHeader, flags};
+use crate::shard::{Call, Waiter};
 use std::collections::BTreeMap;
 
 /// Entries of one shard, away from home: the keys asked for, and what was there, by database.
@@ -31,16 +30,6 @@ pub struct Loan {
     pub keys: Vec<Vec<u8>>,
     /// The entries, with their databases.
     pub entries: Vec<(usize, Entry)>,
-}
-
-/// Somebody who waits for keys of this shard.
-pub enum Waiter {
-    /// A command of one of this core's own clients.
-    Own { connection: u32, sequence: u32, row: &'static Row, call: Call, args: Vec<Vec<u8>> },
-    /// A command that another core sent.
-    Sent { from: usize, header: RequestHeader, args: Vec<Vec<u8>> },
-    /// A borrower.
-    Borrower { from: usize, gathering: u32, keys: Vec<Vec<u8>> },
 }
 
 /// What a borrower has so far.
@@ -104,10 +93,10 @@ impl Core {
     /// Hands entries out, or queues the borrower.
     pub(super) fn lend(&mut self, from: usize, gathering: u32, keys: Vec<Vec<u8>>) -> Option<Loan> {
         let need = Need::Keys(keys);
-        if self.locks.conflicts(&need) {
+        if self.shard.locks.conflicts(&need) {
             let Need::Keys(keys) = &need else { unreachable!("made above") };
             let waiter = Waiter::Borrower { from, gathering, keys: keys.clone() };
-            self.locks.wait(need, waiter);
+            self.shard.locks.wait(need, waiter);
             return None;
         }
         let Need::Keys(keys) = need else { unreachable!("made above") };
@@ -115,7 +104,7 @@ impl Core {
     }
 
     fn hand_out(&mut self, keys: Vec<Vec<u8>>) -> Loan {
-        self.locks.hold(&keys);
+        self.shard.locks.hold(&keys);
         let mut entries = Vec::new();
         for key in &keys {
             self.shard.keyspace.lend(key, |db, entry| entries.push((db, entry)));
@@ -128,8 +117,8 @@ impl Core {
         for (db, entry) in loan.entries {
             self.shard.keyspace.adopt(db, entry);
         }
-        self.locks.release(&loan.keys);
-        while let Some(waiter) = self.locks.next_ready() {
+        self.shard.locks.release(&loan.keys);
+        while let Some(waiter) = self.shard.locks.next_ready() {
             match waiter {
                 Waiter::Own { connection, sequence, row, call, args } => {
                     let mut out = Vec::new();

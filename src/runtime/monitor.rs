@@ -50,6 +50,9 @@ mod tests {
         session.peer = "127.0.0.1:1".into();
         let line = line(&session, &[b"SET", b"a\r\nb\"\\\x01", b""]);
         let text = std::str::from_utf8(&line).unwrap();
-        assert!(text.starts_with('+') && text.ends_with(" [0 127.0.0.1:1] \"SET\" \"a\\r\\nb\\\"\\\\\\x01\" \"\"\r\n"), "{text}");
+        assert!(
+            text.starts_with('+') && text.ends_with(" [0 127.0.0.1:1] \"SET\" \"a\\r\\nb\\\"\\\\\\x01\" \"\"\r\n"),
+            "{text}"
+        );
     }
 }

@@ -6,14 +6,13 @@ use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::shard::Shard;
 use crate::shared::Shared;
-use crate::stats::Stats;
 use crate::sys::{net, process, ring::Ring};
 use glommio::{LocalExecutorBuilder, Placement};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 /// File descriptors that are not for clients: rings, listeners, logs, files. Redis reserves as many.
 const RESERVED_FILES: u64 = 32;
@@ -45,7 +44,10 @@ fn choose_cpus(config: &Config) -> Result<Vec<usize>, String> {
         return Err(format!("shards {shards} is more than {}", crate::route::SHARDS_MAX));
     }
     if cpus.len() < shards {
-        tracing::warn!("{shards} shards share {} CPUs: cores that share a CPU take turns, which costs latency", cpus.len());
+        tracing::warn!(
+            "{shards} shards share {} CPUs: cores that share a CPU take turns, which costs latency",
+            cpus.len()
+        );
     }
     Ok((0..shards).map(|shard| cpus[shard % cpus.len()]).collect())
 }
@@ -94,7 +96,10 @@ fn listen(config: &Config) -> Result<Vec<Listener>, String> {
                 Ok(socket) => listeners.push(Listener { socket, shared: true }),
                 Err(error) if !required && ADDRESS_MISSING.contains(&error.raw_os_error().unwrap_or(0)) => {}
                 Err(error) => {
-                    return Err(format!("Could not create server TCP listening socket {name}:{}: {error}", config.port));
+                    return Err(format!(
+                        "Could not create server TCP listening socket {name}:{}: {error}",
+                        config.port
+                    ));
                 }
             }
         }
@@ -172,7 +177,8 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
     let mut listeners = listen(&config)?;
     warn_about_host(&config);
 
-    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let now_ms =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let port = config.port;
     let bind = config.bind.join(" ");
     let databases = config.databases as usize;
@@ -180,6 +186,13 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
     let parking = Parking::new(cores);
     let seed = fastrand::u64(..);
     let (ready, started) = std::sync::mpsc::channel::<Result<(), String>>();
+
+    let config = shared.config();
+    let shard = |index: usize| {
+        Mutex::new(Shard::new(index, cores, config.clone(), Keyspace::new(databases, seed), seed, now_ms as u64))
+    };
+    // The engines live as long as the process.
+    let shards: &'static [Mutex<Shard>] = Box::leak((0..cores).map(shard).collect::<Vec<_>>().into_boxed_slice());
 
     let mut threads = Vec::new();
     for (core, mailbox) in connect(cores, &parking).into_iter().enumerate() {
@@ -200,17 +213,7 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
                     }
                 };
                 parking.announce(core, ring.fd());
-                let config = shared.config();
-                let shard = Shard {
-                    keyspace: Keyspace::new(databases, seed),
-                    stats: Stats::default(),
-                    config,
-                    random: fastrand::Rng::with_seed(seed ^ (core as u64 + 1)),
-                    index: core,
-                    shards: shared.cores,
-                    now_ms: now_ms as u64,
-                };
-                let core = Core::new(Parts { core, mailbox, listeners, shard, shared, ring });
+                let core = Core::new(Parts { core, mailbox, listeners, shards, shared, ring });
                 let _ = ready.send(Ok(()));
                 core.run().await;
             })

@@ -6,12 +6,20 @@ use crate::command::{Args, CommandResult, Context, Run};
 use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::resp::{Error, Protocol, Reply};
+use crate::route::locks::Locks;
 use crate::route::parcel::{RequestHeader, flags};
 use crate::stats::Stats;
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// One core's engine.
+///
+/// It belongs to its core. While that core is in the kernel (asleep, or sending and receiving, most of its time) it
+/// lets go of the engine, and a core with a command for it may run that command there at once, instead of waking the
+/// owner with a message: see [`Held`].
 pub struct Shard {
+    /// Keys that are lent, and who waits for them.
+    pub locks: Locks<Waiter>,
     /// The keys.
     pub keyspace: Keyspace,
     /// Counters and latencies.
@@ -26,6 +34,84 @@ pub struct Shard {
     pub shards: usize,
     /// Unix time in milliseconds, read by the loop.
     pub now_ms: u64,
+}
+
+/// Somebody who waits for keys of this shard.
+pub enum Waiter {
+    /// A command of one of the owner's clients.
+    Own {
+        /// The client's connection.
+        connection: u32,
+        /// The place of its reply.
+        sequence: u32,
+        /// The command.
+        row: &'static Row,
+        /// Its client's choices.
+        call: Call,
+        /// Its arguments.
+        args: Vec<Vec<u8>>,
+    },
+    /// A command that a core sent.
+    Sent {
+        /// The sender.
+        from: usize,
+        /// As in the parcel.
+        header: RequestHeader,
+        /// Its arguments.
+        args: Vec<Vec<u8>>,
+    },
+    /// A command elsewhere that borrows these keys.
+    Borrower {
+        /// Its core.
+        from: usize,
+        /// Its gathering there.
+        gathering: u32,
+        /// The keys.
+        keys: Vec<Vec<u8>>,
+    },
+}
+
+/// A core's hold on an engine: taken for a pass, let go in the kernel.
+pub struct Held {
+    cell: &'static Mutex<Shard>,
+    guard: Option<MutexGuard<'static, Shard>>,
+}
+
+impl Held {
+    /// A core's own engine, not held yet.
+    pub fn new(cell: &'static Mutex<Shard>) -> Held {
+        Held { cell, guard: None }
+    }
+
+    /// Takes hold. Waits for a visitor to finish its commands, a few microseconds.
+    #[inline]
+    pub fn take(&mut self) {
+        if self.guard.is_none() {
+            self.guard = Some(self.cell.lock().expect("a panic ends the process"));
+        }
+    }
+
+    /// Lets go: until [`Held::take`] nothing of the engine may be touched.
+    #[inline]
+    pub fn let_go(&mut self) {
+        self.guard = None;
+    }
+}
+
+impl Deref for Held {
+    type Target = Shard;
+
+    #[inline]
+    fn deref(&self) -> &Shard {
+        self.guard.as_ref().expect("held during a pass")
+    }
+}
+
+impl DerefMut for Held {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Shard {
+        self.guard.as_mut().expect("held during a pass")
+    }
 }
 
 /// What a call needs beside its arguments.
@@ -51,6 +137,25 @@ impl Call {
 }
 
 impl Shard {
+    /// An engine without keys.
+    pub fn new(index: usize, shards: usize, config: Arc<Config>, keyspace: Keyspace, seed: u64, now_ms: u64) -> Shard {
+        Shard {
+            locks: Locks::default(),
+            keyspace,
+            stats: Stats::default(),
+            config,
+            random: fastrand::Rng::with_seed(seed ^ (index as u64 + 1)),
+            index,
+            shards,
+            now_ms,
+        }
+    }
+
+    /// When the shard wants to be looked after at the latest, Unix milliseconds.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        None
+    }
+
     /// Takes a new configuration.
     pub fn configure(&mut self, config: Arc<Config>) {
         self.config = config;

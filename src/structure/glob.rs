@@ -42,10 +42,7 @@ impl<'a> Pattern<'a> {
         if pattern == b"*" {
             return Pattern::All;
         }
-        let Some(special) = pattern
-            .iter()
-            .position(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'))
-        else {
+        let Some(special) = pattern.iter().position(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\')) else {
             return Pattern::Literal(pattern);
         };
         let (prefix, rest) = pattern.split_at(special);
@@ -191,11 +188,7 @@ fn in_range<const NOCASE: bool>(start: u8, end: u8, byte: u8) -> bool {
         _ if NOCASE => i32::from(byte.to_ascii_lowercase()),
         _ => signed(byte),
     };
-    let (low, high) = if signed(start) <= signed(end) {
-        (start, end)
-    } else {
-        (end, start)
-    };
+    let (low, high) = if signed(start) <= signed(end) { (start, end) } else { (end, start) };
     (fold(low)..=fold(high)).contains(&fold(byte))
 }
 
@@ -287,11 +280,7 @@ mod tests {
     }
 
     fn reference(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
-        if text.is_empty() {
-            pattern.is_empty()
-        } else {
-            naive(&parse(pattern), text, nocase)
-        }
+        if text.is_empty() { pattern.is_empty() } else { naive(&parse(pattern), text, nocase) }
     }
 
     fn bytes_of(alphabet: &'static [u8], len_max: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -365,21 +354,14 @@ mod tests {
             ("h[^e]llo", "hallo", true),
             ("h?llo", "hllo", false),
         ] {
-            assert_eq!(
-                matches(pattern.as_bytes(), text.as_bytes()),
-                expected,
-                "{pattern} {text}"
-            );
+            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
         }
         assert!(matches(b"[\x80-\x01]", b"\xff"), "bytes are signed in ranges");
         assert!(!matches_nocase(b"[\x80-\x01]", b"\xf0"), "but not once they are folded");
         assert!(matches_nocase(b"MAXmemory*", b"maxMEMORY-policy"));
         assert!(!matches_nocase(b"[\\A]", b"a"));
         assert!(matches_nocase(b"[A-C]", b"b") && matches_nocase(b"[c-a]", b"B"));
-        assert!(
-            !matches_nocase(b"[Z-a]", b"z") && !matches_nocase(b"[Z-a]", b"a"),
-            "folded to z-a after the swap"
-        );
+        assert!(!matches_nocase(b"[Z-a]", b"z") && !matches_nocase(b"[Z-a]", b"a"), "folded to z-a after the swap");
     }
 
     #[test]

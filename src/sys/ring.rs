@@ -121,8 +121,12 @@ fn explain(error: io::Error) -> io::Error {
              and io_uring_register in the container's seccomp profile"
         }
         Some(libc::ENOSYS) => "this kernel has no io_uring: Linux 6.1 or newer is needed",
-        Some(libc::EINVAL) => "this kernel's io_uring lacks SINGLE_ISSUER, DEFER_TASKRUN or buffer rings: Linux 6.1 or newer is needed",
-        Some(libc::ENOMEM) => "locked memory is too small: raise it (ulimit -l, or LimitMEMLOCK= in the unit) to at least 512 KiB per core",
+        Some(libc::EINVAL) => {
+            "this kernel's io_uring lacks SINGLE_ISSUER, DEFER_TASKRUN or buffer rings: Linux 6.1 or newer is needed"
+        }
+        Some(libc::ENOMEM) => {
+            "locked memory is too small: raise it (ulimit -l, or LimitMEMLOCK= in the unit) to at least 512 KiB per core"
+        }
         Some(libc::EMFILE) | Some(libc::ENFILE) => "no file descriptor is left: raise ulimit -n",
         _ => "see the error number in io_uring_setup(2)",
     };
@@ -270,10 +274,7 @@ impl Ring {
         // SAFETY: in the mapping by the assertion; the kernel wrote `len` bytes and does not touch the buffer again
         // before it is given back.
         unsafe {
-            std::slice::from_raw_parts(
-                self.buffers.add(buffer.id as usize * RECEIVE_BUFFER_BYTES),
-                buffer.len as usize,
-            )
+            std::slice::from_raw_parts(self.buffers.add(buffer.id as usize * RECEIVE_BUFFER_BYTES), buffer.len as usize)
         }
     }
 

@@ -46,11 +46,7 @@ pub fn parse_integer(text: &[u8]) -> Option<i64> {
         }
         magnitude = magnitude * 10 + u64::from(digit);
     }
-    if negative {
-        0i64.checked_sub_unsigned(magnitude)
-    } else {
-        i64::try_from(magnitude).ok()
-    }
+    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
 }
 
 /// The text of a double on the stack; dereferences to it.
@@ -64,10 +60,7 @@ pub struct DoubleText {
 const DOUBLE_TEXT_LEN_MAX: usize = 24;
 
 impl DoubleText {
-    const EMPTY: DoubleText = DoubleText {
-        bytes: [0; DOUBLE_TEXT_LEN_MAX],
-        len: 0,
-    };
+    const EMPTY: DoubleText = DoubleText { bytes: [0; DOUBLE_TEXT_LEN_MAX], len: 0 };
 
     fn push(&mut self, text: &[u8]) {
         let start = usize::from(self.len);
@@ -117,21 +110,12 @@ pub fn format_double(value: f64) -> DoubleText {
     write!(free, "{:.16e}", value.abs()).expect("17 digits, point, e, sign and three digits fit in 24 bytes");
     let used = DOUBLE_TEXT_LEN_MAX - free.len();
     let scientific = &buffer[..used];
-    let e = scientific
-        .iter()
-        .position(|&byte| byte == b'e')
-        .expect("the format has an exponent");
-    let exponent = std::str::from_utf8(&scientific[e + 1..])
-        .expect("ASCII")
-        .parse::<i32>()
-        .expect("an integer");
+    let e = scientific.iter().position(|&byte| byte == b'e').expect("the format has an exponent");
+    let exponent = std::str::from_utf8(&scientific[e + 1..]).expect("ASCII").parse::<i32>().expect("an integer");
     let mut digits = [0u8; DIGITS as usize];
     digits[0] = scientific[0];
     digits[1..].copy_from_slice(&scientific[2..e]);
-    let significant = digits
-        .iter()
-        .rposition(|&digit| digit != b'0')
-        .map_or(1, |last| last + 1);
+    let significant = digits.iter().rposition(|&digit| digit != b'0').map_or(1, |last| last + 1);
     let digits = &digits[..significant];
 
     if value < 0.0 {
@@ -299,11 +283,7 @@ impl<'a> Decimal<'a> {
         if !all_digits || integer.is_empty() && fraction.is_empty() {
             return None;
         }
-        let mut decimal = Decimal {
-            integer,
-            fraction,
-            exponent,
-        };
+        let mut decimal = Decimal { integer, fraction, exponent };
         while let [b'0', rest @ ..] = decimal.integer {
             decimal.integer = rest;
         }
@@ -348,16 +328,8 @@ struct Format {
     exponent_max: i32,
 }
 
-const DOUBLE: Format = Format {
-    precision: 53,
-    exponent_min: -1074,
-    exponent_max: 971,
-};
-const EXTENDED: Format = Format {
-    precision: 64,
-    exponent_min: -16445,
-    exponent_max: 16320,
-};
+const DOUBLE: Format = Format { precision: 53, exponent_min: -1074, exponent_max: 971 };
+const EXTENDED: Format = Format { precision: 64, exponent_min: -16445, exponent_max: 16320 };
 
 impl Format {
     /// The number of this format nearest to `bits · 2^exponent`, ties to even, as mantissa and exponent; `None` if
@@ -429,18 +401,10 @@ const TEN_TO_DECIMALS: u64 = 10u64.pow(DECIMALS as u32);
 
 impl Extended {
     /// 0.
-    pub const ZERO: Extended = Extended {
-        negative: false,
-        exponent: EXTENDED.exponent_min,
-        mantissa: 0,
-    };
+    pub const ZERO: Extended = Extended { negative: false, exponent: EXTENDED.exponent_min, mantissa: 0 };
 
     /// The largest finite number, `LDBL_MAX`.
-    pub const MAX: Extended = Extended {
-        negative: false,
-        exponent: EXTENDED.exponent_max,
-        mantissa: u64::MAX,
-    };
+    pub const MAX: Extended = Extended { negative: false, exponent: EXTENDED.exponent_max, mantissa: u64::MAX };
 
     /// Exact: 63 bits fit in the mantissa.
     pub fn from_integer(value: i64) -> Extended {
@@ -458,11 +422,7 @@ impl Extended {
         let (negative, rest) = split_sign(text);
         let (bits, exponent) = match classify(rest)? {
             Shape::Infinity => {
-                return Some(Extended {
-                    negative,
-                    exponent: INFINITE,
-                    mantissa: 1 << 63,
-                });
+                return Some(Extended { negative, exponent: INFINITE, mantissa: 1 << 63 });
             }
             Shape::Hexadecimal(digits) => scan_hexadecimal(digits)?,
             Shape::Decimal => binary(&Decimal::scan(rest)?)?,
@@ -488,16 +448,9 @@ impl Extended {
             };
         }
         if self.mantissa == 0 && other.mantissa == 0 {
-            return Some(Extended {
-                negative: self.negative && other.negative,
-                ..Extended::ZERO
-            });
+            return Some(Extended { negative: self.negative && other.negative, ..Extended::ZERO });
         }
-        let (large, small) = if self.exponent < other.exponent {
-            (other, self)
-        } else {
-            (self, other)
-        };
+        let (large, small) = if self.exponent < other.exponent { (other, self) } else { (self, other) };
         // Both with 63 bits below the mantissa of the larger exponent; what the smaller loses stays as a sticky bit.
         // A cancellation of more than one bit needs exponents at most one apart, and then nothing is lost.
         let distance = (large.exponent - small.exponent) as u32;
@@ -520,19 +473,13 @@ impl Extended {
 
     /// The number with the other sign.
     pub fn negated(self) -> Extended {
-        Extended {
-            negative: !self.negative,
-            ..self
-        }
+        Extended { negative: !self.negative, ..self }
     }
 
     /// Orders by value; -0 equals 0.
     pub fn compare(self, other: Extended) -> Ordering {
         let magnitude = |number: Extended| (number.exponent, number.mantissa);
-        match (
-            self.mantissa == 0 || !self.negative,
-            other.mantissa == 0 || !other.negative,
-        ) {
+        match (self.mantissa == 0 || !self.negative, other.mantissa == 0 || !other.negative) {
             (true, false) => Ordering::Greater,
             (false, true) => Ordering::Less,
             (true, true) => magnitude(self).cmp(&magnitude(other)),
@@ -571,10 +518,7 @@ impl Extended {
             // 10^17 + fraction prints as a 1 and exactly 17 digits.
             let mut buffer = itoa::Buffer::new();
             let digits = &buffer.format(TEN_TO_DECIMALS + fraction).as_bytes()[1..];
-            let len = digits
-                .iter()
-                .rposition(|&digit| digit != b'0')
-                .map_or(0, |last| last + 1);
+            let len = digits.iter().rposition(|&digit| digit != b'0').map_or(0, |last| last + 1);
             out.push(b'.');
             out.extend_from_slice(&digits[..len]);
         }
@@ -582,16 +526,8 @@ impl Extended {
 
     fn rounded(negative: bool, bits: u128, exponent: i64) -> Extended {
         match EXTENDED.round(bits, exponent) {
-            Some((mantissa, exponent)) => Extended {
-                negative,
-                exponent,
-                mantissa,
-            },
-            None => Extended {
-                negative,
-                exponent: INFINITE,
-                mantissa: 1 << 63,
-            },
+            Some((mantissa, exponent)) => Extended { negative, exponent, mantissa },
+            None => Extended { negative, exponent: INFINITE, mantissa: 1 << 63 },
         }
     }
 }
@@ -628,9 +564,7 @@ fn binary(decimal: &Decimal<'_>) -> Option<(u128, i64)> {
     }
     let exponent = decimal.exponent;
     if decimal.len() <= SHORT_LEN_MAX {
-        let number = decimal
-            .digits()
-            .fold(0u128, |number, digit| number * 10 + u128::from(digit));
+        let number = decimal.digits().fold(0u128, |number, digit| number * 10 + u128::from(digit));
         if (-SHORT_DIVISOR_MAX..0).contains(&exponent) {
             let divisor = u128::from(POWERS_OF_FIVE[exponent.unsigned_abs() as usize]);
             let zeros = number.leading_zeros();
@@ -728,9 +662,7 @@ impl Big {
     }
 
     fn bits_len(&self) -> u32 {
-        self.0
-            .last()
-            .map_or(0, |top| self.0.len() as u32 * 64 - top.leading_zeros())
+        self.0.last().map_or(0, |top| self.0.len() as u32 * 64 - top.leading_zeros())
     }
 
     /// The highest bits, at least 66 of them if there are as many, and the power of two to multiply them with; the
@@ -838,13 +770,9 @@ mod tests {
 
     #[test]
     fn integers_are_read_as_string2ll_reads_them() {
-        for (text, value) in [
-            ("0", 0),
-            ("-1", -1),
-            ("10", 10),
-            ("9223372036854775807", i64::MAX),
-            ("-9223372036854775808", i64::MIN),
-        ] {
+        for (text, value) in
+            [("0", 0), ("-1", -1), ("10", 10), ("9223372036854775807", i64::MAX), ("-9223372036854775808", i64::MIN)]
+        {
             assert_eq!(parse_integer(text.as_bytes()), Some(value), "{text}");
         }
         for text in [
@@ -916,10 +844,7 @@ mod tests {
             ("0x1.8p-1075", 5e-324),
             ("0x1.fffffffffffff7p1023", f64::MAX),
             ("0x1.00000000000008p0", 1.0),
-            (
-                "0x1.000000000000080000000000000000000000000000001p0",
-                1.0 + f64::EPSILON,
-            ),
+            ("0x1.000000000000080000000000000000000000000000001p0", 1.0 + f64::EPSILON),
             ("0x0p99999999999999999999", 0.0),
             ("0e999", 0.0),
             ("4.9e-324", 5e-324),
@@ -1027,14 +952,8 @@ mod tests {
         assert_eq!(sum(&format!("{}1", zeros(5118)), "0"), "1");
         assert_eq!(sum(&format!("{}1", zeros(5119)), "0"), "invalid");
         // Halfway between 2^64 and its neighbour: the last of 5,000 decimals decides.
-        assert_eq!(
-            sum(&format!("18446744073709551617.{}", zeros(5000)), "0"),
-            "18446744073709551616"
-        );
-        assert_eq!(
-            sum(&format!("18446744073709551617.{}1", zeros(5000)), "0"),
-            "18446744073709551618"
-        );
+        assert_eq!(sum(&format!("18446744073709551617.{}", zeros(5000)), "0"), "18446744073709551616");
+        assert_eq!(sum(&format!("18446744073709551617.{}1", zeros(5000)), "0"), "18446744073709551618");
         assert_eq!(sum(&format!("0.{}1e5001", zeros(5000)), "0.5"), "1.5");
         // The largest number, digit by digit: 2^16384 - 2^16320.
         let mut largest = Vec::new();
@@ -1057,9 +976,7 @@ mod tests {
 
     #[test]
     fn extended_numbers_are_ordered_by_value() {
-        let texts = [
-            "-inf", "-1e4000", "-2", "-1.5", "-1e-4940", "0", "2e-4951", "1", "1.5", "2", "1e4932", "inf",
-        ];
+        let texts = ["-inf", "-1e4000", "-2", "-1.5", "-1e-4940", "0", "2e-4951", "1", "1.5", "2", "1e4932", "inf"];
         for (i, a) in texts.iter().enumerate() {
             for (j, b) in texts.iter().enumerate() {
                 let [a, b] = [a, b].map(|text| Extended::parse(text.as_bytes()).unwrap());
