@@ -26,4 +26,6 @@ pub mod session;
 
 pub mod command;
 
+pub mod stats;
+
 pub mod route;

@@ -11,6 +11,7 @@ mod context;
 pub mod lookup;
 pub mod syntax;
 pub use context::{Args, Context, CoreView, Part, SessionView};
+pub use lookup::key_positions;
 
 /// What a command's code returns: the reply is written already, or an error is to be written.
 pub type CommandResult = Result<(), Error>;
