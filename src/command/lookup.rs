@@ -358,6 +358,11 @@ pub fn find_by_index(index: usize) -> &'static Row {
     &ROWS[index]
 }
 
+/// Every row, by number: commands, then subcommands.
+pub fn rows() -> &'static [Row] {
+    &ROWS
+}
+
 /// Every command, without subcommands, in the order of the families. Those that `rename-command` took away are not
 /// among them.
 pub fn commands() -> impl ExactSizeIterator<Item = &'static Row> + Clone {
