@@ -89,7 +89,7 @@ fn reset(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Com
     if view.session.mode.contains(Mode::MONITOR) {
         view.shared.monitors.fetch_sub(1, Ordering::Relaxed);
     }
-    view.session.reset(view.config.requirepass.bytes().is_none());
+    view.session.reset(view.config.requirepass.is_empty());
     reply.simple("RESET");
     Ok(())
 }
@@ -106,7 +106,7 @@ fn select(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
 
 fn auth(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let (user, password) = match args {
-        [_, _] if view.config.requirepass.bytes().is_none() => return Err(Error::NO_PASSWORD_SET),
+        [_, _] if view.config.requirepass.is_empty() => return Err(Error::NO_PASSWORD_SET),
         [_, password] => (DEFAULT_USER.as_bytes(), *password),
         [_, user, password] => (*user, *password),
         _ => return Err(Error::SYNTAX),
@@ -129,8 +129,10 @@ fn authenticate(view: &mut SessionView<'_>, user: &[u8], password: &[u8]) -> Com
 /// Whether this is the password; anything is where none is set. Takes the same time whatever the password is: the loop
 /// runs over what the client sent, and neither the first wrong byte nor a wrong length ends it.
 fn is_password(config: &Config, given: &[u8]) -> bool {
-    let Some(wanted) = config.requirepass.bytes() else { return true };
-    assert!(!wanted.is_empty(), "an empty requirepass is none");
+    let wanted = config.requirepass.bytes();
+    if wanted.is_empty() {
+        return true;
+    }
     let mut equal = given.len().ct_eq(&wanted.len());
     for (byte, wanted) in given.iter().zip(wanted.iter().cycle()) {
         equal &= byte.ct_eq(wanted);
@@ -279,7 +281,7 @@ pub(super) mod double {
                 session.peer = format!("127.0.0.1:{}", 50000 + id);
                 session.local = "127.0.0.1:6379".to_string();
                 session.active_ms = NOW_MS;
-                session.mode.set(Mode::UNAUTHENTICATED, server.config.requirepass.bytes().is_some());
+                session.mode.set(Mode::UNAUTHENTICATED, !server.config.requirepass.is_empty());
                 server.sessions.push(session);
             }
             server
