@@ -1,0 +1,366 @@
+//! The allocator, and how much of it is in use: what `used_memory` says and what `maxmemory` is compared with.
+//!
+//! mimalloc gives the memory. Around it, every thread adds the size of each block it is given, and subtracts that of
+//! each block it frees, in a counter of its own: a load and a store, no atomic read-modify-write, no shared cache line.
+//! A block that one thread allocates and another frees leaves the second counter too low by as much as the first is too
+//! high; only their sum means anything, and it is exact. Counted is what a block takes, the allocator's rounding
+//! included, not what was asked for.
+//!
+//! ```text
+//! thread-local          a place per thread, on cache lines of its own
+//! ┌──────┐      ┌──────────────┐┌──────────────┐     ┌──────────────┐┌──────────────────┐
+//! │ mine ├────▶ │ bytes, taken ││ bytes, taken │  …  │ bytes, taken ││ everybody: bytes │ ◀── read-modify-write
+//! └──────┘      └──────────────┘└──────────────┘     └──────────────┘└──────────────────┘
+//! ```
+//! A thread that ends gives its place back with the counter as it is; the next one goes on counting there. Threads
+//! beyond the last place, and the last moments of a thread, count in the place of everybody, at the price of an atomic
+//! addition.
+//!
+//! Not here: the memory of rings and sockets (the kernel's), and who used what (`Keyspace` counts its own).
+//!
+//! Measured: 16 to 127 bytes, a thousand blocks live, one allocation with its release, median of nine runs of 20
+//! million on a virtual machine: uncounted 5.9 ns (6.4 ns through the crate, which asks for an alignment that blocks have
+//! anyway), counted 7.1 ns; with one shared atomic counter instead 24 ns.
+#![allow(unsafe_code)]
+
+use mimalloc as _; // Links the allocator; its functions are declared below.
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_void};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+// The functions of mimalloc 3 that report a block's size along with the work, so that it is not looked up twice; and
+// those for diagnosis.
+unsafe extern "C" {
+    fn mi_umalloc(size: usize, block_size: *mut usize) -> *mut c_void;
+    fn mi_ucalloc(count: usize, size: usize, block_size: *mut usize) -> *mut c_void;
+    fn mi_urealloc(p: *mut c_void, size: usize, before: *mut usize, after: *mut usize) -> *mut c_void;
+    fn mi_ufree(p: *mut c_void, block_size: *mut usize);
+    fn mi_malloc_aligned(size: usize, alignment: usize) -> *mut c_void;
+    fn mi_zalloc_aligned(size: usize, alignment: usize) -> *mut c_void;
+    fn mi_realloc_aligned(p: *mut c_void, size: usize, alignment: usize) -> *mut c_void;
+    fn mi_usable_size(p: *const c_void) -> usize;
+    fn mi_collect(force: bool);
+    fn mi_version() -> i32;
+    fn mi_stats_print_out(out: Option<unsafe extern "C" fn(*const c_char, *mut c_void)>, arg: *mut c_void);
+    fn mi_process_info(
+        elapsed_ms: *mut usize,
+        user_ms: *mut usize,
+        system_ms: *mut usize,
+        resident: *mut usize,
+        resident_max: *mut usize,
+        committed: *mut usize,
+        committed_max: *mut usize,
+        page_faults: *mut usize,
+    );
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Threads that count on their own at the same time: more than cores and helpers of any machine in sight.
+const THREADS_MAX: usize = 2048;
+
+/// What a thread writes. Two cache lines, since processors fetch them in pairs.
+#[repr(align(128))]
+struct Place {
+    /// Allocated less freed. Written by the thread that has taken the place, read by all.
+    bytes: AtomicI64,
+    taken: AtomicBool,
+}
+
+impl Place {
+    const EMPTY: Place = Place { bytes: AtomicI64::new(0), taken: AtomicBool::new(false) };
+}
+
+static PLACES: [Place; THREADS_MAX] = [Place::EMPTY; THREADS_MAX];
+static EVERYBODY: Place = Place::EMPTY;
+/// No place from this one on was ever taken.
+static PLACES_USED: AtomicUsize = AtomicUsize::new(0);
+static PEAK_BYTES: AtomicU64 = AtomicU64::new(0);
+static STARTUP_BYTES: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// The thread's place; `None` before its first allocation and after its last.
+    static MINE: Cell<Option<&'static Place>> = const { Cell::new(None) };
+    /// Gives the place back when the thread ends. Apart from `MINE`, which as a plain cell costs no check to read.
+    static LEAVING: Leaving = const { Leaving };
+}
+
+struct Leaving;
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(place) = MINE.take() {
+            // Release: the next owner adds to what this one counted.
+            place.taken.store(false, Ordering::Release);
+        }
+    }
+}
+
+#[inline]
+fn count(bytes: i64) {
+    let Some(place) = MINE.get() else { return count_first(bytes) };
+    // Nobody else writes here; readers see some recent value.
+    place.bytes.store(place.bytes.load(Ordering::Relaxed).wrapping_add(bytes), Ordering::Relaxed);
+}
+
+#[cold]
+#[inline(never)]
+fn count_first(bytes: i64) {
+    let free = |place: &&Place| place.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+    // A thread whose `LEAVING` was dropped already would never give a place back.
+    let ending = LEAVING.try_with(|_| ()).is_err();
+    let found = if ending { None } else { PLACES.iter().enumerate().find(|(_, place)| free(place)) };
+    let Some((index, place)) = found else {
+        EVERYBODY.bytes.fetch_add(bytes, Ordering::Relaxed);
+        return;
+    };
+    PLACES_USED.fetch_max(index + 1, Ordering::Release);
+    MINE.set(Some(place));
+    count(bytes);
+}
+
+/// Bytes in use now, over all threads.
+pub fn used_bytes() -> u64 {
+    let used = &PLACES[..PLACES_USED.load(Ordering::Acquire)];
+    let sum =
+        used.iter().chain([&EVERYBODY]).fold(0i64, |sum, place| sum.wrapping_add(place.bytes.load(Ordering::Relaxed)));
+    // Between two reads a block may have been freed whose allocation was not seen: never below zero for long.
+    let sum = sum.max(0) as u64;
+    PEAK_BYTES.fetch_max(sum, Ordering::Relaxed);
+    sum
+}
+
+/// The most that [`used_bytes`] ever returned. It is called at least ten times a second, so a shorter peak goes unseen.
+pub fn peak_bytes() -> u64 {
+    PEAK_BYTES.load(Ordering::Relaxed)
+}
+
+/// Remembers what is in use as what the server itself takes before it holds any data. To be called once it serves.
+pub fn mark_startup() {
+    STARTUP_BYTES.store(used_bytes(), Ordering::Relaxed);
+}
+
+/// What was in use at [`mark_startup`]; 0 before.
+pub fn startup_bytes() -> u64 {
+    STARTUP_BYTES.load(Ordering::Relaxed)
+}
+
+/// Bytes that the allocator holds from the system: blocks in use, free blocks, and rests of pages.
+pub fn held_bytes() -> u64 {
+    let mut committed = 0;
+    let mut ignored = [0usize; 7];
+    let [a, b, c, d, e, f, g] = &mut ignored;
+    // SAFETY: eight distinct valid places to write.
+    unsafe { mi_process_info(a, b, c, d, e, &mut committed, f, g) };
+    committed as u64
+}
+
+/// Gives free memory of the calling thread, and what no thread owns, back to the system.
+pub fn give_back() {
+    // SAFETY: no preconditions.
+    unsafe { mi_collect(true) };
+}
+
+/// Name and version of the allocator: `mimalloc-3.3.2`.
+pub fn allocator_name() -> String {
+    // SAFETY: no preconditions.
+    let version = unsafe { mi_version() };
+    format!("mimalloc-{}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
+}
+
+/// The allocator's own report, a text of many lines.
+pub fn report() -> String {
+    unsafe extern "C" fn append(text: *const c_char, out: *mut c_void) {
+        // SAFETY: mimalloc hands in a C string, and `out` as it was given below.
+        let (text, out) = unsafe { (CStr::from_ptr(text), &mut *out.cast::<String>()) };
+        out.push_str(&text.to_string_lossy());
+    }
+    let mut out = String::new();
+    // SAFETY: `append` gets the string behind `out`, which lives until the call ends.
+    unsafe { mi_stats_print_out(Some(append), (&raw mut out).cast()) };
+    out
+}
+
+/// mimalloc, counted.
+struct Counting;
+
+/// Up to this alignment every block of mimalloc is aligned by itself. Asked for it nevertheless, it would take more room
+/// than needed for some sizes (32 bytes for 5).
+const NATURAL_ALIGNMENT: usize = 8;
+
+// SAFETY: blocks come from mimalloc and go back to it, with the size and alignment asked for; counting does not allocate
+// (places are static, thread-locals need no heap) and does not unwind.
+unsafe impl GlobalAlloc for Counting {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let mut size = 0;
+        // SAFETY: any size will do; the alignment is a power of two.
+        let start = unsafe {
+            if layout.align() <= NATURAL_ALIGNMENT {
+                mi_umalloc(layout.size(), &mut size)
+            } else {
+                let start = mi_malloc_aligned(layout.size(), layout.align());
+                size = mi_usable_size(start);
+                start
+            }
+        };
+        if !start.is_null() {
+            count(size as i64);
+        }
+        start.cast()
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let mut size = 0;
+        // SAFETY: as above.
+        let start = unsafe {
+            if layout.align() <= NATURAL_ALIGNMENT {
+                mi_ucalloc(1, layout.size(), &mut size)
+            } else {
+                let start = mi_zalloc_aligned(layout.size(), layout.align());
+                size = mi_usable_size(start);
+                start
+            }
+        };
+        if !start.is_null() {
+            count(size as i64);
+        }
+        start.cast()
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        let mut size = 0;
+        // SAFETY: the caller hands back a block of this allocator.
+        unsafe {
+            if layout.align() <= NATURAL_ALIGNMENT {
+                mi_ufree(start.cast(), &mut size);
+            } else {
+                size = mi_usable_size(start.cast());
+                mi_ufree(start.cast(), &mut 0);
+            }
+        }
+        count(-(size as i64));
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, start: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let (mut before, mut after) = (0, 0);
+        // SAFETY: the caller hands in a block of this allocator.
+        let start = unsafe {
+            if layout.align() <= NATURAL_ALIGNMENT {
+                mi_urealloc(start.cast(), new_size, &mut before, &mut after)
+            } else {
+                before = mi_usable_size(start.cast());
+                let start = mi_realloc_aligned(start.cast(), new_size, layout.align());
+                after = mi_usable_size(start);
+                start
+            }
+        };
+        if !start.is_null() {
+            count(after as i64 - before as i64);
+        }
+        start.cast()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the calling thread counted so far; other tests' threads do not disturb it.
+    fn counted() -> i64 {
+        drop(Box::new(0u8)); // Takes a place if there is none yet.
+        MINE.get().expect("this thread has a place").bytes.load(Ordering::Relaxed)
+    }
+
+    /// Room of a block, as the allocator says.
+    fn room(start: *const u8) -> i64 {
+        // SAFETY: blocks handed in here are live ones of the allocator.
+        unsafe { mi_usable_size(start.cast()) as i64 }
+    }
+
+    #[test]
+    fn a_block_counts_for_the_room_it_takes() {
+        for align in [1, 8, 16, 64, 4096] {
+            for size in (1..300).chain([1000, 1025, 5000, 100_000, 1 << 20, (1 << 20) + 1, 20 << 20]) {
+                let before = counted();
+                let layout = Layout::from_size_align(size, align).unwrap();
+                // SAFETY: size is not zero; the block is freed below with the layout it got last.
+                unsafe {
+                    let start = std::alloc::alloc_zeroed(layout);
+                    assert!(start.addr().is_multiple_of(align) && size as i64 <= room(start));
+                    assert_eq!(counted() - before, room(start), "{size} {align}");
+                    let start = std::alloc::realloc(start, layout, size * 2);
+                    assert_eq!(counted() - before, room(start), "{size} {align} grown");
+                    let layout = Layout::from_size_align(size * 2, align).unwrap();
+                    let start = std::alloc::realloc(start, layout, size);
+                    assert!(start.addr().is_multiple_of(align));
+                    assert_eq!(counted() - before, room(start), "{size} {align} shrunk");
+                    std::alloc::dealloc(start, Layout::from_size_align(size, align).unwrap());
+                }
+                assert_eq!(counted(), before, "{size} {align} freed");
+            }
+        }
+    }
+
+    #[test]
+    fn what_one_thread_allocates_and_another_frees_sums_up_to_nothing() {
+        let (to_freer, blocks) = std::sync::mpsc::sync_channel::<Vec<u8>>(8);
+        let freer = std::thread::spawn(move || {
+            let before = counted();
+            let freed: i64 = blocks.iter().map(|block| room(block.as_ptr())).sum();
+            (freed, counted() - before)
+        });
+        let allocator = std::thread::spawn(move || {
+            let before = counted();
+            let mut allocated = 0;
+            for index in 0..10_000 {
+                let block = vec![0; 1 + index % 3000];
+                allocated += room(block.as_ptr());
+                to_freer.send(block).unwrap();
+            }
+            drop(to_freer);
+            (allocated, counted() - before)
+        });
+        let (allocated, plus) = allocator.join().unwrap();
+        let (freed, minus) = freer.join().unwrap();
+        assert_eq!(allocated, freed);
+        // The channel itself allocates a little on either side.
+        assert!((plus - allocated).abs() < 100_000, "{plus} {allocated}");
+        assert!((plus + minus).abs() < 100_000, "{plus} {minus}");
+    }
+
+    #[test]
+    fn ended_threads_stay_in_the_sum() {
+        const BYTES: usize = 256 << 20; // More than all other tests together ever free meanwhile.
+        let before = used_bytes();
+        let block = std::thread::spawn(|| Vec::<u8>::with_capacity(BYTES)).join().unwrap();
+        let during = used_bytes();
+        assert!(before + BYTES as u64 / 2 < during, "{before} {during}");
+        assert!(during <= peak_bytes());
+        drop(block);
+        assert!(used_bytes() < before + BYTES as u64 / 2);
+        assert!(during <= peak_bytes(), "the peak stays");
+    }
+
+    #[test]
+    fn places_are_taken_again() {
+        // Far more threads than places, a few at a time.
+        for _ in 0..THREADS_MAX {
+            std::thread::spawn(|| drop(Box::new(0u8))).join().unwrap();
+        }
+        assert!(PLACES_USED.load(Ordering::Relaxed) < THREADS_MAX / 2);
+    }
+
+    #[test]
+    fn the_allocator_tells_about_itself() {
+        assert!(allocator_name().starts_with("mimalloc-3."), "{}", allocator_name());
+        assert!(0 < held_bytes());
+        give_back();
+        assert!(report().contains("committed"), "{}", report());
+    }
+}
