@@ -70,6 +70,7 @@ impl Counters {
             rejected_connections,
             commands_processed,
             commands_forwarded,
+            commands_visiting,
             net_input_bytes,
             net_output_bytes,
             reads_processed,
@@ -90,6 +91,7 @@ impl Counters {
         self.rejected_connections += rejected_connections;
         self.commands_processed += commands_processed;
         self.commands_forwarded += commands_forwarded;
+        self.commands_visiting += commands_visiting;
         self.net_input_bytes += net_input_bytes;
         self.net_output_bytes += net_output_bytes;
         self.reads_processed += reads_processed;

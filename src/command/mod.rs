@@ -8,6 +8,9 @@ use crate::resp::{Error, Reply};
 use bitflags::bitflags;
 
 mod context;
+mod client;
+mod connection;
+mod info;
 pub mod lookup;
 pub mod syntax;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
@@ -198,8 +201,8 @@ pub enum Run {
     Session(fn(&mut SessionView<'_>, &Args<'_>, &mut Reply<'_>) -> CommandResult),
     /// On every core; the parts meet on the connection's core and become the reply there.
     Everywhere {
-        /// Checks the arguments once, at home, before any core is asked.
-        check: fn(&Args<'_>) -> CommandResult,
+        /// Checks the client and the arguments once, at home, before any core is asked.
+        check: fn(&SessionView<'_>, &Args<'_>) -> CommandResult,
         /// One core's part.
         part: fn(&mut CoreView<'_>, &Args<'_>) -> Part,
         /// All parts, by core, become the reply.
@@ -332,4 +335,4 @@ impl Command {
 }
 
 /// Every family's rows. A new family is a line here.
-pub const FAMILIES: &[&[Command]] = &[];
+pub const FAMILIES: &[&[Command]] = &[client::COMMANDS, connection::COMMANDS];

@@ -815,7 +815,14 @@ impl Core {
             Run::Session(_) => self.run_session(planned, row, started),
             Run::Everywhere { check, .. } => {
                 let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
-                if let Err(error) = check(&args) {
+                let view = SessionView {
+                    session,
+                    config: &self.config,
+                    shared: &self.shared,
+                    now_ms: self.shard.now_ms,
+                    reconfigured: false,
+                };
+                if let Err(error) = check(&view, &args) {
                     connection.replies.write(|out| self.shard.fail(row, &error, out.len(), out));
                     mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                     return self.clock.raw();
