@@ -242,8 +242,12 @@ fn line(session: &Session, now_ms: u64) -> Vec<u8> {
     let seconds_since = |then_ms: u64| now_ms.saturating_sub(then_ms) / 1000;
     let last_command = session.last_command.map(|index| find_by_index(index as usize).full_name());
     let text = session.name.len() + session.library_name.len() + session.library_version.len();
-    let memory_bytes =
-        size_of::<Session>() + text + session.peer.len() + session.local.len() + session.query_bytes + session.pending_bytes;
+    let memory_bytes = size_of::<Session>()
+        + text
+        + session.peer.len()
+        + session.local.len()
+        + session.query_bytes
+        + session.pending_bytes;
 
     let mut line = Vec::with_capacity(320);
     let mut put = |name: &str, value: &[u8]| {
@@ -434,7 +438,8 @@ impl<'a> Filters<'a> {
                     };
                 }
                 b"maxage" => {
-                    let age = parse_integer(value).ok_or(Error::fixed("ERR maxage is not an integer or out of range"))?;
+                    let age =
+                        parse_integer(value).ok_or(Error::fixed("ERR maxage is not an integer or out of range"))?;
                     let age = u64::try_from(age).ok().filter(|&age| 0 < age);
                     filters.age_seconds_min = Some(age.ok_or(Error::fixed("ERR maxage should be greater than 0"))?);
                 }
@@ -625,7 +630,10 @@ mod tests {
         session.protocol = Protocol::Resp3;
         let reply = server.say(COMMANDS, 1, "CLIENT INFO");
         assert!(reply.starts_with("=") && reply.contains("|txt:id=1 "), "{reply}");
-        assert!(reply.contains(" flags=N ") && reply.contains(" oll=1 omem=5 ") && reply.contains(" events=rw "), "{reply}");
+        assert!(
+            reply.contains(" flags=N ") && reply.contains(" oll=1 omem=5 ") && reply.contains(" events=rw "),
+            "{reply}"
+        );
         assert!(reply.contains(" resp=3 "), "{reply}");
     }
 
