@@ -17,97 +17,66 @@
 use crate::command::lookup::{self, COMMAND_COUNT, CommandId, Row};
 use std::fmt::Write;
 
-/// Counters of one core, or, merged, of the server. All of them count events since the start or `CONFIG RESETSTAT`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Clients accepted.
-    pub connections_received: u64,
-    /// Clients refused because of `maxclients`.
-    pub rejected_connections: u64,
-    /// Commands run, those that failed included.
-    pub commands_processed: u64,
-    /// Commands sent to the core that owns their keys.
-    pub commands_forwarded: u64,
-    /// Commands run on another core's shard while its owner was away.
-    pub commands_visiting: u64,
-    /// Bytes read from clients.
-    pub net_input_bytes: u64,
-    /// Bytes written to clients.
-    pub net_output_bytes: u64,
-    /// Receptions that brought bytes.
-    pub reads_processed: u64,
-    /// Sendings that took bytes.
-    pub writes_processed: u64,
-    /// Error replies of any kind.
-    pub error_replies: u64,
-    /// Keys found by reading commands.
-    pub keyspace_hits: u64,
-    /// Keys not found by reading commands.
-    pub keyspace_misses: u64,
-    /// Keys that ended by their deadline.
-    pub expired_keys: u64,
-    /// Times that removing expired keys stopped for want of time.
-    pub expired_time_cap_reached: u64,
-    /// Time spent on removing expired keys, in nanoseconds.
-    pub expire_nanoseconds: u64,
-    /// Keys removed for want of memory.
-    pub evicted_keys: u64,
-    /// Clients closed for want of memory.
-    pub evicted_clients: u64,
-    /// Clients closed because they sent too much without an end.
-    pub query_buffer_limit_disconnections: u64,
-    /// Clients closed because they did not read their replies.
-    pub output_buffer_limit_disconnections: u64,
-    /// Authentications that failed.
-    pub denied_authentications: u64,
+/// Makes the struct and its sum of one list of fields.
+macro_rules! counters {
+    ($($(#[$meta:meta])* $field:ident,)*) => {
+        /// Counters of one core, or, merged, of the server. All of them count events since the start or
+        /// `CONFIG RESETSTAT`.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$meta])* pub $field: u64,)*
+        }
+
+        impl Counters {
+            /// Adds another core's counters.
+            pub fn merge(&mut self, other: &Counters) {
+                $(self.$field += other.$field;)*
+            }
+        }
+    };
 }
 
-impl Counters {
-    /// Adds another core's counters.
-    pub fn merge(&mut self, other: &Counters) {
-        let Counters {
-            connections_received,
-            rejected_connections,
-            commands_processed,
-            commands_forwarded,
-            commands_visiting,
-            net_input_bytes,
-            net_output_bytes,
-            reads_processed,
-            writes_processed,
-            error_replies,
-            keyspace_hits,
-            keyspace_misses,
-            expired_keys,
-            expired_time_cap_reached,
-            expire_nanoseconds,
-            evicted_keys,
-            evicted_clients,
-            query_buffer_limit_disconnections,
-            output_buffer_limit_disconnections,
-            denied_authentications,
-        } = other;
-        self.connections_received += connections_received;
-        self.rejected_connections += rejected_connections;
-        self.commands_processed += commands_processed;
-        self.commands_forwarded += commands_forwarded;
-        self.commands_visiting += commands_visiting;
-        self.net_input_bytes += net_input_bytes;
-        self.net_output_bytes += net_output_bytes;
-        self.reads_processed += reads_processed;
-        self.writes_processed += writes_processed;
-        self.error_replies += error_replies;
-        self.keyspace_hits += keyspace_hits;
-        self.keyspace_misses += keyspace_misses;
-        self.expired_keys += expired_keys;
-        self.expired_time_cap_reached += expired_time_cap_reached;
-        self.expire_nanoseconds += expire_nanoseconds;
-        self.evicted_keys += evicted_keys;
-        self.evicted_clients += evicted_clients;
-        self.query_buffer_limit_disconnections += query_buffer_limit_disconnections;
-        self.output_buffer_limit_disconnections += output_buffer_limit_disconnections;
-        self.denied_authentications += denied_authentications;
-    }
+counters! {
+    /// Clients accepted.
+    connections_received,
+    /// Clients refused because of `maxclients`.
+    rejected_connections,
+    /// Commands run, those that failed included.
+    commands_processed,
+    /// Commands sent to the core that owns their keys.
+    commands_forwarded,
+    /// Commands run on another core's shard while its owner was away.
+    commands_visiting,
+    /// Bytes read from clients.
+    net_input_bytes,
+    /// Bytes written to clients.
+    net_output_bytes,
+    /// Receptions that brought bytes.
+    reads_processed,
+    /// Sendings that took bytes.
+    writes_processed,
+    /// Error replies of any kind.
+    error_replies,
+    /// Keys found by reading commands.
+    keyspace_hits,
+    /// Keys not found by reading commands.
+    keyspace_misses,
+    /// Keys that ended by their deadline.
+    expired_keys,
+    /// Times that removing expired keys stopped for want of time.
+    expired_time_cap_reached,
+    /// Time spent on removing expired keys, in nanoseconds.
+    expire_nanoseconds,
+    /// Keys removed for want of memory.
+    evicted_keys,
+    /// Clients closed for want of memory.
+    evicted_clients,
+    /// Clients closed because they sent too much without an end.
+    query_buffer_limit_disconnections,
+    /// Clients closed because they did not read their replies.
+    output_buffer_limit_disconnections,
+    /// Authentications that failed.
+    denied_authentications,
 }
 
 /// How many differences a [`Rate`] averages.

@@ -11,9 +11,12 @@ mod context;
 mod client;
 mod connection;
 mod info;
+pub mod key_spec;
 pub mod lookup;
+mod server;
 pub mod syntax;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
+pub use key_spec::{KeyAccess, KeySpec};
 pub use lookup::key_positions;
 
 /// What a command's code returns: the reply is written already, or an error is to be written.
@@ -222,6 +225,14 @@ pub struct Command {
     pub arity: i16,
     /// Where its keys are.
     pub keys: Keys,
+    /// What it does to its keys; empty: what `flags` imply.
+    pub access: KeyAccess,
+    /// The same where it depends on the arguments.
+    pub access_of: Option<fn(&Args<'_>) -> KeyAccess>,
+    /// Key specifications as clients are told them; empty: those that `keys` imply.
+    pub key_specs: &'static [KeySpec],
+    /// Finds the arguments that logs must not show: pushes the index of every secret.
+    pub secrets: Option<fn(&Args<'_>, &mut Vec<usize>)>,
     /// Its properties.
     pub flags: Flags,
     /// ACL categories that do not follow from `flags` and `group`.
@@ -252,6 +263,10 @@ impl Command {
             run,
             arity: 1,
             keys: Keys::None,
+            access: KeyAccess::empty(),
+            access_of: None,
+            key_specs: &[],
+            secrets: None,
             flags: Flags::empty(),
             categories: Categories::empty(),
             spread: Spread::Owner,
@@ -280,6 +295,30 @@ impl Command {
     /// Sets the places of the keys.
     pub const fn keys(mut self, keys: Keys) -> Command {
         self.keys = keys;
+        self
+    }
+
+    /// Sets what it does to its keys.
+    pub const fn access(mut self, access: KeyAccess) -> Command {
+        self.access = access;
+        self
+    }
+
+    /// Sets what tells, from the arguments, what it does to its keys.
+    pub const fn access_of(mut self, access_of: fn(&Args<'_>) -> KeyAccess) -> Command {
+        self.access_of = Some(access_of);
+        self
+    }
+
+    /// Sets the key specifications, where `keys` and `access` do not imply them.
+    pub const fn key_specs(mut self, key_specs: &'static [KeySpec]) -> Command {
+        self.key_specs = key_specs;
+        self
+    }
+
+    /// Sets what finds the arguments that logs must not show.
+    pub const fn secrets(mut self, secrets: fn(&Args<'_>, &mut Vec<usize>)) -> Command {
+        self.secrets = Some(secrets);
         self
     }
 
@@ -335,4 +374,4 @@ impl Command {
 }
 
 /// Every family's rows. A new family is a line here.
-pub const FAMILIES: &[&[Command]] = &[client::COMMANDS, connection::COMMANDS];
+pub const FAMILIES: &[&[Command]] = &[client::COMMANDS, connection::COMMANDS, server::COMMANDS];
