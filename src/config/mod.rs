@@ -24,7 +24,7 @@ mod types;
 mod tests;
 
 pub use directive::{Directive, Flags};
-pub use kind::{Kind, Secret, reason};
+pub use kind::{Kind, Remembered, Secret, reason};
 pub use load::{CommandLine, Host, LoadError, Loader, Place};
 pub use rewrite::stock_file;
 pub use rows::Config;
