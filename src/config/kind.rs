@@ -292,7 +292,7 @@ pub(super) fn not_among(names: &[&str]) -> Refusal {
 
 /// A value that only has to be remembered: it is checked by its kind and kept as the text of `CONFIG GET`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Remembered(pub Vec<u8>);
+pub struct Remembered(pub Vec<u8>);
 
 impl Setting for Remembered {
     fn read(&mut self, input: &Input<'_>) -> Result<(), Refusal> {

@@ -6,8 +6,7 @@
 //! CONFIG SET ──▶ Config::set (all or nothing) ──────────────┘                         └──▶ Config::rewrite, corering.conf
 //! ```
 //!
-//! Pure: files and the machine are reached through functions that the caller hands in ([`Host`]). What a change asks of
-//! the server (another port, a larger limit of open files) is the caller's, who compares the old and the new value.
+//! Pure: files and the machine are reached through what the caller hands in, [`Host`] at start and [`Machine`] later.
 //!
 //! Beyond Redis 7.0: a comment may follow a value (`maxmemory 4gb   # hard cap`), which stock Redis refuses as a wrong
 //! number of arguments; `maxmemory 80%` is a share of the machine's memory; names of later versions are known.
@@ -25,7 +24,7 @@ mod types;
 mod tests;
 
 pub use directive::{Directive, Flags};
-pub use kind::{Kind, Secret, reason};
+pub use kind::{Kind, Remembered, Secret, reason};
 pub use load::{CommandLine, Host, LoadError, Loader, Place};
 pub use rewrite::stock_file;
 pub use rows::Config;
@@ -37,16 +36,45 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Who asks for a change at run time, and what of the machine the change may need.
+/// What changing the configuration at run time asks of the machine and of the server around it.
+pub trait Machine: Send + Sync {
+    /// Makes a directory's name absolute.
+    ///
+    /// # Errors
+    /// It cannot be entered.
+    fn resolve_directory(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// The memory that this process may use, in bytes; 0: not known.
+    fn memory_bytes(&self) -> u64;
+
+    /// Reads a whole file; one that is not there is empty.
+    ///
+    /// # Errors
+    /// Those of the system.
+    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// Writes a whole file so that after a crash either the old or the new text is there.
+    ///
+    /// # Errors
+    /// Those of the system; then the old text is there.
+    fn replace_file(&self, path: &Path, text: &[u8]) -> io::Result<()>;
+
+    /// Puts into force what lies beyond the cores: limits, directory, log level.
+    ///
+    /// # Errors
+    /// The directive that cannot be put into force, and why, in words for the client; then the old configuration is in
+    /// force.
+    fn apply(&self, old: &Config, new: &Config) -> Result<(), (&'static str, String)>;
+}
+
+/// Who asks for a change at run time.
 pub struct Caller<'a> {
     /// Whether the client may change protected directives: see [`ProtectedAction::allows`].
     pub may_change_protected: bool,
     /// A data set is being loaded.
     pub is_loading: bool,
-    /// Makes a directory's name absolute; fails where it cannot be entered.
-    pub resolve_directory: &'a dyn Fn(&Path) -> io::Result<PathBuf>,
-    /// The memory that this process may use, in bytes; 0: not known.
-    pub machine_memory_bytes: u64,
+    /// What the change is asked of.
+    pub machine: &'a dyn Machine,
 }
 
 /// Fastest and slowest pace of background work.
@@ -109,8 +137,10 @@ impl Config {
         Directive::find(name.as_bytes()).map(|row| row.write(self, Form::Reply))
     }
 
-    /// `CONFIG SET`: the configuration with all of `pairs` changed, or the text of the error reply. What only the server
-    /// can find out (a port that is taken) is found out afterwards: see [`Config::set_failed`].
+    /// `CONFIG SET`: the configuration with all of `pairs` changed and put into force.
+    ///
+    /// # Errors
+    /// The text of the error reply; then nothing is changed.
     pub fn set(&self, pairs: &[(&[u8], &[u8])], caller: &Caller<'_>) -> Result<Config, String> {
         let mut found: Vec<(String, &'static Directive)> = Vec::new();
         for &(name, _) in pairs {
@@ -145,17 +175,18 @@ impl Config {
                 words: &words,
                 kind: row.kind,
                 adds: false,
-                resolve_directory: caller.resolve_directory,
-                machine_memory_bytes: caller.machine_memory_bytes,
+                resolve_directory: &|path| caller.machine.resolve_directory(path),
+                machine_memory_bytes: caller.machine.memory_bytes(),
             };
             row.read(&mut config, &input).map_err(|refusal| Config::set_failed(name, &refusal))?;
         }
         config.settle();
+        caller.machine.apply(self, &config).map_err(|(name, why)| Config::set_failed(name, &why))?;
         Ok(config)
     }
 
-    /// The text of the error reply when a value is refused, by its kind or when it is applied.
-    pub fn set_failed(name: &str, why: &str) -> String {
+    /// The text of the error reply when a value is refused, by its kind or when it is put into force.
+    fn set_failed(name: &str, why: &str) -> String {
         format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
     }
 

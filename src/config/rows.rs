@@ -32,7 +32,7 @@ macro_rules! directives {
             /// Lines `rename-command old new`; an empty new name takes the command away.
             pub renamed_commands: Vec<(Word, Word)>,
             /// Values of directives without effect, where not the default; as `CONFIG GET` shows them.
-            pub(super) remembered: BTreeMap<&'static str, Remembered>,
+            pub remembered: BTreeMap<&'static str, Remembered>,
         }
 
         impl Config {

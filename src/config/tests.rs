@@ -5,16 +5,41 @@ use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-fn caller() -> Caller<'static> {
-    Caller {
-        may_change_protected: false,
-        is_loading: false,
-        resolve_directory: &|path| match path.to_str() {
+/// A machine with 8 GiB and one directory that is missing, on which no more than 20000 clients fit.
+struct Fake {
+    memory_bytes: u64,
+}
+
+impl Machine for Fake {
+    fn resolve_directory(&self, path: &Path) -> io::Result<PathBuf> {
+        match path.to_str() {
             Some(path) if path.contains("missing") => Err(io::Error::from_raw_os_error(2)),
             _ => Ok(Path::new("/").join(path)),
-        },
-        machine_memory_bytes: 8 << 30,
+        }
     }
+
+    fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    fn read_file(&self, _: &Path) -> io::Result<Vec<u8>> {
+        panic!("nothing here reads files")
+    }
+
+    fn replace_file(&self, _: &Path, _: &[u8]) -> io::Result<()> {
+        panic!("nothing here writes files")
+    }
+
+    fn apply(&self, old: &Config, new: &Config) -> Result<(), (&'static str, String)> {
+        if old.maxclients < new.maxclients && 20_000 < new.maxclients {
+            return Err(("maxclients", "too many".into()));
+        }
+        Ok(())
+    }
+}
+
+fn caller() -> Caller<'static> {
+    Caller { may_change_protected: false, is_loading: false, machine: &Fake { memory_bytes: 8 << 30 } }
 }
 
 /// A glob that knows only `*` at the end.
@@ -268,6 +293,8 @@ fn a_refused_change_changes_nothing() {
     assert!(set(&changed, &["maxmemory 2gb", "maxmemory-policy foo"]).is_err());
     assert_eq!(changed.maxmemory.bytes, 1 << 30);
     assert_eq!(config, Config::default());
+    let refused = set(&changed, &["maxmemory 2gb", "maxclients 20001"]).unwrap_err();
+    assert_eq!(refused, Config::set_failed("maxclients", "too many"));
 }
 
 #[test]
@@ -281,7 +308,7 @@ fn protected_directives_and_loading() {
     assert_eq!(config.set(&missing, &allowed).unwrap_err(), expected);
     let loading = Caller { is_loading: true, ..allowed };
     assert!(config.set(&pairs, &loading).unwrap_err().starts_with("LOADING "));
-    let none = Caller { machine_memory_bytes: 0, ..caller() };
+    let none = Caller { machine: &Fake { memory_bytes: 0 }, ..caller() };
     assert!(config.set(&[(b"maxmemory", b"80%")], &none).is_err());
 }
 

@@ -2,11 +2,13 @@
 
 pub mod core;
 mod lend;
+mod machine;
 pub mod mailbox;
 mod monitor;
 mod server;
 mod signals;
 mod slow;
 
+pub use machine::resolve_directory;
 pub use monitor::quote;
 pub use server::serve;

@@ -1,6 +1,7 @@
 //! The server: from a configuration to a running thread per core, and to its end.
 
 use super::core::{Core, Listener, Parts};
+use super::machine::ThisMachine;
 use super::mailbox::{Parking, connect};
 use crate::config::Config;
 use crate::keyspace::Keyspace;
@@ -15,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 /// File descriptors that are not for clients: rings, listeners, logs, files. Redis reserves as many.
-const RESERVED_FILES: u64 = 32;
+pub(super) const RESERVED_FILES: u64 = 32;
 /// Memory that glommio registers for its own direct I/O, per core. The network does not use it.
 const GLOMMIO_IO_BYTES: usize = 512 * 1024;
 
@@ -182,7 +183,7 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
     let port = config.port;
     let bind = config.bind.join(" ");
     let databases = config.databases as usize;
-    let shared = Arc::new(Shared::new(config, cpus.clone(), now_ms as u64, run_id()));
+    let shared = Arc::new(Shared::new(config, Box::new(ThisMachine), cpus.clone(), now_ms as u64, run_id()));
     let parking = Parking::new(cores);
     let seed = fastrand::u64(..);
     let (ready, started) = std::sync::mpsc::channel::<Result<(), String>>();

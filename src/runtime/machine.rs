@@ -1,0 +1,136 @@
+//! What changing the configuration at run time asks of the machine: limits, directories, files, the log.
+
+use super::server::RESERVED_FILES;
+use crate::config::{Config, Machine};
+use crate::sys::process;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The machine that the server runs on.
+pub struct ThisMachine;
+
+impl Machine for ThisMachine {
+    fn resolve_directory(&self, path: &Path) -> io::Result<PathBuf> {
+        resolve_directory(path)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        process::memory_bytes()
+    }
+
+    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            result => result,
+        }
+    }
+
+    /// Through a new file beside the old one, which takes its place when it is on disk.
+    fn replace_file(&self, path: &Path, text: &[u8]) -> io::Result<()> {
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let new = directory.join(name);
+        let written = (|| {
+            let mut file = File::create(&new)?;
+            file.write_all(text)?;
+            if let Ok(old) = fs::metadata(path) {
+                file.set_permissions(old.permissions())?; // It may hold passwords.
+            }
+            file.sync_all()?;
+            fs::rename(&new, path)?;
+            File::open(directory)?.sync_all()
+        })();
+        if written.is_err() {
+            let _ = fs::remove_file(&new); // It may have taken the old one's place already.
+        }
+        written
+    }
+
+    fn apply(&self, old: &Config, new: &Config) -> Result<(), (&'static str, String)> {
+        let relistens =
+            [("port", old.port != new.port), ("bind", old.bind != new.bind)].into_iter().find(|(_, changed)| *changed);
+        if let Some((name, _)) = relistens {
+            tracing::warn!("cannot change {name} while running: set it in the file and restart");
+            return Err((name, "Unable to listen on this port. Check server logs.".into()));
+        }
+        if old.maxclients < new.maxclients {
+            let have = process::raise_open_files(u64::from(new.maxclients) + RESERVED_FILES);
+            let clients_max = have.saturating_sub(RESERVED_FILES);
+            if clients_max < u64::from(new.maxclients) {
+                let text = "The operating system is not able to handle the specified number of clients, try with";
+                return Err(("maxclients", format!("{text} {clients_max}")));
+            }
+        }
+        if old.dir != new.dir {
+            std::env::set_current_dir(&new.dir).map_err(|error| ("dir", crate::config::reason(&error)))?;
+        }
+        crate::log::set_level(new.loglevel);
+        Ok(())
+    }
+}
+
+/// Makes a directory's name absolute; an error where it cannot be entered.
+pub fn resolve_directory(path: &Path) -> io::Result<PathBuf> {
+    let path = fs::canonicalize(path)?;
+    // Looking up a name in it asks for the same right as entering it does; a file is no directory (ENOTDIR).
+    fs::metadata(path.join("."))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn scratch(name: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("corering-machine-{}-{name}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory for the test");
+        directory
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_keeps_its_permissions() {
+        let directory = scratch("replace");
+        let file = directory.join("a.conf");
+        assert_eq!(ThisMachine.read_file(&file).expect("missing is empty"), b"");
+        ThisMachine.replace_file(&file, b"one\n").expect("written");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("changed");
+        ThisMachine.replace_file(&file, b"two\n").expect("written");
+        assert_eq!(ThisMachine.read_file(&file).expect("read"), b"two\n");
+        assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(&directory).expect("listed").count(), 1, "nothing is left behind");
+        let nowhere = directory.join("missing").join("a.conf");
+        assert_eq!(ThisMachine.replace_file(&nowhere, b"").unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::remove_dir_all(&directory).expect("removed");
+    }
+
+    #[test]
+    fn a_directory_is_made_absolute_or_refused() {
+        let directory = scratch("resolve");
+        let file = directory.join("a");
+        fs::write(&file, "").expect("written");
+        fs::create_dir_all(directory.join("b")).expect("made");
+        assert_eq!(resolve_directory(&directory.join("b/..")).expect("there"), fs::canonicalize(&directory).unwrap());
+        assert_eq!(resolve_directory(&file).unwrap_err().raw_os_error(), Some(libc::ENOTDIR));
+        assert_eq!(resolve_directory(&directory.join("c")).unwrap_err().raw_os_error(), Some(libc::ENOENT));
+        fs::remove_dir_all(&directory).expect("removed");
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_said_in_redis_words() {
+        let old = Config::default();
+        let too_many = Config { maxclients: u32::MAX, ..old.clone() };
+        let (name, why) = ThisMachine.apply(&old, &too_many).unwrap_err();
+        assert_eq!(name, "maxclients");
+        let (text, count) = why.rsplit_once(' ').expect("a number at the end");
+        assert_eq!(text, "The operating system is not able to handle the specified number of clients, try with");
+        assert!(count.parse::<u64>().expect("a number") < u64::from(u32::MAX));
+        let fewer = Config { maxclients: 1, ..old.clone() };
+        assert_eq!(ThisMachine.apply(&old, &fewer), Ok(()));
+        let missing = Config { dir: "/nonexistent/x".into(), ..old.clone() };
+        let expected = ("dir", "No such file or directory".to_string());
+        assert_eq!(ThisMachine.apply(&old, &missing), Err(expected));
+    }
+}
