@@ -98,7 +98,7 @@ fn rewrite(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> C
     Ok(())
 }
 
-fn any(_: &Args<'_>) -> CommandResult {
+fn any(_: &SessionView<'_>, _: &Args<'_>) -> CommandResult {
     Ok(())
 }
 

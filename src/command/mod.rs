@@ -9,6 +9,7 @@ use bitflags::bitflags;
 
 mod context;
 mod client;
+mod config;
 mod connection;
 mod info;
 pub mod key_spec;
@@ -374,4 +375,4 @@ impl Command {
 }
 
 /// Every family's rows. A new family is a line here.
-pub const FAMILIES: &[&[Command]] = &[client::COMMANDS, connection::COMMANDS, server::COMMANDS];
+pub const FAMILIES: &[&[Command]] = &[client::COMMANDS, connection::COMMANDS, server::COMMANDS, config::COMMANDS];
