@@ -24,6 +24,8 @@ pub mod keyspace;
 
 pub mod session;
 
+pub mod memory;
+
 pub mod stats;
 
 pub mod shared;

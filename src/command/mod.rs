@@ -15,6 +15,7 @@ mod info;
 pub mod key_spec;
 pub mod lookup;
 mod server;
+mod string;
 pub mod syntax;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
 pub use key_spec::{KeyAccess, KeySpec};
@@ -375,4 +376,10 @@ impl Command {
 }
 
 /// Every family's rows. A new family is a line here.
-pub const FAMILIES: &[&[Command]] = &[client::COMMANDS, connection::COMMANDS, server::COMMANDS, config::COMMANDS];
+pub const FAMILIES: &[&[Command]] = &[client::COMMANDS, connection::COMMANDS, server::COMMANDS, config::COMMANDS, string::COMMANDS];
+
+impl From<crate::keyspace::WrongType> for Error {
+    fn from(_: crate::keyspace::WrongType) -> Error {
+        Error::WRONG_TYPE
+    }
+}

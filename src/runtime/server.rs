@@ -5,6 +5,7 @@ use super::machine::ThisMachine;
 use super::mailbox::{Parking, connect};
 use crate::config::Config;
 use crate::keyspace::Keyspace;
+use crate::{log, memory};
 use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::sys::{net, process, ring::Ring};
@@ -159,6 +160,14 @@ fn warn_about_host(config: &Config) {
     }
 }
 
+/// Starts the operator's log where the configuration says.
+fn start_log(config: &Config) -> Result<(), String> {
+    let file = (!config.logfile.is_empty()).then(|| config.dir.join(&config.logfile));
+    let syslog = config.syslog_enabled.then(|| (config.syslog_ident.clone(), config.syslog_facility));
+    log::start(log::Options { level: config.loglevel, file, syslog })
+        .map_err(|error| format!("Can't open the log file '{}': {error}", config.logfile))
+}
+
 /// Hexadecimal digits of a random name for this run of the server.
 fn run_id() -> String {
     let mut random = fastrand::Rng::new();
@@ -170,6 +179,9 @@ fn run_id() -> String {
 /// # Errors
 /// Why it cannot start, in words for the operator.
 pub fn serve(mut config: Config) -> Result<u8, String> {
+    start_log(&config)?;
+    let pid = std::process::id();
+    tracing::warn!("Corering is starting, version {}, pid={pid}", env!("CARGO_PKG_VERSION"));
     let cpus = choose_cpus(&config)?;
     let cores = cpus.len();
     fit_maxclients(&mut config);
@@ -230,6 +242,8 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
     for _ in 0..cores {
         started.recv().unwrap_or_else(|_| Err("a core ended before it served".into()))?;
     }
+    memory::mark_startup();
+    tracing::info!("Server initialized");
     tracing::info!("{cores} cores on CPUs {cpus:?}, one shard each, {databases} databases");
     tracing::info!("listening on {bind} port {port}, up to {} clients", shared.config().maxclients);
     tracing::info!("Ready to accept connections");
@@ -237,7 +251,11 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
     for thread in threads {
         thread.join().map_err(|error| format!("a core failed: {error}"))?;
     }
+    if !shared.config().unixsocket.is_empty() {
+        let _ = std::fs::remove_file(&shared.config().unixsocket);
+    }
     tracing::info!("Corering is now ready to exit, bye bye...");
+    log::flush();
     Ok(shared.exit_code.load(Ordering::Relaxed))
 }
 
