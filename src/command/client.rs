@@ -61,8 +61,8 @@ const SUBCOMMANDS: &[Command] = &[
     )
     .complexity("O(N) where N is the number of client connections")
     .syntax(
-        "ip:port|[ID client-id] [TYPE NORMAL|MASTER|SLAVE|REPLICA|PUBSUB] [USER username] [ADDR ip:port] [LADDR ip:port] \
-         [SKIPME YES|NO] [MAXAGE seconds]",
+        "(ip:port|[ID client-id] [TYPE NORMAL|MASTER|SLAVE|REPLICA|PUBSUB] [USER username] [ADDR ip:port] [LADDR ip:port] \
+         [SKIPME YES|NO] [MAXAGE seconds])",
     ),
     subcommand(
         "LIST",
@@ -86,7 +86,7 @@ const SUBCOMMANDS: &[Command] = &[
         "Lets the client's commands leave no trace in how recently and how often keys were used.",
     )
     .syntax("ON|OFF"),
-    subcommand("PAUSE", Run::Session(pause), -3, ADMIN, "3.0.0", "Holds back commands of all clients for some time.")
+    subcommand("PAUSE", Run::Session(pause), -3, ADMIN, "2.9.50", "Holds back commands of all clients for some time.")
         .syntax("timeout [WRITE|ALL]"),
     subcommand("REPLY", Run::Session(reply_mode), 3, PLAIN, "3.2.0", "Chooses whether the client gets replies.")
         .syntax("ON|OFF|SKIP"),
@@ -98,7 +98,7 @@ const SUBCOMMANDS: &[Command] = &[
         "7.2.0",
         "Remembers the name or the version of the client's library.",
     )
-    .syntax("LIB-NAME libname|LIB-VER libver")
+    .syntax("(LIB-NAME libname|LIB-VER libver)")
     .tips(ALL_NODES),
     subcommand("SETNAME", Run::Session(setname), 3, PLAIN, "2.6.9", "Gives the client a name.")
         .syntax("connection-name")

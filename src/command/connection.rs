@@ -216,12 +216,13 @@ fn hello(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
 pub(super) mod double {
     use super::*;
     use crate::command::{Clients, CoreView, Part};
-    use crate::config::{Host, Loader, Place};
+    use crate::config::{Host, Loader, Machine, Place};
     use crate::keyspace::Keyspace;
     use crate::session::Session;
     use crate::shard::Shard;
     use crate::shared::Shared;
-    use crate::stats::Stats;
+    use std::io;
+    use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
     /// The time in every test, Unix milliseconds.
@@ -240,6 +241,31 @@ pub(super) mod double {
             loader.text(format!("{name} {value}").as_bytes(), &Place::CommandLine).expect("a directive");
         }
         loader.finish(Place::CommandLine).expect("a configuration")
+    }
+
+    /// A machine without files, which allows everything.
+    struct Nowhere;
+
+    impl Machine for Nowhere {
+        fn resolve_directory(&self, path: &Path) -> io::Result<PathBuf> {
+            Ok(path.into())
+        }
+
+        fn memory_bytes(&self) -> u64 {
+            0
+        }
+
+        fn read_file(&self, _: &Path) -> io::Result<Vec<u8>> {
+            Ok(Vec::new())
+        }
+
+        fn replace_file(&self, _: &Path, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn apply(&self, _: &Config, _: &Config) -> Result<(), (&'static str, String)> {
+            Ok(())
+        }
     }
 
     /// A server: cores with their shards and clients. Client `id` is served by core `id % cores`.
@@ -264,16 +290,12 @@ pub(super) mod double {
         /// With the given directives.
         pub fn new(cores: usize, clients: u64, directives: &[(&str, &str)]) -> Server {
             let config = config_with(directives);
-            let shared = Shared::new(config.clone(), (0..cores).collect(), NOW_MS - 100_500, "a".repeat(40));
+            let cpus = (0..cores).collect();
+            let shared = Shared::new(config.clone(), Box::new(Nowhere), cpus, NOW_MS - 100_500, "a".repeat(40));
             let config = Arc::new(config);
-            let shards = (0..cores).map(|index| Shard {
-                keyspace: Keyspace::new(config.databases as usize, 1),
-                stats: Stats::default(),
-                config: config.clone(),
-                random: fastrand::Rng::with_seed(index as u64),
-                index,
-                shards: cores,
-                now_ms: NOW_MS,
+            let shards = (0..cores).map(|index| {
+                let keyspace = Keyspace::new(config.databases as usize, 1);
+                Shard::new(index, cores, config.clone(), keyspace, 1, NOW_MS)
             });
             let mut server = Server { shards: shards.collect(), config, shared, sessions: Vec::new() };
             for id in 1..=clients {

@@ -510,6 +510,17 @@ pub fn categories(command: &Command) -> Categories {
     all | if flags.contains(Flags::FAST) { Categories::FAST } else { Categories::SLOW }
 }
 
+/// The names of categories, in the order of `COMMAND INFO`, without the `@`.
+pub fn category_names(categories: Categories) -> impl Iterator<Item = String> {
+    categories.iter_names().map(|(name, _)| name.to_ascii_lowercase())
+}
+
+/// The category of a name in any case, without the `@`.
+pub fn category(name: &[u8]) -> Option<Categories> {
+    let is_name = |(known, _): &(&str, Categories)| known.as_bytes().eq_ignore_ascii_case(name);
+    Categories::all().iter_names().find(is_name).map(|(_, category)| category)
+}
+
 /// The command has no keys, so nobody can ask where they are.
 pub const NO_KEYS: Error = Error::fixed("ERR The command has no key arguments");
 /// The arguments do not tell where the keys are: a count that is no number, negative or larger than what follows.

@@ -12,6 +12,7 @@ mod client;
 mod config;
 mod connection;
 mod info;
+mod introspection;
 pub mod key_spec;
 pub mod lookup;
 mod server;
@@ -25,7 +26,7 @@ pub use lookup::key_positions;
 pub type CommandResult = Result<(), Error>;
 
 bitflags! {
-    /// Properties of a command, named as `COMMAND INFO` names them.
+    /// Properties of a command, named and ordered as `COMMAND INFO` does it.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Flags: u32 {
         /// May change the keyspace.
@@ -58,16 +59,16 @@ bitflags! {
         const NO_AUTH = 1 << 13;
         /// May be replicated although it is no write (`PUBLISH`, `EVAL`).
         const MAY_REPLICATE = 1 << 14;
-        /// Allowed while a script runs too long.
-        const ALLOW_BUSY = 1 << 15;
-        /// Not inside `MULTI`.
-        const NO_MULTI = 1 << 16;
-        /// Key positions depend on the arguments.
-        const MOVABLEKEYS = 1 << 17;
-        /// Not while loading asynchronously.
-        const NO_ASYNC_LOADING = 1 << 18;
         /// Its keys are optional.
-        const NO_MANDATORY_KEYS = 1 << 19;
+        const NO_MANDATORY_KEYS = 1 << 15;
+        /// Not while loading asynchronously.
+        const NO_ASYNC_LOADING = 1 << 16;
+        /// Not inside `MULTI`.
+        const NO_MULTI = 1 << 17;
+        /// Key positions depend on the arguments.
+        const MOVABLEKEYS = 1 << 18;
+        /// Allowed while a script runs too long.
+        const ALLOW_BUSY = 1 << 19;
     }
 }
 
@@ -376,7 +377,7 @@ impl Command {
 }
 
 /// Every family's rows. A new family is a line here.
-pub const FAMILIES: &[&[Command]] = &[client::COMMANDS, connection::COMMANDS, server::COMMANDS, config::COMMANDS, string::COMMANDS];
+pub const FAMILIES: &[&[Command]] = &[client::COMMANDS, connection::COMMANDS, server::COMMANDS, config::COMMANDS, introspection::COMMANDS, string::COMMANDS];
 
 impl From<crate::keyspace::WrongType> for Error {
     fn from(_: crate::keyspace::WrongType) -> Error {
