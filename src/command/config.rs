@@ -103,7 +103,7 @@ fn any(_: &SessionView<'_>, _: &Args<'_>) -> CommandResult {
 }
 
 fn reset_part(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
-    view.shard.stats = Stats::default();
+    *view.stats = Stats::default();
     Box::new(())
 }
 

@@ -48,8 +48,10 @@ pub struct SessionView<'a> {
 
 /// For commands that every core takes part in.
 pub struct CoreView<'a> {
-    /// This core's engine: keys, statistics, randomness.
+    /// This core's engine: keys, randomness.
     pub shard: &'a mut crate::shard::Shard,
+    /// This core's counters and latencies.
+    pub stats: &'a mut crate::stats::Stats,
     /// The clients that this core serves.
     pub clients: &'a mut dyn Clients,
     /// The configuration in force on this core.

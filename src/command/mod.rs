@@ -7,10 +7,10 @@
 use crate::resp::{Error, Reply};
 use bitflags::bitflags;
 
-mod context;
 mod client;
 mod config;
 mod connection;
+mod context;
 mod info;
 mod introspection;
 pub mod key_spec;
@@ -377,7 +377,14 @@ impl Command {
 }
 
 /// Every family's rows. A new family is a line here.
-pub const FAMILIES: &[&[Command]] = &[client::COMMANDS, connection::COMMANDS, server::COMMANDS, config::COMMANDS, introspection::COMMANDS, string::COMMANDS];
+pub const FAMILIES: &[&[Command]] = &[
+    client::COMMANDS,
+    connection::COMMANDS,
+    server::COMMANDS,
+    config::COMMANDS,
+    introspection::COMMANDS,
+    string::COMMANDS,
+];
 
 impl From<crate::keyspace::WrongType> for Error {
     fn from(_: crate::keyspace::WrongType) -> Error {

@@ -128,6 +128,18 @@ pub struct Keyspace {
     pub dirty: u64,
 }
 
+/// Hashes keys as the keyspace does, for whoever wants to know a hash before it looks.
+#[derive(Clone)]
+pub struct KeyHasher(RandomState);
+
+impl KeyHasher {
+    /// The hash of a key: never 0.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        hash_with(&self.0, key)
+    }
+}
+
 /// A key, by where it lies, whose hash is known. Only compared, never read through.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Hint {
@@ -191,6 +203,11 @@ impl Keyspace {
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
         hash_with(&self.hasher, key)
+    }
+
+    /// Hashes as this keyspace does.
+    pub fn hasher(&self) -> KeyHasher {
+        KeyHasher(self.hasher.clone())
     }
 
     /// The same, remembered if it was hinted at.

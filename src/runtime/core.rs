@@ -15,14 +15,15 @@ use crate::command::lookup::{self, Row};
 use crate::command::{Args, Clients, CoreView, Flags, Gather, Keys, Part, Run, SessionView, Spread, key_positions};
 use crate::config::Config;
 use crate::connection::Connection;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{KeyHasher, Keyspace};
 use crate::resp::{Error, Limits, Protocol, Reply, Span};
 use crate::route::locks::Need;
 use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
 use crate::route::{Place, SlotMap, gather, place};
 use crate::session::{Mode, Session};
-use crate::shard::{Call, Held, Shard, Waiter, finish};
+use crate::shard::{Call, Held, Shard, Waiter, fail, finish};
 use crate::shared::Shared;
+use crate::stats::Stats;
 use crate::sys::net;
 use crate::sys::ring::{Buffer, Event, Ring};
 use slab::Slab;
@@ -125,12 +126,16 @@ pub struct Core {
     pub(super) mailbox: Mailbox,
     connections: Slab<Box<Connection>>,
     listeners: Vec<Listener>,
-    /// Held during a pass, let go in the kernel.
+    /// Held while commands run on it, let go in between.
     pub(super) shard: Held,
+    /// Counters and latencies of this core.
+    pub(super) stats: Stats,
+    /// Unix time in milliseconds, read at the beginning of the pass and after slow commands.
+    pub(super) now_ms: u64,
+    /// Hashes keys as every shard does.
+    hasher: KeyHasher,
     /// The engines of all cores, to visit.
     shards: &'static [Mutex<Shard>],
-    /// Requests sent to each core and not answered: while there are any, none may overtake them.
-    unanswered: Vec<usize>,
     /// Engines of other cores that this one holds for a window of commands.
     visited: Vec<Option<MutexGuard<'static, Shard>>>,
     shared: Arc<Shared>,
@@ -155,6 +160,8 @@ pub struct Core {
     spare_outputs: Vec<Vec<u8>>,
     pub(super) clock: quanta::Clock,
     cron_due_ms: u64,
+    /// When the shard wants to be looked after at the latest.
+    shard_due_ms: Option<u64>,
     /// Sends queued in this pass: completions that are sure to come at once.
     sends: usize,
     /// Commands that take this long are recorded as slow.
@@ -169,6 +176,8 @@ pub struct Parts {
     pub mailbox: Mailbox,
     /// The sockets it accepts on.
     pub listeners: Vec<Listener>,
+    /// Hashes keys as every shard does.
+    pub hasher: KeyHasher,
     /// The engines of all cores.
     pub shards: &'static [Mutex<Shard>],
     /// What all cores see.
@@ -195,7 +204,9 @@ impl Core {
             listeners: parts.listeners,
             shard: Held::new(&parts.shards[parts.core]),
             shards: parts.shards,
-            unanswered: vec![0; parts.shards.len()],
+            stats: Stats::default(),
+            now_ms: 0,
+            hasher: parts.hasher,
             visited: (0..parts.shards.len()).map(|_| None).collect(),
             shared: parts.shared,
             gatherings: Slab::new(),
@@ -212,6 +223,7 @@ impl Core {
             spare_outputs: Vec::new(),
             clock: quanta::Clock::new(),
             cron_due_ms: 0,
+            shard_due_ms: None,
             sends: 0,
             slow_nanoseconds: super::slow::threshold_nanoseconds(&config),
             config,
@@ -224,7 +236,6 @@ impl Core {
             self.ring.accept(listener.socket, index as u32);
         }
         while !self.shared.stopping.load(Ordering::Acquire) {
-            self.shard.take();
             self.pass();
             self.rest();
         }
@@ -234,7 +245,7 @@ impl Core {
 
     /// One pass over everything that is ready.
     fn pass(&mut self) {
-        self.shard.now_ms = unix_ms();
+        self.now_ms = unix_ms();
         while let Some(event) = self.ring.next_event() {
             match event {
                 Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),
@@ -246,9 +257,10 @@ impl Core {
         self.read_mail();
         self.plan_again();
         self.run_planned();
-        if self.cron_due_ms <= self.shard.now_ms {
+        if self.cron_due_ms <= self.now_ms {
             self.cron();
         }
+        self.let_go();
         self.flush();
         self.close_closing();
     }
@@ -257,10 +269,10 @@ impl Core {
     fn rest(&mut self) {
         let sends = std::mem::take(&mut self.sends);
         let busy = !self.again.is_empty() || !self.closing.is_empty();
-        let now_ms = self.shard.now_ms;
-        let due_ms = self.shard.next_due_ms().map_or(self.cron_due_ms, |due_ms| due_ms.min(self.cron_due_ms));
-        if 1 < self.map.shards() {
-            self.shard.let_go();
+        let now_ms = self.now_ms;
+        let mut due_ms = self.cron_due_ms;
+        if let Some(shard_due_ms) = self.shard_due_ms {
+            due_ms = due_ms.min(shard_due_ms);
         }
         if busy || !self.mailbox.park() {
             self.ring.enter(None, 0);
@@ -299,9 +311,9 @@ impl Core {
 
     /// Takes a new client in, or refuses it.
     fn serve(&mut self, socket: RawFd) {
-        self.shard.stats.counters.connections_received += 1;
+        self.stats.counters.connections_received += 1;
         let refuse = |core: &mut Core, error: &Error| {
-            core.shard.stats.counters.rejected_connections += 1;
+            core.stats.counters.rejected_connections += 1;
             core.shared.clients_of_core[core.core].fetch_sub(1, Ordering::Relaxed);
             let mut line = Vec::new();
             Reply::new(&mut line, Protocol::Resp2).error(error);
@@ -315,7 +327,7 @@ impl Core {
             return refuse(self, &Error::PROTECTED_MODE);
         }
         self.shared.clients.fetch_add(1, Ordering::Relaxed);
-        let mut session = Session::new(self.shared.next_client(), self.core, socket, self.shard.now_ms);
+        let mut session = Session::new(self.shared.next_client(), self.core, socket, self.now_ms);
         session.peer = ends.peer;
         session.local = ends.local;
         session.mode.set(Mode::UNIX_SOCKET, ends.unix);
@@ -331,7 +343,7 @@ impl Core {
         match data {
             Ok(Some(buffer)) => {
                 let bytes = self.ring.bytes(buffer);
-                self.shard.stats.counters.net_input_bytes += bytes.len() as u64;
+                self.stats.counters.net_input_bytes += bytes.len() as u64;
                 connection.session.input_bytes += bytes.len() as u64;
                 let unplanned = connection.unplanned_bytes();
                 if connection.broken {
@@ -343,7 +355,7 @@ impl Core {
                     connection.input.extend_from_slice(bytes);
                     self.ring.give_back(buffer);
                     if self.config.client_query_buffer_limit < (unplanned as u64).saturating_add(1) {
-                        self.shard.stats.counters.query_buffer_limit_disconnections += 1;
+                        self.stats.counters.query_buffer_limit_disconnections += 1;
                         let session = &connection.session;
                         tracing::warn!(
                             "closing client {} {}: its query buffer passed the limit",
@@ -410,7 +422,7 @@ impl Core {
         connection.replies.sending_bytes = 0;
         match result {
             Ok(sent) => {
-                self.shard.stats.counters.net_output_bytes += sent as u64;
+                self.stats.counters.net_output_bytes += sent as u64;
                 connection.session.output_bytes += sent as u64;
                 if sent < bytes.len() && !connection.broken {
                     bytes.drain(..sent);
@@ -532,9 +544,7 @@ impl Core {
                 hash: 0,
             };
             if let What::Row(row) = what {
-                if self.shared.pause_mode.load(Ordering::Relaxed) != 0
-                    && is_paused(&self.shared, row, self.shard.now_ms)
-                {
+                if self.shared.pause_mode.load(Ordering::Relaxed) != 0 && is_paused(&self.shared, row, self.now_ms) {
                     connection.paused = true;
                     self.paused.push(index);
                     // It is read again when the pause ends. An inline request was decoded in place, so that its bytes
@@ -548,7 +558,7 @@ impl Core {
                             let key = self.request_spans[1].of(request);
                             let shard = self.map.shard_of(key);
                             planned.place = Place::One(shard);
-                            planned.hash = self.shard.keyspace.hash(key);
+                            planned.hash = self.hasher.hash(key);
                         }
                         Keys::None => blocked = !matches!(row.run, Run::Session(_) | Run::Container),
                         _ => {
@@ -608,7 +618,7 @@ impl Core {
                 // Buckets of the next window, then entries of this one, whose buckets were asked for before.
                 let next = (window + PREFETCH_COMMANDS).min(planned.len());
                 let after = (next + PREFETCH_COMMANDS).min(planned.len());
-                self.visit(&planned[window..next]);
+                self.hold(&planned[window..next]);
                 if window == 0 {
                     self.prefetch(&planned[..next], Keyspace::prefetch_bucket);
                 }
@@ -625,30 +635,44 @@ impl Core {
         for index in std::mem::take(&mut self.active) {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
             connection.consume_planned();
-            connection.session.active_ms = self.shard.now_ms;
+            connection.session.active_ms = self.now_ms;
         }
         for buffer in self.used_buffers.drain(..) {
             self.ring.give_back(buffer);
         }
     }
 
-    /// Takes hold of the engines of other cores that a window of commands needs, where their owners are away and
-    /// nothing sent to them before is still to be answered.
-    fn visit(&mut self, window: &[Planned]) {
+    /// Lets visitors in, between commands. A server with one shard never has any.
+    fn let_go(&mut self) {
+        if 1 < self.map.shards() && self.shard.is_held() {
+            self.shard_due_ms = self.shard.next_due_ms();
+            self.shard.let_go();
+        }
+    }
+
+    /// Takes hold of the engines that a window of commands needs: the own one, and those of other cores unless their
+    /// owners are at work longer than it takes to send a message. Only ever tries for those, so that nobody waits for
+    /// one who waits.
+    fn hold(&mut self, window: &[Planned]) {
         if self.map.shards() == 1 {
-            return;
+            return self.shard.take();
         }
         self.visited.iter_mut().for_each(|visited| *visited = None);
+        self.let_go();
+        self.shard.take();
         for command in window {
             let Place::One(shard) = command.place else { continue };
-            if shard == self.core || self.visited[shard].is_some() || self.unanswered[shard] != 0 {
+            if shard == self.core || self.visited[shard].is_some() {
                 continue;
             }
-            if let Ok(mut peer) = self.shards[shard].try_lock()
-                && peer.locks.is_free()
-            {
-                peer.now_ms = self.shard.now_ms.max(peer.now_ms);
-                self.visited[shard] = Some(peer);
+            for _ in 0..VISIT_SPINS {
+                if let Ok(peer) = self.shards[shard].try_lock() {
+                    if peer.locks.is_free() {
+                        self.visited[shard] = Some(peer);
+                    }
+                    break;
+                }
+                std::hint::spin_loop();
             }
         }
     }
@@ -707,10 +731,10 @@ impl Core {
             };
             if connection.session.mode.contains(Mode::UNAUTHENTICATED) && !matches!(planned.what, What::ProtocolError) {
                 connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&Error::NOT_AUTHENTICATED));
-                self.shard.stats.error("NOAUTH");
+                self.stats.error("NOAUTH");
             } else {
                 connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
-                self.shard.stats.error(error.prefix());
+                self.stats.error(error.prefix());
             }
             mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
             return self.clock.raw();
@@ -719,7 +743,7 @@ impl Core {
             if let Some(error) = refused(&mut connection.session, row, spans.len()) {
                 connection.replies.discard = discards(connection.session.mode);
                 connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
-                self.shard.stats.rejected(row.id, error.prefix());
+                self.stats.rejected(row.id, error.prefix());
                 mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                 return self.clock.raw();
             }
@@ -762,20 +786,22 @@ impl Core {
                 };
                 let call = call_of(session);
                 if to != self.core {
+                    // Only if nothing this client sent before is still on its way there.
                     if let Some(peer) = &mut self.visited[to]
                         && row.command.flags.contains(Flags::FAST)
+                        && connection.replies.outstanding() == 0
                     {
                         peer.keyspace.hint(args[1], planned.hash);
-                        connection.replies.write(|out| peer.execute(row, call, &args, out));
+                        connection
+                            .replies
+                            .write(|out| peer.execute(row, call, &args, self.now_ms, &mut self.stats, out));
                         mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                         let ended = self.clock.raw();
-                        self.shard.stats.record(row.id, self.clock.delta_as_nanos(started, ended));
-                        self.shard.stats.counters.commands_visiting += 1;
+                        self.stats.record(row.id, self.clock.delta_as_nanos(started, ended));
+                        self.stats.counters.commands_visiting += 1;
                         return ended;
                     }
                     // What comes after must not overtake this one.
-                    self.visited[to] = None;
-                    self.unanswered[to] += 1;
                     let header = RequestHeader {
                         target: planned.connection,
                         sequence: connection.replies.reserve(),
@@ -784,7 +810,7 @@ impl Core {
                         flags: flags_of(call),
                     };
                     self.mailbox.request(to, header, &args);
-                    self.shard.stats.counters.commands_forwarded += 1;
+                    self.stats.counters.commands_forwarded += 1;
                     return self.clock.raw();
                 }
                 if !self.shard.locks.is_free()
@@ -801,14 +827,14 @@ impl Core {
                 if planned.hash != 0 {
                     self.shard.keyspace.hint(args[1], planned.hash);
                 }
-                connection.replies.write(|out| self.shard.execute(row, call, &args, out));
+                connection.replies.write(|out| self.shard.execute(row, call, &args, self.now_ms, &mut self.stats, out));
                 mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                 let ended = self.clock.raw();
                 let nanoseconds = self.clock.delta_as_nanos(started, ended);
-                self.shard.stats.record(row.id, nanoseconds);
+                self.stats.record(row.id, nanoseconds);
                 if self.slow_nanoseconds <= nanoseconds {
                     super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, Some(&connection.session));
-                    self.shard.now_ms = unix_ms();
+                    self.now_ms = unix_ms();
                 }
                 ended
             }
@@ -819,11 +845,11 @@ impl Core {
                     session,
                     config: &self.config,
                     shared: &self.shared,
-                    now_ms: self.shard.now_ms,
+                    now_ms: self.now_ms,
                     reconfigured: false,
                 };
                 if let Err(error) = check(&view, &args) {
-                    connection.replies.write(|out| self.shard.fail(row, &error, out.len(), out));
+                    connection.replies.write(|out| fail(&mut self.stats, row, &error, out.len(), out));
                     mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                     return self.clock.raw();
                 }
@@ -857,16 +883,16 @@ impl Core {
             session: &mut connection.session,
             config: &self.config,
             shared: &self.shared,
-            now_ms: self.shard.now_ms,
+            now_ms: self.now_ms,
             reconfigured: false,
         };
-        let shard = &mut self.shard;
+        let stats = &mut self.stats;
         let mut held_back = Vec::new();
         connection.replies.write(|out| {
             let start = out.len();
             let protocol = view.session.protocol;
             let result = run(&mut view, &args, &mut Reply::new(out, protocol));
-            finish(result, shard, row, start, out);
+            finish(result, stats, row, start, out);
             if view.reconfigured {
                 held_back.extend_from_slice(&out[start..]);
                 out.truncate(start);
@@ -875,7 +901,7 @@ impl Core {
         let reconfigured = view.reconfigured;
         let ended = self.clock.raw();
         let nanoseconds = self.clock.delta_as_nanos(started, ended);
-        self.shard.stats.record(row.id, nanoseconds);
+        self.stats.record(row.id, nanoseconds);
         if self.slow_nanoseconds <= nanoseconds {
             super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, Some(&connection.session));
         }
@@ -984,7 +1010,7 @@ impl Core {
                     continue;
                 }
                 let mut out = Vec::new();
-                self.shard.execute(row, call, part, &mut out);
+                self.shard.execute(row, call, part, self.now_ms, &mut self.stats, &mut out);
                 own = Some(out);
             } else {
                 let header = RequestHeader {
@@ -994,8 +1020,6 @@ impl Core {
                     db: call.db as u16,
                     flags: flags_of(call) | flags::GATHER,
                 };
-                self.visited[shard] = None;
-                self.unanswered[shard] += 1;
                 self.mailbox.request(shard, header, part);
             }
         }
@@ -1071,13 +1095,15 @@ impl Core {
         let Run::Everywhere { part, .. } = row.command.run else {
             panic!("{} does not ask every core", row.full_name());
         };
+        self.shard.take();
         let args: ArgSlices<'_> = args.iter().map(|arg| arg.as_slice()).collect();
-        let now_ms = self.shard.now_ms;
+        let now_ms = self.now_ms;
         let mut clients = ClientsOfCore { connections: &mut self.connections, closing: &mut self.closing };
         self.shard.keyspace.begin(now_ms, true);
         part(
             &mut CoreView {
                 shard: &mut self.shard,
+                stats: &mut self.stats,
                 clients: &mut clients,
                 config: &self.config,
                 shared: &self.shared,
@@ -1118,17 +1144,17 @@ impl Core {
                     session: &mut connection.session,
                     config: &self.config,
                     shared: &self.shared,
-                    now_ms: self.shard.now_ms,
+                    now_ms: self.now_ms,
                     reconfigured: false,
                 };
                 let result = merge(&mut view, &args, parts, &mut Reply::new(&mut out, protocol));
                 assert!(!view.reconfigured, "a merge does not change the configuration");
-                finish(result, &mut self.shard, done.row, 0, &mut out);
+                finish(result, &mut self.stats, done.row, 0, &mut out);
             }
         }
         let nanoseconds = self.clock.delta_as_nanos(done.started, self.clock.raw());
         if !matches!(done.row.command.run, Run::Session(_)) {
-            self.shard.stats.record(done.row.id, nanoseconds);
+            self.stats.record(done.row.id, nanoseconds);
         }
         self.finish_gathering(done.connection, done.sequence, &out);
     }
@@ -1172,6 +1198,7 @@ impl Core {
 
     /// Runs the commands of other cores' clients.
     fn run_requests(&mut self, from: usize, parcel: Parcel) {
+        self.shard.take();
         let mut ahead = 0;
         let mut ahead_args = ArgSlices::new();
         let mut args = ArgSlices::new();
@@ -1183,7 +1210,7 @@ impl Core {
                 for _ in 0..PREFETCH_COMMANDS {
                     let Some((header, next)) = parcel.request(ahead, &mut ahead_args) else { break };
                     if let Some(key) = ahead_args.get(1) {
-                        let hash = self.shard.keyspace.hash(key);
+                        let hash = self.hasher.hash(key);
                         self.shard.keyspace.prefetch_bucket(header.db as usize, hash);
                     }
                     ahead = next;
@@ -1202,13 +1229,15 @@ impl Core {
             let call = Call::of(&header);
             let reply =
                 ReplyHeader { target: header.target, sequence: header.sequence, flags: header.flags & flags::GATHER };
-            let shard = &mut self.shard;
-            self.mailbox.reply(from, reply, |out| if shard.execute(row, call, &args, out) { 0 } else { flags::FAILED });
+            let (shard, stats, now_ms) = (&mut self.shard, &mut self.stats, self.now_ms);
+            self.mailbox.reply(from, reply, |out| {
+                if shard.execute(row, call, &args, now_ms, stats, out) { 0 } else { flags::FAILED }
+            });
             let ended = self.clock.raw();
             let nanoseconds = self.clock.delta_as_nanos(started, ended);
             // Parts of a spread command are counted where the command came in.
             if header.flags & flags::GATHER == 0 {
-                self.shard.stats.record(row.id, nanoseconds);
+                self.stats.record(row.id, nanoseconds);
             }
             if self.slow_nanoseconds <= nanoseconds {
                 super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, None);
@@ -1226,7 +1255,6 @@ impl Core {
         let mut offset = 0;
         while let Some((header, resp, next)) = parcel.reply(offset) {
             offset = next;
-            self.unanswered[from] -= 1;
             if header.flags & flags::GATHER != 0 {
                 let resp = resp.to_vec();
                 self.gathered(header.target as usize, from, |kind, core| match kind {
@@ -1278,6 +1306,7 @@ impl Core {
 
     /// Takes the newest configuration.
     fn take_config(&mut self) {
+        self.shard.take();
         self.config = self.shared.config();
         self.slow_nanoseconds = super::slow::threshold_nanoseconds(&self.config);
         self.shard.configure(self.config.clone());
@@ -1287,7 +1316,8 @@ impl Core {
 
     /// What is looked at ten times a second.
     fn cron(&mut self) {
-        let now_ms = self.shard.now_ms;
+        self.shard.take();
+        let now_ms = self.now_ms;
         self.cron_due_ms = now_ms + CRON_MS;
         self.shard.cron();
         let timeout_ms = self.config.timeout as u64 * 1000;
@@ -1303,7 +1333,7 @@ impl Core {
                 connection.soft_limit_since_ms = None;
             }
             if close && !connection.broken {
-                self.shard.stats.counters.output_buffer_limit_disconnections += 1;
+                self.stats.counters.output_buffer_limit_disconnections += 1;
                 tracing::warn!("closing client {} {}: its output buffer passed the limit", session.id, session.peer);
             }
             let idle = !session.mode.contains(Mode::MONITOR) && session.active_ms + timeout_ms < now_ms;
@@ -1340,7 +1370,7 @@ impl Core {
                 continue;
             }
             if alone && let Ok(sent) = net::send_now(connection.session.fd, &connection.replies.output) {
-                self.shard.stats.counters.net_output_bytes += sent as u64;
+                self.stats.counters.net_output_bytes += sent as u64;
                 connection.session.output_bytes += sent as u64;
                 if sent == connection.replies.output.len() {
                     let mut bytes = std::mem::take(&mut connection.replies.output);
@@ -1446,6 +1476,9 @@ pub(super) fn flags_of(call: Call) -> u32 {
     resp3 | no_touch
 }
 
+/// How often a core looks whether another's engine is free before it sends a message instead: a few microseconds, about
+/// what the message would cost.
+const VISIT_SPINS: usize = 60;
 /// Messages of one core taken in one pass.
 const MESSAGES_PER_PASS_MAX: usize = 16;
 

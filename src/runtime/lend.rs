@@ -92,6 +92,7 @@ impl Core {
 
     /// Hands entries out, or queues the borrower.
     pub(super) fn lend(&mut self, from: usize, gathering: u32, keys: Vec<Vec<u8>>) -> Option<Loan> {
+        self.shard.take();
         let need = Need::Keys(keys);
         if self.shard.locks.conflicts(&need) {
             let Need::Keys(keys) = &need else { unreachable!("made above") };
@@ -114,6 +115,7 @@ impl Core {
 
     /// Entries are home: everybody who waited for them, and needs wait no longer, has their turn.
     pub(super) fn come_home(&mut self, loan: Loan) {
+        self.shard.take();
         for (db, entry) in loan.entries {
             self.shard.keyspace.adopt(db, entry);
         }
@@ -123,8 +125,8 @@ impl Core {
                 Waiter::Own { connection, sequence, row, call, args } => {
                     let mut out = Vec::new();
                     let slices: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
-                    self.shard.execute(row, call, &slices, &mut out);
-                    self.shard.stats.record(row.id, 0);
+                    self.shard.execute(row, call, &slices, self.now_ms, &mut self.stats, &mut out);
+                    self.stats.record(row.id, 0);
                     self.fill(connection, sequence, &out);
                 }
                 Waiter::Sent { from, header, args } => {
@@ -137,13 +139,17 @@ impl Core {
                     };
                     if from == self.core {
                         let mut out = Vec::new();
-                        self.shard.execute(row, Call::of(&header), &slices, &mut out);
+                        self.shard.execute(row, Call::of(&header), &slices, self.now_ms, &mut self.stats, &mut out);
                         self.own_part(header.target, out);
                         continue;
                     }
-                    let shard = &mut self.shard;
+                    let (shard, stats, now_ms) = (&mut self.shard, &mut self.stats, self.now_ms);
                     self.mailbox.reply(from, reply, |out| {
-                        if shard.execute(row, Call::of(&header), &slices, out) { 0 } else { flags::FAILED }
+                        if shard.execute(row, Call::of(&header), &slices, now_ms, stats, out) {
+                            0
+                        } else {
+                            flags::FAILED
+                        }
                     });
                 }
                 Waiter::Borrower { from, gathering, keys } => {
@@ -160,6 +166,7 @@ impl Core {
 
     /// Everything is here: runs the command on what was borrowed, sends it home, and answers.
     fn run_borrowed(&mut self, gathering: u32) {
+        self.shard.take();
         let done = self.gatherings.remove(gathering as usize);
         let Kind::Borrowing(borrowing) = done.kind else {
             panic!("a gathering that borrows nothing");
@@ -176,7 +183,7 @@ impl Core {
         }
         let mut out = Vec::new();
         let args: Vec<&[u8]> = done.args.iter().map(|arg| arg.as_slice()).collect();
-        self.shard.execute(done.row, borrowing.call, &args, &mut out);
+        self.shard.execute(done.row, borrowing.call, &args, self.now_ms, &mut self.stats, &mut out);
         for loan in &mut loans {
             for key in &loan.keys {
                 self.shard.keyspace.lend(key, |db, entry| loan.entries.push((db, entry)));
@@ -186,7 +193,7 @@ impl Core {
         self.shard.keyspace.absorb(&mut own);
         self.overlay = Some(own);
         let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
-        self.shard.stats.record(done.row.id, nanoseconds);
+        self.stats.record(done.row.id, nanoseconds);
         self.finish_gathering(done.connection, done.sequence, &out);
         for (owner, loan) in owners.into_iter().zip(loans) {
             if owner == self.core {

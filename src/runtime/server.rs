@@ -5,10 +5,10 @@ use super::machine::ThisMachine;
 use super::mailbox::{Parking, connect};
 use crate::config::Config;
 use crate::keyspace::Keyspace;
-use crate::{log, memory};
 use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::sys::{net, process, ring::Ring};
+use crate::{log, memory};
 use glommio::{LocalExecutorBuilder, Placement};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -201,11 +201,12 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
     let (ready, started) = std::sync::mpsc::channel::<Result<(), String>>();
 
     let config = shared.config();
-    let shard = |index: usize| {
-        Mutex::new(Shard::new(index, cores, config.clone(), Keyspace::new(databases, seed), seed, now_ms as u64))
-    };
+    let shard =
+        |index: usize| Mutex::new(Shard::new(index, cores, config.clone(), Keyspace::new(databases, seed), seed));
     // The engines live as long as the process.
     let shards: &'static [Mutex<Shard>] = Box::leak((0..cores).map(shard).collect::<Vec<_>>().into_boxed_slice());
+
+    let hasher = shards[0].lock().expect("nobody holds it yet").keyspace.hasher();
 
     let mut threads = Vec::new();
     for (core, mailbox) in connect(cores, &parking).into_iter().enumerate() {
@@ -214,6 +215,7 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
         // SO_REUSEPORT would hide, and one core accepts far more than any client opens.
         let listeners = if core == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
         let cpu = cpus[core];
+        let hasher = hasher.clone();
         let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
             .name(&format!("core-{core}"))
             .io_memory(GLOMMIO_IO_BYTES)
@@ -226,7 +228,7 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
                     }
                 };
                 parking.announce(core, ring.fd());
-                let core = Core::new(Parts { core, mailbox, listeners, shards, shared, ring });
+                let core = Core::new(Parts { core, mailbox, listeners, shards, hasher, shared, ring });
                 let _ = ready.send(Ok(()));
                 core.run().await;
             })

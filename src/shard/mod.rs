@@ -22,8 +22,6 @@ pub struct Shard {
     pub locks: Locks<Waiter>,
     /// The keys.
     pub keyspace: Keyspace,
-    /// Counters and latencies.
-    pub stats: Stats,
     /// The configuration in force here.
     pub config: Arc<Config>,
     /// Randomness of this shard.
@@ -32,8 +30,6 @@ pub struct Shard {
     pub index: usize,
     /// Shards of the server.
     pub shards: usize,
-    /// Unix time in milliseconds, read by the loop.
-    pub now_ms: u64,
 }
 
 /// Somebody who waits for keys of this shard.
@@ -91,6 +87,12 @@ impl Held {
         }
     }
 
+    /// Whether it is held now.
+    #[inline]
+    pub fn is_held(&self) -> bool {
+        self.guard.is_some()
+    }
+
     /// Lets go: until [`Held::take`] nothing of the engine may be touched.
     #[inline]
     pub fn let_go(&mut self) {
@@ -138,16 +140,14 @@ impl Call {
 
 impl Shard {
     /// An engine without keys.
-    pub fn new(index: usize, shards: usize, config: Arc<Config>, keyspace: Keyspace, seed: u64, now_ms: u64) -> Shard {
+    pub fn new(index: usize, shards: usize, config: Arc<Config>, keyspace: Keyspace, seed: u64) -> Shard {
         Shard {
             locks: Locks::default(),
             keyspace,
-            stats: Stats::default(),
             config,
             random: fastrand::Rng::with_seed(seed ^ (index as u64 + 1)),
             index,
             shards,
-            now_ms,
         }
     }
 
@@ -166,46 +166,54 @@ impl Shard {
 
     /// Runs a command whose keys are all here, and writes its reply or error to `out`. True: it succeeded.
     #[inline]
-    pub fn execute(&mut self, row: &'static Row, call: Call, args: &Args<'_>, out: &mut Vec<u8>) -> bool {
+    pub fn execute(
+        &mut self,
+        row: &'static Row,
+        call: Call,
+        args: &Args<'_>,
+        now_ms: u64,
+        stats: &mut Stats,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let Run::Keyspace(run) = row.command.run else {
             panic!("{} does not run on a keyspace", row.full_name());
         };
         let start = out.len();
         let mut reply = Reply::new(out, call.protocol);
-        self.keyspace.begin(self.now_ms, call.touch);
+        self.keyspace.begin(now_ms, call.touch);
         let mut context = Context {
             keyspace: &mut self.keyspace,
             config: &self.config,
             random: &mut self.random,
             db: call.db,
-            now_ms: self.now_ms,
+            now_ms,
             shard: self.index,
             shards: self.shards,
         };
         match run(&mut context, args, &mut reply) {
             Ok(()) => true,
             Err(error) => {
-                self.fail(row, &error, start, out);
+                fail(stats, row, &error, start, out);
                 false
             }
         }
     }
+}
 
-    /// Replaces what was written since `start` by an error, and counts it.
-    #[cold]
-    pub fn fail(&mut self, row: &'static Row, error: &Error, start: usize, out: &mut Vec<u8>) {
-        out.truncate(start);
-        Reply::new(out, Protocol::Resp2).error(error);
-        self.stats.failed(row.id, error.prefix());
-    }
+/// Replaces what was written since `start` by an error, and counts it.
+#[cold]
+pub fn fail(stats: &mut Stats, row: &'static Row, error: &Error, start: usize, out: &mut Vec<u8>) {
+    out.truncate(start);
+    Reply::new(out, Protocol::Resp2).error(error);
+    stats.failed(row.id, error.prefix());
 }
 
 /// What the code of a session command returns, written or counted the same way.
-pub fn finish(result: CommandResult, shard: &mut Shard, row: &'static Row, start: usize, out: &mut Vec<u8>) -> bool {
+pub fn finish(result: CommandResult, stats: &mut Stats, row: &'static Row, start: usize, out: &mut Vec<u8>) -> bool {
     match result {
         Ok(()) => true,
         Err(error) => {
-            shard.fail(row, &error, start, out);
+            fail(stats, row, &error, start, out);
             false
         }
     }
