@@ -11,6 +11,7 @@ mod context;
 mod client;
 mod config;
 mod connection;
+mod generic;
 mod info;
 pub mod key_spec;
 pub mod lookup;
@@ -376,7 +377,14 @@ impl Command {
 }
 
 /// Every family's rows. A new family is a line here.
-pub const FAMILIES: &[&[Command]] = &[client::COMMANDS, connection::COMMANDS, server::COMMANDS, config::COMMANDS, string::COMMANDS];
+pub const FAMILIES: &[&[Command]] = &[
+    client::COMMANDS,
+    connection::COMMANDS,
+    server::COMMANDS,
+    config::COMMANDS,
+    generic::COMMANDS,
+    string::COMMANDS,
+];
 
 impl From<crate::keyspace::WrongType> for Error {
     fn from(_: crate::keyspace::WrongType) -> Error {
