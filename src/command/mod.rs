@@ -11,6 +11,7 @@ mod client;
 mod config;
 mod connection;
 mod context;
+mod generic;
 mod info;
 mod introspection;
 pub mod key_spec;
@@ -383,6 +384,7 @@ pub const FAMILIES: &[&[Command]] = &[
     server::COMMANDS,
     config::COMMANDS,
     introspection::COMMANDS,
+    generic::COMMANDS,
     string::COMMANDS,
 ];
 

@@ -7,10 +7,27 @@ impl Keyspace {
     /// Gives a key a deadline in unix ms; "expire". One that has come already removes the key: "del". Whether there was
     /// such a key.
     pub fn set_deadline(&mut self, db: usize, key: &[u8], deadline_ms: u64) -> bool {
-        if deadline_ms <= self.now_ms {
-            return self.delete(db, key);
-        }
+        self.set_deadline_if(db, key, deadline_ms, |_| true)
+    }
+
+    /// The same if `allows` says yes to the present deadline. Whether there was such a key, and it did.
+    pub fn set_deadline_if(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        deadline_ms: u64,
+        allows: impl FnOnce(Option<u64>) -> bool,
+    ) -> bool {
         let Some(position) = self.write_position(db, key) else { return false };
+        if !allows(self.databases[db].view(position).deadline_ms()) {
+            return false;
+        }
+        if deadline_ms <= self.now_ms {
+            let entry = self.databases[db].remove(position);
+            self.changed(db, key, Event::DEL);
+            self.discard(entry);
+            return true;
+        }
         self.databases[db].change(position, |entry| entry.set_deadline(Some(deadline_ms)));
         self.changed(db, key, Event::EXPIRE);
         true

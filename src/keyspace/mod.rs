@@ -54,6 +54,7 @@ mod strings;
 #[cfg(test)]
 mod tests;
 
+pub use crate::value::StringRef;
 pub use access::AccessPolicy;
 pub use effects::{Class, Effect, Effects, Event};
 pub use entry::{Entry, EntryRef, SAMPLE_LEN_MAX};
