@@ -216,12 +216,13 @@ fn hello(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
 pub(super) mod double {
     use super::*;
     use crate::command::{Clients, CoreView, Part};
-    use crate::config::{Host, Loader, Place};
+    use crate::config::{Host, Loader, Machine, Place};
     use crate::keyspace::Keyspace;
     use crate::session::Session;
     use crate::shard::Shard;
     use crate::shared::Shared;
-    use crate::stats::Stats;
+    use std::io;
+    use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
     /// The time in every test, Unix milliseconds.
@@ -250,6 +251,31 @@ pub(super) mod double {
         pub sessions: Vec<Session>,
     }
 
+    /// Nothing outside the server.
+    struct NoMachine;
+
+    impl Machine for NoMachine {
+        fn resolve_directory(&self, _: &Path) -> io::Result<PathBuf> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn memory_bytes(&self) -> u64 {
+            0
+        }
+
+        fn read_file(&self, _: &Path) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn replace_file(&self, _: &Path, _: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn apply(&self, _: &Config, _: &Config) -> Result<(), (&'static str, String)> {
+            Ok(())
+        }
+    }
+
     struct Served<'a>(Vec<&'a mut Session>);
 
     impl Clients for Served<'_> {
@@ -264,16 +290,17 @@ pub(super) mod double {
         /// With the given directives.
         pub fn new(cores: usize, clients: u64, directives: &[(&str, &str)]) -> Server {
             let config = config_with(directives);
-            let shared = Shared::new(config.clone(), (0..cores).collect(), NOW_MS - 100_500, "a".repeat(40));
+            let shared = Shared::new(
+                config.clone(),
+                Box::new(NoMachine),
+                (0..cores).collect(),
+                NOW_MS - 100_500,
+                "a".repeat(40),
+            );
             let config = Arc::new(config);
-            let shards = (0..cores).map(|index| Shard {
-                keyspace: Keyspace::new(config.databases as usize, 1),
-                stats: Stats::default(),
-                config: config.clone(),
-                random: fastrand::Rng::with_seed(index as u64),
-                index,
-                shards: cores,
-                now_ms: NOW_MS,
+            let shards = (0..cores).map(|index| {
+                let keyspace = Keyspace::new(config.databases as usize, 1);
+                Shard::new(index, cores, config.clone(), keyspace, 1, NOW_MS)
             });
             let mut server = Server { shards: shards.collect(), config, shared, sessions: Vec::new() };
             for id in 1..=clients {

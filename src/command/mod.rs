@@ -376,7 +376,7 @@ impl Command {
 }
 
 /// Every family's rows. A new family is a line here.
-pub const FAMILIES: &[&[Command]] = &[client::COMMANDS, connection::COMMANDS, server::COMMANDS, config::COMMANDS, string::COMMANDS];
+pub const FAMILIES: &[&[Command]] = &[client::COMMANDS, connection::COMMANDS, info::COMMANDS, server::COMMANDS, config::COMMANDS, string::COMMANDS];
 
 impl From<crate::keyspace::WrongType> for Error {
     fn from(_: crate::keyspace::WrongType) -> Error {
