@@ -32,14 +32,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 // The functions of mimalloc 3 that report a block's size along with the work, so that it is not looked up twice; and
 // those for diagnosis.
 unsafe extern "C" {
-    fn mi_umalloc(size: usize, block_size: *mut usize) -> *mut c_void;
-    fn mi_ucalloc(count: usize, size: usize, block_size: *mut usize) -> *mut c_void;
-    fn mi_urealloc(p: *mut c_void, size: usize, before: *mut usize, after: *mut usize) -> *mut c_void;
-    fn mi_ufree(p: *mut c_void, block_size: *mut usize);
-    fn mi_malloc_aligned(size: usize, alignment: usize) -> *mut c_void;
-    fn mi_zalloc_aligned(size: usize, alignment: usize) -> *mut c_void;
-    fn mi_realloc_aligned(p: *mut c_void, size: usize, alignment: usize) -> *mut c_void;
-    fn mi_usable_size(p: *const c_void) -> usize;
+    fn mi_umalloc(size: usize, block_size: *mut usize) -> *mut u8;
+    fn mi_ucalloc(count: usize, size: usize, block_size: *mut usize) -> *mut u8;
+    fn mi_urealloc(p: *mut u8, size: usize, before: *mut usize, after: *mut usize) -> *mut u8;
+    fn mi_ufree(p: *mut u8, block_size: *mut usize);
+    fn mi_malloc_aligned(size: usize, alignment: usize) -> *mut u8;
+    fn mi_zalloc_aligned(size: usize, alignment: usize) -> *mut u8;
+    fn mi_realloc_aligned(p: *mut u8, size: usize, alignment: usize) -> *mut u8;
+    fn mi_usable_size(p: *const u8) -> usize;
     fn mi_collect(force: bool);
     fn mi_version() -> i32;
     fn mi_stats_print_out(out: Option<unsafe extern "C" fn(*const c_char, *mut c_void)>, arg: *mut c_void);
@@ -209,7 +209,7 @@ unsafe impl GlobalAlloc for Counting {
         if !start.is_null() {
             count(size as i64);
         }
-        start.cast()
+        start
     }
 
     #[inline]
@@ -228,7 +228,7 @@ unsafe impl GlobalAlloc for Counting {
         if !start.is_null() {
             count(size as i64);
         }
-        start.cast()
+        start
     }
 
     #[inline]
@@ -237,10 +237,10 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller hands back a block of this allocator.
         unsafe {
             if layout.align() <= NATURAL_ALIGNMENT {
-                mi_ufree(start.cast(), &mut size);
+                mi_ufree(start, &mut size);
             } else {
-                size = mi_usable_size(start.cast());
-                mi_ufree(start.cast(), &mut 0);
+                size = mi_usable_size(start);
+                mi_ufree(start, &mut 0);
             }
         }
         count(-(size as i64));
@@ -252,10 +252,10 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller hands in a block of this allocator.
         let start = unsafe {
             if layout.align() <= NATURAL_ALIGNMENT {
-                mi_urealloc(start.cast(), new_size, &mut before, &mut after)
+                mi_urealloc(start, new_size, &mut before, &mut after)
             } else {
-                before = mi_usable_size(start.cast());
-                let start = mi_realloc_aligned(start.cast(), new_size, layout.align());
+                before = mi_usable_size(start);
+                let start = mi_realloc_aligned(start, new_size, layout.align());
                 after = mi_usable_size(start);
                 start
             }
@@ -263,7 +263,7 @@ unsafe impl GlobalAlloc for Counting {
         if !start.is_null() {
             count(after as i64 - before as i64);
         }
-        start.cast()
+        start
     }
 }
 
@@ -280,7 +280,7 @@ mod tests {
     /// Room of a block, as the allocator says.
     fn room(start: *const u8) -> i64 {
         // SAFETY: blocks handed in here are live ones of the allocator.
-        unsafe { mi_usable_size(start.cast()) as i64 }
+        unsafe { mi_usable_size(start) as i64 }
     }
 
     #[test]

@@ -47,6 +47,12 @@ counters! {
     commands_forwarded,
     /// Commands run on another core's shard while its owner was away.
     commands_visiting,
+    /// Passes of the core's loop.
+    passes,
+    /// Sleeping cores woken.
+    wakes,
+    /// System calls of the ring.
+    ring_enters,
     /// Bytes read from clients.
     net_input_bytes,
     /// Bytes written to clients.

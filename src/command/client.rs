@@ -237,18 +237,17 @@ fn info(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Comm
 
 // All clients
 
+/// Memory that a client takes, in bytes.
+pub(super) fn memory_bytes(session: &Session) -> usize {
+    let Session { name, library_name, library_version, peer, local, user, .. } = session;
+    let texts = name.len() + library_name.len() + library_version.len() + peer.len() + local.len() + user.len();
+    size_of::<Session>() + texts + session.query_bytes + session.pending_bytes
+}
+
 /// One line of `CLIENT LIST`, with its line end. The order of the fields is that of Redis 7.2.
 fn line(session: &Session, now_ms: u64) -> Vec<u8> {
     let seconds_since = |then_ms: u64| now_ms.saturating_sub(then_ms) / 1000;
     let last_command = session.last_command.map(|index| find_by_index(index as usize).full_name());
-    let text = session.name.len() + session.library_name.len() + session.library_version.len();
-    let memory_bytes = size_of::<Session>()
-        + text
-        + session.peer.len()
-        + session.local.len()
-        + session.query_bytes
-        + session.pending_bytes;
-
     let mut line = Vec::with_capacity(320);
     let mut put = |name: &str, value: &[u8]| {
         if !line.is_empty() {
@@ -286,7 +285,7 @@ fn line(session: &Session, now_ms: u64) -> Vec<u8> {
     }
     number!("oll", usize::from(0 < session.pending_bytes));
     number!("omem", session.pending_bytes);
-    number!("tot-mem", memory_bytes);
+    number!("tot-mem", memory_bytes(session));
     put("events", if 0 < session.pending_bytes { b"rw" } else { b"r" });
     put("cmd", last_command.as_deref().unwrap_or("NULL").as_bytes());
     put("user", session.user.as_bytes());

@@ -220,6 +220,7 @@ pub(super) mod double {
     use crate::keyspace::Keyspace;
     use crate::session::Session;
     use crate::shard::Shard;
+    use crate::stats::Stats;
     use crate::shared::Shared;
     use std::io;
     use std::path::{Path, PathBuf};
@@ -273,6 +274,7 @@ pub(super) mod double {
         pub shared: Shared,
         pub config: Arc<Config>,
         pub shards: Vec<Shard>,
+        pub stats: Vec<Stats>,
         pub sessions: Vec<Session>,
     }
 
@@ -290,14 +292,20 @@ pub(super) mod double {
         /// With the given directives.
         pub fn new(cores: usize, clients: u64, directives: &[(&str, &str)]) -> Server {
             let config = config_with(directives);
-            let cpus = (0..cores).collect();
-            let shared = Shared::new(config.clone(), Box::new(Nowhere), cpus, NOW_MS - 100_500, "a".repeat(40));
+            let shared = Shared::new(
+                config.clone(),
+                Box::new(Nowhere),
+                (0..cores).collect(),
+                NOW_MS - 100_500,
+                "a".repeat(40),
+            );
             let config = Arc::new(config);
             let shards = (0..cores).map(|index| {
                 let keyspace = Keyspace::new(config.databases as usize, 1);
-                Shard::new(index, cores, config.clone(), keyspace, 1, NOW_MS)
+                Shard::new(index, cores, config.clone(), keyspace, 1)
             });
-            let mut server = Server { shards: shards.collect(), config, shared, sessions: Vec::new() };
+            let stats = (0..cores).map(|_| Stats::default()).collect();
+            let mut server = Server { shards: shards.collect(), stats, config, shared, sessions: Vec::new() };
             for id in 1..=clients {
                 let mut session = Session::new(id, id as usize % cores, 7 + id as i32, NOW_MS - 5000);
                 session.peer = format!("127.0.0.1:{}", 50000 + id);
@@ -349,7 +357,7 @@ pub(super) mod double {
             if !fits {
                 return Err(Error::wrong_arity("arity"));
             }
-            let Server { shared, config, shards, sessions } = self;
+            let Server { shared, config, shards, stats, sessions } = self;
             let (shared, config) = (&*shared, &*config);
             let home = sessions.iter().position(|session| session.id == id).expect("a client of the test");
             fn view<'a>(session: &'a mut Session, config: &'a Arc<Config>, shared: &'a Shared) -> SessionView<'a> {
@@ -361,11 +369,11 @@ pub(super) mod double {
                     check(&view(&mut sessions[home], config, shared), args)?;
                     let db = sessions[home].db;
                     let mut parts: Vec<Part> = Vec::new();
-                    for (core, shard) in shards.iter_mut().enumerate() {
+                    for (core, (shard, stats)) in std::iter::zip(shards, stats).enumerate() {
                         let mut clients = Served(sessions.iter_mut().filter(|session| session.core == core).collect());
                         let clients = &mut clients;
                         parts.push(part(
-                            &mut CoreView { shard, clients, config, shared, core, db, client: id, now_ms: NOW_MS },
+                            &mut CoreView { shard, stats, clients, config, shared, core, db, client: id, now_ms: NOW_MS },
                             args,
                         ));
                     }

@@ -1,4 +1,776 @@
-//! INFO (follows).
+//! `INFO`: the state of the server as lines of text that people, dashboards and health checks read.
+//!
+//! Every core reports its numbers; their sums become the lines. The sections and fields are those of Redis 7, in its
+//! order, with fields that later versions added; a field that has no meaning here (forks, Lua, replication) has the
+//! value that says so. `# Corering` is our own.
+//!
+//! Beyond Redis, which answers an unknown section with nothing: the name of a field (`INFO evicted_keys`) gets its line.
+
+use super::client::memory_bytes;
+use super::{Args, Categories, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView};
+use crate::keyspace::{DatabaseStats, KeyspaceStats};
+use crate::memory;
+use crate::resp::Reply;
+use crate::stats::{Counters, RatesNow, Stats};
+use crate::sys::process::{self, CpuOf};
+use std::fmt::{Display, Write};
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The version of Redis that clients are told they talk to.
 pub const REDIS_VERSION: &str = "7.2.4";
+
+/// The rows.
+pub const COMMANDS: &[Command] =
+    &[Command::new("INFO", Run::Everywhere { check: |_, _| Ok(()), part: report, merge: answer })
+        .arity(-1)
+        .flags(Flags::LOADING.union(Flags::STALE))
+        .categories(Categories::DANGEROUS)
+        .docs(Group::Server, "1.0.0", "Tells the state of the server in lines of text.")
+        .syntax("[section [section ...]]")
+        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])];
+
+/// A section: its title, whether plain `INFO` shows it, whether it needs the statistics of every command, its lines.
+struct Section {
+    title: &'static str,
+    is_default: bool,
+    needs_commands: bool,
+    write: fn(&Server<'_>, &mut Lines),
+}
+
+const fn section(title: &'static str, write: fn(&Server<'_>, &mut Lines)) -> Section {
+    Section { title, is_default: true, needs_commands: false, write }
+}
+
+/// In the order of the reply.
+const SECTIONS: &[Section] = &[
+    section("Server", write_server),
+    section("Clients", write_clients),
+    section("Memory", write_memory),
+    section("Persistence", write_persistence),
+    Section { needs_commands: true, ..section("Stats", write_stats) },
+    section("Replication", write_replication),
+    section("CPU", write_cpu),
+    section("Modules", |_, _| ()),
+    Section { is_default: false, needs_commands: true, ..section("Commandstats", write_commandstats) },
+    Section { needs_commands: true, ..section("Errorstats", write_errorstats) },
+    Section { is_default: false, needs_commands: true, ..section("Latencystats", write_latencystats) },
+    section("Cluster", |_, lines| lines.put("cluster_enabled", 0)),
+    section("Keyspace", write_keyspace),
+    section("Corering", write_corering),
+];
+
+/// What was asked for.
+struct Selection<'a> {
+    /// Of [`SECTIONS`], by index.
+    sections: [bool; SECTIONS.len()],
+    /// Words that are no section: fields, perhaps.
+    fields: Vec<&'a [u8]>,
+}
+
+impl Selection<'_> {
+    fn parse<'a>(args: &'a Args<'a>) -> Selection<'a> {
+        let mut selection = Selection { sections: [false; SECTIONS.len()], fields: Vec::new() };
+        let default = [&b"default"[..]];
+        let words = if args.len() < 2 { &default[..] } else { &args[1..] };
+        for word in words {
+            let lower = word.to_ascii_lowercase();
+            let mut known = false;
+            for (selected, section) in selection.sections.iter_mut().zip(SECTIONS) {
+                let named = match lower.as_slice() {
+                    b"all" | b"everything" => true,
+                    b"default" => section.is_default,
+                    name => section.title.as_bytes().eq_ignore_ascii_case(name),
+                };
+                *selected |= named;
+                known |= named;
+            }
+            if !known {
+                selection.fields.push(word);
+            }
+        }
+        selection
+    }
+
+    fn needs_commands(&self) -> bool {
+        !self.fields.is_empty()
+            || self.sections.iter().zip(SECTIONS).any(|(selected, section)| *selected && section.needs_commands)
+    }
+}
+
+/// What one core tells.
+struct Report {
+    counters: Counters,
+    rates: RatesNow,
+    /// With what every command counted; only where it is needed, for it is large.
+    stats: Option<Stats>,
+    keyspace: KeyspaceStats,
+    databases: Vec<DatabaseStats>,
+    /// Entries and tables.
+    keyspace_bytes: usize,
+    table_bytes: usize,
+    dirty: u64,
+    pending_free_len: usize,
+    clients: usize,
+    client_bytes: usize,
+    /// Largest input and output of a client.
+    input_bytes_max: usize,
+    output_bytes_max: usize,
+    /// CPU seconds of the core's thread: system, user.
+    cpu_seconds: (f64, f64),
+}
+
+fn report(view: &mut CoreView<'_>, args: &Args<'_>) -> Part {
+    let shard = &*view.shard;
+    let keyspace = &shard.keyspace;
+    let mut report = Report {
+        counters: view.stats.counters,
+        rates: view.stats.rates(),
+        stats: Selection::parse(args).needs_commands().then(|| view.stats.clone()),
+        keyspace: keyspace.stats,
+        databases: (0..keyspace.databases()).map(|db| keyspace.database_stats(db)).collect(),
+        keyspace_bytes: keyspace.memory_bytes(),
+        table_bytes: keyspace.table_bytes(),
+        dirty: keyspace.dirty,
+        pending_free_len: keyspace.pending_free_len(),
+        clients: 0,
+        client_bytes: 0,
+        input_bytes_max: 0,
+        output_bytes_max: 0,
+        cpu_seconds: process::cpu_seconds(CpuOf::Thread),
+    };
+    view.clients.for_each(&mut |session| {
+        report.clients += 1;
+        report.client_bytes += memory_bytes(session);
+        report.input_bytes_max = report.input_bytes_max.max(session.query_bytes);
+        report.output_bytes_max = report.output_bytes_max.max(session.pending_bytes);
+    });
+    Box::new(report)
+}
+
+/// All reports and their sums.
+struct Server<'a> {
+    view: &'a SessionView<'a>,
+    reports: Vec<Report>,
+    counters: Counters,
+    rates: RatesNow,
+    keyspace: KeyspaceStats,
+    stats: Option<Stats>,
+}
+
+impl<'a> Server<'a> {
+    fn new(view: &'a SessionView<'a>, mut reports: Vec<Report>) -> Server<'a> {
+        let mut counters = Counters::default();
+        let mut rates = RatesNow::default();
+        let mut keyspace = KeyspaceStats::default();
+        let mut stats: Option<Stats> = None;
+        for report in &mut reports {
+            counters.merge(&report.counters);
+            rates.merge(report.rates);
+            keyspace.hits += report.keyspace.hits;
+            keyspace.misses += report.keyspace.misses;
+            keyspace.expired += report.keyspace.expired;
+            keyspace.evicted += report.keyspace.evicted;
+            match (&mut stats, report.stats.take()) {
+                (Some(sum), Some(part)) => sum.merge(&part),
+                (None, part) => stats = part,
+                (Some(_), None) => panic!("all cores were asked for the same"),
+            }
+        }
+        Server { view, reports, counters, rates, keyspace, stats }
+    }
+
+    fn sum(&self, of: impl Fn(&Report) -> usize) -> usize {
+        self.reports.iter().map(of).sum()
+    }
+
+    fn max(&self, of: impl Fn(&Report) -> usize) -> usize {
+        self.reports.iter().map(of).max().unwrap_or(0)
+    }
+
+    fn stats(&self) -> &Stats {
+        self.stats.as_ref().expect("asked for with the section that needs it")
+    }
+
+    fn uptime_seconds(&self) -> u64 {
+        self.view.now_ms.saturating_sub(self.view.shared.started_ms) / 1000
+    }
+}
+
+fn answer(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
+    let selection = Selection::parse(args);
+    let reports = parts.into_iter().map(|part| *part.downcast::<Report>().expect("a part of INFO")).collect();
+    let server = Server::new(view, reports);
+    let mut lines = Lines::default();
+    for (_, section) in selection.sections.iter().zip(SECTIONS).filter(|(selected, _)| **selected) {
+        if !lines.text.is_empty() {
+            lines.text.push_str("\r\n");
+        }
+        lines.title(section.title);
+        (section.write)(&server, &mut lines);
+    }
+    if !selection.fields.is_empty() {
+        let mut all = Lines::default();
+        SECTIONS.iter().for_each(|section| (section.write)(&server, &mut all));
+        for line in all.text.split_inclusive("\r\n") {
+            let name = line.split_once(':').map_or(line, |(name, _)| name);
+            if selection.fields.iter().any(|field| field.eq_ignore_ascii_case(name.as_bytes())) {
+                lines.text.push_str(line);
+            }
+        }
+    }
+    reply.verbatim(b"txt", lines.text);
+    Ok(())
+}
+
+/// The text of the reply.
+#[derive(Default)]
+struct Lines {
+    text: String,
+}
+
+impl Lines {
+    fn title(&mut self, title: &str) {
+        write!(self.text, "# {title}\r\n").expect("a string takes any text");
+    }
+
+    fn put(&mut self, name: &str, value: impl Display) {
+        write!(self.text, "{name}:{value}\r\n").expect("a string takes any text");
+    }
+
+    /// Fields that are always 0 here.
+    fn zeros(&mut self, names: &[&str]) {
+        names.iter().for_each(|name| self.put(name, 0));
+    }
+
+    /// A number of bytes, and again for people.
+    fn bytes(&mut self, name: &str, bytes: u64) {
+        self.put(name, bytes);
+        self.put(&format!("{name}_human"), human(bytes));
+    }
+}
+
+/// A number of bytes in the unit that suits it: `0B`, `894.97K`, `23.54G`.
+fn human(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let power = (bytes.ilog2() / 10).min(UNITS.len() as u32);
+    format!("{:.2}{}", bytes as f64 / (1u64 << (10 * power)) as f64, UNITS[power as usize - 1])
+}
+
+/// One number divided by another, 0 where there is nothing to divide by.
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn difference(a: u64, b: u64) -> i64 {
+    a as i64 - b as i64
+}
+
+fn write_server(server: &Server<'_>, lines: &mut Lines) {
+    let SessionView { config, shared, now_ms, .. } = server.view;
+    let (system, release, machine) = process::uname();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    lines.put("redis_version", REDIS_VERSION);
+    lines.put("redis_git_sha1", "00000000");
+    lines.put("redis_git_dirty", 0);
+    lines.put(
+        "redis_build_id",
+        format_args!("{:016x}", xxhash_rust::xxh3::xxh3_64(env!("CARGO_PKG_VERSION").as_bytes())),
+    );
+    lines.put("redis_mode", "standalone");
+    lines.put("server_name", "corering");
+    lines.put("corering_version", env!("CARGO_PKG_VERSION"));
+    lines.put("os", format_args!("{system} {release} {machine}"));
+    lines.put("arch_bits", usize::BITS);
+    lines.put("monotonic_clock", "POSIX clock_gettime");
+    lines.put("multiplexing_api", "io_uring");
+    lines.put("process_id", std::process::id());
+    lines.put("process_supervised", config.supervised);
+    lines.put("run_id", &shared.run_id);
+    lines.put("tcp_port", shared.port);
+    lines.put("server_time_usec", now.as_micros());
+    lines.put("uptime_in_seconds", server.uptime_seconds());
+    lines.put("uptime_in_days", server.uptime_seconds() / (24 * 3600));
+    lines.put("hz", config.hz);
+    lines.put("configured_hz", config.hz);
+    lines.put("lru_clock", (now_ms / 1000) & 0xff_ffff);
+    lines.put("executable", &shared.executable);
+    lines.put("config_file", config.file.as_deref().unwrap_or_else(|| "".as_ref()).display());
+    lines.put("io_threads_active", 0);
+    let mut listeners = 0;
+    let mut listener = |name: &str, binds: String, rest: String| {
+        lines.put(&format!("listener{listeners}"), format_args!("name={name}{binds}{rest}"));
+        listeners += 1;
+    };
+    if shared.port != 0 {
+        let binds = config.bind.iter().map(|address| format!(",bind={address}")).collect();
+        listener("tcp", binds, format!(",port={}", shared.port));
+    }
+    if !config.unixsocket.is_empty() {
+        listener("unix", format!(",bind={}", config.unixsocket), String::new());
+    }
+}
+
+fn write_clients(server: &Server<'_>, lines: &mut Lines) {
+    lines.put("connected_clients", server.sum(|report| report.clients));
+    lines.put("cluster_connections", 0);
+    lines.put("maxclients", server.view.config.maxclients);
+    lines.put("client_recent_max_input_buffer", server.max(|report| report.input_bytes_max));
+    lines.put("client_recent_max_output_buffer", server.max(|report| report.output_bytes_max));
+    lines.zeros(&[
+        "blocked_clients",
+        "tracking_clients",
+        "pubsub_clients",
+        "watching_clients",
+        "clients_in_timeout_table",
+        "total_watched_keys",
+        "total_blocking_keys",
+        "total_blocking_keys_on_nokey",
+    ]);
+}
+
+/// The server's memory, in bytes: for `INFO memory` and `MEMORY STATS`.
+pub(super) struct Memory {
+    /// All blocks in use.
+    pub used: u64,
+    pub peak: u64,
+    /// In use before there was any data.
+    pub startup: u64,
+    /// Held from the system by the allocator.
+    pub held: u64,
+    /// In main memory, of the whole process.
+    pub resident: u64,
+    /// Tables and clients.
+    pub overhead: u64,
+}
+
+impl Memory {
+    /// `table_bytes` and `client_bytes` as the cores said.
+    pub fn now(table_bytes: u64, client_bytes: u64) -> Memory {
+        let used = memory::used_bytes();
+        let startup = memory::startup_bytes();
+        Memory {
+            used,
+            peak: memory::peak_bytes(),
+            startup,
+            held: memory::held_bytes(),
+            resident: process::resident_bytes().unwrap_or(0),
+            overhead: startup + table_bytes + client_bytes,
+        }
+    }
+
+    /// What is left for keys and values.
+    pub fn dataset(&self) -> u64 {
+        self.used.saturating_sub(self.overhead)
+    }
+
+    /// The dataset's share of all that came after the start, in hundredths.
+    pub fn dataset_percent(&self) -> f64 {
+        100.0 * ratio(self.dataset(), self.used.saturating_sub(self.startup)).min(1.0)
+    }
+}
+
+fn write_memory(server: &Server<'_>, lines: &mut Lines) {
+    let config = server.view.config;
+    let client_bytes = server.sum(|report| report.client_bytes) as u64;
+    let memory = Memory::now(server.sum(|report| report.table_bytes) as u64, client_bytes);
+    let Memory { used, peak, startup, held, resident, overhead } = memory;
+    lines.bytes("used_memory", used);
+    lines.bytes("used_memory_rss", resident);
+    lines.bytes("used_memory_peak", peak);
+    lines.put("used_memory_peak_perc", format_args!("{:.2}%", 100.0 * ratio(used, peak)));
+    lines.put("used_memory_overhead", overhead);
+    lines.put("used_memory_startup", startup);
+    lines.put("used_memory_dataset", memory.dataset());
+    lines.put("used_memory_dataset_perc", format_args!("{:.2}%", memory.dataset_percent()));
+    lines.put("allocator_allocated", used);
+    lines.put("allocator_active", held);
+    lines.put("allocator_resident", resident);
+    lines.bytes("total_system_memory", process::memory_bytes());
+    lines.bytes("used_memory_lua", 0);
+    lines.put("used_memory_vm_eval", 0);
+    lines.zeros(&[
+        "used_memory_scripts_eval",
+        "number_of_cached_scripts",
+        "number_of_functions",
+        "number_of_libraries",
+    ]);
+    lines.put("used_memory_vm_functions", 0);
+    lines.bytes("used_memory_vm_total", 0);
+    lines.put("used_memory_functions", 0);
+    lines.bytes("used_memory_scripts", 0);
+    lines.bytes("maxmemory", config.maxmemory.bytes);
+    lines.put("maxmemory_policy", config.maxmemory_policy);
+    lines.put("allocator_frag_ratio", format_args!("{:.2}", ratio(held, used)));
+    lines.put("allocator_frag_bytes", difference(held, used));
+    lines.put("allocator_rss_ratio", format_args!("{:.2}", ratio(resident, held)));
+    lines.put("allocator_rss_bytes", difference(resident, held));
+    lines.put("rss_overhead_ratio", "1.00");
+    lines.put("rss_overhead_bytes", 0);
+    lines.put("mem_fragmentation_ratio", format_args!("{:.2}", ratio(resident, used)));
+    lines.put("mem_fragmentation_bytes", difference(resident, used));
+    lines.zeros(&[
+        "mem_not_counted_for_evict",
+        "mem_replication_backlog",
+        "mem_total_replication_buffers",
+        "mem_clients_slaves",
+    ]);
+    lines.put("mem_clients_normal", client_bytes);
+    lines.zeros(&["mem_cluster_links", "mem_aof_buffer", "mem_overhead_db_hashtable_rehashing"]);
+    lines.put("mem_allocator", memory::allocator_name());
+    lines.put("active_defrag_running", 0);
+    lines.put("lazyfree_pending_objects", server.sum(|report| report.pending_free_len));
+    lines.put("lazyfreed_objects", 0);
+}
+
+fn write_persistence(server: &Server<'_>, lines: &mut Lines) {
+    lines.zeros(&["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"]);
+    lines.put("current_fork_perc", "0.00");
+    lines.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
+    lines.put("rdb_changes_since_last_save", server.reports.iter().map(|report| report.dirty).sum::<u64>());
+    lines.put("rdb_bgsave_in_progress", 0);
+    lines.put("rdb_last_save_time", server.view.shared.started_ms / 1000);
+    lines.put("rdb_last_bgsave_status", "ok");
+    lines.put("rdb_last_bgsave_time_sec", -1);
+    lines.put("rdb_current_bgsave_time_sec", -1);
+    lines.zeros(&["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
+    lines.zeros(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
+    lines.put("aof_last_rewrite_time_sec", -1);
+    lines.put("aof_current_rewrite_time_sec", -1);
+    lines.put("aof_last_bgrewrite_status", "ok");
+    lines.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
+    lines.put("aof_last_write_status", "ok");
+    lines.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+}
+
+fn write_stats(server: &Server<'_>, lines: &mut Lines) {
+    let Server { counters, rates, keyspace, .. } = server;
+    let command_nanoseconds: u64 =
+        super::lookup::rows().iter().map(|row| server.stats().command(row.id).nanoseconds).sum();
+    let busy_seconds: f64 = server.reports.iter().map(|report| report.cpu_seconds.0 + report.cpu_seconds.1).sum();
+    lines.put("total_connections_received", counters.connections_received);
+    lines.put("total_commands_processed", counters.commands_processed);
+    lines.put("instantaneous_ops_per_sec", rates.commands_per_second);
+    lines.put("total_net_input_bytes", counters.net_input_bytes);
+    lines.put("total_net_output_bytes", counters.net_output_bytes);
+    lines.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    lines.put("instantaneous_input_kbps", RatesNow::kilobytes(rates.input_bytes_per_second));
+    lines.put("instantaneous_output_kbps", RatesNow::kilobytes(rates.output_bytes_per_second));
+    lines.put("instantaneous_input_repl_kbps", "0.00");
+    lines.put("instantaneous_output_repl_kbps", "0.00");
+    lines.put("rejected_connections", counters.rejected_connections);
+    lines.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    lines.put("expired_subkeys", 0);
+    lines.put("expired_keys", keyspace.expired);
+    lines.put("expired_stale_perc", "0.00");
+    lines.put("expired_time_cap_reached_count", counters.expired_time_cap_reached);
+    lines.put("expire_cycle_cpu_milliseconds", counters.expire_nanoseconds / 1_000_000);
+    lines.put("evicted_keys", keyspace.evicted);
+    lines.put("evicted_clients", counters.evicted_clients);
+    lines.zeros(&["evicted_scripts", "total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
+    lines.put("keyspace_hits", keyspace.hits);
+    lines.put("keyspace_misses", keyspace.misses);
+    lines.zeros(&[
+        "pubsub_channels",
+        "pubsub_patterns",
+        "pubsubshard_channels",
+        "latest_fork_usec",
+        "total_forks",
+        "migrate_cached_sockets",
+        "slave_expires_tracked_keys",
+        "active_defrag_hits",
+        "active_defrag_misses",
+        "active_defrag_key_hits",
+        "active_defrag_key_misses",
+        "total_active_defrag_time",
+        "current_active_defrag_time",
+        "tracking_total_keys",
+        "tracking_total_items",
+        "tracking_total_prefixes",
+        "unexpected_error_replies",
+    ]);
+    lines.put("total_error_replies", counters.error_replies);
+    lines.put("dump_payload_sanitizations", 0);
+    lines.put("total_reads_processed", counters.reads_processed);
+    lines.put("total_writes_processed", counters.writes_processed);
+    lines.zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"]);
+    lines.put("client_query_buffer_limit_disconnections", counters.query_buffer_limit_disconnections);
+    lines.put("client_output_buffer_limit_disconnections", counters.output_buffer_limit_disconnections);
+    lines.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
+    lines.put("eventloop_cycles", counters.passes);
+    lines.put("eventloop_duration_sum", (busy_seconds * 1e6) as u64);
+    lines.put("eventloop_duration_cmd_sum", command_nanoseconds / 1000);
+    lines.put("acl_access_denied_auth", counters.denied_authentications);
+    lines.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
+}
+
+fn write_replication(server: &Server<'_>, lines: &mut Lines) {
+    lines.put("role", "master");
+    lines.put("connected_slaves", 0);
+    lines.put("master_failover_state", "no-failover");
+    // Made from the run's id, since it must be as unlikely to occur twice, but not be the same.
+    let id = xxhash_rust::xxh3::xxh3_128(server.view.shared.run_id.as_bytes());
+    let rest = xxhash_rust::xxh3::xxh3_64(server.view.shared.run_id.as_bytes()) as u32;
+    lines.put("master_replid", format_args!("{id:032x}{rest:08x}"));
+    lines.put("master_replid2", "0".repeat(40));
+    lines.put("master_repl_offset", 0);
+    lines.put("second_repl_offset", -1);
+    lines.put("repl_backlog_active", 0);
+    lines.put("repl_backlog_size", server.view.config.repl_backlog_size);
+    lines.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
+}
+
+fn write_cpu(server: &Server<'_>, lines: &mut Lines) {
+    let mut put = |suffix: &str, (system, user): (f64, f64)| {
+        lines.put(&format!("used_cpu_sys{suffix}"), format_args!("{system:.6}"));
+        lines.put(&format!("used_cpu_user{suffix}"), format_args!("{user:.6}"));
+    };
+    put("", process::cpu_seconds(CpuOf::Process));
+    put("_children", process::cpu_seconds(CpuOf::Children));
+    // There is no main thread that serves; the first core stands for it.
+    put("_main_thread", server.reports[0].cpu_seconds);
+}
+
+fn write_commandstats(server: &Server<'_>, lines: &mut Lines) {
+    server.stats().info_commands(&mut lines.text);
+}
+
+fn write_errorstats(server: &Server<'_>, lines: &mut Lines) {
+    server.stats().info_errors(&mut lines.text);
+}
+
+fn write_latencystats(server: &Server<'_>, lines: &mut Lines) {
+    server.stats().info_latencies(&server.view.config.latency_tracking_info_percentiles.0, &mut lines.text);
+}
+
+fn write_keyspace(server: &Server<'_>, lines: &mut Lines) {
+    for db in 0..server.reports[0].databases.len() {
+        let shards = || server.reports.iter().map(|report| &report.databases[db]);
+        let keys: usize = shards().map(|shard| shard.len).sum();
+        let expires: usize = shards().map(|shard| shard.volatile_len).sum();
+        if keys == 0 {
+            continue;
+        }
+        let ttl_ms: u128 = shards().map(|shard| u128::from(shard.avg_ttl_ms) * shard.volatile_len as u128).sum();
+        let avg_ttl_ms = ttl_ms.checked_div(expires as u128).unwrap_or(0);
+        lines.put(&format!("db{db}"), format_args!("keys={keys},expires={expires},avg_ttl={avg_ttl_ms}"));
+    }
+}
+
+fn write_corering(server: &Server<'_>, lines: &mut Lines) {
+    let shared = server.view.shared;
+    let Counters { commands_processed, commands_forwarded, commands_visiting, wakes, ring_enters, .. } =
+        server.counters;
+    let cpus: Vec<String> = shared.cpus.iter().map(usize::to_string).collect();
+    let hops = commands_forwarded + commands_visiting;
+    lines.put("cores", shared.cores);
+    lines.put("cpus", cpus.join(","));
+    lines.put("monitors", shared.monitors.load(Ordering::Relaxed));
+    lines.put("keyspace_bytes", server.sum(|report| report.keyspace_bytes));
+    lines.put("commands_local", commands_processed.saturating_sub(hops));
+    lines.put("commands_forwarded", commands_forwarded);
+    lines.put("commands_visiting", commands_visiting);
+    lines.put("hop_perc", format_args!("{:.2}%", 100.0 * ratio(hops, commands_processed).min(1.0)));
+    lines.put("wakes", wakes);
+    lines.put("ring_enters", ring_enters);
+    for (core, report) in server.reports.iter().enumerate() {
+        let Counters { commands_processed, commands_forwarded, commands_visiting, .. } = report.counters;
+        let keys: usize = report.databases.iter().map(|database| database.len).sum();
+        lines.put(
+            &format!("core{core}"),
+            format_args!(
+                "cpu={},clients={},keys={keys},bytes={},commands={commands_processed},ops_per_sec={},\
+                 forwarded={commands_forwarded},visiting={commands_visiting},wakes={},ring_enters={},cpu_seconds={:.3}",
+                shared.cpus[core],
+                report.clients,
+                report.keyspace_bytes,
+                report.rates.commands_per_second,
+                report.counters.wakes,
+                report.counters.ring_enters,
+                report.cpu_seconds.0 + report.cpu_seconds.1,
+            ),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::connection::double::{NOW_MS, Server as Double};
+    use super::*;
+    use crate::keyspace::Expiry;
+
+    fn info(server: &mut Double, line: &str) -> String {
+        let reply = server.say(COMMANDS, 1, line);
+        assert!(reply.starts_with('$'), "{reply}");
+        reply.split_once('|').unwrap().1.strip_suffix('|').unwrap().to_string()
+    }
+
+    fn titles(text: &str) -> Vec<&str> {
+        text.split('|').filter_map(|line| line.strip_prefix("# ")).collect()
+    }
+
+    #[track_caller]
+    fn field<'a>(text: &'a str, name: &str) -> &'a str {
+        let line = text.split('|').find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no field {name} in {text}"))
+    }
+
+    #[test]
+    fn sections_stand_in_their_order_whatever_was_asked() {
+        let mut server = Double::new(2, 1, &[]);
+        let default = [
+            "Server",
+            "Clients",
+            "Memory",
+            "Persistence",
+            "Stats",
+            "Replication",
+            "CPU",
+            "Modules",
+            "Errorstats",
+            "Cluster",
+            "Keyspace",
+            "Corering",
+        ];
+        let all: Vec<&str> = SECTIONS.iter().map(|section| section.title).collect();
+        assert_eq!(titles(&info(&mut server, "INFO")), default);
+        assert_eq!(titles(&info(&mut server, "INFO default")), default);
+        assert_eq!(titles(&info(&mut server, "INFO all")), all);
+        assert_eq!(titles(&info(&mut server, "INFO EVERYTHING")), all);
+        assert_eq!(titles(&info(&mut server, "INFO keyspace cpu CPU foo")), ["CPU", "Keyspace"]);
+        assert_eq!(info(&mut server, "INFO cluster"), "# Cluster|cluster_enabled:0|");
+        assert_eq!(info(&mut server, "INFO modules keyspace"), "# Modules||# Keyspace|");
+        assert_eq!(info(&mut server, "INFO foo"), "");
+    }
+
+    #[test]
+    fn every_line_is_a_field_and_every_field_occurs_once() {
+        let mut server = Double::new(2, 3, &[("unixsocket", "/tmp/s")]);
+        server.stats[1].error("ERR");
+        let text = info(&mut server, "INFO everything");
+        let mut names = std::collections::BTreeSet::new();
+        for line in text.split('|').filter(|line| !line.is_empty() && !line.starts_with("# ")) {
+            let (name, _) = line.split_once(':').unwrap_or_else(|| panic!("{line}"));
+            assert!(names.insert(name.to_string()), "{name} occurs twice");
+        }
+    }
+
+    /// What the monitoring agents in the field ask for.
+    #[test]
+    fn agents_find_their_fields() {
+        let mut server = Double::new(2, 3, &[]);
+        let text = info(&mut server, "INFO everything");
+        for name in "uptime_in_seconds process_id connected_clients blocked_clients maxclients tracking_clients \
+            clients_in_timeout_table pubsub_clients watching_clients total_watched_keys total_blocking_keys \
+            total_blocking_keys_on_nokey client_recent_max_input_buffer client_recent_max_output_buffer allocator_active \
+            allocator_allocated allocator_resident allocator_frag_ratio allocator_frag_bytes allocator_rss_ratio \
+            allocator_rss_bytes used_memory used_memory_rss used_memory_peak used_memory_lua used_memory_vm_eval \
+            used_memory_scripts_eval used_memory_overhead used_memory_startup used_memory_dataset used_memory_vm_functions \
+            used_memory_functions used_memory_scripts number_of_cached_scripts number_of_functions number_of_libraries \
+            maxmemory mem_fragmentation_ratio mem_fragmentation_bytes mem_clients_normal mem_clients_slaves \
+            mem_cluster_links mem_aof_buffer mem_replication_backlog mem_not_counted_for_evict lazyfree_pending_objects \
+            lazyfreed_objects active_defrag_running active_defrag_hits loading async_loading rdb_changes_since_last_save \
+            rdb_bgsave_in_progress rdb_last_save_time rdb_last_bgsave_status aof_enabled aof_rewrite_in_progress \
+            aof_last_bgrewrite_status aof_last_write_status current_eviction_exceeded_time total_eviction_exceeded_time \
+            evicted_keys evicted_clients evicted_scripts expired_keys expired_subkeys expired_stale_perc \
+            expired_time_cap_reached_count expire_cycle_cpu_milliseconds keyspace_hits keyspace_misses pubsub_channels \
+            pubsub_patterns pubsubshard_channels latest_fork_usec tracking_total_keys tracking_total_items \
+            tracking_total_prefixes eventloop_cycles eventloop_duration_sum eventloop_duration_cmd_sum \
+            instantaneous_ops_per_sec instantaneous_input_kbps total_connections_received total_commands_processed \
+            total_net_input_bytes total_net_output_bytes total_reads_processed total_writes_processed \
+            total_error_replies rejected_connections unexpected_error_replies used_cpu_sys used_cpu_user \
+            used_cpu_sys_children used_cpu_user_children used_cpu_sys_main_thread used_cpu_user_main_thread \
+            client_query_buffer_limit_disconnections client_output_buffer_limit_disconnections acl_access_denied_auth \
+            acl_access_denied_cmd acl_access_denied_key acl_access_denied_channel connected_slaves repl_backlog_active \
+            repl_backlog_size repl_backlog_first_byte_offset repl_backlog_histlen master_repl_offset second_repl_offset \
+            sync_full sync_partial_ok sync_partial_err slave_expires_tracked_keys io_threads_active \
+            migrate_cached_sockets redis_version redis_mode arch_bits run_id role master_replid tcp_port os"
+            .split_whitespace()
+        {
+            assert!(!field(&text, name).is_empty(), "{name}");
+        }
+        assert_eq!(field(&text, "master_replid").len(), 40);
+        assert_ne!(field(&text, "master_replid"), field(&text, "run_id"));
+    }
+
+    #[test]
+    fn numbers_are_sums_over_cores() {
+        let mut server = Double::new(3, 7, &[("maxclients", "50"), ("maxmemory", "1000")]);
+        for (index, shard) in server.shards.iter_mut().enumerate() {
+            let count = index as u64 + 1;
+            server.stats[index].counters.connections_received = count;
+            server.stats[index].counters.commands_processed = 10 * count;
+            server.stats[index].counters.commands_forwarded = count;
+            server.stats[index].counters.wakes = 100 * count;
+            shard.keyspace.stats.hits = count;
+            shard.keyspace.begin(NOW_MS, true);
+            for key in 0..count {
+                let expiry = if key == 0 { Expiry::At(NOW_MS + 1000 * count) } else { Expiry::Clear };
+                shard.keyspace.set_string(0, format!("{index}.{key}").as_bytes(), b"value", expiry);
+            }
+        }
+        server.shards[1].keyspace.set_string(5, b"k", b"v", Expiry::Clear);
+        server.stats[0].error("WRONGTYPE");
+        server.stats[2].error("WRONGTYPE");
+        server.session(4).query_bytes = 26;
+        server.session(6).pending_bytes = 1000;
+
+        let text = info(&mut server, "INFO everything");
+        for (name, value) in [
+            ("connected_clients", "7"),
+            ("maxclients", "50"),
+            ("client_recent_max_input_buffer", "26"),
+            ("client_recent_max_output_buffer", "1000"),
+            ("total_connections_received", "6"),
+            ("total_commands_processed", "60"),
+            ("keyspace_hits", "6"),
+            ("rdb_changes_since_last_save", "7"),
+            ("errorstat_WRONGTYPE", "count=2"),
+            ("total_error_replies", "2"),
+            ("db0", "keys=6,expires=3,avg_ttl=2000"),
+            ("db5", "keys=1,expires=0,avg_ttl=0"),
+            ("uptime_in_seconds", "100"),
+            ("maxmemory_human", "1000B"),
+            ("cores", "3"),
+            ("cpus", "0,1,2"),
+            ("commands_local", "54"),
+            ("commands_forwarded", "6"),
+            ("hop_perc", "10.00%"),
+            ("wakes", "600"),
+        ] {
+            assert_eq!(field(&text, name), value, "{name}");
+        }
+        assert!(field(&text, "core1").starts_with("cpu=1,clients=3,keys=3,bytes="), "{}", field(&text, "core1"));
+        let number = |name| field(&text, name).parse::<u64>().unwrap();
+        assert!(number("used_memory") <= number("used_memory_peak"));
+        assert!(0 < number("mem_clients_normal") && 0 < number("used_memory_rss"));
+        assert_eq!(text.split('|').filter(|line| line.starts_with("db")).count(), 2);
+    }
+
+    #[test]
+    fn a_field_can_be_asked_for_by_its_name() {
+        let mut server = Double::new(2, 1, &[]);
+        assert_eq!(info(&mut server, "INFO Evicted_Keys"), "evicted_keys:0|");
+        assert_eq!(info(&mut server, "INFO role foo evicted_keys"), "evicted_keys:0|role:master|");
+        assert_eq!(info(&mut server, "INFO cluster role"), "# Cluster|cluster_enabled:0|role:master|");
+        assert_eq!(info(&mut server, "INFO evicted"), "");
+    }
+
+    #[test]
+    fn bytes_for_people() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1.00K"),
+            (916_448, "894.97K"),
+            (25_276_502_016, "23.54G"),
+            (1 << 50, "1.00P"),
+            (u64::MAX, "16384.00P"),
+        ] {
+            assert_eq!(human(bytes), text);
+        }
+    }
+}

@@ -381,6 +381,7 @@ impl Command {
 pub const FAMILIES: &[&[Command]] = &[
     client::COMMANDS,
     connection::COMMANDS,
+    info::COMMANDS,
     server::COMMANDS,
     config::COMMANDS,
     introspection::COMMANDS,

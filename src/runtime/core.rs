@@ -246,6 +246,7 @@ impl Core {
     /// One pass over everything that is ready.
     fn pass(&mut self) {
         self.now_ms = unix_ms();
+        self.stats.counters.passes += 1;
         while let Some(event) = self.ring.next_event() {
             match event {
                 Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),
@@ -1319,6 +1320,13 @@ impl Core {
         self.shard.take();
         let now_ms = self.now_ms;
         self.cron_due_ms = now_ms + CRON_MS;
+        let counters = &mut self.stats.counters;
+        counters.wakes += std::mem::take(&mut self.mailbox.wakes);
+        counters.ring_enters += std::mem::take(&mut self.ring.enters);
+        self.stats.sample_rates(now_ms * 1000);
+        if self.core == 0 {
+            crate::memory::used_bytes(); // Notes the peak.
+        }
         self.shard.cron();
         let timeout_ms = self.config.timeout as u64 * 1000;
         for (index, connection) in self.connections.iter_mut() {
