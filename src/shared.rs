@@ -1,7 +1,7 @@
 //! What all cores see: counters that must be one, logs that only slow commands touch, and requests to the whole
 //! server (shut down, pause). Everything here is off the hot path, or one relaxed load on it.
 
-use crate::config::{Config, Machine};
+use crate::config::{Config, Machine, NoMachine};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +19,7 @@ pub struct Shared {
     pub port: u16,
     /// The program's own path.
     pub executable: String,
-    /// What changes of the configuration ask of the machine.
+    /// What changes of the configuration ask of the machine; [`NoMachine`] until the runtime sets its own.
     pub machine: Box<dyn Machine>,
     config: Mutex<Arc<Config>>,
     next_client: AtomicU64,
@@ -43,7 +43,7 @@ pub struct Shared {
 
 impl Shared {
     /// The state of a server that starts now.
-    pub fn new(config: Config, machine: Box<dyn Machine>, cpus: Vec<usize>, now_ms: u64, run_id: String) -> Shared {
+    pub fn new(config: Config, cpus: Vec<usize>, now_ms: u64, run_id: String) -> Shared {
         let cores = cpus.len();
         Shared {
             run_id,
@@ -52,7 +52,7 @@ impl Shared {
             port: config.port,
             cpus,
             executable: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
-            machine,
+            machine: Box::new(NoMachine),
             config: Mutex::new(Arc::new(config)),
             next_client: AtomicU64::new(1),
             clients: AtomicUsize::new(0),

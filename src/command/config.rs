@@ -5,7 +5,6 @@ use super::{Args, Command, CommandResult, CoreView, Flags, Group, Part, Run, Ses
 use crate::config::{Caller, reason};
 use crate::resp::{Error, Reply};
 use crate::session::{Mode, Session};
-use crate::stats::Stats;
 use crate::structure::glob;
 
 const ADMIN: Flags = Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE);
@@ -103,7 +102,7 @@ fn any(_: &SessionView<'_>, _: &Args<'_>) -> CommandResult {
 }
 
 fn reset_part(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
-    *view.stats = Stats::default();
+    view.stats.reset();
     Box::new(())
 }
 
@@ -183,7 +182,8 @@ mod tests {
 
     impl Client {
         fn new(config: Config, machine: Fake, peer: &str) -> Client {
-            let shared = Shared::new(config, Box::new(machine), vec![0], 0, String::new());
+            let mut shared = Shared::new(config, vec![0], 0, String::new());
+            shared.machine = Box::new(machine);
             let mut session = Session::new(1, 0, 5, 0);
             session.peer = peer.into();
             Client { shared, session }

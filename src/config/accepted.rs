@@ -17,6 +17,11 @@ const fn row(
     Directive { name, aliases: &[], group: GROUP, kind, default, flags, doc: reason, access: Access::Remembered }
 }
 
+/// As [`row`], for a name that lost its underscores in later versions.
+const fn renamed(name: &'static str, alias: &'static [&'static str], reason: &'static [&'static str]) -> Directive {
+    Directive { aliases: alias, ..row(name, Text, "", IMMUTABLE, reason) }
+}
+
 const NONE: Flags = Flags::empty();
 const IMMUTABLE: Flags = Flags::IMMUTABLE;
 const HIDDEN: Flags = Flags::HIDDEN;
@@ -33,6 +38,7 @@ const TESTS: &[&str] = &["For tests of the server it belongs to."];
 const CRASH: &[&str] = &["A crash is always reported, and memory is not tested afterwards."];
 const TRANSPARENT_HUGE_PAGES: &[&str] = &["No child process copies pages on write: huge pages do no harm."];
 const ERRORS: &[&str] = &["A change that cannot be applied always stops a replica."];
+const LOG: &[&str] = &["The lines of the log have the one form that Redis 7.0 gives them."];
 const LOGO: &[&str] = &["No logo is shown."];
 const PASSES: &[&str] = &["A core accepts what waits in one pass, in between other work."];
 
@@ -47,9 +53,9 @@ pub(super) static ROWS: &[Directive] = &[
     row("active-defrag-threshold-upper", Integer(0, 1000), "100", NONE, DEFRAGMENTATION),
     row("activerehashing", YesNo, "yes", NONE, TABLE),
     row("always-show-logo", YesNo, "no", IMMUTABLE, LOGO),
-    row("aof_rewrite_cpulist", Text, "", IMMUTABLE, BACKGROUND),
-    row("bgsave_cpulist", Text, "", IMMUTABLE, BACKGROUND),
-    row("bio_cpulist", Text, "", IMMUTABLE, BACKGROUND),
+    renamed("aof_rewrite_cpulist", &["aof-rewrite-cpulist"], BACKGROUND),
+    renamed("bgsave_cpulist", &["bgsave-cpulist"], BACKGROUND),
+    renamed("bio_cpulist", &["bio-cpulist"], BACKGROUND),
     row("crash-log-enabled", YesNo, "yes", NONE, CRASH),
     row("crash-memcheck-enabled", YesNo, "yes", NONE, CRASH),
     row("disable-thp", YesNo, "yes", IMMUTABLE, TRANSPARENT_HUGE_PAGES),
@@ -69,7 +75,11 @@ pub(super) static ROWS: &[Directive] = &[
     row("watchdog-period", Integer(0, INT_MAX), "0", HIDDEN, TESTS),
     // Names that came after Redis 7.0, in Redis or in Valkey.
     row("io-threads-always-active", YesNo, "no", NEWER.union(HIDDEN), THREADS),
+    row("events-per-io-thread", Integer(0, INT_MAX), "2", NEWER, THREADS),
+    row("extended-redis-compatibility", YesNo, "no", NEWER, &["The server calls itself what it is."]),
     row("locale-collate", Text, "", NEWER, &["Texts are sorted by their bytes."]),
+    row("log-format", Choice(&["legacy", "logfmt", "json"]), "legacy", NEWER, LOG),
+    row("log-timestamp-format", Choice(&["legacy", "iso8601", "milliseconds"]), "legacy", NEWER, LOG),
     row("max-new-connections-per-cycle", Integer(1, 1000), "10", NEWER, PASSES),
     row("max-new-tls-connections-per-cycle", Integer(1, 1000), "1", NEWER, PASSES),
     row("prefetch-batch-max-size", Integer(0, 128), "16", NEWER, &["A pass prefetches what it reads, however much."]),

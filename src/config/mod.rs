@@ -67,6 +67,31 @@ pub trait Machine: Send + Sync {
     fn apply(&self, old: &Config, new: &Config) -> Result<(), (&'static str, String)>;
 }
 
+/// No machine at all: nothing can be read or written there, and nothing has to be put into force.
+pub struct NoMachine;
+
+impl Machine for NoMachine {
+    fn resolve_directory(&self, _: &Path) -> io::Result<PathBuf> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
+    fn read_file(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn replace_file(&self, _: &Path, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn apply(&self, _: &Config, _: &Config) -> Result<(), (&'static str, String)> {
+        Ok(())
+    }
+}
+
 /// Who asks for a change at run time.
 pub struct Caller<'a> {
     /// Whether the client may change protected directives: see [`ProtectedAction::allows`].

@@ -101,6 +101,8 @@ directives! {
         unixsocket: String = "unixsocket", Text, "", IMMUTABLE;
         /// Permissions of the Unix socket; 0: as the umask says.
         unixsocketperm: u32 = "unixsocketperm", Octal(0o777), "0", IMMUTABLE;
+        /// Group of the Unix socket; empty: the process' own.
+        unixsocketgroup: String = "unixsocketgroup", Text, "", IMMUTABLE, NEWER, PENDING;
         /// A client that sends nothing for so many seconds is disconnected; 0: never.
         timeout: u32 = "timeout", COUNT, "0";
         /// Seconds of silence after which TCP asks whether the other side is still there; 0: never.
@@ -153,6 +155,8 @@ directives! {
         hz: u32 = "hz", COUNT, "10";
         /// Looks after background work more often when many clients are connected.
         dynamic_hz: bool = "dynamic-hz", YesNo, "yes";
+        /// Where the server stands, as told by HELLO and INFO; empty: not told.
+        availability_zone: String = "availability-zone", Text, "", NEWER, PENDING;
     }
 
     "Security" {
@@ -192,11 +196,11 @@ directives! {
         /// Memory for data and buffers of all cores together, as a size or as a share of the machine's; 0: no limit.
         maxmemory: Budget = "maxmemory", MemoryOrShare("argument must be a memory value"), "0";
         /// Which keys leave when memory is full.
-        maxmemory_policy: MaxmemoryPolicy = "maxmemory-policy", Choice(MaxmemoryPolicy::NAMES), "noeviction";
+        maxmemory_policy: MaxmemoryPolicy = "maxmemory-policy", Choice(MaxmemoryPolicy::NAMES), "noeviction", PENDING;
         /// Keys looked at to find one that may leave: more finds better ones and costs more.
-        maxmemory_samples: u32 = "maxmemory-samples", Integer(1, INT_MAX), "5";
+        maxmemory_samples: u32 = "maxmemory-samples", Integer(1, INT_MAX), "5", PENDING;
         /// How hard eviction tries within one command, 0 to 100.
-        maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity", Integer(0, 100), "10";
+        maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity", Integer(0, 100), "10", PENDING;
         /// How slowly the frequency counter of a key grows.
         lfu_log_factor: u32 = "lfu-log-factor", COUNT, "10";
         /// Minutes after which an unused key's frequency counter is decremented; 0: at every look.
@@ -204,7 +208,7 @@ directives! {
         /// How much CPU goes into finding keys that reached their end, 1 to 10.
         active_expire_effort: u32 = "active-expire-effort", Integer(1, 10), "1";
         /// Frees evicted values in small steps.
-        lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", YesNo, "no";
+        lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", YesNo, "no", PENDING;
         /// Frees values whose key reached its end in small steps.
         lazyfree_lazy_expire: bool = "lazyfree-lazy-expire", YesNo, "no";
         /// Frees values that a command overwrites in small steps.
@@ -217,29 +221,33 @@ directives! {
 
     "Encodings" {
         /// A hash of up to so many fields is kept compact.
-        hash_max_listpack_entries: usize = "hash-max-listpack-entries" | "hash-max-ziplist-entries", LONG_COUNT, "512";
+        hash_max_listpack_entries: usize = "hash-max-listpack-entries" | "hash-max-ziplist-entries", LONG_COUNT, "512", PENDING;
         /// A hash is kept compact while every field and value is at most so long.
-        hash_max_listpack_value: usize = "hash-max-listpack-value" | "hash-max-ziplist-value", SIZE, "64";
+        hash_max_listpack_value: usize = "hash-max-listpack-value" | "hash-max-ziplist-value", SIZE, "64", PENDING;
         /// Size of a list's nodes: entries if positive, -1 to -5 for 4, 8, 16, 32, 64 kB.
-        list_max_listpack_size: i32 = "list-max-listpack-size" | "list-max-ziplist-size", ANY_INT, "-2";
+        list_max_listpack_size: i32 = "list-max-listpack-size" | "list-max-ziplist-size", ANY_INT, "-2", PENDING;
         /// Nodes at both ends of a list that stay uncompressed; 0: no compression.
-        list_compress_depth: u32 = "list-compress-depth", COUNT, "0";
+        list_compress_depth: u32 = "list-compress-depth", COUNT, "0", PENDING;
         /// A set of integers up to this size is kept as an array.
-        set_max_intset_entries: usize = "set-max-intset-entries", LONG_COUNT, "512";
+        set_max_intset_entries: usize = "set-max-intset-entries", LONG_COUNT, "512", PENDING;
         /// A set of up to so many members is kept compact.
-        set_max_listpack_entries: usize = "set-max-listpack-entries", LONG_COUNT, "128", NEWER;
+        set_max_listpack_entries: usize = "set-max-listpack-entries", LONG_COUNT, "128", NEWER, PENDING;
         /// A set is kept compact while every member is at most so long.
-        set_max_listpack_value: usize = "set-max-listpack-value", SIZE, "64", NEWER;
+        set_max_listpack_value: usize = "set-max-listpack-value", SIZE, "64", NEWER, PENDING;
         /// A sorted set of up to so many members is kept compact.
-        zset_max_listpack_entries: usize = "zset-max-listpack-entries" | "zset-max-ziplist-entries", LONG_COUNT, "128";
+        zset_max_listpack_entries: usize = "zset-max-listpack-entries" | "zset-max-ziplist-entries", LONG_COUNT, "128", PENDING;
         /// A sorted set is kept compact while every member is at most so long.
-        zset_max_listpack_value: usize = "zset-max-listpack-value" | "zset-max-ziplist-value", SIZE, "64";
+        zset_max_listpack_value: usize = "zset-max-listpack-value" | "zset-max-ziplist-value", SIZE, "64", PENDING;
         /// Bytes in one node of a stream; 0: no limit.
-        stream_node_max_bytes: usize = "stream-node-max-bytes", SIZE, "4096";
+        stream_node_max_bytes: usize = "stream-node-max-bytes", SIZE, "4096", PENDING;
         /// Entries in one node of a stream; 0: no limit.
-        stream_node_max_entries: u64 = "stream-node-max-entries", LONG_COUNT, "100";
+        stream_node_max_entries: u64 = "stream-node-max-entries", LONG_COUNT, "100", PENDING;
         /// A HyperLogLog is kept sparse up to this size.
-        hll_sparse_max_bytes: usize = "hll-sparse-max-bytes", SIZE, "3000";
+        hll_sparse_max_bytes: usize = "hll-sparse-max-bytes", SIZE, "3000", PENDING;
+        /// Seconds that a stream remembers the id of a message, so that it is added once.
+        stream_idmp_duration: u32 = "stream-idmp-duration", Integer(1, 86_400), "100", NEWER, PENDING;
+        /// Such ids remembered per producer.
+        stream_idmp_maxsize: u32 = "stream-idmp-maxsize", Integer(1, 10_000), "100", NEWER, PENDING;
     }
 
     "Watching" {
@@ -247,6 +255,20 @@ directives! {
         slowlog_log_slower_than: i64 = "slowlog-log-slower-than" | "commandlog-execution-slower-than", Integer(-1, i64::MAX), "10000";
         /// Entries of the slow log.
         slowlog_max_len: usize = "slowlog-max-len" | "commandlog-slow-execution-max-len", LONG_COUNT, "128";
+        /// Arguments kept of a command in the slow log.
+        slowlog_entry_max_argc: usize = "slowlog-entry-max-argc", Integer(2, INT_MAX), "32", NEWER, PENDING;
+        /// Bytes kept of an argument in the slow log.
+        slowlog_entry_max_string_len: usize = "slowlog-entry-max-string-len", Integer(1, INT_MAX), "128", NEWER, PENDING;
+        /// Requests of more than so many bytes go into a log of their own; -1: none.
+        commandlog_request_larger_than: i64 = "commandlog-request-larger-than", Integer(-1, i64::MAX), "1048576", NEWER, PENDING;
+        /// Entries of the log of large requests.
+        commandlog_large_request_max_len: usize = "commandlog-large-request-max-len", LONG_COUNT, "128", NEWER, PENDING;
+        /// Replies of more than so many bytes go into a log of their own; -1: none.
+        commandlog_reply_larger_than: i64 = "commandlog-reply-larger-than", Integer(-1, i64::MAX), "1048576", NEWER, PENDING;
+        /// Entries of the log of large replies.
+        commandlog_large_reply_max_len: usize = "commandlog-large-reply-max-len", LONG_COUNT, "128", NEWER, PENDING;
+        /// Keeps histograms of the memory that keys take.
+        key_memory_histograms: bool = "key-memory-histograms", YesNo, "no", NEWER, PENDING;
         /// Events that take at least so many milliseconds are kept by LATENCY; 0: none.
         latency_monitor_threshold: u64 = "latency-monitor-threshold", LONG_COUNT, "0";
         /// Keeps a latency histogram per command.
@@ -254,7 +276,7 @@ directives! {
         /// Percentiles of INFO latencystats.
         latency_tracking_info_percentiles: Percentiles = "latency-tracking-info-percentiles", Words("percentile [percentile ...]"), "50 99 99.9";
         /// Events about keys that are published: K and E choose the channels; g$lshzxetdnm the events, A for most of them.
-        notify_keyspace_events: KeyspaceEvents = "notify-keyspace-events", Text, "";
+        notify_keyspace_events: KeyspaceEvents = "notify-keyspace-events", Text, "", PENDING;
     }
 
     "Snapshots" {
@@ -293,6 +315,8 @@ directives! {
         auto_aof_rewrite_min_size: u64 = "auto-aof-rewrite-min-size", SIZE, "64mb", PENDING;
         /// Loads a log whose end is cut off.
         aof_load_truncated: bool = "aof-load-truncated", YesNo, "yes", PENDING;
+        /// Loads a log whose last bytes, up to so many, are damaged.
+        aof_load_corrupt_tail_max_size: u64 = "aof-load-corrupt-tail-max-size", SIZE, "0", NEWER, PENDING;
         /// A rewritten log begins with a snapshot.
         aof_use_rdb_preamble: bool = "aof-use-rdb-preamble", YesNo, "yes", PENDING;
         /// Writes the time into the log.
@@ -322,6 +346,8 @@ directives! {
         repl_diskless_sync_max_replicas: u32 = "repl-diskless-sync-max-replicas", COUNT, "0", PENDING;
         /// How a replica loads a full copy straight from the socket.
         repl_diskless_load: DisklessLoad = "repl-diskless-load", Choice(DisklessLoad::NAMES), "disabled", DENY_LOADING, PENDING;
+        /// Sends a full copy and the changes since then over two connections.
+        dual_channel_replication_enabled: bool = "dual-channel-replication-enabled", YesNo, "no", NEWER, PENDING;
         /// Seconds between the primary's pings.
         repl_ping_replica_period: u32 = "repl-ping-replica-period" | "repl-ping-slave-period", Integer(1, INT_MAX), "10", PENDING;
         /// Seconds of silence after which the other side counts as gone.
@@ -365,6 +391,12 @@ directives! {
         cluster_announce_ip: String = "cluster-announce-ip", Text, "", PENDING;
         /// Host name as told to the cluster; empty: none.
         cluster_announce_hostname: String = "cluster-announce-hostname", Checked(check_hostname), "", PENDING;
+        /// Name of the node for people; empty: none.
+        cluster_announce_human_nodename: String = "cluster-announce-human-nodename", Text, "", NEWER, PENDING;
+        /// IPv4 address as told to clients; empty: the one of the cluster.
+        cluster_announce_client_ipv4: String = "cluster-announce-client-ipv4", Text, "", NEWER, PENDING;
+        /// IPv6 address as told to clients; empty: the one of the cluster.
+        cluster_announce_client_ipv6: String = "cluster-announce-client-ipv6", Text, "", NEWER, PENDING;
         /// Port as told to the cluster; 0: the real one.
         cluster_announce_port: u16 = "cluster-announce-port", PORT, "0", PENDING;
         /// TLS port as told to the cluster; 0: the real one.
@@ -389,6 +421,12 @@ directives! {
         cluster_replica_no_failover: bool = "cluster-replica-no-failover" | "cluster-slave-no-failover", YesNo, "no", PENDING;
         /// Bytes that may wait for another node before its link is closed; 0: no limit.
         cluster_link_sendbuf_limit: u64 = "cluster-link-sendbuf-limit", Memory(0, u64::MAX), "0", PENDING;
+        /// Number of databases of a node of a cluster.
+        cluster_databases: u32 = "cluster-databases", Integer(1, INT_MAX), "1", IMMUTABLE, NEWER, PENDING;
+        /// Seconds that a forgotten node may not come back.
+        cluster_blacklist_ttl: u64 = "cluster-blacklist-ttl", LONG_COUNT, "60", NEWER, PENDING;
+        /// Keeps statistics per slot.
+        cluster_slot_stats_enabled: bool = "cluster-slot-stats-enabled", YesNo, "no", NEWER, PENDING;
     }
 
     "TLS" {

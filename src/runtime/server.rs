@@ -195,7 +195,9 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
     let port = config.port;
     let bind = config.bind.join(" ");
     let databases = config.databases as usize;
-    let shared = Arc::new(Shared::new(config, Box::new(ThisMachine), cpus.clone(), now_ms as u64, run_id()));
+    let mut shared = Shared::new(config, cpus.clone(), now_ms as u64, run_id());
+    shared.machine = Box::new(ThisMachine);
+    let shared = Arc::new(shared);
     let parking = Parking::new(cores);
     let seed = fastrand::u64(..);
     let (ready, started) = std::sync::mpsc::channel::<Result<(), String>>();
