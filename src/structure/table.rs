@@ -75,8 +75,8 @@ fn tag_of(hash: u64) -> u16 {
 fn key_of(hash: u64) -> u64 {
     let x = hash >> 32;
     // x(1 - x), in units of 2^-64; 5/16 of it is taken off.
-    let product = x * (x ^ 0xffff_ffff);
-    x - (product >> 34) - (product >> 36)
+    let product = x.wrapping_mul(x ^ 0xffff_ffff);
+    x.wrapping_sub((product >> 34).wrapping_add(product >> 36))
 }
 
 #[inline(always)]
@@ -479,19 +479,14 @@ impl Table {
     #[inline]
     fn visit_home(&self, segment: Segment, start: u64, home: usize, tag: u32, visit: &mut impl FnMut(u64)) -> usize {
         let mut visited = 0;
-        for index in [home, home + 1] {
-            // SAFETY: a live block; home < homes.
-            let bucket = unsafe { segment.bucket(index) };
-            for slot in bucket.with_home(home, segment.homes()) {
-                let slot = bucket.slots[slot];
+        // SAFETY: a live block; home < homes.
+        unsafe {
+            segment.visit_home(home, |slot| {
                 if tag <= tag_of_slot(slot) as u32 {
                     visit(slot & PAYLOAD_MASK);
                     visited += 1;
                 }
-            }
-            if !bucket.is_full() {
-                break;
-            }
+            })
         }
         for stray in &self.overflow {
             let of_stray = tag_of(stray.hash);
@@ -567,7 +562,7 @@ impl Table {
         let mut key = first_key;
         let mut segment = self.directory.get(key);
         let begin = start_of(key, segment.depth());
-        let bucket = bucket.min(segment.homes());
+        let bucket = bucket.min(segment.buckets() - 1);
         let mut buckets = bucket..segment.buckets();
         loop {
             for at in buckets {
