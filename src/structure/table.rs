@@ -29,7 +29,7 @@ const MERGED_LEN_MAX: usize = 700;
 /// Removals per step of shrinking.
 const REMOVALS_PER_STEP: usize = 16;
 /// Payloads brought towards the processor ahead of the one that is hashed again.
-const REHASH_AHEAD: usize = 12;
+const REHASH_AHEAD: usize = 32;
 /// Draws of a random slot before `random` takes the next entry it meets.
 const DRAWS_MAX: usize = 100;
 

@@ -71,7 +71,7 @@ fn stash_of(buckets: usize) -> usize {
 }
 
 /// How many buckets to either side an insertion may shift entries.
-const REACH: usize = 8;
+const REACH: usize = 5;
 
 /// Eight slots in one cache line, used ones first.
 #[repr(C, align(64))]
@@ -645,18 +645,19 @@ impl Segment {
         let segment = Segment::allocate(class, depth);
         let homes = segment.homes();
         let mut used = [0u8; BUCKETS_MAX + 1];
-        for &slot in slots {
+        let mut place = |slot: u64| {
             let home = home_of(tag_of_slot(slot), homes);
             let to = home + (used[home + 1] < used[home]) as usize;
             let of_bucket = used[to] as usize;
             if of_bucket < SLOTS {
                 // SAFETY: the block is new, alive and ours; home + 1 is a bucket of it.
-                unsafe { segment.bucket_mut(to) }.slots[of_bucket] = slot;
+                unsafe { *segment.address(to).cast::<u64>().add(of_bucket) = slot };
                 used[to] += 1;
             } else {
                 rest.push(slot);
             }
-        }
+        };
+        slots.iter().for_each(|&slot| place(slot));
         for home in 0..homes {
             if used[home] as usize == SLOTS {
                 // SAFETY: as above.
