@@ -7,10 +7,10 @@
 //!        ┌──────────┬────────┬─────────────────────────────┬───────┐
 //!        │ homes    │   0    │ address of bucket 0         │ depth │
 //!        └──────────┴────────┴─────────────────────────────┴───────┘
-//! slot    63            48 47                                     0
-//!        ┌────────────────┬────────────────────────────────────────┐
-//!        │ tag, never 0   │ payload, never 0                       │   empty slot = 0
-//!        └────────────────┴────────────────────────────────────────┘
+//! slot    63            48 47                           3 2       0
+//!        ┌────────────────┬──────────────────────────────┬─────────┐
+//!        │ tag, never 0   │ payload, never 0             │ ahead   │   empty slot = 0
+//!        └────────────────┴──────────────────────────────┴─────────┘
 //! bucket  8 slots = one cache line, used slots first:  s0 s1 s2 s3 s4 0 0 0
 //! block   homes + 1 buckets:                           b0 b1 b2 … b(homes)
 //! ```
@@ -26,13 +26,14 @@
 
 #![allow(unsafe_code)]
 
+use super::directory::KEY_BITS;
 use std::alloc::{self, Layout};
 use std::ptr;
 
 /// Slots of a bucket: 8 × 8 bytes is one cache line.
 pub(super) const SLOTS: usize = 8;
 /// Bits of a slot that hold the payload.
-pub(super) const PAYLOAD_MASK: u64 = (1 << 48) - 1;
+pub(super) const PAYLOAD_MASK: u64 = (1 << 48) - 8;
 /// Bits of the tag.
 pub(super) const TAG_BITS: u32 = 16;
 
@@ -194,6 +195,40 @@ impl Tags {
         let bits = |lanes: [u16; SLOTS]| (0..SLOTS).map(|slot| (lanes[slot] as u32 & 1) << slot).sum::<u32>();
         SlotSet(bits(first.lanes) | bits(second.lanes) << SLOTS)
     }
+}
+
+/// A slot for an entry in a segment of the depth.
+///
+/// `ahead` holds the two bits of the key after those by which the segment was chosen, as `1bb`. A split uses up one,
+/// and leaves `01b`, then `001`: nothing known. Half of the entries of a segment have come since it was split last, a
+/// quarter before that, so three quarters of a split need not look at the entries.
+#[inline(always)]
+pub(super) fn slot_of(tag: u16, payload: u64, key: u64, depth: u32) -> u64 {
+    let ahead = 4 | key.wrapping_shr(KEY_BITS.wrapping_sub(2).wrapping_sub(depth)) & 3;
+    (tag as u64) << (64 - TAG_BITS) | payload | ahead
+}
+
+/// Whether a slot does not know in which half of its segment it will be.
+pub(super) fn is_half_unknown(slot: u64) -> bool {
+    slot & 0b110 == 0
+}
+
+/// In which half of its segment a slot will be, and the slot as it will be there; the half must be known.
+pub(super) fn to_half(slot: u64) -> (usize, u64) {
+    debug_assert!(!is_half_unknown(slot));
+    let (half, ahead) = if slot & 0b100 != 0 { (slot >> 1 & 1, 0b010 | slot & 1) } else { (slot & 1, 0b001) };
+    (half as usize, slot & !0b111 | ahead)
+}
+
+/// A slot of one half as it will be in the whole.
+pub(super) fn to_whole(half: usize, slot: u64) -> u64 {
+    let half = half as u64;
+    let ahead = match slot & 0b111 {
+        ahead @ 0b100.. => 0b100 | half << 1 | ahead >> 1 & 1,
+        ahead @ 0b010.. => 0b100 | half << 1 | ahead & 1,
+        _ => 0b010 | half,
+    };
+    slot & !0b111 | ahead
 }
 
 /// The tag of a slot; 0 for an empty one.
@@ -626,16 +661,16 @@ impl Segment {
         }
     }
 
-    /// Appends all slots to `into`, in the order of buckets.
+    /// Appends all slots to `into`, in the order of buckets, after a change.
     ///
     /// # Safety
     /// The block is alive.
-    pub(super) unsafe fn collect(self, into: &mut SlotList) {
+    pub(super) unsafe fn collect(self, into: &mut SlotList, change: impl Fn(u64) -> u64) {
         for index in 0..self.buckets() {
             // SAFETY: an existing bucket.
             let bucket = unsafe { self.bucket(index) };
             for &slot in &bucket.slots[..bucket.used()] {
-                into.push(slot);
+                into.push(change(slot));
             }
         }
     }
