@@ -8,11 +8,11 @@ mod tests;
 
 use directory::{DEPTH_MAX, Directory, KEY_BITS, start_of, width_of};
 use segment::{
-    BUCKETS_MAX, CLASS_BUCKETS, PAYLOAD_MASK, SLOTS, Segment, SlotList, TAG_BITS, class_of, first_tag_of, home_of,
-    prefetch, tag_of_slot,
+    CLASS_BUCKETS, PAYLOAD_MASK, SLOTS, Segment, SlotList, TAG_BITS, class_of, first_tag_of, home_of, is_half_unknown,
+    prefetch, slot_of, tag_of_slot, to_half, to_whole,
 };
 
-/// Largest payload: 48 bits.
+/// Largest payload: 48 bits, of which the lower three are 0.
 pub const PAYLOAD_MAX: u64 = PAYLOAD_MASK;
 
 /// Bits of a `scan` cursor; the ones above are never set and never looked at.
@@ -28,9 +28,9 @@ const LOAD_PERCENT_WORTH: usize = 40;
 const MERGED_LEN_MAX: usize = 700;
 /// Removals per step of shrinking.
 const REMOVALS_PER_STEP: usize = 16;
-/// Payloads brought towards the processor ahead of the one that is hashed again.
-const REHASH_AHEAD: usize = 12;
-/// Draws of a random slot before `random` takes the next entry it meets.
+/// How many slots further a split looks for entries that it will have to hash, to bring them in.
+const REHASH_AHEAD: usize = 40;
+/// Draws of a random slot before the next entry on the way is taken.
 const DRAWS_MAX: usize = 100;
 
 /// Where an entry lies, until the next call that changes the table.
@@ -52,6 +52,8 @@ pub struct Table {
     buckets: usize,
     /// Bytes of all blocks, as the allocator rounds them.
     block_bytes: usize,
+    /// Entries below which removals shrink the table: `LOAD_PERCENT_MIN`.
+    len_min: usize,
     /// The first key of the segment at which shrinking goes on.
     hand: u64,
     /// Entries that no segment has room for: more than 16 with one and the same hash. In practice empty.
@@ -75,13 +77,14 @@ fn tag_of(hash: u64) -> u16 {
 fn key_of(hash: u64) -> u64 {
     let x = hash >> 32;
     // x(1 - x), in units of 2^-64; 5/16 of it is taken off.
-    let product = x * (x ^ 0xffff_ffff);
-    x - (product >> 34) - (product >> 36)
+    let product = x.wrapping_mul(x ^ 0xffff_ffff);
+    x.wrapping_sub((product >> 34).wrapping_add(product >> 36))
 }
 
+/// Whether the table can hold this.
 #[inline(always)]
-fn slot_of(tag: u16, payload: u64) -> u64 {
-    (tag as u64) << (64 - TAG_BITS) | payload
+fn is_payload(payload: u64) -> bool {
+    payload != 0 && payload & !PAYLOAD_MASK == 0
 }
 
 /// Bytes that the allocator takes for a block of so many buckets.
@@ -103,7 +106,15 @@ fn is_worth(len: usize, class: usize) -> bool {
 impl Table {
     /// An empty table, which has no memory of its own.
     pub const fn new() -> Table {
-        Table { directory: Directory::new(), len: 0, buckets: 0, block_bytes: 0, hand: 0, overflow: Vec::new() }
+        Table {
+            directory: Directory::new(),
+            len: 0,
+            buckets: 0,
+            block_bytes: 0,
+            len_min: 0,
+            hand: 0,
+            overflow: Vec::new(),
+        }
     }
 
     /// Number of entries.
@@ -186,10 +197,10 @@ impl Table {
     /// Enters another payload for the same entry: it has been moved.
     ///
     /// # Panics
-    /// If there is no entry at the position, or the payload is 0 or above `PAYLOAD_MAX`.
+    /// If there is no entry at the position, or the payload is none.
     #[inline]
     pub fn set_payload(&mut self, position: Position, payload: u64) {
-        assert!(0 < payload && payload <= PAYLOAD_MAX);
+        assert!(is_payload(payload));
         assert!(self.payload(position) != 0);
         if position.place == IN_OVERFLOW {
             self.overflow[position.index as usize].payload = payload;
@@ -209,17 +220,18 @@ impl Table {
 
     /// Adds an entry. The caller knows that it is not there yet.
     ///
-    /// `rehash` gives the hash of a payload of the table. It is called for a whole segment (at most about a thousand
-    /// entries) in one of some six hundred insertions, and never for the new payload.
+    /// `rehash` gives the hash of a payload of the table. Few insertions need it, those for some 250 entries, and for
+    /// at most a thousand. It is never asked for the new payload.
     ///
     /// # Panics
-    /// If the payload is 0 or above `PAYLOAD_MAX`.
+    /// If the payload is 0, above `PAYLOAD_MAX` or no multiple of 8.
     #[inline]
     pub fn insert(&mut self, hash: u64, payload: u64, mut rehash: impl FnMut(u64) -> u64) {
-        assert!(0 < payload && payload <= PAYLOAD_MAX);
-        let slot = slot_of(tag_of(hash), payload);
+        assert!(is_payload(payload));
+        let key = key_of(hash);
+        let segment = self.directory.get(key);
+        let slot = slot_of(tag_of(hash), payload, key, segment.depth());
         self.len += 1;
-        let segment = self.directory.get(key_of(hash));
         // SAFETY: a table with buckets has a directory of live blocks; `&mut self` keeps others away.
         if self.buckets == 0 || !unsafe { segment.insert(slot) } {
             self.insert_by_growing(hash, slot, &mut rehash);
@@ -244,7 +256,7 @@ impl Table {
         let depth = old.depth();
         let mut list = SlotList::new();
         // SAFETY: the directory's blocks are alive.
-        unsafe { old.collect(&mut list) };
+        unsafe { old.collect(&mut list, |slot| slot) };
         list.push(slot);
         let slots = list.as_slice();
 
@@ -285,21 +297,29 @@ impl Table {
     fn split(&mut self, new_hash: u64, old: Segment, slots: &[u64], rehash: &mut dyn FnMut(u64) -> u64) {
         let depth = old.depth() + 1;
         let mut lists = [SlotList::new(), SlotList::new()];
-        let new_slot = slots[slots.len() - 1];
         for (index, &slot) in slots.iter().enumerate() {
-            if let Some(&ahead) = slots.get(index + REHASH_AHEAD) {
+            if let Some(&ahead) = slots.get(index + REHASH_AHEAD)
+                && is_half_unknown(ahead)
+            {
                 prefetch(std::ptr::without_provenance((ahead & PAYLOAD_MASK) as usize));
             }
-            let hash = if slot == new_slot { new_hash } else { rehash(slot & PAYLOAD_MASK) };
-            lists[(key_of(hash) >> (KEY_BITS - depth)) as usize & 1].push(slot);
+            let slot = if is_half_unknown(slot) {
+                let key = key_of(rehash(slot & PAYLOAD_MASK));
+                slot_of(tag_of_slot(slot), slot & PAYLOAD_MASK, key, depth - 1)
+            } else {
+                slot
+            };
+            let (half, slot) = to_half(slot);
+            lists[half].push(slot);
         }
+        let new_payload = slots[slots.len() - 1] & PAYLOAD_MASK;
         let halves = lists.map(|list| {
             let slots = list.as_slice();
             let mut rest = Vec::new();
             let segment = self.arrange(class_for(slots.len()), depth, slots, &mut rest);
             for slot in rest {
                 let payload = slot & PAYLOAD_MASK;
-                let hash = if slot == new_slot { new_hash } else { rehash(payload) };
+                let hash = if payload == new_payload { new_hash } else { rehash(payload) };
                 self.overflow.push(Stray { hash, payload });
             }
             self.account(segment);
@@ -327,12 +347,14 @@ impl Table {
     fn account(&mut self, segment: Segment) {
         self.buckets += segment.buckets();
         self.block_bytes += bytes_of(segment.buckets());
+        self.len_min = self.buckets * SLOTS * LOAD_PERCENT_MIN / 100;
     }
 
     /// Frees the block of a segment that the directory does not know any more.
     fn free(&mut self, segment: Segment) {
         self.buckets -= segment.buckets();
         self.block_bytes -= bytes_of(segment.buckets());
+        self.len_min = self.buckets * SLOTS * LOAD_PERCENT_MIN / 100;
         // SAFETY: by contract of this function it is alive and out of the directory.
         unsafe { segment.free() };
     }
@@ -346,18 +368,26 @@ impl Table {
         let payload = self.payload(position);
         if position.place == IN_OVERFLOW {
             self.overflow.swap_remove(position.index as usize);
+            self.trim_overflow();
         } else {
             // SAFETY: a live block and, since there is a payload, a used slot; `&mut self` keeps others away.
             unsafe { self.segment_at(position).remove(position.index as usize) };
         }
         self.len -= 1;
-        if self.len * 100 < self.buckets * (SLOTS * LOAD_PERCENT_MIN) || !self.overflow.is_empty() {
+        if self.len < self.len_min || self.len == 0 || !self.overflow.is_empty() {
             self.maintain();
         }
         if self.directory.is_moving() {
             self.directory.advance();
         }
         payload
+    }
+
+    /// Gives memory of the overflow list back.
+    fn trim_overflow(&mut self) {
+        if self.overflow.len() * 4 < self.overflow.capacity() {
+            self.overflow.shrink_to(self.overflow.len() * 2);
+        }
     }
 
     /// One step of giving memory back, if it is time for one.
@@ -369,16 +399,17 @@ impl Table {
                 return;
             }
         } else if let Some(stray) = self.overflow.pop() {
-            let segment = self.directory.get(key_of(stray.hash));
+            let key = key_of(stray.hash);
+            let segment = self.directory.get(key);
+            let slot = slot_of(tag_of(stray.hash), stray.payload, key, segment.depth());
             // SAFETY: a live block; `&mut self` keeps others away.
-            if !unsafe { segment.insert(slot_of(tag_of(stray.hash), stray.payload)) } {
+            if !unsafe { segment.insert(slot) } {
                 self.overflow.push(stray);
                 let middle = self.len % self.overflow.len();
                 let last = self.overflow.len() - 1;
                 self.overflow.swap(middle, last);
-            } else if self.overflow.is_empty() {
-                self.overflow = Vec::new();
             }
+            self.trim_overflow();
         }
         if self.len < REMOVALS_PER_STEP * SLOTS || self.len % REMOVALS_PER_STEP == 0 {
             self.shrink_step();
@@ -399,10 +430,11 @@ impl Table {
             let neighbour = self.directory.get(start ^ width_of(depth));
             // SAFETY: as above.
             if neighbour.depth() == depth && len + unsafe { neighbour.count() } <= MERGED_LEN_MAX {
+                let half = (start >> (KEY_BITS - depth)) as usize & 1;
                 // SAFETY: as above.
                 unsafe {
-                    segment.collect(&mut list);
-                    neighbour.collect(&mut list);
+                    segment.collect(&mut list, |slot| to_whole(half, slot));
+                    neighbour.collect(&mut list, |slot| to_whole(1 - half, slot));
                 }
                 let merged = self.arrange(class_for(list.as_slice().len()), depth - 1, list.as_slice(), &mut rest);
                 self.hand = (start_of(start, depth - 1) + width_of(depth - 1)) % width_of(0);
@@ -421,7 +453,7 @@ impl Table {
         let class = class_for(len);
         if class < class_of(segment.buckets()) {
             // SAFETY: blocks of the directory are alive.
-            unsafe { segment.collect(&mut list) };
+            unsafe { segment.collect(&mut list, |slot| slot) };
             let smaller = self.arrange(class, depth, list.as_slice(), &mut rest);
             if rest.is_empty() && smaller.buckets() < segment.buckets() {
                 self.account(smaller);
@@ -479,19 +511,14 @@ impl Table {
     #[inline]
     fn visit_home(&self, segment: Segment, start: u64, home: usize, tag: u32, visit: &mut impl FnMut(u64)) -> usize {
         let mut visited = 0;
-        for index in [home, home + 1] {
-            // SAFETY: a live block; home < homes.
-            let bucket = unsafe { segment.bucket(index) };
-            for slot in bucket.with_home(home, segment.homes()) {
-                let slot = bucket.slots[slot];
+        // SAFETY: a live block; home < homes.
+        unsafe {
+            segment.visit_home(home, |slot| {
                 if tag <= tag_of_slot(slot) as u32 {
                     visit(slot & PAYLOAD_MASK);
                     visited += 1;
                 }
-            }
-            if !bucket.is_full() {
-                break;
-            }
+            })
         }
         for stray in &self.overflow {
             let of_stray = tag_of(stray.hash);
@@ -512,93 +539,97 @@ impl Table {
         assert!(end == 0);
     }
 
-    /// A random entry, each with the same probability; `seed` is a random number.
+    /// A random entry; `seed` is a random number.
+    ///
+    /// Within a segment every entry has the same probability, and a segment has that of its share of all hashes. With
+    /// some 650 entries a segment its share of the entries differs from that by 4 % (one standard deviation).
     pub fn random(&self, seed: u64) -> Option<u64> {
+        let mut random = seed;
+        if let Some(index) = self.random_stray(&mut random) {
+            return Some(self.overflow[index].payload);
+        }
+        for _ in 0..DRAWS_MAX {
+            let (_, segment, bucket, bits) = self.random_bucket(&mut random);
+            // SAFETY: a live block, a bucket of it.
+            let slot = unsafe { segment.bucket(bucket) }.slots[bits % SLOTS];
+            if slot != 0 {
+                return Some(slot & PAYLOAD_MASK);
+            }
+        }
         let mut payloads = [0];
-        if self.sample(seed, &mut payloads) == 0 { None } else { Some(payloads[0]) }
+        (self.sample(next_random(&mut random), &mut payloads) != 0).then_some(payloads[0])
     }
 
-    /// Fills `payloads` with random entries and returns their number, which is less than asked for only if the table
-    /// has not as many. Each entry has about the same probability; those of one call are neighbours in the table.
+    /// Fills `payloads` with different random entries and returns their number, at least 1 unless the table is empty;
+    /// less than asked for if the table has not as many, or some that no segment has room for. They are neighbours in the table, from one or two cache lines, and each entry has
+    /// about the same probability to be among them.
     pub fn sample(&self, seed: u64, payloads: &mut [u64]) -> usize {
         if self.len == 0 || payloads.is_empty() {
             return 0;
         }
         let mut random = seed;
-        let stray = (next_random(&mut random) as u128 * self.len as u128 >> 64) as usize;
-        if let Some(stray) = self.overflow.get(stray) {
-            payloads[0] = stray.payload;
-            return 1;
+        if let Some(index) = self.random_stray(&mut random) {
+            let strays = self.overflow[index..].iter().chain(&self.overflow[..index]);
+            return payloads.iter_mut().zip(strays).map(|(to, stray)| *to = stray.payload).count();
         }
-        let depth = self.directory.depth();
-        let (mut index, mut bucket, mut slot) = (0, 0, 0);
-        for _ in 0..DRAWS_MAX {
-            let bits = next_random(&mut random);
-            // Of the words of one segment only the first counts, and of the buckets that the largest block would
-            // have only those of this one: so every bucket of the table has the same chance.
-            index = (bits >> 16) as usize & (self.directory.len() - 1);
-            let segment = self.directory.at(index);
-            let buckets = if depth == 0 { segment.buckets() } else { BUCKETS_MAX };
-            bucket = (bits & 0xffff) as usize * buckets >> 16;
-            let is_first = index & ((1 << (depth - segment.depth())) - 1) == 0;
-            if is_first && bucket < segment.buckets() {
-                // SAFETY: a live block, an existing bucket.
-                let chosen = unsafe { segment.bucket(bucket) };
-                slot = (bits >> 61) as usize;
-                if chosen.slots[slot] != 0 {
-                    break;
+        let (mut key, mut segment, mut bucket, mut bits) = self.random_bucket(&mut random);
+        for _ in 1..DRAWS_MAX {
+            // SAFETY: a live block, a bucket of it.
+            if unsafe { segment.bucket(bucket) }.slots[0] != 0 {
+                break;
+            }
+            (key, segment, bucket, bits) = self.random_bucket(&mut random);
+        }
+        // From that bucket on round the whole table, as far as needed.
+        let (first_bucket, mut filled) = (bucket, 0);
+        let first_key = start_of(key, segment.depth());
+        let mut is_round = false;
+        loop {
+            // SAFETY: as above.
+            let in_bucket = unsafe { segment.bucket(bucket) };
+            let used = in_bucket.used();
+            for turn in 0..used {
+                payloads[filled] = in_bucket.slots[(bits + turn) % used] & PAYLOAD_MASK;
+                filled += 1;
+                if filled == payloads.len() {
+                    return filled;
                 }
             }
+            bucket += 1;
+            if bucket == segment.buckets() {
+                bucket = 0;
+                key = (start_of(key, segment.depth()) + width_of(segment.depth())) % width_of(0);
+                segment = self.directory.get(key);
+                is_round = key == first_key;
+            }
+            if is_round && bucket == first_bucket {
+                break;
+            }
         }
-        self.sample_from(index, bucket, slot, payloads)
+        for (to, stray) in payloads[filled..].iter_mut().zip(&self.overflow) {
+            *to = stray.payload;
+            filled += 1;
+        }
+        filled
     }
 
-    /// Fills `payloads` from a slot on, round the whole table if need be.
-    fn sample_from(&self, index: usize, bucket: usize, slot: usize, payloads: &mut [u64]) -> usize {
-        let mut filled = 0;
-        let mut push = |payload| {
-            if payload != 0 && filled < payloads.len() {
-                payloads[filled] = payload;
-                filled += 1;
-            }
-            filled < payloads.len()
-        };
-        let first_key = (index as u64) << (KEY_BITS - self.directory.depth());
-        let mut key = first_key;
-        let mut segment = self.directory.get(key);
-        let begin = start_of(key, segment.depth());
-        let bucket = bucket.min(segment.homes());
-        let mut buckets = bucket..segment.buckets();
-        loop {
-            for at in buckets {
-                // SAFETY: a live block, an existing bucket.
-                let slots = unsafe { segment.bucket(at) }.slots;
-                let turn = if key == first_key && at == bucket { slot } else { 0 };
-                for offset in 0..SLOTS {
-                    if !push(slots[(turn + offset) % SLOTS] & PAYLOAD_MASK) {
-                        return filled;
-                    }
-                }
-            }
-            key = (start_of(key, segment.depth()) + width_of(segment.depth())) % width_of(0);
-            segment = self.directory.get(key);
-            if key == begin {
-                // Once round: what lies before the first bucket, and then what lies in no bucket.
-                for at in 0..bucket {
-                    // SAFETY: a live block, an existing bucket.
-                    for slot in unsafe { segment.bucket(at) }.slots {
-                        if !push(slot & PAYLOAD_MASK) {
-                            return filled;
-                        }
-                    }
-                }
-                for stray in &self.overflow {
-                    push(stray.payload);
-                }
-                return filled;
-            }
-            buckets = 0..segment.buckets();
+    /// Index of a stray, with the probability that strays have among all entries.
+    fn random_stray(&self, random: &mut u64) -> Option<usize> {
+        if self.overflow.is_empty() {
+            return None;
         }
+        let index = (next_random(random) as u128 * self.len as u128 >> 64) as usize;
+        (index < self.overflow.len()).then_some(index)
+    }
+
+    /// A segment by its share of the hashes, one of its buckets, and some random bits.
+    #[inline]
+    fn random_bucket(&self, random: &mut u64) -> (u64, Segment, usize, usize) {
+        let bits = next_random(random);
+        let key = key_of(bits);
+        let segment = self.directory.get(key);
+        let bucket = (bits as u16 as usize * segment.buckets()) >> 16;
+        (key, segment, bucket, (bits >> 16) as u16 as usize)
     }
 
     /// Takes everything out, to be freed bit by bit; the table is empty afterwards.

@@ -69,7 +69,7 @@ impl Directory {
     /// Index of the word for a key.
     #[inline(always)]
     pub(super) fn index(&self, key: u64) -> usize {
-        (key >> self.shift) as usize
+        key.wrapping_shr(self.shift) as usize
     }
 
     /// The segment in charge of a key (below `2^KEY_BITS`).
@@ -77,7 +77,7 @@ impl Directory {
     pub(super) fn get(&self, key: u64) -> Segment {
         debug_assert!(key >> KEY_BITS == 0);
         // SAFETY: a key has KEY_BITS bits, so what the shift leaves of it is less than 2^depth.
-        unsafe { *self.words.add((key >> self.shift) as usize) }
+        unsafe { *self.words.add(key.wrapping_shr(self.shift) as usize) }
     }
 
     /// The word at an index.
