@@ -541,10 +541,11 @@ fn setrange(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Com
     let offset = parse_integer(args[2])?;
     let offset = u64::try_from(offset).map_err(|_| Error::OFFSET_OUT_OF_RANGE)?;
     let (key, value) = (args[1], args[3]);
+    let old_len = cx.keyspace.string_for_write(cx.db, key)?.map_or(0, StringRef::len);
     if value.is_empty() {
-        return strlen(cx, args, reply);
+        reply.integer(old_len as i64);
+        return Ok(());
     }
-    cx.keyspace.peek_string(cx.db, key)?;
     check_len(cx, offset, value)?;
     let len = cx.keyspace.set_range(cx.db, key, offset as usize, value)?;
     reply.integer(len as i64);

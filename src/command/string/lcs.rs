@@ -128,11 +128,8 @@ mod tests {
         let mut table = vec![vec![0usize; b.len() + 1]; a.len() + 1];
         for i in 1..=a.len() {
             for j in 1..=b.len() {
-                table[i][j] = if a[i - 1] == b[j - 1] {
-                    table[i - 1][j - 1] + 1
-                } else {
-                    table[i - 1][j].max(table[i][j - 1])
-                };
+                table[i][j] =
+                    if a[i - 1] == b[j - 1] { table[i - 1][j - 1] + 1 } else { table[i - 1][j].max(table[i][j - 1]) };
             }
         }
         let mut pairs = Vec::new();
@@ -183,10 +180,7 @@ mod tests {
         for len in [63, 64, 65, 127, 128, 129] {
             let text = "x".repeat(len);
             assert_eq!(length(text.as_bytes(), text.as_bytes()).unwrap(), len);
-            assert_eq!(
-                stretches(text.as_bytes(), text.as_bytes()).unwrap(),
-                [Stretch { a_start: 0, b_start: 0, len }]
-            );
+            assert_eq!(stretches(text.as_bytes(), text.as_bytes()).unwrap(), [Stretch { a_start: 0, b_start: 0, len }]);
             assert_eq!(length(text.as_bytes(), b"yx").unwrap(), 1);
         }
         assert_eq!(length(b"", b"a").unwrap(), 0);
