@@ -116,7 +116,7 @@ fn a_key_is_copied_and_moved_between_databases() {
     world.check("MOVE k 16 | MOVE k x", "-ERR DB index is out of range | -ERR value is not an integer or out of range");
     world.check("MOVE k 99999999999", range);
     world.db = 2;
-    world.check("DBSIZE | KEYS *", ":2 | *2|$1|k|$1|m");
+    world.check("DBSIZE | KEYS k | KEYS m", ":2 | *1|$1|k | *1|$1|m");
 }
 
 #[test]

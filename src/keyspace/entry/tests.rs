@@ -3,6 +3,7 @@
 use super::*;
 use crate::value::probe::Probe;
 use proptest::prelude::*;
+use std::ffi::c_void;
 use std::sync::Arc;
 
 fn string(view: EntryRef<'_>) -> Vec<u8> {
@@ -19,9 +20,9 @@ fn sizes_are_the_allocators() {
     // Links the allocator into the test.
     let _allocator = mimalloc::MiMalloc;
     unsafe extern "C" {
-        fn mi_malloc(size: usize) -> *mut u8;
-        fn mi_usable_size(start: *const u8) -> usize;
-        fn mi_free(start: *mut u8);
+        fn mi_malloc(size: usize) -> *mut c_void;
+        fn mi_usable_size(start: *const c_void) -> usize;
+        fn mi_free(start: *mut c_void);
     }
     for bytes in (1..3000)
         .chain([4096, 5000, 16_384, 16_400, 20_000, 100_000, 500_000, 600_000, 3_000_000, 10_000_000, 50_000_000])
