@@ -193,11 +193,13 @@ impl Keyspace {
         self.hint = std::mem::replace(&mut self.next_hint, Hint::NONE);
     }
 
-    /// Says the hash of a key of the command that begins next. Lookups of exactly these bytes in memory use it.
+    /// Says the hash of a key of the command that begins next; 0 if it is not known. Lookups of exactly these bytes in
+    /// memory use it.
     #[inline]
     pub fn hint(&mut self, key: &[u8], hash: u64) {
-        debug_assert!(hash == self.hash(key));
-        self.next_hint = Hint { start: key.as_ptr().addr(), len: key.len(), hash };
+        debug_assert!(hash == 0 || hash == self.hash(key));
+        self.next_hint =
+            if hash == 0 { Hint::NONE } else { Hint { start: key.as_ptr().addr(), len: key.len(), hash } };
     }
 
     /// The hash of a key: never 0.
