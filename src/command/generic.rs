@@ -419,7 +419,7 @@ impl Condition {
                 () if option.eq_ignore_ascii_case(b"xx") => &mut condition.xx,
                 () if option.eq_ignore_ascii_case(b"gt") => &mut condition.gt,
                 () if option.eq_ignore_ascii_case(b"lt") => &mut condition.lt,
-                () => return Err(Error::quoting("ERR Unsupported option ", option, "")),
+                () => return Err(unsupported(option)),
             };
             *flag = true;
         }
@@ -442,6 +442,12 @@ impl Condition {
             }
         }
     }
+}
+
+/// Repeats the whole word, as a C string: it ends at a NUL.
+fn unsupported(option: &[u8]) -> Error {
+    let word = option.split(|&byte| byte == 0).next().unwrap_or_default();
+    Error::new([b"ERR Unsupported option ", word].concat())
 }
 
 fn set_deadline(

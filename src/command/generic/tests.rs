@@ -163,6 +163,8 @@ fn times_that_cannot_be_counted_are_refused() {
     }
     world.check("EXPIRE k abc | PEXPIREAT k 1.5", &["-ERR value is not an integer or out of range"; 2].join(" | "));
     world.check("EXPIRE k abc foo", "-ERR Unsupported option foo");
+    let word = "x".repeat(500);
+    world.check(&format!("EXPIRE k 1 {word}\0y"), &format!("-ERR Unsupported option {word}"));
 }
 
 #[test]
