@@ -216,14 +216,12 @@ fn hello(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
 pub(super) mod double {
     use super::*;
     use crate::command::{Clients, CoreView, Part};
-    use crate::config::{Host, Loader, Machine, Place};
+    use crate::config::{Host, Loader, Place};
     use crate::keyspace::Keyspace;
     use crate::session::Session;
     use crate::shard::Shard;
-    use crate::stats::Stats;
     use crate::shared::Shared;
-    use std::io;
-    use std::path::{Path, PathBuf};
+    use crate::stats::Stats;
     use std::sync::Arc;
 
     /// The time in every test, Unix milliseconds.
@@ -242,31 +240,6 @@ pub(super) mod double {
             loader.text(format!("{name} {value}").as_bytes(), &Place::CommandLine).expect("a directive");
         }
         loader.finish(Place::CommandLine).expect("a configuration")
-    }
-
-    /// A machine without files, which allows everything.
-    struct Nowhere;
-
-    impl Machine for Nowhere {
-        fn resolve_directory(&self, path: &Path) -> io::Result<PathBuf> {
-            Ok(path.into())
-        }
-
-        fn memory_bytes(&self) -> u64 {
-            0
-        }
-
-        fn read_file(&self, _: &Path) -> io::Result<Vec<u8>> {
-            Ok(Vec::new())
-        }
-
-        fn replace_file(&self, _: &Path, _: &[u8]) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn apply(&self, _: &Config, _: &Config) -> Result<(), (&'static str, String)> {
-            Ok(())
-        }
     }
 
     /// A server: cores with their shards and clients. Client `id` is served by core `id % cores`.
@@ -292,13 +265,7 @@ pub(super) mod double {
         /// With the given directives.
         pub fn new(cores: usize, clients: u64, directives: &[(&str, &str)]) -> Server {
             let config = config_with(directives);
-            let shared = Shared::new(
-                config.clone(),
-                Box::new(Nowhere),
-                (0..cores).collect(),
-                NOW_MS - 100_500,
-                "a".repeat(40),
-            );
+            let shared = Shared::new(config.clone(), (0..cores).collect(), NOW_MS - 100_500, "a".repeat(40));
             let config = Arc::new(config);
             let shards = (0..cores).map(|index| {
                 let keyspace = Keyspace::new(config.databases as usize, 1);
