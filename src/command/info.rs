@@ -98,21 +98,21 @@ impl Selection<'_> {
     }
 }
 
-/// What one core tells.
-struct Report {
+/// What one core tells, here and to `MEMORY`.
+pub(super) struct Report {
     counters: Counters,
     rates: RatesNow,
     /// With what every command counted; only where it is needed, for it is large.
     stats: Option<Stats>,
     keyspace: KeyspaceStats,
-    databases: Vec<DatabaseStats>,
+    pub databases: Vec<DatabaseStats>,
     /// Entries and tables.
     keyspace_bytes: usize,
-    table_bytes: usize,
+    pub table_bytes: usize,
     dirty: u64,
     pending_free_len: usize,
     clients: usize,
-    client_bytes: usize,
+    pub client_bytes: usize,
     /// Largest input and output of a client.
     input_bytes_max: usize,
     output_bytes_max: usize,
@@ -120,32 +120,38 @@ struct Report {
     cpu_seconds: (f64, f64),
 }
 
+impl Report {
+    /// Of the core that is asked.
+    pub fn of(view: &mut CoreView<'_>, with_commands: bool) -> Report {
+        let keyspace = &view.shard.keyspace;
+        let mut report = Report {
+            counters: view.stats.counters,
+            rates: view.stats.rates(),
+            stats: with_commands.then(|| view.stats.clone()),
+            keyspace: keyspace.stats,
+            databases: (0..keyspace.databases()).map(|db| keyspace.database_stats(db)).collect(),
+            keyspace_bytes: keyspace.memory_bytes(),
+            table_bytes: keyspace.table_bytes(),
+            dirty: keyspace.dirty,
+            pending_free_len: keyspace.pending_free_len(),
+            clients: 0,
+            client_bytes: 0,
+            input_bytes_max: 0,
+            output_bytes_max: 0,
+            cpu_seconds: process::cpu_seconds(CpuOf::Thread),
+        };
+        view.clients.for_each(&mut |session| {
+            report.clients += 1;
+            report.client_bytes += memory_bytes(session);
+            report.input_bytes_max = report.input_bytes_max.max(session.query_bytes);
+            report.output_bytes_max = report.output_bytes_max.max(session.pending_bytes);
+        });
+        report
+    }
+}
+
 fn report(view: &mut CoreView<'_>, args: &Args<'_>) -> Part {
-    let shard = &*view.shard;
-    let keyspace = &shard.keyspace;
-    let mut report = Report {
-        counters: view.stats.counters,
-        rates: view.stats.rates(),
-        stats: Selection::parse(args).needs_commands().then(|| view.stats.clone()),
-        keyspace: keyspace.stats,
-        databases: (0..keyspace.databases()).map(|db| keyspace.database_stats(db)).collect(),
-        keyspace_bytes: keyspace.memory_bytes(),
-        table_bytes: keyspace.table_bytes(),
-        dirty: keyspace.dirty,
-        pending_free_len: keyspace.pending_free_len(),
-        clients: 0,
-        client_bytes: 0,
-        input_bytes_max: 0,
-        output_bytes_max: 0,
-        cpu_seconds: process::cpu_seconds(CpuOf::Thread),
-    };
-    view.clients.for_each(&mut |session| {
-        report.clients += 1;
-        report.client_bytes += memory_bytes(session);
-        report.input_bytes_max = report.input_bytes_max.max(session.query_bytes);
-        report.output_bytes_max = report.output_bytes_max.max(session.pending_bytes);
-    });
-    Box::new(report)
+    Box::new(Report::of(view, Selection::parse(args).needs_commands()))
 }
 
 /// All reports and their sums.

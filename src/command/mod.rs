@@ -16,6 +16,7 @@ mod info;
 mod introspection;
 pub mod key_spec;
 pub mod lookup;
+mod memory;
 mod server;
 mod string;
 pub mod syntax;
@@ -382,6 +383,7 @@ pub const FAMILIES: &[&[Command]] = &[
     client::COMMANDS,
     connection::COMMANDS,
     info::COMMANDS,
+    memory::COMMANDS,
     server::COMMANDS,
     config::COMMANDS,
     introspection::COMMANDS,
