@@ -645,14 +645,12 @@ pub fn play(
 ) {
     let place = format!("RESP{protocol} {delivery:?}");
     for case in &transcript.cases {
-        let mut player = Player {
-            server,
-            password: password(&transcript.arguments),
-            protocol,
-            delivery,
-            connections: BTreeMap::new(),
-            captures: Captures::new(),
-        };
+        if let Err(error) = reset(server, password(&transcript.arguments).as_deref()) {
+            // Nothing after this could be trusted.
+            differences.entry(format!("emptying the keyspace before a case: {error}")).or_default().push(place);
+            return;
+        }
+        let mut player = Player { server, protocol, delivery, connections: BTreeMap::new(), captures: Captures::new() };
         if let Err((line, message)) = player.play(case) {
             let title = &case.title;
             let mut text = format!("transcripts/{}:{line} in \"{title}\"\n{message}", transcript.name);
@@ -669,6 +667,18 @@ pub fn play(
     }
 }
 
+/// An empty keyspace in every database, from a connection that nothing else uses.
+fn reset(server: &Server, password: Option<&str>) -> std::io::Result<()> {
+    let mut control = Client::connect(server.port)?;
+    if let Some(password) = password {
+        control.call(&["AUTH", password])?;
+    }
+    match control.call(&["FLUSHALL"])? {
+        Value::Simple(text) if text == b"OK" => Ok(()),
+        reply => Err(std::io::Error::other(format!("FLUSHALL said {reply}"))),
+    }
+}
+
 fn password(arguments: &[String]) -> Option<String> {
     let at = arguments.iter().position(|argument| argument == "--requirepass")?;
     arguments.get(at + 1).cloned()
@@ -682,7 +692,6 @@ fn tail(text: &str) -> String {
 
 struct Player<'a> {
     server: &'a Server,
-    password: Option<String>,
     protocol: u8,
     delivery: Delivery,
     connections: BTreeMap<String, Client>,
@@ -694,8 +703,6 @@ type Failure = (usize, String);
 
 impl Player<'_> {
     fn play(&mut self, case: &Case) -> Result<(), Failure> {
-        let first = case.steps.first().map_or(0, |step| step.line);
-        self.reset().map_err(|error| (first, format!("  before the case: {error}")))?;
         let steps: Vec<&Step> = case.steps.iter().filter(|step| self.is_meant(step)).collect();
         let mut rest = steps.as_slice();
         while let Some((step, _)) = rest.split_first() {
@@ -707,19 +714,6 @@ impl Player<'_> {
                 self.batch(batch)?;
                 rest = after;
             }
-        }
-        Ok(())
-    }
-
-    /// An empty keyspace in every database, from a connection that nothing else uses.
-    fn reset(&mut self) -> std::io::Result<()> {
-        let mut control = Client::connect(self.server.port)?;
-        if let Some(password) = &self.password {
-            control.call(&["AUTH", password])?;
-        }
-        let reply = control.call(&["FLUSHALL"])?;
-        if reply != Value::Simple(b"OK".to_vec()) {
-            return Err(std::io::Error::other(format!("FLUSHALL said {reply}")));
         }
         Ok(())
     }
