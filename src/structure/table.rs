@@ -1,4 +1,104 @@
-//! The hash table of the keyspace (the layout page follows).
+//! The hash table of the keyspace: from a hash to a 48-bit payload, in eight bytes an entry and no pause at any size.
+//!
+//! Wanted: lookups of two cache misses at most before the entry itself, both of which can be asked for ahead of time;
+//! about ten bytes an entry at *every* size, never twice as many because a power of two has just been passed; no call
+//! that takes longer because the table is large; SCAN with its full guarantee and no state; cheap random entries; memory
+//! given back in small steps; nothing at all for an empty table. Not wanted: keys, comparison and hashing (the caller's),
+//! shrinking at any price, threads, and defence against hashes that an attacker can compute (the caller keys them; hostile
+//! ones make a table slow, but neither endless nor much larger).
+//!
+//! # Layout
+//!
+//! ```text
+//! hash   63                        32 31          16 15          0
+//!       ┌────────────────────────────┬──────────────┬─────────────┐
+//!       │ x, made into the key       │ not used     │ tag         │   tag 0 counts as 1
+//!       └────────────────────────────┴──────────────┴─────────────┘
+//!                    │ key = x - 5/16 x(1-x)               │
+//!                    ▼ top `depth` bits                    │
+//! directory  ┌────┬────┬────┬────┬────┬────┬────┬────┐     │     2^depth words: block address, homes, local depth
+//!            │ A  │ A  │ B  │ C  │ D  │ D  │ D  │ D  │     │     (a segment of a lower depth stands in several)
+//!            └────┴────┴────┴─┬──┴────┴────┴────┴────┘     │
+//!                             ▼                            ▼ home = tag * homes >> 16
+//! block C    ┌────────┬────────┬────────┬────────┬────────┬────────┬────────┬────────┬────────┐
+//!            │ b0     │ b1     │ b2     │ b3 home│ b4     │ …      │ last   │ stash  │ stash  │   64 bytes each
+//!            └────────┴────────┴────────┴────────┴────────┴────────┴────────┴────────┴────────┘
+//!                                        └──── looked up ──┘
+//! bucket     8 slots of 8 bytes:  tag (16) │ payload (45, a multiple of 8) │ ahead (3)
+//! ```
+//!
+//! A **segment** is in charge of the keys that begin with certain bits, and is one block of 2 to 127 buckets. Within it a
+//! slot's place depends on the tag alone, so a block can grow from one size class to the next (64, 79, 95, 111, 127 …)
+//! without a look at any entry. Only when a block of 127 is full it is split in two, which takes one more bit of the key;
+//! `ahead` has it for three entries out of four, the others are hashed again.
+//!
+//! An entry lies in its **home** bucket or in the one to the right; both tags of eight are compared at once, without a
+//! branch between them. A new entry goes to the emptier of both. If both are full, entries are shifted between their two
+//! buckets, up to five buckets to either side; if that fails too, the entry goes to the **stash**, two buckets at the end
+//! of the block, and the home is *marked* so that lookups go on there. The mark costs no memory: it is the order of the
+//! last two slots of a full bucket. 4 % of the homes of a large table are marked, 0.8 % of the entries in a stash.
+//! When the stash is full too, the block grows, on average at a load of 0.93 (79 buckets) to 0.91 (127).
+//!
+//! Should growing not help (more than 16 entries of one tag and key), an entry becomes a **stray**, in a list with full
+//! hashes that is searched front to back. A block is never made larger than 2.5 times what its entries need, and no
+//! segment is split deeper than a directory of a quarter of a byte an entry allows; so hostile hashes cost time only.
+//!
+//! # Arithmetic
+//!
+//! A split leaves some 460 entries for a block of 79 buckets; growing through 95, 111 and 127 to the next split at some
+//! 920, a block is filled to 0.73 to 0.93, 0.84 on average: 8 / 0.84 bytes = 9.5, with the allocator's rounding and a
+//! directory of two to four words a segment 9.7 bytes an entry. If keys were hashes all segments would grow at the same
+//! time, and the table as a whole would swing between 8.9 and 11.1 bytes, with waves of work, and half of the
+//! allocator's pages half empty in between. So the density of keys falls from 16/11 at one end to 16/21 at the other:
+//! nearly a factor of two, one whole cycle of growth. At any time every stage is equally frequent.
+//!
+//! False matches: a home is shared by 65536 / 124 = 529 tags, the two buckets have some 14 entries of about three homes:
+//! of two lookups for absent keys in a hundred one entry is looked at in vain.
+//!
+//! # Memory given back
+//!
+//! Below a load of 0.70 (11.5 bytes an entry) every sixteenth removal makes one step at a *hand* that goes round all
+//! segments: the block there is made smaller, or the segment merged with its neighbour if both have at most 700 entries
+//! together. A split comes at some 920, so merging and splitting do not chase each other. The directory is replaced by
+//! one of half the length when its last two levels are unused.
+//!
+//! The directory is the only thing that grows with the number of segments; it too is replaced in slices of 512 words per
+//! insertion, begun when the first block at full depth reaches 111 buckets, long before it must be split.
+//!
+//! # SCAN
+//!
+//! The order of an iteration is (first key of the segment, tag). A cursor says: segment of this depth and first key, all
+//! smaller tags done. The guarantee, "what is there all the time is visited", follows from three facts:
+//! 1. Growing and shrinking a block, and shifting within it, change neither key nor tag of anything.
+//! 2. A split in two halves the segment of the cursor: the iteration goes on in the first half at the same tag, and
+//!    begins the second half, where larger tags are left to do, at tag 0: some entries are visited twice, none never.
+//! 3. A merge makes the segment of the cursor part of a larger one. If the part was its end, the rest has been done, and
+//!    only larger tags are visited. If not, nothing can be told apart and the whole segment is visited.
+//!
+//! Case 3 is done in one step, whatever the budget (about a thousand entries at most), so every step moves the cursor to
+//! a larger (key, tag), and the iteration ends however often segments are split and merged.
+//!
+//! # Costs
+//!
+//! Nanoseconds of CPU per operation, 64-byte entries with 8-byte keys, one thread of a shared virtual machine (2 cores,
+//! 2 MiB of L2; minimum of 5 runs, 1 of 20 million), beside `hashbrown::HashTable` 0.17 with the same entries:
+//!
+//! | operation                       | 100 thousand | hashbrown | 2 million | hashbrown | 20 million | hashbrown |
+//! |---------------------------------|-------------:|----------:|----------:|----------:|-----------:|----------:|
+//! | find, independent lookups       |           15 |        13 |        58 |        57 |        104 |        91 |
+//! | find, each waits for the last   |           16 |        17 |        56 |        67 |        106 |       161 |
+//! | find, 16 at a time, prefetched  |           12 |         – |        29 |         – |         57 |         – |
+//! | absent, independent             |           12 |        11 |        20 |        19 |         61 |        46 |
+//! | absent, each waits for the last |           12 |        18 |        20 |        43 |         60 |       152 |
+//! | insert, from empty              |           88 |        32 |       140 |        96 |        238 |       131 |
+//! | remove one, insert another      |           44 |        29 |       157 |       118 |          – |         – |
+//! | remove, until empty             |           65 |        16 |       105 |        47 |        170 |        77 |
+//! | random entry                    |            9 |         – |        21 |         – |         65 |         – |
+//! | scan, per entry, budget 10      |            4 |         – |         5 |         – |          5 |         – |
+//! | bytes an entry                  |          9.7 |      11.8 |       9.7 |      18.9 |        9.7 |      15.1 |
+//!
+//! The longest insertion into 20 million is a split: 16 to 30 µs (a quarter of a thousand entries hashed again); growth
+//! of a block takes 4 to 8 µs. Hashbrown's longest moves everything.
 #![allow(unsafe_code)]
 
 mod directory;
@@ -411,7 +511,7 @@ impl Table {
             }
             self.trim_overflow();
         }
-        if self.len < REMOVALS_PER_STEP * SLOTS || self.len % REMOVALS_PER_STEP == 0 {
+        if self.len < REMOVALS_PER_STEP * SLOTS || self.len.is_multiple_of(REMOVALS_PER_STEP) {
             self.shrink_step();
         }
     }
@@ -618,7 +718,7 @@ impl Table {
         if self.overflow.is_empty() {
             return None;
         }
-        let index = (next_random(random) as u128 * self.len as u128 >> 64) as usize;
+        let index = ((next_random(random) as u128 * self.len as u128) >> 64) as usize;
         (index < self.overflow.len()).then_some(index)
     }
 

@@ -5,24 +5,24 @@
 //! ```text
 //! word    63      56 55    48 47                          6 5     0
 //!        ┌──────────┬────────┬─────────────────────────────┬───────┐
-//!        │ homes    │   0    │ address of bucket 0         │ depth │
+//!        │ homes    │ others │ address of bucket 0         │ depth │   others = 1 + buckets of the stash
 //!        └──────────┴────────┴─────────────────────────────┴───────┘
 //! slot    63            48 47                           3 2       0
 //!        ┌────────────────┬──────────────────────────────┬─────────┐
 //!        │ tag, never 0   │ payload, never 0             │ ahead   │   empty slot = 0
 //!        └────────────────┴──────────────────────────────┴─────────┘
 //! bucket  8 slots = one cache line, used slots first:  s0 s1 s2 s3 s4 0 0 0
-//! block   homes + 1 buckets:                           b0 b1 b2 … b(homes)
+//! block   homes + 1 buckets and the stash:             b0 b1 b2 … b(homes) stash stash
 //! ```
 //!
 //! The home of a tag is `tag * homes >> 16`. What always holds for an entry with home `h`:
-//! 1. it lies in bucket `h` or in bucket `h + 1`;
-//! 2. it lies in `h + 1` only while bucket `h` is full.
+//! 1. it lies in bucket `h`, in bucket `h + 1`, or in the stash;
+//! 2. if it lies in the stash, bucket `h` is full and marked.
 //!
-//! So a search that meets a free slot in the home bucket is over after one cache line. An insertion into two full
-//! buckets shifts one entry that is at home in `h + 1` a bucket to the right, and so on up to the first bucket with a
-//! free slot; a removal from a full bucket takes back what had been shifted out of it. Both need only tags. By (2)
-//! an entry lies as far left as it can, so an insertion fails exactly if no arrangement within rule (1) exists.
+//! A bucket is marked by the order of its last two slots: the tag of slot 6 is not less than that of slot 7. That says
+//! something of full buckets only, and (2) asks no more; a removal from a marked bucket therefore takes an entry back
+//! from the stash. Two equal tags have no order: such a bucket counts as marked, and its stash is looked at in vain.
+//! All that is decided by tags: nothing here, except what the caller's closures do, touches an entry.
 
 #![allow(unsafe_code)]
 
@@ -693,8 +693,8 @@ impl Segment {
             }
         };
         slots.iter().for_each(|&slot| place(slot));
-        for home in 0..homes {
-            if used[home] as usize == SLOTS {
+        for (home, &of_home) in used[..homes].iter().enumerate() {
+            if of_home as usize == SLOTS {
                 // SAFETY: as above.
                 unsafe { segment.bucket_mut(home) }.set_marked(false);
             }
