@@ -21,6 +21,8 @@ bitflags! {
         const MONITOR = 1 << 4;
         /// Will be closed when its replies are sent.
         const CLOSE_AFTER_REPLY = 1 << 5;
+        /// Sent its last byte: will be closed when what came before it has run and its replies are sent.
+        const INPUT_ENDED = 1 << 10;
         /// Will be closed at the end of the pass, whatever is pending.
         const CLOSE_NOW = 1 << 6;
         /// `CLIENT NO-EVICT ON`.

@@ -3,6 +3,7 @@
 
 use super::{Args, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView};
 use crate::config::{Caller, reason};
+use crate::keyspace::KeyspaceStats;
 use crate::resp::{Error, Reply};
 use crate::session::{Mode, Session};
 use crate::structure::glob;
@@ -103,6 +104,7 @@ fn any(_: &SessionView<'_>, _: &Args<'_>) -> CommandResult {
 
 fn reset_part(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
     view.stats.reset();
+    view.shard.keyspace.stats = KeyspaceStats::default();
     Box::new(())
 }
 

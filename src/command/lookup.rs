@@ -42,6 +42,8 @@ pub struct Row {
     pub id: CommandId,
     /// The command it is a subcommand of.
     pub container: Option<CommandId>,
+    /// Whether it ends soon whatever its keys hold: a core may run it on another core's shard.
+    pub is_quick: bool,
     first_subcommand: u16,
 }
 
@@ -118,8 +120,13 @@ const fn count(with_subcommands: bool) -> usize {
 }
 
 const fn place_rows() -> [Row; COMMAND_COUNT] {
-    const UNSET: Row =
-        Row { command: &Command::new("", Run::Container), id: CommandId(NO_ROW), container: None, first_subcommand: 0 };
+    const UNSET: Row = Row {
+        command: &Command::new("", Run::Container),
+        id: CommandId(NO_ROW),
+        container: None,
+        is_quick: false,
+        first_subcommand: 0,
+    };
     let mut rows = [UNSET; COMMAND_COUNT];
     let mut id = 0;
     let mut subcommand_id = TOP_LEVEL_COUNT;
@@ -129,8 +136,13 @@ const fn place_rows() -> [Row; COMMAND_COUNT] {
         while index < FAMILIES[family].len() {
             let command = &FAMILIES[family][index];
             check_row(command, false);
-            rows[id] =
-                Row { command, id: CommandId(id as u16), container: None, first_subcommand: subcommand_id as u16 };
+            rows[id] = Row {
+                command,
+                id: CommandId(id as u16),
+                container: None,
+                is_quick: is_quick(command),
+                first_subcommand: subcommand_id as u16,
+            };
             let mut sub = 0;
             while sub < command.subcommands.len() {
                 check_row(&command.subcommands[sub], true);
@@ -145,6 +157,7 @@ const fn place_rows() -> [Row; COMMAND_COUNT] {
                     command: &command.subcommands[sub],
                     id: CommandId(subcommand_id as u16),
                     container: Some(CommandId(id as u16)),
+                    is_quick: is_quick(&command.subcommands[sub]),
                     first_subcommand: 0,
                 };
                 subcommand_id += 1;
@@ -204,6 +217,11 @@ const fn check_row(command: &Command, is_subcommand: bool) {
             assert!(arguments_min > at as i32, "the arity lets the count of keys be missing");
         }
     }
+}
+
+/// Marked as fast, or of constant cost by its own account.
+const fn is_quick(command: &Command) -> bool {
+    command.flags.contains(Flags::FAST) || equal(command.complexity.as_bytes(), b"O(1)")
 }
 
 const fn equal(left: &[u8], right: &[u8]) -> bool {

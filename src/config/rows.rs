@@ -116,6 +116,9 @@ directives! {
     "Cores" {
         /// Shards of the keyspace, one pinned thread each; 0: one for every CPU the process may use.
         shards: u32 = "shards", Integer(0, 1024), "0", IMMUTABLE, OWN;
+        /// First of the ports on which each core is reached directly: core 0 on this one, core 1 on the next, and so on; a
+        /// client that sends a core the keys it owns never waits for another. 0: none.
+        core_ports: u16 = "core-ports", PORT, "0", IMMUTABLE, OWN;
         /// CPUs to run the shards on, as `0-3` or `0,2,4`; empty: all that the process may use.
         server_cpulist: String = "server_cpulist" | "server-cpulist", Text, "", IMMUTABLE;
     }

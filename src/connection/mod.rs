@@ -5,7 +5,7 @@ mod replies;
 pub use replies::Replies;
 
 use crate::resp::Parser;
-use crate::session::Session;
+use crate::session::{Mode, Session};
 
 /// One client's connection.
 pub struct Connection {
@@ -21,6 +21,8 @@ pub struct Connection {
     pub planned_bytes: usize,
     /// Commands planned in this pass.
     pub planned: usize,
+    /// Requests that were planned but may not run before the client takes its replies; read again after this pass.
+    pub held_back: Vec<u8>,
     /// Replies, in order.
     pub replies: Replies,
     /// The error after which the connection is closed, once the replies before it are written.
@@ -53,6 +55,7 @@ impl Connection {
             input_start: 0,
             planned_bytes: 0,
             planned: 0,
+            held_back: Vec::new(),
             replies: Replies::default(),
             protocol_error: None,
             sending: false,
@@ -73,7 +76,11 @@ impl Connection {
 
     /// Whether commands may be read from it now.
     pub fn may_plan(&self) -> bool {
-        !self.barrier && !self.paused && !self.broken && self.protocol_error.is_none()
+        !self.barrier
+            && !self.paused
+            && !self.broken
+            && self.protocol_error.is_none()
+            && !self.session.mode.contains(Mode::CLOSE_AFTER_REPLY)
     }
 
     /// The planned commands ran: their bytes go. Frees or moves the buffer when that is cheap.
@@ -91,6 +98,10 @@ impl Connection {
         } else if self.input.len() / 2 < self.input_start {
             self.input.drain(..self.input_start);
             self.input_start = 0;
+        }
+        if !self.held_back.is_empty() {
+            let start = self.input_start;
+            self.input.splice(start..start, self.held_back.drain(..));
         }
     }
 }

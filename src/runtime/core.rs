@@ -39,9 +39,9 @@ const OUTSTANDING_MAX: usize = 4096;
 /// Commands whose memory is prefetched before the first of them runs.
 const PREFETCH_COMMANDS: usize = 16;
 /// Unsent replies at which a client's commands wait until it reads.
-const OUTPUT_PAUSE_BYTES: usize = 64 * 1024 * 1024;
+const OUTPUT_PAUSE_BYTES: usize = 16 * 1024 * 1024;
 /// Unread input at which a client that may not run commands is no longer received from.
-const INPUT_PAUSE_BYTES: usize = 1024 * 1024;
+const INPUT_PAUSE_BYTES: usize = 64 * 1024 * 1024;
 /// How often timeouts, limits and rates are looked at.
 const CRON_MS: u64 = 100;
 /// Output buffers kept for reuse, and the largest kept.
@@ -403,7 +403,7 @@ impl Core {
     /// The client sent its last byte. What it sent before still runs; then the connection ends.
     fn end_of_input(&mut self, index: u32) {
         let connection = &mut *self.connections[index as usize];
-        connection.session.mode |= Mode::CLOSE_AFTER_REPLY;
+        connection.session.mode |= Mode::INPUT_ENDED;
         self.closing.push(index);
     }
 
@@ -442,7 +442,7 @@ impl Core {
         let connection = &mut *self.connections[index as usize];
         if !connection.replies.output.is_empty() {
             mark_dirty(&mut self.dirty, &mut connection.dirty, index);
-        } else if connection.session.mode.contains(Mode::CLOSE_AFTER_REPLY) || connection.broken {
+        } else if connection.session.mode.intersects(CLOSING) || connection.broken {
             self.closing.push(index);
         }
         if 0 < connection.unplanned_bytes() && !connection.again {
@@ -457,14 +457,15 @@ impl Core {
         let mut again = std::mem::take(&mut self.again);
         for index in again.drain(..) {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            if 0 < connection.planned {
+                self.again.push(index); // What it planned in this pass may change how the rest is read.
+                continue;
+            }
             connection.again = false;
             if 0 < connection.unplanned_bytes() {
                 self.plan(index, Source::Input);
             }
             self.receive_if_wanted(index);
-        }
-        if self.again.is_empty() {
-            self.again = again;
         }
     }
 
@@ -525,7 +526,7 @@ impl Core {
             let request = &bytes[at..at + consumed];
             let what = match lookup::lookup(self.request_spans[0].of(request)) {
                 None => What::Unknown,
-                Some(row) if matches!(row.run, Run::Container) => match self.request_spans.get(1) {
+                Some(row) if !row.subcommands.is_empty() => match self.request_spans.get(1) {
                     None => What::Row(row),
                     Some(word) => match lookup::lookup_sub(row, word.of(request)) {
                         Some(row) => What::Row(row),
@@ -561,7 +562,15 @@ impl Core {
                             planned.place = Place::One(shard);
                             planned.hash = self.hasher.hash(key);
                         }
-                        Keys::None => blocked = !matches!(row.run, Run::Session(_) | Run::Container),
+                        // Those that ask all cores, and those that may change how requests are read.
+                        Keys::None => {
+                            blocked = match row.run {
+                                Run::Session(_) => row.flags.contains(Flags::ADMIN),
+                                Run::Container => false,
+                                Run::Keyspace(_) => 1 < self.map.shards(),
+                                Run::Everywhere { .. } => true,
+                            };
+                        }
                         _ => {
                             let args: ArgSlices<'_> = self.request_spans.iter().map(|span| span.of(request)).collect();
                             planned.place = place(self.map, row.command, &args);
@@ -636,6 +645,10 @@ impl Core {
         for index in std::mem::take(&mut self.active) {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
             connection.consume_planned();
+            if !connection.held_back.is_empty() && !connection.again {
+                connection.again = true;
+                self.again.push(index);
+            }
             connection.session.active_ms = self.now_ms;
         }
         for buffer in self.used_buffers.drain(..) {
@@ -698,7 +711,7 @@ impl Core {
     fn run_one(&mut self, planned: &Planned, started: u64) -> u64 {
         let connection =
             &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
-        if connection.broken || connection.session.mode.intersects(Mode::CLOSE_NOW) {
+        if connection.broken || connection.session.mode.intersects(Mode::CLOSE_NOW | Mode::CLOSE_AFTER_REPLY) {
             return started;
         }
         let bytes = match planned.source {
@@ -708,6 +721,10 @@ impl Core {
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
         let slices = || -> ArgSlices<'_> { spans.iter().map(|span| span.of(request)).collect() };
+        if OUTPUT_PAUSE_BYTES <= connection.replies.bytes() || !connection.held_back.is_empty() {
+            connection.held_back.append(&mut encode_request(spans, request));
+            return started;
+        }
 
         let What::Row(row) = planned.what else {
             if matches!(planned.what, What::Unknown) && is_cross_protocol(slices()[0]) {
@@ -730,13 +747,8 @@ impl Core {
                 What::UnknownSubcommand(row) => Error::unknown_subcommand(row.name, slices()[1]),
                 _ => Error::unknown_command(&slices()),
             };
-            if connection.session.mode.contains(Mode::UNAUTHENTICATED) && !matches!(planned.what, What::ProtocolError) {
-                connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&Error::NOT_AUTHENTICATED));
-                self.stats.error("NOAUTH");
-            } else {
-                connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
-                self.stats.error(error.prefix());
-            }
+            connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
+            self.stats.error(error.prefix());
             mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
             return self.clock.raw();
         };
@@ -789,7 +801,7 @@ impl Core {
                 if to != self.core {
                     // Only if nothing this client sent before is still on its way there.
                     if let Some(peer) = &mut self.visited[to]
-                        && row.command.flags.contains(Flags::FAST)
+                        && row.is_quick
                         && connection.replies.outstanding() == 0
                     {
                         peer.keyspace.hint(args[1], planned.hash);
@@ -889,6 +901,8 @@ impl Core {
         };
         let stats = &mut self.stats;
         let mut held_back = Vec::new();
+        // CLIENT REPLY decides about its own reply too.
+        connection.replies.discard = false;
         connection.replies.write(|out| {
             let start = out.len();
             let protocol = view.session.protocol;
@@ -896,6 +910,9 @@ impl Core {
             finish(result, stats, row, start, out);
             if view.reconfigured {
                 held_back.extend_from_slice(&out[start..]);
+                out.truncate(start);
+            }
+            if discards(view.session.mode) {
                 out.truncate(start);
             }
         });
@@ -908,7 +925,7 @@ impl Core {
         }
         drop(args);
         mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
-        if connection.session.mode.intersects(Mode::CLOSE_AFTER_REPLY | Mode::CLOSE_NOW) {
+        if connection.session.mode.intersects(CLOSING) {
             self.closing.push(planned.connection);
         }
         if reconfigured {
@@ -1176,7 +1193,7 @@ impl Core {
         let connection = &mut *self.connections[index as usize];
         connection.replies.fill(sequence, reply);
         mark_dirty(&mut self.dirty, &mut connection.dirty, index);
-        if connection.broken || connection.session.mode.intersects(Mode::CLOSE_AFTER_REPLY | Mode::CLOSE_NOW) {
+        if connection.broken || connection.session.mode.intersects(CLOSING) {
             self.closing.push(index);
         }
     }
@@ -1386,7 +1403,7 @@ impl Core {
                         bytes.clear();
                         self.spare_outputs.push(bytes);
                     }
-                    if connection.session.mode.contains(Mode::CLOSE_AFTER_REPLY) {
+                    if connection.session.mode.intersects(CLOSING) {
                         self.closing.push(index);
                     }
                     continue;
@@ -1421,13 +1438,14 @@ impl Core {
                 && !connection.sending
                 && !connection.barrier;
             // Whole commands that came before the end of the input still run.
-            let reading = connection.again && connection.may_plan() && !mode.contains(Mode::CLOSE_NOW);
-            if mode.contains(Mode::CLOSE_NOW) || (mode.contains(Mode::CLOSE_AFTER_REPLY) && replied && !reading) {
-                if !connection.broken {
-                    connection.broken = true;
-                    net::shutdown(connection.session.fd);
-                }
-            } else if mode.contains(Mode::CLOSE_AFTER_REPLY) && reading {
+            let read = mode.contains(Mode::CLOSE_AFTER_REPLY) || !connection.again;
+            if !connection.broken
+                && (mode.contains(Mode::CLOSE_NOW)
+                    || (mode.intersects(Mode::CLOSE_AFTER_REPLY | Mode::INPUT_ENDED) && replied && read))
+            {
+                connection.broken = true;
+                net::shutdown(connection.session.fd);
+            } else if !connection.broken && !read {
                 left.push(index);
                 continue;
             }
@@ -1456,6 +1474,7 @@ impl Core {
             net::close(listener.socket);
         }
         self.flush();
+        self.ring.forget_events();
         self.ring.enter(None, 0);
         for (_, connection) in self.connections.iter() {
             net::shutdown(connection.session.fd);
@@ -1484,6 +1503,8 @@ pub(super) fn flags_of(call: Call) -> u32 {
     resp3 | no_touch
 }
 
+/// States in which a connection is to be looked at once its replies are sent.
+const CLOSING: Mode = Mode::CLOSE_AFTER_REPLY.union(Mode::CLOSE_NOW).union(Mode::INPUT_ENDED);
 /// How often a core looks whether another's engine is free before it sends a message instead: a few microseconds, about
 /// what the message would cost.
 const VISIT_SPINS: usize = 60;

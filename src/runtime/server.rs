@@ -74,42 +74,44 @@ fn parse_cpulist(text: &str) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
-/// Opens every address of `bind` and the unix socket.
-fn listen(config: &Config) -> Result<Vec<Listener>, String> {
-    let mut listeners = Vec::new();
-    let backlog = config.tcp_backlog as i32;
-    if config.port != 0 {
-        for name in &config.bind {
-            let (name, required) = match name.strip_prefix('-') {
-                Some(name) => (name, false),
-                None => (name.as_str(), true),
-            };
-            let ip: Option<IpAddr> = match name {
-                "*" => Some(IpAddr::from([0, 0, 0, 0])),
-                "::*" => Some(IpAddr::from([0u16; 8])),
-                "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
-                name => name.parse().ok(),
-            };
-            let result = match ip {
-                Some(ip) => net::listen_tcp(SocketAddr::new(ip, config.port), backlog),
-                None => Err(io::Error::new(io::ErrorKind::InvalidInput, "not an IP address")),
-            };
-            match result {
-                Ok(socket) => listeners.push(Listener { socket, shared: true }),
-                Err(error) if !required && ADDRESS_MISSING.contains(&error.raw_os_error().unwrap_or(0)) => {}
-                Err(error) => {
-                    return Err(format!(
-                        "Could not create server TCP listening socket {name}:{}: {error}",
-                        config.port
-                    ));
-                }
+/// Opens a port on every address of `bind`.
+fn listen_tcp(config: &Config, port: u16, shared: bool, listeners: &mut Vec<Listener>) -> Result<(), String> {
+    for name in &config.bind {
+        let (name, required) = match name.strip_prefix('-') {
+            Some(name) => (name, false),
+            None => (name.as_str(), true),
+        };
+        let ip: Option<IpAddr> = match name {
+            "*" => Some(IpAddr::from([0, 0, 0, 0])),
+            "::*" => Some(IpAddr::from([0u16; 8])),
+            "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
+            name => name.parse().ok(),
+        };
+        let result = match ip {
+            Some(ip) => net::listen_tcp(SocketAddr::new(ip, port), config.tcp_backlog as i32),
+            None => Err(io::Error::new(io::ErrorKind::InvalidInput, "not an IP address")),
+        };
+        match result {
+            Ok(socket) => listeners.push(Listener { socket, shared }),
+            Err(error) if !required && ADDRESS_MISSING.contains(&error.raw_os_error().unwrap_or(0)) => {}
+            Err(error) => {
+                return Err(format!("Could not create server TCP listening socket {name}:{port}: {error}"));
             }
         }
+    }
+    Ok(())
+}
+
+/// Opens the port that all cores share, and the unix socket.
+fn listen(config: &Config) -> Result<Vec<Listener>, String> {
+    let mut listeners = Vec::new();
+    if config.port != 0 {
+        listen_tcp(config, config.port, true, &mut listeners)?;
     }
     let path = &config.unixsocket;
     if !path.is_empty() {
         let mode = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
-        let socket = net::listen_unix(Path::new(path), mode, backlog)
+        let socket = net::listen_unix(Path::new(path), mode, config.tcp_backlog as i32)
             .map_err(|error| format!("Failed opening Unix socket: bind: {path}: {error}"))?;
         listeners.push(Listener { socket, shared: true });
     }
@@ -215,7 +217,12 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
         let (shared, parking, ready) = (shared.clone(), parking.clone(), ready.clone());
         // The first core accepts for all and hands out evenly: a second server on the port must fail to bind, which
         // SO_REUSEPORT would hide, and one core accepts far more than any client opens.
-        let listeners = if core == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
+        let mut listeners = if core == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
+        if shared.config().core_ports != 0 {
+            let port =
+                shared.config().core_ports.checked_add(core as u16).ok_or("core-ports ends beyond port 65535")?;
+            listen_tcp(&shared.config(), port, false, &mut listeners)?;
+        }
         let cpu = cpus[core];
         let hasher = hasher.clone();
         let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
