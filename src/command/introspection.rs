@@ -553,6 +553,8 @@ mod tests {
         ("client|setname", "tips", "told since 7.2"),
         ("config|resetstat", "tips", "told since 7.2"),
         ("config|rewrite", "tips", "told since 7.2"),
+        ("randomkey", "tips", "told since 7.2"),
+        ("scan", "tips", "told since 7.2"),
     ];
 
     /// Every row says of itself what Redis 7.0 says of the command; a grammar may have newer tokens.
