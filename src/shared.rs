@@ -1,6 +1,8 @@
 //! What all cores see: counters that must be one, logs that only slow commands touch, and requests to the whole
 //! server (shut down, pause). Everything here is off the hot path, or one relaxed load on it.
 
+use crate::command::latency::LatencyMonitor;
+use crate::command::slowlog::SlowLog;
 use crate::config::{Config, Machine, NoMachine};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,6 +39,10 @@ pub struct Shared {
     pub stopping: AtomicBool,
     /// Exit code of the process once stopped.
     pub exit_code: AtomicU8,
+    /// Commands that took long.
+    pub slow_log: SlowLog,
+    /// Spikes of latency.
+    pub latency: LatencyMonitor,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: AtomicBool,
 }
@@ -62,6 +68,8 @@ impl Shared {
             pause_mode: AtomicU8::new(0),
             stopping: AtomicBool::new(false),
             exit_code: AtomicU8::new(0),
+            slow_log: SlowLog::default(),
+            latency: LatencyMonitor::default(),
             active_expire: AtomicBool::new(true),
         }
     }

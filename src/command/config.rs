@@ -2,7 +2,7 @@
 //! only what clients see.
 
 use super::{Args, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView};
-use crate::config::{Caller, reason};
+use crate::config::{self, Caller, Directive, reason};
 use crate::keyspace::KeyspaceStats;
 use crate::resp::{Error, Reply};
 use crate::session::{Mode, Session};
@@ -42,12 +42,21 @@ pub const COMMANDS: &[Command] = &[Command::new("CONFIG", Run::Container)
             .tips(ALL_NODES),
         Command::new("SET", Run::Session(set))
             .arity(-4)
+            .secrets(secret_values)
             .flags(ADMIN)
             .docs(Group::Server, "2.0.0", "Changes directives, all of them or none.")
             .complexity("O(N) where N is the number of directives")
             .syntax("parameter value [parameter value ...]")
             .tips(ALL_NODES),
     ])];
+
+/// Values of directives that logs must not show.
+fn secret_values(args: &Args<'_>, positions: &mut Vec<usize>) {
+    let is_secret = |name: &[u8]| {
+        Directive::find(name).is_some_and(|directive| directive.flags.contains(config::Flags::SENSITIVE))
+    };
+    positions.extend((3..args.len()).step_by(2).filter(|&value| is_secret(args[value - 1])));
+}
 
 fn get(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let found = view.config.get(&args[2..], &glob::matches_nocase);

@@ -4,6 +4,7 @@
 //! a mode; the connection's core closes.
 
 use super::info::REDIS_VERSION;
+use super::slowlog::{secret_arguments, secrets_behind_auth};
 use super::{Args, Command, CommandResult, Flags, Group, Run, SessionView};
 use crate::config::Config;
 use crate::resp::{Error, Protocol, Reply};
@@ -19,6 +20,7 @@ const BEFORE_AUTH: Flags = ANY_STATE.union(Flags::NOSCRIPT).union(Flags::NO_AUTH
 pub const COMMANDS: &[Command] = &[
     Command::new("AUTH", Run::Session(auth))
         .arity(-2)
+        .secrets(secret_arguments)
         .flags(BEFORE_AUTH)
         .docs(Group::Connection, "1.0.0", "Proves who the client is by a password.")
         .complexity("O(N) where N is the number of passwords of the user")
@@ -30,6 +32,7 @@ pub const COMMANDS: &[Command] = &[
         .syntax("message"),
     Command::new("HELLO", Run::Session(hello))
         .arity(-1)
+        .secrets(secrets_behind_auth)
         .flags(BEFORE_AUTH)
         .docs(
             Group::Connection,

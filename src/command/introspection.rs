@@ -470,6 +470,17 @@ mod tests {
         check("COMMAND GETKEYS get", "-ERR wrong number of arguments for 'command|getkeys' command|");
     }
 
+    #[test]
+    fn keys_of_a_call_and_what_it_does_to_them() {
+        check("COMMAND GETKEYS mset a b c", "*2|$1|a|$1|c|");
+        check("COMMAND GETKEYS MSET a", "-ERR Invalid number of arguments specified for command|");
+        check("COMMAND GETKEYS get a b", "-ERR Invalid number of arguments specified for command|");
+        check("COMMAND GETKEYSANDFLAGS set a b", "*1|*2|$1|a|*2|+OW|+update|");
+        check("COMMAND GETKEYSANDFLAGS set a get", "*1|*2|$1|a|*2|+OW|+update|");
+        check("COMMAND GETKEYSANDFLAGS set a b ex 10 get", "*1|*2|$1|a|*3|+RW|+access|+update|");
+        check("COMMAND GETKEYSANDFLAGS lcs a b", "*2|*2|$1|a|*2|+RO|+access|*2|$1|b|*2|+RO|+access|");
+    }
+
     /// One command as the facts, and our table, tell it: field by name.
     type Told = BTreeMap<&'static str, String>;
 
@@ -542,6 +553,8 @@ mod tests {
         ("client|setname", "tips", "told since 7.2"),
         ("config|resetstat", "tips", "told since 7.2"),
         ("config|rewrite", "tips", "told since 7.2"),
+        ("randomkey", "tips", "told since 7.2"),
+        ("scan", "tips", "told since 7.2"),
     ];
 
     /// Every row says of itself what Redis 7.0 says of the command; a grammar may have newer tokens.

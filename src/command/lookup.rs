@@ -148,8 +148,10 @@ const fn place_rows() -> [Row; COMMAND_COUNT] {
                 check_row(&command.subcommands[sub], true);
                 let mut other = 0;
                 while other < sub {
-                    let same =
-                        equal(command.subcommands[sub].name.as_bytes(), command.subcommands[other].name.as_bytes());
+                    let same = equal_in_capitals(
+                        command.subcommands[sub].name.as_bytes(),
+                        command.subcommands[other].name.as_bytes(),
+                    );
                     assert!(!same, "a container has two subcommands of one name");
                     other += 1;
                 }
@@ -221,16 +223,17 @@ const fn check_row(command: &Command, is_subcommand: bool) {
 
 /// Marked as fast, or of constant cost by its own account.
 const fn is_quick(command: &Command) -> bool {
-    command.flags.contains(Flags::FAST) || equal(command.complexity.as_bytes(), b"O(1)")
+    command.flags.contains(Flags::FAST) || equal_in_capitals(command.complexity.as_bytes(), b"O(1)")
 }
 
-const fn equal(left: &[u8], right: &[u8]) -> bool {
+/// Whether two names are the same but for the case of letters.
+const fn equal_in_capitals(left: &[u8], right: &[u8]) -> bool {
     if left.len() != right.len() {
         return false;
     }
     let mut at = 0;
     while at < left.len() {
-        if left[at] != right[at] {
+        if left[at].to_ascii_uppercase() != right[at].to_ascii_uppercase() {
             return false;
         }
         at += 1;
@@ -294,7 +297,7 @@ impl Names {
                 if name.len() <= 16 {
                     return if name.is_empty() { None } else { Some(slot.row) };
                 }
-                if self.names[slot.row as usize].eq_ignore_ascii_case(name) {
+                if equal_in_capitals(self.names[slot.row as usize], name) {
                     return Some(slot.row);
                 }
             }

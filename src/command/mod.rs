@@ -15,9 +15,11 @@ mod generic;
 mod info;
 mod introspection;
 pub mod key_spec;
+pub mod latency;
 pub mod lookup;
 mod memory;
 mod server;
+pub mod slowlog;
 mod string;
 pub mod syntax;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
@@ -387,6 +389,8 @@ pub const FAMILIES: &[&[Command]] = &[
     server::COMMANDS,
     config::COMMANDS,
     introspection::COMMANDS,
+    latency::COMMANDS,
+    slowlog::COMMANDS,
     generic::COMMANDS,
     string::COMMANDS,
 ];

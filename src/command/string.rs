@@ -6,7 +6,7 @@
 //!
 //! `GET` and `SET` without options are what a cache mostly does; they look up once and write once.
 
-use super::{Args, Command, CommandResult, Context, Flags, Gather, Group, Keys, Run, Spread};
+use super::{Args, Command, CommandResult, Context, Flags, Gather, Group, KeyAccess, Keys, Run, Spread};
 use crate::keyspace::{Event, Expiry, Keyspace};
 use crate::resp::{Error, Reply};
 use crate::value::number::{self, Extended};
@@ -37,6 +37,8 @@ pub const COMMANDS: &[Command] = &[
         .arity(-3)
         .key()
         .flags(GROW)
+        .access(KeyAccess::READ_CHANGE.union(KeyAccess::VARIABLE_FLAGS))
+        .access_of(set_access)
         .docs(Group::String, "1.0.0", "Puts a string under a key, whatever was there, if a condition holds.")
         .syntax(
             "key value \
@@ -47,18 +49,21 @@ pub const COMMANDS: &[Command] = &[
         .arity(3)
         .key()
         .flags(GROW_FAST)
+        .access(KeyAccess::READ_CHANGE)
         .docs(Group::String, "1.0.0", "Puts a string under a key and returns the one that was there.")
         .syntax("key value"),
     Command::new("GETDEL", Run::Keyspace(getdel))
         .arity(2)
         .key()
         .flags(WRITE_FAST)
+        .access(KeyAccess::TAKE)
         .docs(Group::String, "6.2.0", "Returns the string under a key and deletes the key.")
         .syntax("key"),
     Command::new("GETEX", Run::Keyspace(getex))
         .arity(-2)
         .key()
         .flags(WRITE_FAST)
+        .access(KeyAccess::READ_CHANGE)
         .docs(Group::String, "6.2.0", "Returns the string under a key and changes when the key expires.")
         .syntax(
             "key \
@@ -68,18 +73,21 @@ pub const COMMANDS: &[Command] = &[
         .arity(3)
         .key()
         .flags(GROW_FAST)
+        .access(KeyAccess::OW.union(KeyAccess::INSERT))
         .docs(Group::String, "1.0.0", "Puts a string under a key that does not exist yet.")
         .syntax("key value"),
     Command::new("SETEX", Run::Keyspace(setex))
         .arity(4)
         .key()
         .flags(GROW)
+        .access(KeyAccess::OVERWRITE)
         .docs(Group::String, "2.0.0", "Puts a string under a key that expires after some seconds.")
         .syntax("key seconds value"),
     Command::new("PSETEX", Run::Keyspace(psetex))
         .arity(4)
         .key()
         .flags(GROW)
+        .access(KeyAccess::OVERWRITE)
         .docs(Group::String, "2.6.0", "Puts a string under a key that expires after some milliseconds.")
         .syntax("key milliseconds value"),
     Command::new("MGET", Run::Keyspace(mget))
@@ -95,6 +103,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-3)
         .keys(PAIRS)
         .flags(GROW)
+        .access(KeyAccess::OVERWRITE)
         .spread(Spread::Split(Gather::Ok))
         .docs(Group::String, "1.0.1", "Puts strings under several keys.")
         .complexity("O(N) where N is the number of keys")
@@ -104,6 +113,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-3)
         .keys(PAIRS)
         .flags(GROW)
+        .access(KeyAccess::OW.union(KeyAccess::INSERT))
         .docs(Group::String, "1.0.1", "Puts strings under several keys if none of them exists yet.")
         .complexity("O(N) where N is the number of keys")
         .syntax("key value [key value ...]")
@@ -123,30 +133,35 @@ pub const COMMANDS: &[Command] = &[
         .arity(2)
         .key()
         .flags(GROW_FAST)
+        .access(KeyAccess::READ_CHANGE)
         .docs(Group::String, "1.0.0", "Adds one to the integer under a key.")
         .syntax("key"),
     Command::new("DECR", Run::Keyspace(decr))
         .arity(2)
         .key()
         .flags(GROW_FAST)
+        .access(KeyAccess::READ_CHANGE)
         .docs(Group::String, "1.0.0", "Takes one from the integer under a key.")
         .syntax("key"),
     Command::new("INCRBY", Run::Keyspace(incrby))
         .arity(3)
         .key()
         .flags(GROW_FAST)
+        .access(KeyAccess::READ_CHANGE)
         .docs(Group::String, "1.0.0", "Adds to the integer under a key.")
         .syntax("key increment"),
     Command::new("DECRBY", Run::Keyspace(decrby))
         .arity(3)
         .key()
         .flags(GROW_FAST)
+        .access(KeyAccess::READ_CHANGE)
         .docs(Group::String, "1.0.0", "Takes from the integer under a key.")
         .syntax("key decrement"),
     Command::new("INCRBYFLOAT", Run::Keyspace(incrbyfloat))
         .arity(3)
         .key()
         .flags(GROW_FAST)
+        .access(KeyAccess::READ_CHANGE)
         .docs(Group::String, "2.6.0", "Adds to the number under a key, which may have decimals.")
         .syntax("key increment"),
     Command::new("INCREX", Run::Keyspace(increx))
@@ -162,6 +177,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(3)
         .key()
         .flags(GROW_FAST)
+        .access(KeyAccess::ADD)
         .docs(Group::String, "2.0.0", "Appends to the string under a key.")
         .complexity("O(N) where N is the length of what is appended")
         .syntax("key value"),
@@ -169,6 +185,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(2)
         .key()
         .flags(READ_FAST)
+        .access(KeyAccess::RO)
         .docs(Group::String, "2.2.0", "Returns the length of the string under a key.")
         .syntax("key"),
     Command::new("SETRANGE", Run::Keyspace(setrange))
@@ -203,12 +220,14 @@ pub const COMMANDS: &[Command] = &[
         .arity(3)
         .key()
         .flags(WRITE)
+        .access(KeyAccess::REMOVE)
         .docs(Group::String, "Valkey 9.0.0", "Deletes a key if it holds a given string.")
         .syntax("key value"),
     Command::new("DELEX", Run::Keyspace(delex))
         .arity(-2)
         .key()
         .flags(WRITE_FAST)
+        .access(KeyAccess::REMOVE)
         .docs(Group::String, "8.4.0", "Deletes a key if its string or the digest of it is, or is not, a given one.")
         .complexity("O(1) for IFEQ and IFNE, O(N) for IFDEQ and IFDNE where N is the length of the string")
         .syntax("key [IFEQ ifeq-value|IFNE ifne-value|IFDEQ ifdeq-digest|IFDNE ifdne-digest]"),
@@ -220,6 +239,14 @@ pub const COMMANDS: &[Command] = &[
         .complexity("O(N) where N is the length of the string")
         .syntax("key"),
 ];
+
+/// `SET` tells of the old string with `GET`, and of what it is like with a condition on it.
+fn set_access(args: &Args<'_>) -> KeyAccess {
+    const READING: [&[u8]; 5] = [b"GET", b"IFEQ", b"IFNE", b"IFDEQ", b"IFDNE"];
+    let options = args.iter().skip(3);
+    let is_reading = options.into_iter().any(|word| READING.iter().any(|option| word.eq_ignore_ascii_case(option)));
+    if is_reading { KeyAccess::READ_CHANGE } else { KeyAccess::OVERWRITE }
+}
 
 // Reading
 

@@ -1,7 +1,7 @@
 //! Commands that took long leave a trace: an entry in the slow log, and a latency event.
 
-use crate::command::Args;
 use crate::command::lookup::Row;
+use crate::command::{Args, Flags, slowlog};
 use crate::config::Config;
 use crate::session::Session;
 use crate::shared::Shared;
@@ -24,5 +24,21 @@ pub fn record(
     nanoseconds: u64,
     session: Option<&Session>,
 ) {
-    let _ = (shared, config, row, args, nanoseconds, session);
+    let unix_s = super::core::unix_ms() / 1000;
+    let microseconds = nanoseconds / 1000;
+    let is_slow = u64::try_from(config.slowlog_log_slower_than).is_ok_and(|threshold| threshold <= microseconds);
+    if is_slow && !row.flags.contains(Flags::SKIP_SLOWLOG) {
+        let (peer, name) = match session {
+            Some(session) => (session.peer.clone(), session.name.clone()),
+            None => ("?:0".to_string(), Vec::new()),
+        };
+        let args = slowlog::kept(row, args);
+        let entry = slowlog::Entry { id: 0, unix_s, microseconds, args, peer, name };
+        shared.slow_log.push(entry, config.slowlog_max_len);
+    }
+    let milliseconds = microseconds / 1000;
+    if config.latency_monitor_threshold != 0 && config.latency_monitor_threshold <= milliseconds {
+        let event = if row.flags.contains(Flags::FAST) { "fast-command" } else { "command" };
+        shared.latency.add(event, milliseconds, unix_s);
+    }
 }
