@@ -525,7 +525,7 @@ impl Core {
             let request = &bytes[at..at + consumed];
             let what = match lookup::lookup(self.request_spans[0].of(request)) {
                 None => What::Unknown,
-                Some(row) if matches!(row.run, Run::Container) => match self.request_spans.get(1) {
+                Some(row) if !row.subcommands.is_empty() => match self.request_spans.get(1) {
                     None => What::Row(row),
                     Some(word) => match lookup::lookup_sub(row, word.of(request)) {
                         Some(row) => What::Row(row),
