@@ -586,7 +586,7 @@ mod tests {
 
     #[test]
     fn a_command_is_counted_over_cores() {
-        let Some(row) = lookup::rows().first() else { return };
+        let row = lookup::lookup(b"ping").expect("a row");
         let name = row.full_name();
         let mut here = Stats::default();
         here.record(row.id, 2_500);

@@ -2,7 +2,7 @@
 
 use super::client::write_help;
 use super::info::{Memory, Report};
-use super::{Args, Command, CommandResult, Context, CoreView, Flags, Group, Keys, Part, Run, SessionView};
+use super::{Args, Command, CommandResult, Context, CoreView, Flags, Group, KeyAccess, Keys, Part, Run, SessionView};
 use crate::memory;
 use crate::resp::{Error, Reply};
 use crate::value::number::{format_double, parse_integer};
@@ -45,6 +45,7 @@ const SUBCOMMANDS: &[Command] = &[
     subcommand("USAGE", Run::Keyspace(usage), "Returns the bytes that a key and its value take.")
         .arity(-3)
         .keys(Keys::Range { first: 2, last: 2, step: 1 })
+        .access(KeyAccess::RO)
         .flags(Flags::READONLY)
         .complexity("O(N) where N is the number of samples.")
         .syntax("key [SAMPLES count]"),
