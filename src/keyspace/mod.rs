@@ -198,8 +198,7 @@ impl Keyspace {
     #[inline]
     pub fn hint(&mut self, key: &[u8], hash: u64) {
         debug_assert!(hash == 0 || hash == self.hash(key));
-        self.next_hint =
-            if hash == 0 { Hint::NONE } else { Hint { start: key.as_ptr().addr(), len: key.len(), hash } };
+        self.next_hint = if hash == 0 { Hint::NONE } else { Hint { start: key.as_ptr().addr(), len: key.len(), hash } };
     }
 
     /// The hash of a key: never 0.
