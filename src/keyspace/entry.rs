@@ -165,7 +165,7 @@ impl Address {
     /// # Safety
     /// See [`Address`]; `offset` is that of a word that the header speaks of.
     unsafe fn word(self, offset: usize) -> NonNull<u64> {
-        debug_assert!(offset % 8 == 0);
+        debug_assert!(offset.is_multiple_of(8));
         // SAFETY: the word lies within the allocation.
         unsafe { self.0.byte_add(offset) }
     }
