@@ -52,9 +52,8 @@ pub const COMMANDS: &[Command] = &[Command::new("CONFIG", Run::Container)
 
 /// Values of directives that logs must not show.
 fn secret_values(args: &Args<'_>, positions: &mut Vec<usize>) {
-    let is_secret = |name: &[u8]| {
-        Directive::find(name).is_some_and(|directive| directive.flags.contains(config::Flags::SENSITIVE))
-    };
+    let is_secret =
+        |name: &[u8]| Directive::find(name).is_some_and(|directive| directive.flags.contains(config::Flags::SENSITIVE));
     positions.extend((3..args.len()).step_by(2).filter(|&value| is_secret(args[value - 1])));
 }
 

@@ -734,6 +734,7 @@ impl Core {
                      your Redis instance. Connection from {} aborted.",
                     connection.session.peer
                 );
+                connection.replies.output.clear(); // Not a word to them.
                 connection.session.mode |= Mode::CLOSE_NOW;
                 self.closing.push(planned.connection);
                 return self.clock.raw();
