@@ -326,17 +326,22 @@ pub struct Stats {
 impl Default for Stats {
     /// Nothing counted yet, latencies tracked.
     fn default() -> Stats {
+        Stats::new(true)
+    }
+}
+
+impl Stats {
+    /// Nothing counted yet. `is_tracking`: `latency-tracking`.
+    pub fn new(is_tracking: bool) -> Stats {
         Stats {
             counters: Counters::default(),
             commands: vec![CommandStats::default(); COMMAND_COUNT].into_boxed_slice(),
             errors: Vec::new(),
             rates: Rates::default(),
-            is_tracking: true,
+            is_tracking,
         }
     }
-}
 
-impl Stats {
     /// `latency-tracking`: whether latencies go into histograms. What they hold stays.
     pub fn track_latency(&mut self, is_tracking: bool) {
         self.is_tracking = is_tracking;
@@ -430,7 +435,7 @@ impl Stats {
 
     /// `CONFIG RESETSTAT`: forgets everything counted.
     pub fn reset(&mut self) {
-        *self = Stats { is_tracking: self.is_tracking, ..Stats::default() };
+        *self = Stats::new(self.is_tracking);
     }
 
     /// The lines of `INFO commandstats`.

@@ -233,7 +233,7 @@ const fn equal_in_capitals(left: &[u8], right: &[u8]) -> bool {
     }
     let mut at = 0;
     while at < left.len() {
-        if left[at].to_ascii_uppercase() != right[at].to_ascii_uppercase() {
+        if !left[at].eq_ignore_ascii_case(&right[at]) {
             return false;
         }
         at += 1;
@@ -401,6 +401,16 @@ pub enum RenameError {
     Taken(String),
     /// The names were settled before.
     Late,
+}
+
+impl std::fmt::Display for RenameError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            RenameError::Unknown(name) => write!(formatter, "No such command in rename-command: {name}"),
+            RenameError::Taken(name) => write!(formatter, "Target command name already exists: {name}"),
+            RenameError::Late => formatter.write_str("commands can only be renamed once"),
+        }
+    }
 }
 
 /// Applies `rename-command` directives, in their order: (old name, new name); an empty new name takes the command
@@ -709,6 +719,25 @@ mod tests {
             (place + SLOTS - home) % SLOTS
         };
         assert!(commands().map(walk).max().unwrap_or(0) <= 6);
+    }
+
+    #[test]
+    fn commands_are_renamed_and_taken_away() {
+        let renamed = |directives: &[(&str, &str)]| {
+            let directives = directives.iter().map(|(old, new)| (old.as_bytes().to_vec(), new.as_bytes().to_vec()));
+            renamed_names(&ROWS, &directives.collect::<Vec<_>>())
+        };
+        let names = renamed(&[("config", "a-rather-long-secret-name"), ("get", ""), ("SET", "get")]).ok().unwrap();
+        let find = |name: &str| names.find(name.as_bytes()).map(|row| ROWS[row as usize].name);
+        assert_eq!(find("A-rather-long-secret-NAME"), Some("CONFIG"));
+        assert_eq!(find("a-rather-long-secret-nome"), None);
+        assert_eq!((find("config"), find("Get"), find("set"), find("ping")), (None, Some("SET"), None, Some("PING")));
+        let refused = |directives| renamed(directives).err().map(|error| error.to_string());
+        let unknown = Some("No such command in rename-command: nosuch".to_string());
+        assert_eq!(refused(&[("nosuch", "x")]), unknown);
+        assert_eq!(refused(&[("get", "SET")]), Some("Target command name already exists: SET".to_string()));
+        assert_eq!(refused(&[("get", ""), ("get", "x")]), Some("No such command in rename-command: get".to_string()));
+        assert!(rename(&[]).is_ok());
     }
 
     #[test]

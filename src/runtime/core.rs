@@ -12,7 +12,9 @@
 use super::lend::Borrowing;
 use super::mailbox::{Control, Mailbox, Message};
 use crate::command::lookup::{self, Row};
-use crate::command::{Args, Clients, CoreView, Flags, Gather, Keys, Part, Run, SessionView, Spread, key_positions};
+use crate::command::{
+    Args, Clients, CoreView, Flags, Gather, Keys, Part, Run, SessionView, Spread, key_positions, slowlog,
+};
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::keyspace::{KeyHasher, Keyspace};
@@ -204,7 +206,7 @@ impl Core {
             listeners: parts.listeners,
             shard: Held::new(&parts.shards[parts.core]),
             shards: parts.shards,
-            stats: Stats::default(),
+            stats: Stats::new(config.latency_tracking),
             now_ms: 0,
             hasher: parts.hasher,
             visited: (0..parts.shards.len()).map(|_| None).collect(),
@@ -763,8 +765,9 @@ impl Core {
             }
             connection.replies.discard = discards(connection.session.mode);
         }
-        if self.shared.monitors.load(Ordering::Relaxed) != 0 && !row.flags.contains(Flags::SKIP_MONITOR) {
-            let line = super::monitor::line(&connection.session, &slices());
+        let is_shown = !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN));
+        if self.shared.monitors.load(Ordering::Relaxed) != 0 && is_shown {
+            let line = super::monitor::line(&connection.session, &slowlog::redacted(row, &slices()));
             feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
             return self.run_row(planned, row, started);
         }
@@ -1328,6 +1331,7 @@ impl Core {
         self.shard.take();
         self.config = self.shared.config();
         self.slow_nanoseconds = super::slow::threshold_nanoseconds(&self.config);
+        self.stats.track_latency(self.config.latency_tracking);
         self.shard.configure(self.config.clone());
     }
 
