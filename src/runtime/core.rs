@@ -11,6 +11,7 @@
 
 use super::lend::Borrowing;
 use super::mailbox::{Control, Mailbox, Message};
+use super::pace::Pace;
 use crate::command::lookup::{self, Row};
 use crate::command::{
     Args, Clients, CoreView, Flags, Gather, Keys, Part, Run, SessionView, Spread, key_positions, slowlog,
@@ -164,6 +165,10 @@ pub struct Core {
     cron_due_ms: u64,
     /// When the shard wants to be looked after at the latest.
     shard_due_ms: Option<u64>,
+    /// How fast requests come in.
+    pace: Pace,
+    /// Receives completed in this pass.
+    receives: u32,
     /// Sends queued in this pass: completions that are sure to come at once.
     sends: usize,
     /// Commands that take this long are recorded as slow.
@@ -226,6 +231,8 @@ impl Core {
             clock: quanta::Clock::new(),
             cron_due_ms: 0,
             shard_due_ms: None,
+            pace: Pace::default(),
+            receives: 0,
             sends: 0,
             slow_nanoseconds: super::slow::threshold_nanoseconds(&config),
             config,
@@ -270,6 +277,7 @@ impl Core {
 
     /// Enters the kernel: asleep if nothing is left to do.
     fn rest(&mut self) {
+        self.pace.note(std::mem::take(&mut self.receives), self.clock.now());
         let sends = std::mem::take(&mut self.sends);
         let busy = !self.again.is_empty() || !self.closing.is_empty();
         let now_ms = self.now_ms;
@@ -278,10 +286,11 @@ impl Core {
             due_ms = due_ms.min(shard_due_ms);
         }
         if busy || !self.mailbox.park() {
-            self.ring.enter(None, 0);
+            self.ring.enter(None, 0, 1);
             return;
         }
-        self.ring.enter(Some(Duration::from_millis(due_ms.saturating_sub(now_ms).max(1))), sends);
+        let wait = Duration::from_millis(due_ms.saturating_sub(now_ms).max(1));
+        self.ring.enter(Some(wait), sends, self.pace.batch());
         self.mailbox.unpark();
     }
 
@@ -343,6 +352,7 @@ impl Core {
     fn received(&mut self, index: u32, data: Result<Option<Buffer>, i32>, armed: bool) {
         let connection = &mut *self.connections[index as usize];
         connection.receiving = armed;
+        self.receives += 1;
         match data {
             Ok(Some(buffer)) => {
                 let bytes = self.ring.bytes(buffer);
@@ -1480,12 +1490,12 @@ impl Core {
         }
         self.flush();
         self.ring.forget_events();
-        self.ring.enter(None, 0);
+        self.ring.enter(None, 0, 1);
         for (_, connection) in self.connections.iter() {
             net::shutdown(connection.session.fd);
         }
         self.ring.forget_events();
-        self.ring.enter(None, 0);
+        self.ring.enter(None, 0, 1);
     }
 }
 

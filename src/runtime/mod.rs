@@ -5,6 +5,7 @@ mod lend;
 mod machine;
 pub mod mailbox;
 mod monitor;
+mod pace;
 mod server;
 mod signals;
 mod slow;

@@ -297,11 +297,13 @@ impl Ring {
 
     /// Hands everything queued to the kernel and collects completions.
     ///
-    /// `wait`: `None` only collects; `Some(duration)` sleeps until something completes or the time is over. `expected`
-    /// is how many completions are sure to come at once from what was queued (sends into sockets with room): with it,
-    /// the sleep is for one more than those, so that a server with one busy client enters the kernel once per
-    /// request instead of twice.
-    pub fn enter(&mut self, wait: Option<Duration>, expected: usize) {
+    /// `wait`: `None` only collects; `Some(duration)` sleeps until something completes or the time is over.
+    ///
+    /// `expected` is how many completions are sure to come at once from what was queued (sends into sockets with room):
+    /// the sleep is for one more than those. `batch` is for how many completions beyond those it is worth waiting a
+    /// little ([`BATCH_US`]): at least 1. The kernel wakes the thread once for all of them.
+    pub fn enter(&mut self, wait: Option<Duration>, expected: usize, batch: usize) {
+        assert!(0 < batch);
         self.publish_buffers();
         self.enters += 1;
         let result = match wait {
@@ -316,10 +318,10 @@ impl Ring {
                 let timespec = Timespec::new().sec(duration.as_secs()).nsec(duration.subsec_nanos());
                 let mut args = SubmitArgs::new().timespec(&timespec);
                 let mut want = 1;
-                if 0 < expected && self.min_wait {
-                    // If a send is stuck (its socket is full), the minimum wait bounds what others lose.
-                    want += expected;
-                    args = args.min_wait_usec(STUCK_SEND_US);
+                if 1 < expected + batch && self.min_wait {
+                    // If a send is stuck (its socket is full), or fewer come, this bounds what others lose.
+                    want = expected + batch;
+                    args = args.min_wait_usec(BATCH_US);
                 }
                 self.uring.submitter().submit_with_args(want, &args)
             }
@@ -386,8 +388,8 @@ impl Ring {
     }
 }
 
-/// How long, at most, a send that does not complete at once may keep other events waiting. Microseconds.
-const STUCK_SEND_US: u32 = 50;
+/// How long, at most, an event waits for others to be handled with it, where others are likely. Microseconds.
+pub const BATCH_US: u32 = 50;
 
 impl Drop for Ring {
     fn drop(&mut self) {
