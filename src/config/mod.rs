@@ -169,7 +169,8 @@ impl Config {
     pub fn set(&self, pairs: &[(&[u8], &[u8])], caller: &Caller<'_>) -> Result<Config, String> {
         let mut found: Vec<(String, &'static Directive)> = Vec::new();
         for &(name, _) in pairs {
-            let shown = String::from_utf8_lossy(name);
+            // As C prints it: up to a NUL.
+            let shown = String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or_default());
             let Some(row) = Directive::find(name) else {
                 return Err(format!("ERR Unknown option or number of arguments for CONFIG SET - '{shown}'"));
             };

@@ -12,6 +12,7 @@
 use super::lend::Borrowing;
 use super::mailbox::{Control, Mailbox, Message};
 use super::pace::Pace;
+use super::walk::Walk;
 use crate::command::lookup::{self, Row};
 use crate::command::{
     Args, Clients, CoreView, Flags, Gather, Keys, Part, Run, SessionView, Spread, key_positions, slowlog,
@@ -113,6 +114,8 @@ pub(super) struct Gathering {
 pub(super) enum Kind {
     /// Entries of several shards.
     Borrowing(Borrowing),
+    /// One shard after the other.
+    Walk(Walk),
     /// Finished replies of shards.
     Replies { how: Gather, replies: Vec<Option<Vec<u8>>>, key_shards: Vec<u16> },
     /// Contributions of every core.
@@ -805,7 +808,6 @@ impl Core {
                     (Place::One(shard), _) => shard,
                     _ if self.map.shards() == 1 => 0,
                     (Place::Anywhere, Spread::Owner) => self.core,
-                    (Place::Anywhere, Spread::Cursor) => cursor_shard(&args, self.map.shards()),
                     _ => {
                         drop(args);
                         return self.spread(planned, row, started);
@@ -985,7 +987,26 @@ impl Core {
                 (how, parts, key_shards)
             }
             Spread::Every(how) => (how, (0..shards).map(|_| Some(args.clone())).collect(), Vec::new()),
-            Spread::Owner | Spread::Cursor => {
+            Spread::Cursor => {
+                let shard = cursor_shard(&args, shards);
+                let call = call_of(&connection.session);
+                let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+                drop(args);
+                let sequence = connection.replies.reserve();
+                connection.barrier = true;
+                let gathering = self.gatherings.insert(Gathering {
+                    connection: planned.connection,
+                    sequence,
+                    row,
+                    kind: Kind::Walk(Walk::new(call, shard, &owned)),
+                    args: Arc::new(owned),
+                    missing: 0,
+                    started,
+                });
+                self.walk(gathering as u32);
+                return self.clock.raw();
+            }
+            Spread::Owner => {
                 let mut keys = Vec::new();
                 key_positions(row.command, &args, &mut keys).expect("checked when it was planned");
                 let call = call_of(&connection.session);
@@ -1065,6 +1086,9 @@ impl Core {
 
     /// This core's own reply for a command that several shards share.
     pub(super) fn own_part(&mut self, gathering: u32, reply: Vec<u8>) {
+        if matches!(self.gatherings[gathering as usize].kind, Kind::Walk(_)) {
+            return self.walked(gathering, &reply);
+        }
         self.gathered(gathering as usize, self.core, |kind, core| match kind {
             Kind::Replies { replies, .. } => replies[core] = Some(reply),
             _ => panic!("a reply for a gathering of something else"),
@@ -1165,7 +1189,7 @@ impl Core {
                 gather::merge(how, &replies, &key_shards, &mut Reply::new(&mut out, protocol));
             }
             Kind::Acknowledged { reply } => out = reply,
-            Kind::Borrowing(_) => panic!("borrowers count no contributions"),
+            Kind::Borrowing(_) | Kind::Walk(_) => panic!("these count no contributions"),
             Kind::Parts(parts) => {
                 let Run::Everywhere { merge, .. } = done.row.command.run else {
                     panic!("parts of a command that asks nobody");
@@ -1288,6 +1312,10 @@ impl Core {
         while let Some((header, resp, next)) = parcel.reply(offset) {
             offset = next;
             if header.flags & flags::GATHER != 0 {
+                if matches!(self.gatherings[header.target as usize].kind, Kind::Walk(_)) {
+                    self.walked(header.target, resp);
+                    continue;
+                }
                 let resp = resp.to_vec();
                 self.gathered(header.target as usize, from, |kind, core| match kind {
                     Kind::Replies { replies, .. } => replies[core] = Some(resp),
@@ -1311,7 +1339,9 @@ impl Core {
                 self.gathered(gathering as usize, from, |kind, core| match kind {
                     Kind::Parts(parts) => parts[core] = Some(part),
                     Kind::Acknowledged { .. } => {}
-                    Kind::Replies { .. } | Kind::Borrowing(_) => panic!("a part for a gathering of replies"),
+                    Kind::Replies { .. } | Kind::Borrowing(_) | Kind::Walk(_) => {
+                        panic!("a part for a gathering of replies")
+                    }
                 });
             }
             Control::Lend { gathering, keys } => {

@@ -9,6 +9,7 @@ mod pace;
 mod server;
 mod signals;
 mod slow;
+mod walk;
 
 pub use machine::resolve_directory;
 pub use monitor::quote;
