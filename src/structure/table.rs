@@ -118,6 +118,9 @@ pub const PAYLOAD_MAX: u64 = PAYLOAD_MASK;
 /// Bits of a `scan` cursor; the ones above are never set and never looked at.
 pub const CURSOR_BITS: u32 = TAG_BITS + DEPTH_MAX + 1;
 
+/// Bits of a `locator`.
+pub const LOCATOR_BITS: u32 = DEPTH_MAX + TAG_BITS;
+
 /// Load, in percent, that a segment is made for when it is split, merged or shrunk.
 const LOAD_PERCENT_AIM: usize = 82;
 /// Load of the whole table, in percent, below which removals shrink it.
@@ -271,6 +274,30 @@ impl Table {
             return Some((Position { place: self.directory.index(key) as u32, index: index as u32 }, payload));
         }
         if self.overflow.is_empty() { None } else { self.find_in_overflow(hash, &mut equal) }
+    }
+
+    /// Forty bits by which an entry is found again without its key: what of its hash decides where it lies. Two keys
+    /// share theirs with a probability of 10^-12.
+    #[inline(always)]
+    pub fn locator(hash: u64) -> u64 {
+        key_of(hash) >> (KEY_BITS - DEPTH_MAX) << TAG_BITS | tag_of(hash) as u64
+    }
+
+    /// `find_with_payload` by a locator.
+    ///
+    /// # Panics
+    /// If the locator has more than `LOCATOR_BITS` bits.
+    pub fn find_by_locator(&self, locator: u64, mut equal: impl FnMut(u64) -> bool) -> Option<(Position, u64)> {
+        assert!(locator >> LOCATOR_BITS == 0);
+        let key = locator >> TAG_BITS << (KEY_BITS - DEPTH_MAX);
+        let segment = self.directory.get(key);
+        // SAFETY: the directory's blocks are alive, and `equal` has no access to the table but by `&self`.
+        if let Some((index, payload)) = unsafe { segment.find(locator as u16, &mut equal) } {
+            return Some((Position { place: self.directory.index(key) as u32, index: index as u32 }, payload));
+        }
+        let mut strays = self.overflow.iter();
+        let index = strays.position(|stray| Table::locator(stray.hash) == locator && equal(stray.payload))?;
+        Some((Position { place: IN_OVERFLOW, index: index as u32 }, self.overflow[index].payload))
     }
 
     #[cold]

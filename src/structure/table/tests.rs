@@ -66,6 +66,10 @@ impl Pair {
     fn contains(&self, entry: u64) -> bool {
         let found = self.table.get((self.hash)(entry), |payload| payload == entry * 8);
         assert_eq!(found.is_some(), self.model.contains(&entry));
+        let locator = Table::locator((self.hash)(entry));
+        let located = self.table.find_by_locator(locator, |payload| payload == entry * 8);
+        assert_eq!(located.map(|(_, payload)| payload), found);
+        assert!(located.is_none_or(|(position, payload)| self.table.payload(position) == payload));
         found.is_some()
     }
 
