@@ -21,6 +21,8 @@ pub struct Connection {
     pub planned_bytes: usize,
     /// Commands planned in this pass.
     pub planned: usize,
+    /// The last of them decides how the next is read, or whether it may run yet: nothing more is planned in this pass.
+    pub planned_last: bool,
     /// Requests that were planned but may not run before the client takes its replies; read again after this pass.
     pub held_back: Vec<u8>,
     /// Replies, in order.
@@ -55,6 +57,7 @@ impl Connection {
             input_start: 0,
             planned_bytes: 0,
             planned: 0,
+            planned_last: false,
             held_back: Vec::new(),
             replies: Replies::default(),
             protocol_error: None,
@@ -77,6 +80,7 @@ impl Connection {
     /// Whether commands may be read from it now.
     pub fn may_plan(&self) -> bool {
         !self.barrier
+            && !self.planned_last
             && !self.paused
             && !self.broken
             && self.protocol_error.is_none()
@@ -86,6 +90,7 @@ impl Connection {
     /// The planned commands ran: their bytes go. Frees or moves the buffer when that is cheap.
     pub fn consume_planned(&mut self) {
         self.planned = 0;
+        self.planned_last = false;
         self.input_start += std::mem::take(&mut self.planned_bytes);
         assert!(self.input_start <= self.input.len());
         if self.input_start == self.input.len() {

@@ -601,6 +601,7 @@ impl Core {
             at += consumed;
             // The command may be an AUTH, after which other limits hold for what follows.
             blocked |= !limits.authenticated;
+            connection.planned_last = blocked;
         }
         match source {
             Source::Buffer(buffer) => {
