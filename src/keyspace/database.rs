@@ -1,18 +1,57 @@
-//! One database of one shard: its entries, and what is counted about them. Not here: time, statistics, events.
+//! One database of one shard: its entries, what is counted about them, and the wheel that knows when they expire. Not
+//! here: what time it is, statistics, events.
+//!
+//! # Who expires when
+//!
+//! The wheel holds records: the 48 bits of a key's hash that the table uses, filed for a time. A record says "look at
+//! this key then", nothing more. What always holds, for an entry of a database that is at home (not on loan):
+//!
+//! 1. An entry with a deadline is armed, and for an armed entry a record waits that is due not later than its deadline
+//!    word says. So whatever is due is found in time.
+//! 2. A deadline that is put off needs no new record: the old one comes, finds the entry not due, and is filed again.
+//!    Only an earlier one does. So a session that is prolonged with every request has one record, not thousands.
+//! 3. Records of keys that were removed stay until their time has come. If they become too many ([`STALE_MIN`]), the wheel
+//!    is made anew from the entries, step by step while the old one goes on working: see [`Rebuild`].
 
+use super::HASH_MASK;
 use super::entry::{Entries, EntriesDrain, Entry, EntryRef};
 use crate::structure::table::Position;
+use crate::structure::wheel::Wheel;
 use crate::value::Container;
 
+/// Fewer stale records than this are no reason to make a wheel anew (32 KiB).
+const STALE_MIN: usize = 4096;
+
 /// Entries and their sums.
-#[derive(Default)]
 pub(super) struct Database {
     entries: Entries,
+    wheel: Wheel,
+    rebuild: Option<Rebuild>,
+    /// Its entries are lent by other keyspaces, whose wheels have their records.
+    is_loan: bool,
     volatile_len: usize,
     /// Of the volatile entries, in unix ms.
     deadline_sum_ms: u128,
     /// Of all entries and of what their values have allocated.
     entry_bytes: usize,
+}
+
+/// A wheel being made anew. New records go to the new one already; the old one works until all entries have been looked
+/// at, and is dropped then.
+struct Rebuild {
+    old: Wheel,
+    /// Of the iteration over the entries.
+    cursor: u64,
+}
+
+/// The record for a hash, and the hash of a record: the table looks at its upper 32 and lower 16 bits, others are 0.
+fn record_of(hash: u64) -> u64 {
+    debug_assert!(hash & !HASH_MASK == 0);
+    (hash >> 32) << 16 | hash & 0xffff
+}
+
+fn hash_of_record(record: u64) -> u64 {
+    (record >> 16) << 32 | record & 0xffff
 }
 
 /// What an entry adds to the sums.
@@ -28,7 +67,26 @@ impl Share {
     }
 }
 
+impl Default for Database {
+    fn default() -> Database {
+        Database {
+            entries: Entries::default(),
+            wheel: Wheel::new(0),
+            rebuild: None,
+            is_loan: false,
+            volatile_len: 0,
+            deadline_sum_ms: 0,
+            entry_bytes: 0,
+        }
+    }
+}
+
 impl Database {
+    /// For entries that other keyspaces lend.
+    pub fn for_loans() -> Database {
+        Database { is_loan: true, ..Database::default() }
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -46,12 +104,13 @@ impl Database {
     }
 
     pub fn memory_bytes(&self) -> usize {
-        self.entry_bytes + self.entries.table_bytes()
+        self.entry_bytes + self.table_bytes()
     }
 
-    /// Of the table alone.
+    /// Of what finds entries: the table, and the wheel.
     pub fn table_bytes(&self) -> usize {
-        self.entries.table_bytes()
+        let old = self.rebuild.as_ref().map_or(0, |rebuild| rebuild.old.memory_bytes());
+        self.entries.table_bytes() + self.wheel.memory_bytes() + old
     }
 
     /// To look around.
@@ -72,15 +131,42 @@ impl Database {
         self.entries.entry_mut(position).set_clock(clock);
     }
 
-    /// Changes an entry, whose key must stay.
+    /// Changes an entry, whose key and deadline must stay.
     #[inline]
     pub fn change<R>(&mut self, position: Position, change: impl FnOnce(&mut Entry) -> R) -> R {
         let mut entry = self.entries.entry_mut(position);
         let before = Share::of(entry.view());
         let result = change(&mut entry);
         let after = Share::of(entry.view());
+        debug_assert!(before.deadline_ms == after.deadline_ms);
         drop(entry);
+        self.entry_bytes = self.entry_bytes - before.bytes + after.bytes;
+        result
+    }
+
+    /// Changes an entry, whose key, which has this hash, must stay.
+    #[inline]
+    pub fn change_with_deadline<R>(
+        &mut self,
+        hash: u64,
+        position: Position,
+        now_ms: u64,
+        change: impl FnOnce(&mut Entry) -> R,
+    ) -> R {
+        let mut entry = self.entries.entry_mut(position);
+        let before = Share::of(entry.view());
+        let armed_until_ms = entry.view().armed_until_ms();
+        let result = change(&mut entry);
+        let after = Share::of(entry.view());
         if before.deadline_ms != after.deadline_ms {
+            if let Some(deadline_ms) = after.deadline_ms
+                && !self.is_loan
+                && armed_until_ms.is_none_or(|armed_until_ms| deadline_ms < armed_until_ms)
+            {
+                entry.set_armed(true);
+                file(&mut self.wheel, deadline_ms, hash, now_ms);
+            }
+            drop(entry);
             self.discount_deadline(before.deadline_ms);
             self.count_deadline(after.deadline_ms);
         }
@@ -88,11 +174,19 @@ impl Database {
         result
     }
 
-    /// Adds an entry whose key is not there yet.
-    pub fn insert(&mut self, hash: u64, entry: Entry, hash_of: impl Fn(&[u8]) -> u64) {
+    /// Adds an entry whose key, which has this hash, is not there yet.
+    pub fn insert(&mut self, hash: u64, mut entry: Entry, now_ms: u64, hash_of: impl Fn(&[u8]) -> u64) {
         let share = Share::of(entry.view());
         self.count_deadline(share.deadline_ms);
         self.entry_bytes += share.bytes;
+        // It may come from elsewhere, where it was armed.
+        entry.set_armed(false);
+        if let Some(deadline_ms) = share.deadline_ms
+            && !self.is_loan
+        {
+            entry.set_armed(true);
+            file(&mut self.wheel, deadline_ms, hash, now_ms);
+        }
         self.entries.insert(hash, entry, hash_of);
     }
 
@@ -116,11 +210,86 @@ impl Database {
     }
 
     /// Takes everything out; gives with it how many bytes the entries had.
-    pub fn take(&mut self) -> (EntriesDrain, usize) {
-        let entry_bytes = self.entry_bytes;
+    pub fn take(&mut self) -> (EntriesDrain, Vec<Wheel>, usize) {
+        let wheels = self.take_wheels();
         let drain = self.entries.take();
-        *self = Database::default();
-        (drain, entry_bytes)
+        let entry_bytes = self.entry_bytes;
+        *self = Database { is_loan: self.is_loan, ..Database::default() };
+        (drain, wheels, entry_bytes)
+    }
+
+    fn take_wheels(&mut self) -> Vec<Wheel> {
+        let old = self.rebuild.take().map(|rebuild| rebuild.old);
+        let wheels = [Some(self.wheel.take()), old];
+        wheels.into_iter().flatten().filter(|wheel| !wheel.is_empty()).collect()
+    }
+
+    // Deadlines
+
+    /// Records in the wheels.
+    #[cfg(test)]
+    pub fn record_len(&self) -> usize {
+        self.wheel.len() + self.rebuild.as_ref().map_or(0, |rebuild| rebuild.old.len())
+    }
+
+    /// A time before which nothing is due: then [`Database::expire`] should be called.
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        match &self.rebuild {
+            // To be finished soon.
+            Some(_) => Some(0),
+            None => self.wheel.next_deadline_ms(),
+        }
+    }
+
+    /// Takes out entries whose deadline has come, as far as the budget goes: of about so many entries the memory is
+    /// looked at. Adds wheels to be freed to `wheels`. True if there is more to do at this time.
+    pub fn expire(
+        &mut self,
+        now_ms: u64,
+        budget: usize,
+        hash_of: impl Fn(&[u8]) -> u64,
+        expired: &mut Vec<Entry>,
+        wheels: &mut Vec<Wheel>,
+    ) -> bool {
+        let before = expired.len();
+        let entries = &mut self.entries;
+        let mut due = |record| look_up(entries, hash_of_record(record), now_ms, &hash_of, expired);
+        let mut is_more = self.wheel.advance(now_ms, budget, &mut due);
+        if let Some(rebuild) = &mut self.rebuild {
+            is_more |= rebuild.old.advance(now_ms, budget, &mut due);
+        }
+        for entry in &expired[before..] {
+            let share = Share::of(entry.view());
+            self.discount_deadline(share.deadline_ms);
+            self.entry_bytes -= share.bytes;
+        }
+        if let Some(rebuild) = &mut self.rebuild {
+            rebuild.cursor = self.entries.scan_armed(rebuild.cursor, budget, |view| {
+                let deadline_ms = view.deadline_ms().expect("those without are not visited");
+                file(&mut self.wheel, deadline_ms, hash_of(view.key()), now_ms);
+            });
+            if rebuild.cursor == 0 {
+                wheels.extend(self.rebuild.take().map(|rebuild| rebuild.old));
+            } else {
+                is_more = true;
+            }
+        } else if self.wheel.len().saturating_sub(self.volatile_len) > self.stale_max() {
+            self.start_rebuild(now_ms, wheels);
+            is_more = true;
+        }
+        is_more
+    }
+
+    /// More stale records than this are worth a look at every entry.
+    fn stale_max(&self) -> usize {
+        STALE_MIN.max(self.volatile_len).max(self.len() / 4)
+    }
+
+    /// Begins to make the wheel anew: it is full of stale records, or its time is ahead of the clock.
+    pub fn start_rebuild(&mut self, now_ms: u64, wheels: &mut Vec<Wheel>) {
+        let old = std::mem::replace(&mut self.wheel, Wheel::new(now_ms));
+        // An earlier rebuild is given up: this one looks at every entry again.
+        wheels.extend(self.rebuild.replace(Rebuild { old, cursor: 0 }).map(|rebuild| rebuild.old));
     }
 
     fn count_deadline(&mut self, deadline_ms: Option<u64>) {
@@ -136,4 +305,51 @@ impl Database {
             self.deadline_sum_ms -= u128::from(deadline_ms);
         }
     }
+}
+
+/// Files a record for a key with this hash.
+#[inline]
+fn file(wheel: &mut Wheel, deadline_ms: u64, hash: u64, now_ms: u64) {
+    // An empty wheel may lag behind, or be ahead of a clock that was put back. Only at the right time is a record filed
+    // in the right place, from which it need not be moved at once.
+    if wheel.is_empty() {
+        *wheel = Wheel::new(now_ms);
+    }
+    wheel.file(deadline_ms, record_of(hash));
+}
+
+/// Looks at the keys with this hash for which a record has come. Those that are due are taken out. For others the record
+/// is to be filed again: the result says when.
+fn look_up(
+    entries: &mut Entries,
+    hash: u64,
+    now_ms: u64,
+    hash_of: impl Fn(&[u8]) -> u64,
+    expired: &mut Vec<Entry>,
+) -> Option<u64> {
+    while let Some((position, _)) = entries.find_where(hash, |view| view.is_expired(now_ms)) {
+        expired.push(entries.remove(position));
+    }
+    // The record is that of any armed entry with this hash; practically always there is at most one. One that has no
+    // deadline any more needs no record.
+    let is_meant = |view: EntryRef<'_>| view.armed_until_ms().is_some() && hash_of(view.key()) == hash;
+    let (mut next_ms, mut is_any_untimed) = (None, false);
+    entries.find_where(hash, |view| {
+        if is_meant(view) {
+            match view.deadline_ms() {
+                Some(deadline_ms) => {
+                    next_ms = Some(next_ms.map_or(deadline_ms, |next_ms: u64| next_ms.min(deadline_ms)))
+                }
+                None => is_any_untimed = true,
+            }
+        }
+        false
+    });
+    while is_any_untimed {
+        match entries.find_where(hash, |view| is_meant(view) && view.deadline_ms().is_none()) {
+            Some((position, _)) => entries.entry_mut(position).set_armed(false),
+            None => is_any_untimed = false,
+        }
+    }
+    next_ms
 }

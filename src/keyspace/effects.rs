@@ -135,6 +135,11 @@ impl Effects {
         self.log.drain(..)
     }
 
+    /// Takes over the events of others, after the own ones.
+    pub fn append(&mut self, others: &mut Effects) {
+        self.log.append(&mut others.log);
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.log.is_empty()

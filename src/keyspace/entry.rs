@@ -7,23 +7,24 @@
 //! ```text
 //! ┌────────────┬──────────────┬───────────────────────┬───────────────┬───────────┬──────────────────┐
 //! │ header   8 │ [deadline 8] │ [wide: key length 8,  │ [value words] │ key bytes │ [string bytes] … │
-//! │            │  unix ms, or │  allocated bytes    8]│  8 to 32      │           │                  │
-//! │            │  0: none     │                       │               │           │                  │
+//! │            │  unix ms     │  allocated bytes    8]│  8 to 32      │           │                  │
 //! └────────────┴──────────────┴───────────────────────┴───────────────┴───────────┴──────────────────┘
 //! aligned to 8; the part before the key is whole words, so that words are read aligned
 //!
 //! header, one little word:
 //!   63         48 47     40 39       32 31                      8 7    6     5    4     3      0
 //!  ┌─────────────┬─────────┬───────────┬─────────────────────────┬───┬─────┬─────┬─────┬────────┐
-//!  │ string len  │  class  │  key len  │      access clock       │ 0 │ARMED│ RAW │SLOT │  kind  │
+//!  │ string len  │  class  │  key len  │      access clock       │TIM│ARMED│ RAW │SLOT │  kind  │
 //!  └─────────────┴─────────┴───────────┴─────────────────────────┴───┴─────┴─────┴─────┴────────┘
 //!   kind        0 integer   one value word: the number                          OBJECT ENCODING: int
 //!               1 string    no word: its bytes follow the key                                    embstr, raw
 //!               2 long      one value word: a LongString                                         raw
 //!               3..=15      the words of a container's struct                                    as it says
-//!   SLOT        a deadline word follows (which may say "none": clearing a deadline does not move the entry)
+//!   SLOT        there is a deadline word, in force or not: clearing a deadline does not move the entry
+//!   TIM(ED)     the deadline is in force
+//!   ARMED       some record for this key waits in the wheel, due not later than the deadline word says, be it in force
+//!               or not: a deadline that is not earlier needs no record of its own
 //!   RAW         the string is "raw" although it is short
-//!   ARMED       some record for this key waits in the wheel, due not later than the deadline
 //!   clock       LRU: seconds modulo 2^24. LFU: minutes modulo 2^16, then a logarithmic counter of 8 bits
 //!   key len     0..=254; 255: the entry is wide, and its key length and size are in two words of their own
 //!   class       size class of the allocation (0 if wide): the allocation is filled to its end before it moves
@@ -68,6 +69,7 @@ impl Header {
     const SLOT: u64 = 1 << 4;
     const RAW: u64 = 1 << 5;
     const ARMED: u64 = 1 << 6;
+    const TIMED: u64 = 1 << 7;
     const CLOCK_SHIFT: u32 = 8;
     const KEY_LEN_SHIFT: u32 = 32;
     const CLASS_SHIFT: u32 = 40;
@@ -224,24 +226,22 @@ impl Address {
         unsafe { self.word(header.value_offset()).cast() }
     }
 
+    /// The deadline word, in force or not, if there is one.
+    ///
     /// # Safety
     /// See [`Address`].
-    unsafe fn deadline(self, header: Header) -> u64 {
-        if header.has(Header::SLOT) {
-            // SAFETY: the flag says that the word is there.
-            unsafe { self.word(8).read() }
-        } else {
-            0
-        }
+    unsafe fn deadline_word(self, header: Header) -> Option<u64> {
+        // SAFETY: the flag says that the word is there.
+        header.has(Header::SLOT).then(|| unsafe { self.word(8).read() })
     }
 
-    /// Allocates an entry and fills in all but the value: header, deadline, wide words, key.
+    /// Allocates an entry and fills in all but the value: header, deadline (in force), wide words, key.
     fn allocate(key: &[u8], shape: Shape, deadline: Option<u64>, clock: u32) -> Address {
         assert!(shape.string_len <= INLINE_LEN_MAX);
         assert!(value_bytes(shape.kind) == 0 || shape.string_len == 0);
         let wide = NARROW_KEY_LEN_MAX < key.len();
         let mut header = Header(u64::from(shape.kind))
-            .with(Header::SLOT, deadline.is_some())
+            .with(Header::SLOT | Header::TIMED, deadline.is_some())
             .with(Header::RAW, shape.raw)
             .with_clock(clock)
             .with_string_len(shape.string_len);
@@ -511,7 +511,6 @@ const _: () = {
 impl Entry {
     /// An entry without (`None`) or with a deadline in unix ms. `clock` is below [`CLOCK_MODULUS`].
     pub fn new(key: &[u8], value: Value<'_>, deadline_ms: Option<u64>, clock: u32) -> Entry {
-        assert!(deadline_ms != Some(0));
         match settled(value) {
             Settled::Short(string) => Entry::with_settled(key, Value::String(string.as_bytes()), deadline_ms, clock),
             Settled::Other(value) => Entry::with_settled(key, value, deadline_ms, clock),
@@ -536,23 +535,31 @@ impl Entry {
         unsafe { self.address.set_header(self.address.header().with_clock(clock)) };
     }
 
-    /// Notes whether a record for this key waits in the wheel that is due not later than the deadline.
+    /// Notes whether a record for this key waits in the wheel that is due not later than the deadline word says; which
+    /// there must be then.
     pub fn set_armed(&mut self, armed: bool) {
         // SAFETY: ours alone; the layout does not change.
-        unsafe { self.address.set_header(self.address.header().with(Header::ARMED, armed)) };
+        unsafe {
+            let header = self.address.header();
+            assert!(!armed || header.has(Header::SLOT));
+            self.address.set_header(header.with(Header::ARMED, armed));
+        }
     }
 
     /// Sets or clears the deadline in unix ms. Only the first deadline of an entry moves it.
     pub fn set_deadline(&mut self, deadline_ms: Option<u64>) {
-        assert!(deadline_ms != Some(0));
         // SAFETY: ours alone; the word is written only where there is one.
         unsafe {
             let header = self.address.header();
+            let Some(deadline_ms) = deadline_ms else {
+                return self.address.set_header(header.with(Header::TIMED, false));
+            };
             if header.has(Header::SLOT) {
-                self.address.word(8).write(deadline_ms.unwrap_or(0));
+                self.address.set_header(header.with(Header::TIMED, true));
+                self.address.word(8).write(deadline_ms);
                 return;
             }
-            let Some(deadline_ms) = deadline_ms else { return };
+            assert!(!header.has(Header::ARMED));
             let shape = Shape { kind: header.kind(), raw: header.has(Header::RAW), string_len: header.string_len() };
             let moved = Address::allocate(self.address.key(header), shape, Some(deadline_ms), header.clock());
             moved.take_value_of(self.address);
@@ -609,10 +616,13 @@ impl Entry {
     /// The same key, deadline and clock in an allocation for another shape, its value not yet written.
     fn reallocate(&self, header: Header, shape: Shape) -> Address {
         // SAFETY: ours alone.
-        let (key, deadline) = unsafe { (self.address.key(header), self.address.deadline(header)) };
-        let moved = Address::allocate(key, shape, header.has(Header::SLOT).then_some(deadline), header.clock());
-        // SAFETY: just made; a flag that does not touch the layout.
-        unsafe { moved.set_header(moved.header().with(Header::ARMED, header.has(Header::ARMED))) };
+        let (key, deadline) = unsafe { (self.address.key(header), self.address.deadline_word(header)) };
+        let moved = Address::allocate(key, shape, deadline, header.clock());
+        // SAFETY: just made; flags that do not touch the layout.
+        unsafe {
+            let flags = moved.header().with(Header::TIMED, header.has(Header::TIMED));
+            moved.set_header(flags.with(Header::ARMED, header.has(Header::ARMED)));
+        }
         moved
     }
 
@@ -682,15 +692,15 @@ impl Entry {
         (header.kind() == T::KIND).then(|| unsafe { self.address.value(header).as_mut() })
     }
 
-    /// The same value, deadline and clock under another key.
+    /// The same value, deadline and clock under another key, for which no record waits.
     pub fn with_key(self, key: &[u8]) -> Entry {
         // SAFETY: ours alone. The value moves to the new entry; the old allocation is freed without it.
         unsafe {
             let old = ManuallyDrop::new(self).address;
             let header = old.header();
             let shape = Shape { kind: header.kind(), raw: header.has(Header::RAW), string_len: header.string_len() };
-            let deadline = old.deadline(header);
-            let moved = Address::allocate(key, shape, (deadline != 0).then_some(deadline), header.clock());
+            let deadline = old.deadline_word(header).filter(|_| header.has(Header::TIMED));
+            let moved = Address::allocate(key, shape, deadline, header.clock());
             moved.take_value_of(old);
             old.free();
             Entry { address: moved }
@@ -789,10 +799,14 @@ impl<'a> EntryRef<'a> {
     }
 
     /// The deadline in unix ms, if it has one.
+    #[inline]
     pub fn deadline_ms(self) -> Option<u64> {
+        let header = self.header();
+        if !header.has(Header::TIMED) {
+            return None;
+        }
         // SAFETY: the entry lives and does not change for 'a.
-        let deadline_ms = unsafe { self.address.deadline(self.header()) };
-        (deadline_ms != 0).then_some(deadline_ms)
+        unsafe { self.address.deadline_word(header) }
     }
 
     /// Whether its deadline has come.
@@ -805,9 +819,15 @@ impl<'a> EntryRef<'a> {
         self.header().clock()
     }
 
-    /// Whether a record for this key waits in the wheel that is due not later than the deadline.
-    pub fn is_armed(self) -> bool {
-        self.header().has(Header::ARMED)
+    /// If a record for this key waits in the wheel: a time in unix ms at which it will have come, whether the entry has
+    /// a deadline or not.
+    pub fn armed_until_ms(self) -> Option<u64> {
+        let header = self.header();
+        if !header.has(Header::ARMED) {
+            return None;
+        }
+        // SAFETY: the entry lives and does not change for 'a.
+        unsafe { self.address.deadline_word(header) }
     }
 
     /// The value, if it is a container of this type.
@@ -965,6 +985,26 @@ impl Entries {
     pub fn scan(&self, cursor: u64, budget: usize, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
         // SAFETY: the table's payloads are living entries, which change only through `&mut self`.
         self.table.scan(cursor, budget, |payload| visit(unsafe { EntryRef::from_payload(payload) }))
+    }
+
+    /// A step of an iteration as by [`Entries::scan`] over the armed entries: those with a deadline are visited, the
+    /// others disarmed.
+    pub fn scan_armed(&mut self, cursor: u64, budget: usize, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
+        self.table.scan(cursor, budget, |payload| {
+            // SAFETY: the table's payloads are living entries and nobody else's, and `self` is ours alone: there is no
+            // view of the entry when its flag is changed, which touches no layout.
+            unsafe {
+                let view = EntryRef::from_payload(payload);
+                let (address, header) = (view.address, view.header());
+                if header.has(Header::ARMED) {
+                    if header.has(Header::TIMED) {
+                        visit(view);
+                    } else {
+                        address.set_header(header.with(Header::ARMED, false));
+                    }
+                }
+            }
+        })
     }
 
     /// Visits every entry.

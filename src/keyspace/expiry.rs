@@ -1,7 +1,15 @@
 //! Deadlines: set, cleared, come.
+//!
+//! A key expires when somebody looks at it, or when its record in the database's wheel comes, whichever is first. Not
+//! here: how records are kept right (see [`super::database`]), and who calls [`Keyspace::expire_cycle`] in time.
 
-use super::{Event, Keyspace};
+use super::database::Database;
+use super::{Event, Keyspace, hash_with};
 use crate::structure::table::Position;
+
+/// If the clock goes back further than this, in ms, wheels are made anew at the new time; else deadlines wait for it to
+/// come back.
+const CLOCK_BACK_MS_MAX: u64 = 1000;
 
 impl Keyspace {
     /// Gives a key a deadline in unix ms; "expire". One that has come already removes the key: "del". Whether there was
@@ -18,7 +26,8 @@ impl Keyspace {
         deadline_ms: u64,
         allows: impl FnOnce(Option<u64>) -> bool,
     ) -> bool {
-        let Some(position) = self.write_position(db, key) else { return false };
+        let hash = self.hash_of(key);
+        let Some(position) = self.write_position(db, hash, key) else { return false };
         if !allows(self.databases[db].view(position).deadline_ms()) {
             return false;
         }
@@ -28,20 +37,61 @@ impl Keyspace {
             self.discard(entry);
             return true;
         }
-        self.databases[db].change(position, |entry| entry.set_deadline(Some(deadline_ms)));
+        self.databases[db]
+            .change_with_deadline(hash, position, self.now_ms, |entry| entry.set_deadline(Some(deadline_ms)));
         self.changed(db, key, Event::EXPIRE);
         true
     }
 
     /// Takes a key's deadline away; "persist". Whether there was such a key, and it had one.
     pub fn persist(&mut self, db: usize, key: &[u8]) -> bool {
-        let Some(position) = self.write_position(db, key) else { return false };
+        let hash = self.hash_of(key);
+        let Some(position) = self.write_position(db, hash, key) else { return false };
         if self.databases[db].view(position).deadline_ms().is_none() {
             return false;
         }
-        self.databases[db].change(position, |entry| entry.set_deadline(None));
+        self.databases[db].change_with_deadline(hash, position, self.now_ms, |entry| entry.set_deadline(None));
         self.changed(db, key, Event::PERSIST);
         true
+    }
+
+    /// A time in unix ms before which no deadline comes, and nothing else is to be done by [`Keyspace::expire_cycle`].
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        self.databases.iter().filter_map(Database::next_deadline_ms).min()
+    }
+
+    /// Removes keys whose deadline has come ("expired"), as far as the budget goes: the memory of about so many entries
+    /// is looked at, a µs each at worst. Returns how many were removed. Afterwards [`Keyspace::next_deadline_ms`] says
+    /// whether there is more to do.
+    pub fn expire_cycle(&mut self, now_ms: u64, budget: usize) -> usize {
+        self.now_ms = now_ms;
+        if now_ms + CLOCK_BACK_MS_MAX < self.expired_until_ms {
+            for database in &mut self.databases {
+                database.start_rebuild(now_ms, &mut self.graveyard.wheels);
+            }
+        }
+        self.expired_until_ms = now_ms;
+        let hasher = &self.hasher;
+        let count = self.databases.len();
+        let mut expired = Vec::new();
+        let mut removed = 0;
+        for step in 0..count {
+            let db = (self.expire_first_db + step) % count;
+            let wheels = &mut self.graveyard.wheels;
+            let is_more = self.databases[db].expire(now_ms, budget, |key| hash_with(hasher, key), &mut expired, wheels);
+            for entry in expired.drain(..) {
+                removed += 1;
+                self.stats.expired += 1;
+                self.effects.note(Event::EXPIRED, db, entry.view().key());
+                self.graveyard.discard(entry);
+            }
+            if is_more {
+                // The others come first next time.
+                self.expire_first_db = (db + 1) % count;
+                break;
+            }
+        }
+        removed
     }
 
     /// Removes an entry whose deadline has come; "expired". Counts no change: the log of writes learns of it by the

@@ -1,5 +1,6 @@
 //! What may happen to a key whatever it holds: removed, renamed, copied, moved; and all keys of a database at once.
 
+use super::database::Database;
 use super::entry::Entry;
 use super::{EntryRef, Event, Keyspace, SAMPLE_LEN_MAX};
 
@@ -38,17 +39,15 @@ impl Keyspace {
         Some(self.databases[db].remove(position))
     }
 
-    /// Puts an entry in, over the one that has its key: no event but "new" if there was none, no change counted.
+    /// Puts an entry in, over the one that has its key: no event, no change counted.
     pub fn adopt(&mut self, db: usize, entry: Entry) {
         let hash = self.hash(entry.view().key());
         let old = self.databases[db].find(hash, entry.view().key()).map(|(position, _)| position);
         if let Some(position) = old {
             let old = self.databases[db].remove(position);
             self.discard(old);
-            self.insert_known(db, hash, entry);
-        } else {
-            self.insert_new(db, hash, entry);
         }
+        self.insert_known(db, hash, entry);
     }
 
     /// `RENAME` (`replace`) and `RENAMENX`: value and deadline get another key. Under its own name a key stays as it is,
@@ -153,11 +152,11 @@ impl Keyspace {
 
     /// Empties a database and returns how many keys it had. They are freed later, by [`Keyspace::free_some`].
     pub fn flush(&mut self, db: usize) -> usize {
-        let (drain, entry_bytes) = self.databases[db].take();
+        let (drain, wheels, entry_bytes) = self.databases[db].take();
         let len = drain.len();
         self.dirty += len as u64;
         self.effects.note(Event::FLUSHED, db, b"");
-        self.graveyard.bury(drain, entry_bytes);
+        self.graveyard.bury(drain, wheels, entry_bytes);
         len
     }
 
@@ -180,14 +179,18 @@ impl Keyspace {
         }
     }
 
-    /// An empty keyspace with the same databases and the same hashes, for entries on loan.
+    /// An empty keyspace with the same databases, hashes and listeners, for entries on loan. Their deadlines stay with
+    /// their owners: nothing expires here but what is looked at.
     pub fn sibling(&self) -> Keyspace {
         let mut sibling = Keyspace::new(self.databases(), 0);
         sibling.hasher = self.hasher.clone();
+        sibling.databases = (0..self.databases()).map(|_| Database::for_loans()).collect();
+        sibling.policy = self.policy;
+        sibling.effects.listen(self.effects.listened());
         sibling
     }
 
-    /// Takes over what a sibling counted; it must hold no keys any more.
+    /// Takes over what a sibling counted and what happened there; it must hold no keys any more.
     pub fn absorb(&mut self, sibling: &mut Keyspace) {
         assert!((0..sibling.databases()).all(|db| sibling.len(db) == 0), "borrowed entries went home");
         let stats = std::mem::take(&mut sibling.stats);
@@ -196,5 +199,6 @@ impl Keyspace {
         self.stats.expired += stats.expired;
         self.stats.evicted += stats.evicted;
         self.dirty += std::mem::take(&mut sibling.dirty);
+        self.effects.append(&mut sibling.effects);
     }
 }

@@ -10,7 +10,8 @@
 //! hash(key)                      never 0, the same on all shards
 //! prefetch_bucket, _entry        of the commands of a batch: first all buckets, then all entries
 //! effects.take()                 after a command, while effects.listen(…) says that somebody wants them
-//! free_some(n)                   when nobody waits, while pending_free_len() is not 0
+//! expire_cycle(now_ms, n)        when next_deadline_ms() has come, until it is later: lag is what the caller makes it
+//! free_some(n)                   when nobody waits, until it says false
 //! ```
 //!
 //! # For command authors
@@ -61,6 +62,7 @@ pub use entry::{Entry, EntryRef, SAMPLE_LEN_MAX};
 pub use keys::Passage;
 
 use crate::structure::table::Position;
+use crate::structure::wheel::Wheel;
 use crate::value::{Container, Value};
 use ahash::RandomState;
 use database::Database;
@@ -119,6 +121,10 @@ pub struct Keyspace {
     hint: Hint,
     next_hint: Hint,
     graveyard: Graveyard,
+    /// Until when deadlines were looked at last, unix ms.
+    expired_until_ms: u64,
+    /// The database whose deadlines are looked at first next time.
+    expire_first_db: usize,
     /// What access clocks count.
     pub policy: AccessPolicy,
     /// What happened to keys.
@@ -153,12 +159,16 @@ impl Hint {
     const NONE: Hint = Hint { start: 0, len: usize::MAX, hash: 0 };
 }
 
+/// Records that are freed at a time with a part of a wheel.
+const WHEEL_CHUNK_LEN: usize = 511;
+
 /// What is to be freed when nobody waits.
 #[derive(Default)]
 struct Graveyard {
     values: Vec<Value<'static>>,
     entries: Vec<Entry>,
     drains: Vec<EntriesDrain>,
+    wheels: Vec<Wheel>,
     /// Of the drained entries, until the last of them is gone.
     drained_bytes: usize,
 }
@@ -178,6 +188,8 @@ impl Keyspace {
             hint: Hint::NONE,
             next_hint: Hint::NONE,
             graveyard: Graveyard::default(),
+            expired_until_ms: 0,
+            expire_first_db: 0,
             policy: AccessPolicy::default(),
             effects: Effects::default(),
             stats: KeyspaceStats::default(),
@@ -277,7 +289,7 @@ impl Keyspace {
 
     /// Whether there is such a key, for a write: an access, but no hit.
     pub fn contains(&mut self, db: usize, key: &[u8]) -> bool {
-        self.write_position(db, key).is_some()
+        self.write_position(db, self.hash_of(key), key).is_some()
     }
 
     /// A client reads a container.
@@ -311,7 +323,7 @@ impl Keyspace {
         db: usize,
         key: &[u8],
     ) -> Result<Option<ContainerMut<'_, T>>, WrongType> {
-        let Some(position) = self.write_position(db, key) else { return Ok(None) };
+        let Some(position) = self.write_position(db, self.hash_of(key), key) else { return Ok(None) };
         let database = &mut self.databases[db];
         let container: &mut T = database.container_mut(position).ok_or(WrongType)?;
         let heap_bytes_before = container.heap_bytes();
@@ -337,8 +349,8 @@ impl Keyspace {
 
     /// The same for a write, which is an access.
     #[inline]
-    fn write_position(&mut self, db: usize, key: &[u8]) -> Option<Position> {
-        let position = self.live_position(db, self.hash_of(key), key)?;
+    fn write_position(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Position> {
+        let position = self.live_position(db, hash, key)?;
         self.touch_at(db, position);
         Some(position)
     }
@@ -403,13 +415,16 @@ impl Keyspace {
         self.graveyard.values.len() + self.graveyard.entries.len() + drained
     }
 
-    /// Frees one heavy value, or about `budget` keys of a flushed database. False when nothing is left.
+    /// Frees one heavy value, or about `budget` keys or deadlines of a flushed database. False when nothing is left.
     pub fn free_some(&mut self, budget: usize) -> bool {
         let graveyard = &mut self.graveyard;
-        if graveyard.values.pop().is_none()
-            && graveyard.entries.pop().is_none()
-            && let Some(drain) = graveyard.drains.last_mut()
-        {
+        if graveyard.values.pop().is_some() || graveyard.entries.pop().is_some() {
+            // One heavy thing at a time.
+        } else if let Some(wheel) = graveyard.wheels.last_mut() {
+            if !wheel.free(budget.div_ceil(WHEEL_CHUNK_LEN)) {
+                graveyard.wheels.pop();
+            }
+        } else if let Some(drain) = graveyard.drains.last_mut() {
             let mut freed_bytes = 0;
             let more = drain.step(budget, |entry| freed_bytes += entry.view().memory_bytes());
             graveyard.drained_bytes -= freed_bytes;
@@ -417,14 +432,16 @@ impl Keyspace {
                 graveyard.drains.pop();
             }
         }
-        self.pending_free_len() != 0 || !self.graveyard.drains.is_empty()
+        let graveyard = &self.graveyard;
+        !(graveyard.values.is_empty()
+            && graveyard.entries.is_empty()
+            && graveyard.wheels.is_empty()
+            && graveyard.drains.is_empty())
     }
 
     /// Drops an entry: now, or when nobody waits, if that may take long.
     pub fn discard(&mut self, entry: Entry) {
-        if entry.view().is_heavy() {
-            self.graveyard.entries.push(entry);
-        }
+        self.graveyard.discard(entry);
     }
 
     /// The same for the value that an entry had.
@@ -438,8 +455,17 @@ impl Keyspace {
 }
 
 impl Graveyard {
-    fn bury(&mut self, drain: EntriesDrain, entry_bytes: usize) {
-        self.drains.push(drain);
+    fn discard(&mut self, entry: Entry) {
+        if entry.view().is_heavy() {
+            self.entries.push(entry);
+        }
+    }
+
+    fn bury(&mut self, drain: EntriesDrain, wheels: Vec<Wheel>, entry_bytes: usize) {
+        if drain.len() != 0 {
+            self.drains.push(drain);
+        }
+        self.wheels.extend(wheels);
         self.drained_bytes += entry_bytes;
     }
 
@@ -447,7 +473,8 @@ impl Graveyard {
         let values: usize = self.values.iter().map(Value::heap_bytes).sum();
         let entries: usize = self.entries.iter().map(|entry| entry.view().memory_bytes()).sum();
         let tables: usize = self.drains.iter().map(EntriesDrain::table_bytes).sum();
-        values + entries + tables + self.drained_bytes
+        let wheels: usize = self.wheels.iter().map(Wheel::memory_bytes).sum();
+        values + entries + tables + wheels + self.drained_bytes
     }
 }
 
@@ -480,11 +507,14 @@ impl<T: Container> Drop for ContainerMut<'_, T> {
     }
 }
 
+/// The bits of a hash that the table looks at. Others are 0, so that these 48 are all there is to know of it.
+const HASH_MASK: u64 = 0xffff_ffff_0000_ffff;
+
 #[inline]
 fn hash_with(hasher: &RandomState, key: &[u8]) -> u64 {
     let mut state = hasher.build_hasher();
     state.write(key);
-    state.finish().max(1)
+    (state.finish() & HASH_MASK).max(1)
 }
 
 /// SplitMix64: the next random number.

@@ -30,7 +30,7 @@ impl Keyspace {
     /// # Errors
     /// The key holds something else.
     pub fn string_for_write(&mut self, db: usize, key: &[u8]) -> Result<Option<StringRef<'_>>, WrongType> {
-        let Some(position) = self.write_position(db, key) else { return Ok(None) };
+        let Some(position) = self.write_position(db, self.hash_of(key), key) else { return Ok(None) };
         self.databases[db].view(position).string().map(Some)
     }
 
@@ -82,7 +82,7 @@ impl Keyspace {
             return;
         };
         let (policy, touch, now_ms, random) = (self.policy, self.touch, self.now_ms, &mut self.random);
-        let old = self.databases[db].change(position, |entry| {
+        let old = self.databases[db].change_with_deadline(hash, position, self.now_ms, |entry| {
             match expiry {
                 Expiry::Keep => {}
                 Expiry::Clear => entry.set_deadline(None),
@@ -107,7 +107,7 @@ impl Keyspace {
     /// # Errors
     /// The key holds something else.
     pub fn append(&mut self, db: usize, key: &[u8], bytes: &[u8]) -> Result<usize, WrongType> {
-        let Some(position) = self.write_position(db, key) else {
+        let Some(position) = self.write_position(db, self.hash_of(key), key) else {
             let value = parse_integer(bytes).map_or(Value::String(bytes), Value::Integer);
             self.put(db, key, value, Expiry::Clear, Event::APPEND);
             return Ok(bytes.len());
@@ -146,7 +146,7 @@ impl Keyspace {
         event: Event,
         change: impl FnOnce(&mut [u8]) -> R,
     ) -> Result<R, WrongType> {
-        let position = match self.write_position(db, key) {
+        let position = match self.write_position(db, self.hash_of(key), key) {
             Some(position) => position,
             None => {
                 let hash = self.hash_of(key);
@@ -174,6 +174,6 @@ impl Keyspace {
     /// The same without the event.
     pub(super) fn insert_known(&mut self, db: usize, hash: u64, entry: Entry) {
         let hasher = &self.hasher;
-        self.databases[db].insert(hash, entry, |key| hash_with(hasher, key));
+        self.databases[db].insert(hash, entry, self.now_ms, |key| hash_with(hasher, key));
     }
 }

@@ -28,6 +28,17 @@ fn events(keyspace: &mut Keyspace) -> String {
     keyspace.effects.take().map(event).collect::<Vec<_>>().join(" | ")
 }
 
+/// Cycles until nothing is due.
+fn expire_all(keyspace: &mut Keyspace, now_ms: u64) {
+    let mut cycles = 0;
+    keyspace.expire_cycle(now_ms, 10);
+    while keyspace.next_deadline_ms().is_some_and(|next_ms| next_ms <= now_ms) {
+        keyspace.expire_cycle(now_ms, 10);
+        cycles += 1;
+        assert!(cycles < 100_000);
+    }
+}
+
 /// The sums kept by the way against those counted now.
 fn check_sums(keyspace: &Keyspace) {
     for database in &keyspace.databases {
@@ -67,6 +78,10 @@ enum Step {
     Flush(usize),
     Swap(usize, usize),
     FreeSome,
+    /// A cycle with a small budget.
+    Cycle(usize),
+    /// All that is due, and then the clock goes back.
+    Back(u64),
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -115,6 +130,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4usize).prop_map(Step::Flush),
         1 => (0..4usize, 0..4usize).prop_map(|(a, b)| Step::Swap(a, b)),
         2 => Just(Step::FreeSome),
+        4 => (0..4usize).prop_map(Step::Cycle),
+        1 => (1001..100_000u64).prop_map(Step::Back),
     ]
 }
 
@@ -164,6 +181,8 @@ impl Model {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn keys_behave_as_in_plain_maps(steps in prop::collection::vec(step(), 1..120)) {
         let mut keyspace = keyspace();
@@ -287,6 +306,15 @@ proptest! {
                 Step::FreeSome => {
                     keyspace.free_some(3);
                 }
+                Step::Cycle(budget) => {
+                    keyspace.expire_cycle(now_ms, budget);
+                }
+                Step::Back(ms) => {
+                    // A deadline that was past already when it was set comes in the next millisecond.
+                    expire_all(&mut keyspace, now_ms + 1);
+                    model.pass(now_ms + 1);
+                    now_ms -= ms;
+                }
             }
             keyspace.begin(now_ms, true);
             model.pass(now_ms);
@@ -309,7 +337,27 @@ proptest! {
             check_sums(&keyspace);
         }
         while keyspace.free_some(100) {}
+        // A deadline that was past already when it was set comes in the next millisecond.
+        now_ms += 1;
+        model.pass(now_ms);
+        expire_all(&mut keyspace, now_ms);
         for (db, plain) in model.databases.iter().enumerate() {
+            prop_assert_eq!(keyspace.len(db), plain.len());
+        }
+        // Sleeping from deadline to deadline removes every key that has one, and none too early.
+        let mut wakes = 0;
+        while let Some(next_ms) = keyspace.next_deadline_ms() {
+            now_ms = now_ms.max(next_ms);
+            expire_all(&mut keyspace, now_ms);
+            model.pass(now_ms);
+            for (db, plain) in model.databases.iter().enumerate() {
+                prop_assert_eq!(keyspace.len(db), plain.len());
+            }
+            wakes += 1;
+            prop_assert!(wakes < 1000);
+        }
+        for (db, plain) in model.databases.iter().enumerate() {
+            prop_assert_eq!(keyspace.volatile_len(db), 0);
             for key in plain.keys() {
                 prop_assert!(keyspace.delete(db, key));
             }
@@ -584,4 +632,140 @@ fn scanning_passes_over_the_expired_and_meets_all_others() {
     expected.sort();
     assert_eq!(seen, expected);
     assert!(100 < steps, "{steps}");
+}
+
+#[test]
+fn keys_expire_in_their_millisecond_though_nobody_looks() {
+    let mut keyspace = keyspace();
+    keyspace.effects.listen(Class::EXPIRED);
+    for index in 0..1000u64 {
+        let key = format!("{index}");
+        keyspace.set_string((index % 3) as usize, key.as_bytes(), b"v", Expiry::At(START_MS + 1 + index * 7));
+    }
+    for now_ms in START_MS..START_MS + 7001 {
+        keyspace.expire_cycle(now_ms, 100);
+        let mut names = keyspace.effects.take().map(|effect| String::from_utf8(effect.key.to_vec()).expect("digits"));
+        let index = (now_ms - START_MS + 6) / 7;
+        let due = (index * 7 == now_ms - START_MS + 6 && 7 <= now_ms - START_MS + 6).then(|| (index - 1).to_string());
+        assert_eq!(names.next(), due);
+        assert_eq!(names.next(), None);
+    }
+    assert_eq!((keyspace.stats.expired, keyspace.len(0), keyspace.len(1)), (1000, 0, 0));
+    assert_eq!(keyspace.next_deadline_ms(), None);
+    assert_eq!(keyspace.dirty, 1000);
+}
+
+#[test]
+fn many_keys_due_at_once_are_removed_in_slices() {
+    const COUNT: usize = 100_000;
+    let mut keyspace = keyspace();
+    for index in 0..COUNT {
+        keyspace.set_string(0, &index.to_le_bytes(), b"v", Expiry::At(START_MS + 5000));
+    }
+    assert_eq!(keyspace.expire_cycle(START_MS + 4999, COUNT), 0);
+    let mut slices = 0;
+    while keyspace.next_deadline_ms().is_some() {
+        // A key is removed before its turn if the record of one that looks like it comes.
+        assert!(keyspace.expire_cycle(START_MS + 5000, 200) <= 210);
+        slices += 1;
+    }
+    assert!((COUNT / 200..COUNT / 200 * 4).contains(&slices), "{slices}");
+    assert_eq!((keyspace.len(0), keyspace.memory_bytes()), (0, keyspace.table_bytes()));
+}
+
+/// What the wheels hold.
+fn records(keyspace: &Keyspace) -> usize {
+    keyspace.databases.iter().map(Database::record_len).sum()
+}
+
+#[test]
+fn a_deadline_put_off_again_and_again_has_one_record() {
+    let mut keyspace = keyspace();
+    for round in 0..1000 {
+        keyspace.begin(START_MS + round, true);
+        keyspace.set_string(0, b"session", b"v", Expiry::Clear);
+        keyspace.set_deadline(0, b"session", START_MS + round + 60_000);
+        keyspace.persist(0, b"session");
+        keyspace.set_string(0, b"session", b"w", Expiry::At(START_MS + round + 60_000));
+    }
+    assert_eq!(records(&keyspace), 1);
+    expire_all(&mut keyspace, START_MS + 60_998);
+    assert_eq!((keyspace.len(0), records(&keyspace)), (1, 1));
+    expire_all(&mut keyspace, START_MS + 60_999);
+    assert_eq!((keyspace.len(0), records(&keyspace)), (0, 0));
+}
+
+#[test]
+fn records_of_removed_keys_do_not_pile_up() {
+    let mut keyspace = keyspace();
+    for index in 0..3000u32 {
+        keyspace.set_string(0, format!("plain:{index}").as_bytes(), b"v", Expiry::Clear);
+        keyspace.set_string(0, format!("volatile:{index}").as_bytes(), b"v", Expiry::At(START_MS + 7_200_000));
+    }
+    // Locks are taken and given back.
+    let mut records_max = 0;
+    for round in 0..100_000u64 {
+        let now_ms = START_MS + round / 100;
+        keyspace.begin(now_ms, true);
+        keyspace.set_string(0, b"lock", b"v", Expiry::At(now_ms + 3_600_000));
+        keyspace.delete(0, b"lock");
+        if round % 10 == 0 {
+            keyspace.expire_cycle(now_ms, 100);
+            keyspace.free_some(100);
+        }
+        records_max = records_max.max(records(&keyspace));
+    }
+    assert!(records_max < 2 * (3000 + 4096), "{records_max}");
+    check_sums(&keyspace);
+    // Nothing was lost on the way.
+    expire_all(&mut keyspace, START_MS + 7_199_999);
+    assert_eq!(keyspace.volatile_len(0), 3000);
+    expire_all(&mut keyspace, START_MS + 7_200_000);
+    assert_eq!((keyspace.volatile_len(0), keyspace.len(0), records(&keyspace)), (0, 3000, 0));
+}
+
+#[test]
+fn keys_expire_in_time_after_the_clock_was_put_back() {
+    let mut keyspace = keyspace();
+    keyspace.set_string(0, b"before", b"v", Expiry::At(START_MS + 10_000_000));
+    keyspace.expire_cycle(START_MS + 9_000_000, 100);
+    let now_ms = START_MS + 1000;
+    keyspace.begin(now_ms, true);
+    keyspace.set_string(0, b"after", b"v", Expiry::At(now_ms + 500));
+    expire_all(&mut keyspace, now_ms);
+    assert_eq!(keyspace.next_deadline_ms().map(|next_ms| now_ms < next_ms), Some(true));
+    expire_all(&mut keyspace, now_ms + 499);
+    assert_eq!(keyspace.len(0), 2);
+    expire_all(&mut keyspace, now_ms + 500);
+    assert_eq!(keyspace.len(0), 1);
+    expire_all(&mut keyspace, START_MS + 9_999_999);
+    assert_eq!(keyspace.len(0), 1);
+    expire_all(&mut keyspace, START_MS + 10_000_000);
+    assert_eq!(keyspace.len(0), 0);
+}
+
+#[test]
+fn an_entry_on_loan_comes_home_with_its_deadline() {
+    let mut home = keyspace();
+    home.effects.listen(Class::all());
+    home.set_string(0, b"k", b"v", Expiry::At(START_MS + 1000));
+    home.set_string(3, b"k", b"w", Expiry::Clear);
+    let mut sibling = home.sibling();
+    home.lend(b"k", |db, entry| sibling.adopt(db, entry));
+    assert_eq!((home.len(0), home.len(3), sibling.len(0), sibling.len(3)), (0, 0, 1, 1));
+    // Its record comes and finds nothing.
+    expire_all(&mut home, START_MS + 500);
+    events(&mut home);
+    sibling.begin(START_MS + 500, true);
+    assert_eq!(sibling.peek_string(0, b"k"), Ok(Some(StringRef::Bytes(b"v"))));
+    sibling.set_deadline(0, b"k", START_MS + 800);
+    sibling.lend(b"k", |db, entry| home.adopt(db, entry));
+    home.absorb(&mut sibling);
+    assert_eq!(events(&mut home), "expire k");
+    check_sums(&home);
+    expire_all(&mut home, START_MS + 799);
+    assert_eq!(home.len(0), 1);
+    expire_all(&mut home, START_MS + 800);
+    assert_eq!(events(&mut home), "expired k");
+    assert_eq!((home.len(0), home.len(3)), (0, 1));
 }
