@@ -1,43 +1,262 @@
 //! Corering: a Redis-compatible in-memory data store for Linux, one pinned thread per core, io_uring everywhere.
 //!
-//! This page is the map: the picture, the words, what always holds, and the modules in the order a command meets
-//! them. What it says is true of the code beside it; where they differ, one of them is a bug.
+//! This page is the map: the picture, the words, what always holds, why it is so, and the modules in the order a
+//! command meets them. What it says is true of the code beside it; where they differ, one of them is a bug.
+//! `tests/tidy.rs` reads the tables of this page and compares them with the code.
 //!
 //! ```text
-//! socket ──▶ connection ──▶ resp::parser ──▶ command::lookup ──▶ route ─┬─ here ──▶ shard::execute ──▶ keyspace ──▶ value ──▶ structure
-//!   ▲            ▲                                                      └─ other core ──▶ runtime::mailbox ──▶ the same there
-//!   └── send ────┴── replies in request order ◀── route::gather ◀── resp::reply ◀──┘
+//!  client ──▶ sys::ring ──▶ connection ──▶ resp::parser ──▶ command::lookup ──▶ route ─┬─▶ own shard: at once
+//!    ▲                                                                                 ├─▶ other shard, free: a visit
+//!    │                                                                                 ├─▶ other shard, busy: a parcel
+//!    │                                                                                 └─▶ several: split, ask, borrow
+//!    │                                                                                                │
+//!    │                              structure ◀── value ◀── keyspace ◀── command ◀── shard::execute ◀─┘
+//!    │                                                                                  │
+//!    └── sys::ring ◀── connection::replies, in request order ◀── route::gather ◀── resp::reply
+//!
+//!   core 0                    core 1                           every pair of cores, both ways:
+//!  ┌───────────────────┐     ┌───────────────────┐
+//!  │ ring   connections│     │ ring   connections│             requests ═▶  commands of a pass, in one buffer
+//!  │ mailbox  counters │◀═══▶│ mailbox  counters │              replies ═▶  their answers, likewise
+//!  │ ┌───────────────┐ │     │ ┌───────────────┐ │              control ═▶  sockets, questions to all, loans
+//!  │ │ shard: engine │◀┼╌╌╌╌╌┼▶│ shard: engine │ │                visit ╌▶  runs a command in the other's engine
+//!  │ └───────────────┘ │     │ └───────────────┘ │                          while its owner is in the kernel
+//!  └───────────────────┘     └───────────────────┘
 //! ```
+//! A pass of a core: take all that the ring completed, read every whole command of every connection, run them, take
+//! what other cores sent, queue one send per connection and one parcel per peer, enter the kernel once.
+//!
+//! # Words
+//!
+//! | Word | Means |
+//! |---|---|
+//! | core | a pinned thread with its ring, its connections and its counters |
+//! | shard | a core's part of the keyspace; there are as many shards as cores |
+//! | engine | a shard and what runs commands on it: [`shard::Shard`] |
+//! | owner | the core to which a shard belongs |
+//! | slot | one of 16,384 hash slots, the unit in which keys are placed; a shard owns a range of them |
+//! | home | the core that serves a connection, from its first byte to its last |
+//! | request | the parsed arguments of one call |
+//! | command, row | a row of the command table |
+//! | reply | what a client is told, in RESP |
+//! | key, value, entry | as usual; an entry is key, value, deadline and access clock in one allocation |
+//! | encoding | how a value is kept, as `OBJECT ENCODING` says it |
+//! | expiry, eviction | a deadline that came; removal for want of memory |
+//! | pass | one turn of a core's loop, between two entries into the kernel |
+//! | window | the commands of a pass whose memory is asked for before the first of them runs |
+//! | hop | one trip of a command to another core and back |
+//! | parcel | the commands, or the replies, that one core has for another in one pass, packed in one buffer |
+//! | visit, visitor | a command run in another core's engine without a hop, by the core that read it |
+//! | place | the position of a reply among the replies of its connection |
+//! | gathering | a command that waits for contributions of several cores |
+//! | loan, borrower, lender | entries that leave their table for a command on another core; who runs it; their owner |
+//! | waiter | somebody in the queue behind keys that are lent |
+//! | barrier | a connection runs nothing more until its command that involves several cores is answered |
+//! | effect | what happened to a key, for those who listen |
+//!
+//! # What always holds
+//!
+//! **Who touches an entry.** An engine is held by one core at a time, and only its holder touches its entries. The
+//! owner takes it when it has work for it, lets visitors in between two windows, and lets go before it enters the kernel
+//! (with one shard it never lets go). A visitor holds it for one window at most. The owner waits for a visitor (a lock);
+//! a visitor never waits for anybody: it tries for some microseconds, and sends a parcel instead. A core that waits for
+//! its own engine holds no other, so no circle of cores waits. A visitor runs only commands that end soon by their row
+//! (`FAST`, or of constant cost), and only while no entry of that shard is lent.
+//!
+//! **A command runs to completion.** [`shard::Shard::execute`] and all below it are plain functions: no await, no lock, no
+//! kernel, no clock, no randomness of their own; `now` and a seeded generator are handed in. `now` is read once a pass
+//! (and after slow commands), by the core that executes.
+//!
+//! **Order.** Replies leave a connection in the order of its requests, whatever order they are made in. The commands of
+//! one client on one key run in the order in which it sent them: a path from core to core is first in, first out, and a
+//! client visits only when none of its replies is outstanding. Commands of one pipeline on *different* shards may run at
+//! the same time, as if two clients had sent them. A command on keys of several shards, and one that asks every core, is
+//! a barrier: on each shard what the client sent before it runs first, and what it sent after it runs when it is
+//! answered. Questions to all cores (`INFO`, `RANDOMKEY`) do not wait for lent keys.
+//!
+//! **Atomicity.** A command whose keys are on one shard is atomic. So is one that borrows (`RENAME`, `RENAMENX`, `COPY`,
+//! `MSETNX`, `MSETEX`, `LCS` with keys on several shards): the owners hand over the entries, in rising order of shards, the
+//! command runs on a keyspace made of them, and whoever needs one of the keys meanwhile waits. Not yet atomic across
+//! shards: commands that are split by key (`MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS`, `TOUCH`) and those that every shard
+//! runs by itself (`KEYS`, `DBSIZE`, `FLUSHALL`, `FLUSHDB`, `SWAPDB`). Their part on each shard is atomic; another client
+//! may see one shard before and another after. With one shard everything is atomic.
+//!
+//! **Nobody waits for ever.** Borrowers ask shards in rising order and take all keys of a shard at once or none;
+//! who has all runs at once; the queue behind lent keys is first come, first served. See [`route::locks`].
+//!
+//! **What crosses cores.** (1) Parcels, by value, through one bounded single-producer ring per ordered pair of cores.
+//! (2) `Control` messages in the same rings, in the same order: accepted sockets, questions to all cores and their
+//! parts, loans, "take the new configuration", lines for `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]:
+//! atomics that the hot path reads at most once, and locks that only configuration changes and slow commands take. (5) The
+//! log's queue, the allocator's counters, and who sleeps. Nothing else. A `CONFIG SET` is answered when every core has
+//! taken the new configuration.
+//!
+//! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
+//! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one
+//! thread writes, cores only queue lines), by [`memory`] (the allocator), and by `src/main.rs`, which reads the files of
+//! the configuration. Clocks are read there too, and by `TIME` and `INFO`, which tell it. Beside one thread per core there
+//! are the main thread, which waits, one for signals and one for the log.
+//!
+//! **Wire and rows.** Only [`resp`] knows the wire format. Nothing outside the rows asks for a command's name: routing,
+//! arity, flags, `COMMAND`, the slow log's secrets and the README's table derive from them.
+//!
+//! **A broken belief ends the process.** `panic = "abort"`: never one core dead and the others serving. Bad input gets an
+//! error reply.
+//!
+//! **Unsafe code** stands in `src/sys/`, `src/structure/`, `src/keyspace/entry.rs` and `src/memory.rs`, nowhere else; every
+//! block says why it is sound.
+//!
+//! # Bounds
+//!
+//! Every queue and loop ends somewhere, and "full" is an answer.
+//!
+//! | Constant | File | Value | Beyond it |
+//! |---|---|---|---|
+//! | `COMMANDS_PER_PASS_MAX` | `src/runtime/core.rs` | `512` | the rest of a client's pipeline waits for the next pass |
+//! | `MESSAGES_PER_PASS_MAX` | `src/runtime/core.rs` | `16` | the rest of a peer's messages waits likewise |
+//! | `PREFETCH_COMMANDS` | `src/runtime/core.rs` | `16` | the next window begins |
+//! | `VISIT_SPINS` | `src/runtime/core.rs` | `60` | a parcel instead of a visit |
+//! | `OUTSTANDING_MAX` | `src/runtime/core.rs` | `4096` | a client owed so many replies is not read |
+//! | `OUTPUT_PAUSE_BYTES` | `src/runtime/core.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
+//! | `INPUT_PAUSE_BYTES` | `src/runtime/core.rs` | `64 * 1024 * 1024` | a client that may not run is not armed again |
+//! | `SPARE_OUTPUTS` | `src/runtime/core.rs` | `256` | buffers beyond are freed |
+//! | `RING_MESSAGES` | `src/runtime/mailbox.rs` | `256` | the sender keeps messages until there is room |
+//! | `SPARE_PARCELS` | `src/runtime/mailbox.rs` | `64` | parcels beyond are freed |
+//! | `BATCH_MAX` | `src/runtime/pace.rs` | `16.0` | receives waited for before a busy core wakes |
+//! | `BATCH_US` | `src/sys/ring.rs` | `50` | then it wakes with what there is |
+//! | `RECEIVE_BUFFERS` | `src/sys/ring.rs` | `256` | receiving ends (ENOBUFS) and is armed again after the pass |
+//! | `SUBMISSION_ENTRIES` | `src/sys/ring.rs` | `1024` | a pass submits early |
+//! | `PARCEL_BYTES_MAX` | `src/route/parcel.rs` | `256 * 1024` | the parcel leaves before the pass ends |
+//! | `SHARDS_MAX` | `src/route/mod.rs` | `1024` | refused at start |
+//! | `LINE_BYTES_MAX` | `src/resp/parser.rs` | `64 * 1024` | protocol error, closed |
+//! | `UNAUTHENTICATED_ARGUMENTS_MAX` | `src/resp/parser.rs` | `10` | protocol error, closed |
+//! | `UNAUTHENTICATED_BULK_BYTES_MAX` | `src/resp/parser.rs` | `16 * 1024` | protocol error, closed |
+//! | `QUEUE_LINES_MAX` | `src/log.rs` | `8192` | lines are dropped, and the log says how many |
+//! | `EVENTS_MAX` | `src/command/latency.rs` | `64` | a broken belief: the kinds are few and fixed |
+//! | `SAMPLES_MAX` | `src/command/latency.rs` | `160` | the oldest sample goes |
+//! | `ERRORS_MAX` | `src/stats.rs` | `128` | further error words are counted together |
+//! | `INCLUDE_DEPTH_MAX` | `src/config/load.rs` | `16` | the configuration is refused |
+//!
+//! By configuration: `maxclients`, `proto-max-bulk-len`, `client-query-buffer-limit`, `client-output-buffer-limit`,
+//! `slowlog-max-len`. What a sender keeps because a ring is full, and the queue behind lent keys, have no bound of their
+//! own: both follow from `maxclients` times what one client may have outstanding. Lines for a `MONITOR` client that does
+//! not read are bounded by `client-output-buffer-limit normal` alone.
+//!
+//! # Why
+//!
+//! **A ring of our own beside glommio's.** Server CPU seconds for the same work: one server core, one client core, SET
+//! and GET of 64 bytes, 100,000 keys, `redis-benchmark`; a minimal parser and hash map behind each path, so that only
+//! the path differs. Linux 6.18, virtual machine with 2 cores, medians of noisy runs (about ±5 %).
+//!
+//! | I/O path | P=1, 1 client | P=1, 50 clients | P=1, 200 clients | P=16, 50 clients |
+//! |---|---:|---:|---:|---:|
+//! | operations | 200 k | 800 k | 800 k | 6 M |
+//! | Valkey 8.0, one thread (the reference) | 1.84 | 4.81 | 4.40 | 5.28 |
+//! | glommio's `TcpStream`, a task per connection | 2.89 | 5.40 | 5.23 | 2.71 |
+//! | own ring, parking in glommio on an eventfd | 3.57 | 4.50 | 4.57 | 2.63 |
+//! | **own ring, the thread parks in it** | **1.38** | **3.75** | **3.95** | **2.57** |
+//! | own ring, no executor (the floor) | 1.18 | 3.71 | 3.67 | 2.55 |
+//!
+//! So glommio places and pins the cores and will host their tasks and direct-I/O files; the network is one loop on a
+//! private ring (`SINGLE_ISSUER`, `DEFER_TASKRUN`, multishot accept and receive into shared buffers, one send per
+//! connection and pass). A connection holds no buffer while idle.
+//!
+//! **Parcels and visits.** What a hop costs decides whether several cores help. The naive form (a message and an
+//! allocation per command, a wake per message), 2 shards, CPU µs per operation with 0, 50 and 100 % of the keys on the
+//! other core: P=1 4.4, 5.9, 6.0, with 0.7 wakes per hop; P=16 0.48, 0.72, 0.75. Spinning 20 µs before sleeping made it
+//! worse (9.9 and 0.96) while the client shares the cores. Hence one buffer per peer and pass, one late wake, and no wake
+//! at all where it can be had: a core spends most of its time in the kernel, and then a peer may use its engine.
+//! What that leaves of a hop is measured in `bench-results/…-hop`.
+//!
+//! **Loans rather than locks on a global order.** A command that runs on one core, on entries that are all there, needs
+//! no second code path: `RENAME` does not know that its keys came from afar. Commands that do not borrow pay one branch.
+//!
+//! **A table of our own.** No pause at any size, full SCAN guarantee, random entries and prefetching at once: see the page
+//! of [`structure::table`], with its measurements. **One allocation per entry**: see `src/keyspace/entry.rs`.
+//!
+//! **An allocator that counts** for 1.2 ns an allocation, where one shared counter costs 18: see [`memory`].
+//!
+//! # Modules, in the order a command meets them
+//!
+//! | Module | What it is |
+//! |---|---|
+//! | [`sys`] | thin safe wrappers over the kernel: the ring, sockets, limits |
+//! | [`runtime`] | the real world: `core.rs` one core's loop, `mailbox.rs` messages, `lend.rs` loans, `server.rs` start and end |
+//! | [`connection`] | one client without its socket: bytes in, requests out, replies back in order |
+//! | [`session`] | what is remembered of a client: identity, database, protocol, modes |
+//! | [`resp`] | the wire format: parser, reply writers, error texts |
+//! | [`command`] | the table of commands, and their code; one file per family |
+//! | [`route`] | from a key to its shard, from a command to its shards; parcels, merged replies, lent keys |
+//! | [`shard`] | one core's engine: runs a command on its keys |
+//! | [`keyspace`] | databases and entries: lookup, expiry, access clocks, events |
+//! | [`value`] | what a key can hold: strings, numbers, containers; what an allocation takes |
+//! | [`structure`] | containers as small libraries: the hash table, glob patterns |
+//! | [`config`] | directives, one row each; files, `CONFIG` |
+//! | [`shared`] | what all cores see |
+//! | [`stats`] | what one core counts |
+//! | [`memory`] | the allocator, and how much of it is in use |
+//! | [`log`] | the operator's log |
+//!
+//! Around it: `tests/` (`tests/run` runs all), `benches/`, `tuning/`.
+//!
+//! # Who may import whom
+//!
+//! A module imports from lower layers only, and only what stands here; there is no circle.
+//!
+//! | Layer | Module | may import |
+//! |---:|---|---|
+//! | 0 | `structure` | – |
+//! | 0 | `resp` | – |
+//! | 0 | `config` | – |
+//! | 0 | `memory` | – |
+//! | 0 | `sys` | – |
+//! | 0 | `value` | – |
+//! | 1 | `session` | `resp` |
+//! | 1 | `log` | `config` |
+//! | 1 | `keyspace` | `value` `structure` |
+//! | 2 | `connection` | `resp` `session` |
+//! | 2 | `command` | `resp` `config` `session` `keyspace` `value` `structure` `memory` |
+//! | 3 | `stats` | `command` |
+//! | 3 | `shared` | `command` `config` |
+//! | 3 | `route` | `command` `resp` |
+//! | 4 | `shard` | `command` `config` `keyspace` `resp` `route` `stats` |
+//!
+//! [`runtime`] may import all of them, and nobody imports it. Known exceptions:
+//!
+//! | Module | imports | because |
+//! |---|---|---|
+//! | `command` | `shard` `shared` `stats` | the views that its code is handed (`src/command/context.rs`) name their types |
+//! | `command` | `sys` | `INFO` tells the CPU time of the process |
 #![warn(missing_docs)]
 
-pub mod structure;
+pub mod sys;
 
-pub mod resp;
+pub mod runtime;
 
-pub mod config;
-
-pub mod log;
-
-pub mod value;
-
-pub mod keyspace;
+pub mod connection;
 
 pub mod session;
 
-pub mod memory;
-
-pub mod stats;
-
-pub mod shared;
+pub mod resp;
 
 pub mod command;
-
-pub mod connection;
 
 pub mod route;
 
 pub mod shard;
 
-pub mod sys;
+pub mod keyspace;
 
-pub mod runtime;
+pub mod value;
+
+pub mod structure;
+
+pub mod config;
+
+pub mod shared;
+
+pub mod stats;
+
+pub mod memory;
+
+pub mod log;
