@@ -14,6 +14,10 @@
 use ahash::{AHashMap, AHashSet};
 use std::collections::VecDeque;
 
+/// How far into the queue those are looked for that may overtake. Everybody comes this far forward, since who holds a key
+/// lets go of it; without a bound, n waiters for one key would cost n² looks.
+const LOOKED_AT_MAX: usize = 64;
+
 /// What a command needs of a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {
@@ -90,7 +94,7 @@ impl<T> Locks<T> {
     pub fn next_ready(&mut self) -> Option<T> {
         let mut ahead: AHashSet<&[u8]> = AHashSet::new();
         let mut ready = None;
-        for (at, (need, _)) in self.queue.iter().enumerate() {
+        for (at, (need, _)) in self.queue.iter().take(LOOKED_AT_MAX).enumerate() {
             match need {
                 Need::Everything => {
                     if at == 0 && self.held.is_empty() {

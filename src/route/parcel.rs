@@ -4,7 +4,7 @@
 //! ```text
 //! request   [ bytes: u32 ][ target: u32 ][ sequence: u32 ][ command: u16 ][ db: u16 ][ flags: u32 ][ argc: u32 ]
 //!           [ length: u32 × argc ][ arguments, back to back ]                    bytes: of the whole record
-//! reply     [ bytes: u32 ][ target: u32 ][ sequence: u32 ][ flags: u32 ][ RESP ]
+//! reply     [ bytes: u64 ][ target: u32 ][ sequence: u32 ][ flags: u32 ][ RESP ]
 //! ```
 //!
 //! A parcel belongs to whoever holds it. The receiver of requests keeps the emptied buffer for its next replies, so
@@ -17,7 +17,7 @@ pub const PARCEL_BYTES_MAX: usize = 256 * 1024;
 /// A larger buffer is freed instead of kept for reuse.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
 const REQUEST_HEADER_BYTES: usize = 24;
-const REPLY_HEADER_BYTES: usize = 16;
+const REPLY_HEADER_BYTES: usize = 20;
 
 /// The slices of one call's arguments.
 pub type ArgSlices<'a> = SmallVec<[&'a [u8]; 8]>;
@@ -154,12 +154,12 @@ impl Parcel {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0u8; REPLY_HEADER_BYTES]);
         header.flags |= write(&mut self.bytes);
-        let bytes = u32::try_from(self.bytes.len() - start).expect("a reply is smaller than 4 GiB");
+        let bytes = (self.bytes.len() - start) as u64;
         let head = &mut self.bytes[start..start + REPLY_HEADER_BYTES];
-        head[0..4].copy_from_slice(&bytes.to_le_bytes());
-        head[4..8].copy_from_slice(&header.target.to_le_bytes());
-        head[8..12].copy_from_slice(&header.sequence.to_le_bytes());
-        head[12..16].copy_from_slice(&header.flags.to_le_bytes());
+        head[0..8].copy_from_slice(&bytes.to_le_bytes());
+        head[8..12].copy_from_slice(&header.target.to_le_bytes());
+        head[12..16].copy_from_slice(&header.sequence.to_le_bytes());
+        head[16..20].copy_from_slice(&header.flags.to_le_bytes());
         self.records += 1;
     }
 
@@ -169,9 +169,9 @@ impl Parcel {
             return None;
         }
         let record = &self.bytes[offset..];
-        let bytes = read_u32(record, 0) as usize;
+        let bytes = u64::from_le_bytes(record[0..8].try_into().expect("eight bytes")) as usize;
         let header =
-            ReplyHeader { target: read_u32(record, 4), sequence: read_u32(record, 8), flags: read_u32(record, 12) };
+            ReplyHeader { target: read_u32(record, 8), sequence: read_u32(record, 12), flags: read_u32(record, 16) };
         Some((header, &record[REPLY_HEADER_BYTES..bytes], offset + bytes))
     }
 }

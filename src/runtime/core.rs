@@ -9,7 +9,7 @@
 //!        └──────────────────────────────────────────────────────────────────────────┘◀┘
 //! ```
 
-use super::lend::Borrowing;
+use super::lend::{Borrowing, Loan};
 use super::mailbox::{Control, Mailbox, Message};
 use super::pace::Pace;
 use super::walk::Walk;
@@ -31,6 +31,7 @@ use crate::stats::Stats;
 use crate::sys::net;
 use crate::sys::ring::{Buffer, Event, Ring};
 use slab::Slab;
+use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -45,7 +46,7 @@ const PREFETCH_COMMANDS: usize = 16;
 /// Unsent replies at which a client's commands wait until it reads.
 const OUTPUT_PAUSE_BYTES: usize = 16 * 1024 * 1024;
 /// Unread input at which a client that may not run commands is no longer received from.
-const INPUT_PAUSE_BYTES: usize = 64 * 1024 * 1024;
+const INPUT_PAUSE_BYTES: usize = 32 * 1024 * 1024;
 /// How often timeouts, limits and rates are looked at.
 const CRON_MS: u64 = 100;
 /// Output buffers kept for reuse, and the largest kept.
@@ -149,6 +150,10 @@ pub struct Core {
     pub(super) gatherings: Slab<Gathering>,
     /// The keyspace that borrowed entries are put into; empty between uses.
     pub(super) overlay: Option<Box<Keyspace>>,
+    /// Borrowers of this core that got what they waited for and have yet to go on.
+    pub(super) ready: VecDeque<(u32, Loan)>,
+    /// They are going on right now.
+    pub(super) going_on: bool,
     planned: Vec<Planned>,
     spans: Vec<Span>,
     request_spans: Vec<Span>,
@@ -221,6 +226,8 @@ impl Core {
             shared: parts.shared,
             gatherings: Slab::new(),
             overlay: None,
+            ready: VecDeque::new(),
+            going_on: false,
             planned: Vec::new(),
             spans: Vec::new(),
             request_spans: Vec::new(),
@@ -270,8 +277,16 @@ impl Core {
         self.read_mail();
         self.plan_again();
         self.run_planned();
+        for buffer in self.used_buffers.drain(..) {
+            self.ring.give_back(buffer);
+        }
         if self.cron_due_ms <= self.now_ms {
             self.cron();
+        }
+        if self.shard_due_ms.is_some_and(|due_ms| due_ms <= self.now_ms) {
+            self.shard.take();
+            let expires = self.shared.active_expire.load(Ordering::Relaxed);
+            self.shard.tend(self.now_ms, expires);
         }
         self.let_go();
         self.flush();
@@ -282,7 +297,8 @@ impl Core {
     fn rest(&mut self) {
         self.pace.note(std::mem::take(&mut self.receives), self.clock.now());
         let sends = std::mem::take(&mut self.sends);
-        let busy = !self.again.is_empty() || !self.closing.is_empty();
+        let due = self.shard_due_ms.is_some_and(|due_ms| due_ms <= self.now_ms);
+        let busy = due || !self.again.is_empty() || !self.closing.is_empty();
         let now_ms = self.now_ms;
         let mut due_ms = self.cron_due_ms;
         if let Some(shard_due_ms) = self.shard_due_ms {
@@ -361,6 +377,7 @@ impl Core {
                 let bytes = self.ring.bytes(buffer);
                 self.stats.counters.net_input_bytes += bytes.len() as u64;
                 connection.session.input_bytes += bytes.len() as u64;
+                connection.session.active_ms = self.now_ms;
                 let unplanned = connection.unplanned_bytes();
                 if connection.broken {
                     self.ring.give_back(buffer);
@@ -382,6 +399,10 @@ impl Core {
                         return;
                     }
                     self.plan(index, Source::Input);
+                }
+                let connection = &mut *self.connections[index as usize];
+                if armed && is_stalled(connection) && INPUT_PAUSE_BYTES < connection.unplanned_bytes() {
+                    self.ring.cancel_receive(index);
                 }
             }
             Ok(None) => {
@@ -408,7 +429,7 @@ impl Core {
         if connection.receiving || connection.broken {
             return;
         }
-        if !connection.may_plan() && INPUT_PAUSE_BYTES < connection.unplanned_bytes() {
+        if is_stalled(connection) && INPUT_PAUSE_BYTES < connection.unplanned_bytes() {
             return;
         }
         connection.receiving = true;
@@ -435,6 +456,7 @@ impl Core {
     fn sent(&mut self, index: u32, result: Result<usize, i32>, mut bytes: Vec<u8>) {
         let connection = &mut *self.connections[index as usize];
         connection.sending = false;
+        connection.session.active_ms = self.now_ms;
         connection.replies.sending_bytes = 0;
         match result {
             Ok(sent) => {
@@ -504,10 +526,11 @@ impl Core {
         };
         let end = bytes.len();
         while at < end && !blocked {
-            if COMMANDS_PER_PASS_MAX <= connection.planned
-                || OUTSTANDING_MAX <= connection.replies.outstanding()
-                || OUTPUT_PAUSE_BYTES <= connection.replies.bytes()
-            {
+            if COMMANDS_PER_PASS_MAX <= connection.planned {
+                break;
+            }
+            if OUTSTANDING_MAX <= connection.replies.outstanding() || OUTPUT_PAUSE_BYTES <= connection.replies.bytes() {
+                blocked = true; // Looked at again when replies went.
                 break;
             }
             let consumed = match connection.parser.parse(&mut bytes[at..], &limits, &mut self.request_spans) {
@@ -661,22 +684,18 @@ impl Core {
         for index in std::mem::take(&mut self.active) {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
             connection.consume_planned();
-            if !connection.held_back.is_empty() && !connection.again {
-                connection.again = true;
-                self.again.push(index);
-            }
             connection.session.active_ms = self.now_ms;
-        }
-        for buffer in self.used_buffers.drain(..) {
-            self.ring.give_back(buffer);
         }
     }
 
     /// Lets visitors in, between commands. A server with one shard never has any.
     fn let_go(&mut self) {
-        if 1 < self.map.shards() && self.shard.is_held() {
-            self.shard_due_ms = self.shard.next_due_ms();
-            self.shard.let_go();
+        if self.shard.is_held() {
+            let expires = self.shared.active_expire.load(Ordering::Relaxed);
+            self.shard_due_ms = self.shard.next_due_ms(expires);
+            if 1 < self.map.shards() {
+                self.shard.let_go();
+            }
         }
     }
 
@@ -688,7 +707,7 @@ impl Core {
             return self.shard.take();
         }
         self.visited.iter_mut().for_each(|visited| *visited = None);
-        self.let_go();
+        self.shard.let_go();
         self.shard.take();
         for command in window {
             let Place::One(shard) = command.place else { continue };
@@ -738,10 +757,24 @@ impl Core {
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
         let slices = || -> ArgSlices<'_> { spans.iter().map(|span| span.of(request)).collect() };
         if OUTPUT_PAUSE_BYTES <= connection.replies.bytes() || !connection.held_back.is_empty() {
-            connection.held_back.append(&mut encode_request(spans, request));
+            if matches!(planned.what, What::ProtocolError) {
+                // Its bytes are read again behind the others.
+                connection.protocol_error = None;
+                let end = match planned.source {
+                    Source::Buffer(_) => bytes.len(),
+                    Source::Input => connection.input_start + connection.planned_bytes,
+                };
+                connection.held_back.extend_from_slice(&bytes[planned.base..end]);
+            } else {
+                connection.held_back.append(&mut encode_request(spans, request));
+            }
             return started;
         }
 
+        if !connection.session.mode.is_empty() {
+            advance_reply_mode(&mut connection.session);
+            connection.replies.discard = discards(connection.session.mode);
+        }
         let What::Row(row) = planned.what else {
             if matches!(planned.what, What::Unknown) && is_cross_protocol(slices()[0]) {
                 tracing::warn!(
@@ -770,14 +803,12 @@ impl Core {
             return self.clock.raw();
         };
         if !connection.session.mode.is_empty() || !row.accepts(spans.len()) {
-            if let Some(error) = refused(&mut connection.session, row, spans.len()) {
-                connection.replies.discard = discards(connection.session.mode);
+            if let Some(error) = refused(&connection.session, row, spans.len()) {
                 connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
                 self.stats.rejected(row.id, error.prefix());
                 mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                 return self.clock.raw();
             }
-            connection.replies.discard = discards(connection.session.mode);
         }
         let is_shown = !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN));
         if self.shared.monitors.load(Ordering::Relaxed) != 0 && is_shown {
@@ -1232,6 +1263,10 @@ impl Core {
         let connection = &mut *self.connections[index as usize];
         connection.replies.fill(sequence, reply);
         mark_dirty(&mut self.dirty, &mut connection.dirty, index);
+        if connection.replies.outstanding() < OUTSTANDING_MAX && 0 < connection.unplanned_bytes() && !connection.again {
+            connection.again = true;
+            self.again.push(index);
+        }
         if connection.broken || connection.session.mode.intersects(CLOSING) {
             self.closing.push(index);
         }
@@ -1399,7 +1434,7 @@ impl Core {
             let mut close = 0 < limit.hard_bytes && limit.hard_bytes <= held;
             if 0 < limit.soft_bytes && limit.soft_bytes <= held {
                 let since = *connection.soft_limit_since_ms.get_or_insert(now_ms);
-                close |= limit.soft_seconds as u64 * 1000 < now_ms - since;
+                close |= limit.soft_seconds as u64 * 1000 < now_ms.saturating_sub(since);
             } else {
                 connection.soft_limit_since_ms = None;
             }
@@ -1566,6 +1601,13 @@ fn mark_dirty(dirty: &mut Vec<u32>, listed: &mut bool, index: u32) {
     }
 }
 
+/// Whether a client's next command has to wait: for others, for other cores, or for the client to take its replies.
+fn is_stalled(connection: &Connection) -> bool {
+    !connection.may_plan()
+        || OUTSTANDING_MAX <= connection.replies.outstanding()
+        || OUTPUT_PAUSE_BYTES <= connection.replies.bytes()
+}
+
 /// A request as an array of bulks.
 fn encode_request(spans: &[Span], request: &[u8]) -> Vec<u8> {
     let mut encoded = format!("*{}\r\n", spans.len()).into_bytes();
@@ -1583,15 +1625,15 @@ fn is_cross_protocol(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
+/// `CLIENT REPLY SKIP` covers exactly the next command.
+fn advance_reply_mode(session: &mut Session) {
+    let skips = session.mode.contains(Mode::REPLY_SKIP_NEXT);
+    session.mode.remove(Mode::REPLY_SKIP_NEXT);
+    session.mode.set(Mode::REPLY_SKIP, skips);
+}
+
 /// Why a client in a special state, or with too few arguments, may not run this command.
-fn refused(session: &mut Session, row: &'static Row, argc: usize) -> Option<Error> {
-    // SKIP covers exactly the next command.
-    if session.mode.contains(Mode::REPLY_SKIP_NEXT) {
-        session.mode.remove(Mode::REPLY_SKIP_NEXT);
-        session.mode.insert(Mode::REPLY_SKIP);
-    } else {
-        session.mode.remove(Mode::REPLY_SKIP);
-    }
+fn refused(session: &Session, row: &'static Row, argc: usize) -> Option<Error> {
     if !row.accepts(argc) {
         return Some(Error::wrong_arity(&row.full_name()));
     }

@@ -155,13 +155,26 @@ impl Core {
                 Waiter::Borrower { from, gathering, keys } => {
                     let loan = self.hand_out(keys);
                     if from == self.core {
-                        self.borrowed(gathering, loan);
+                        self.ready.push_back((gathering, loan));
                     } else {
                         self.mailbox.control(from, Control::Lent { gathering, loan });
                     }
                 }
             }
         }
+        self.go_on();
+    }
+
+    /// Lets this core's own borrowers go on that got their turn. One may end and so give others theirs: they join the
+    /// same queue, however many there are.
+    fn go_on(&mut self) {
+        if std::mem::replace(&mut self.going_on, true) {
+            return;
+        }
+        while let Some((gathering, loan)) = self.ready.pop_front() {
+            self.borrowed(gathering, loan);
+        }
+        self.going_on = false;
     }
 
     /// Everything is here: runs the command on what was borrowed, sends it home, and answers.

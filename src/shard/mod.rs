@@ -12,6 +12,11 @@ use crate::stats::Stats;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+/// Entries that active expiry looks at in one slice: at most about 0.2 ms.
+const EXPIRE_SLICE: usize = 200;
+/// Keys of a flushed database that are freed in one slice.
+const FREE_SLICE: usize = 200;
+
 /// One core's engine.
 ///
 /// It belongs to its core. While that core is in the kernel (asleep, or sending and receiving, most of its time) it
@@ -151,9 +156,22 @@ impl Shard {
         }
     }
 
-    /// When the shard wants to be looked after at the latest, Unix milliseconds.
-    pub fn next_due_ms(&self) -> Option<u64> {
-        None
+    /// When the shard wants to be looked after at the latest, Unix milliseconds; 0: at once.
+    pub fn next_due_ms(&self, expires: bool) -> Option<u64> {
+        if self.keyspace.pending_free_len() != 0 {
+            return Some(0);
+        }
+        if expires { self.keyspace.next_deadline_ms() } else { None }
+    }
+
+    /// Looks after the shard for a slice of time: removes keys whose deadline has come, frees what waits to be freed.
+    pub fn tend(&mut self, now_ms: u64, expires: bool) {
+        if expires && self.locks.is_free() {
+            self.keyspace.expire_cycle(now_ms, EXPIRE_SLICE);
+        }
+        if self.keyspace.pending_free_len() != 0 {
+            self.keyspace.free_some(FREE_SLICE);
+        }
     }
 
     /// Takes a new configuration.
