@@ -1041,7 +1041,7 @@ impl Drop for Entries {
     }
 }
 
-/// Most entries that one call of [`Entries::sample`] visits: `maxmemory-samples` goes up to 64.
+/// Most entries that one call of [`super::Keyspace::sample`] visits: `maxmemory-samples` goes up to 64.
 pub const SAMPLE_LEN_MAX: usize = 64;
 
 /// Former content of [`Entries`]; drops it in steps, or the rest of it when it is dropped.
