@@ -39,7 +39,7 @@ unsafe extern "C" {
     fn mi_malloc_aligned(size: usize, alignment: usize) -> *mut u8;
     fn mi_zalloc_aligned(size: usize, alignment: usize) -> *mut u8;
     fn mi_realloc_aligned(p: *mut u8, size: usize, alignment: usize) -> *mut u8;
-    fn mi_usable_size(p: *const u8) -> usize;
+    fn mi_usable_size(p: *const c_void) -> usize;
     fn mi_collect(force: bool);
     fn mi_version() -> i32;
     fn mi_stats_print_out(out: Option<unsafe extern "C" fn(*const c_char, *mut c_void)>, arg: *mut c_void);
@@ -202,7 +202,7 @@ unsafe impl GlobalAlloc for Counting {
                 mi_umalloc(layout.size(), &mut size)
             } else {
                 let start = mi_malloc_aligned(layout.size(), layout.align());
-                size = mi_usable_size(start);
+                size = mi_usable_size(start.cast());
                 start
             }
         };
@@ -221,7 +221,7 @@ unsafe impl GlobalAlloc for Counting {
                 mi_ucalloc(1, layout.size(), &mut size)
             } else {
                 let start = mi_zalloc_aligned(layout.size(), layout.align());
-                size = mi_usable_size(start);
+                size = mi_usable_size(start.cast());
                 start
             }
         };
@@ -239,7 +239,7 @@ unsafe impl GlobalAlloc for Counting {
             if layout.align() <= NATURAL_ALIGNMENT {
                 mi_ufree(start, &mut size);
             } else {
-                size = mi_usable_size(start);
+                size = mi_usable_size(start.cast());
                 mi_ufree(start, &mut 0);
             }
         }
@@ -254,9 +254,9 @@ unsafe impl GlobalAlloc for Counting {
             if layout.align() <= NATURAL_ALIGNMENT {
                 mi_urealloc(start, new_size, &mut before, &mut after)
             } else {
-                before = mi_usable_size(start);
+                before = mi_usable_size(start.cast());
                 let start = mi_realloc_aligned(start, new_size, layout.align());
-                after = mi_usable_size(start);
+                after = mi_usable_size(start.cast());
                 start
             }
         };
@@ -280,7 +280,7 @@ mod tests {
     /// Room of a block, as the allocator says.
     fn room(start: *const u8) -> i64 {
         // SAFETY: blocks handed in here are live ones of the allocator.
-        unsafe { mi_usable_size(start) as i64 }
+        unsafe { mi_usable_size(start.cast()) as i64 }
     }
 
     #[test]

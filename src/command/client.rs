@@ -120,11 +120,18 @@ const SUBCOMMANDS: &[Command] = &[
 
 /// Writes the reply to a container's `HELP` from its rows.
 pub(super) fn write_help(container: &str, subcommands: &[Command], reply: &mut Reply<'_>) {
-    reply.array(1 + 2 * subcommands.len());
-    reply.simple(format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
-    for row in subcommands {
-        reply.simple(format!("{} {}", row.name, row.syntax).trim_end());
-        reply.simple(format!("    {}", row.summary));
+    let lines: Vec<(String, &str)> =
+        subcommands.iter().map(|row| (format!("{} {}", row.name, row.syntax), row.summary)).collect();
+    write_help_lines(container, &lines, reply);
+}
+
+/// Writes the reply to `HELP`: the syntax of each subcommand and its meaning.
+pub(super) fn write_help_lines(command: &str, lines: &[(impl AsRef<str>, &str)], reply: &mut Reply<'_>) {
+    reply.array(1 + 2 * lines.len());
+    reply.simple(format!("{command} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for (syntax, meaning) in lines {
+        reply.simple(syntax.as_ref().trim_end());
+        reply.simple(format!("    {meaning}"));
     }
 }
 

@@ -46,6 +46,7 @@ const SUBCOMMANDS: &[Command] = &[
         .arity(-3)
         .keys(Keys::Range { first: 2, last: 2, step: 1 })
         .access(KeyAccess::RO)
+        .access(KeyAccess::RO)
         .flags(Flags::READONLY)
         .complexity("O(N) where N is the number of samples.")
         .syntax("key [SAMPLES count]"),

@@ -11,6 +11,7 @@ mod client;
 mod config;
 mod connection;
 mod context;
+mod debug;
 mod generic;
 mod info;
 mod introspection;
@@ -384,6 +385,7 @@ impl Command {
 pub const FAMILIES: &[&[Command]] = &[
     client::COMMANDS,
     connection::COMMANDS,
+    debug::COMMANDS,
     info::COMMANDS,
     memory::COMMANDS,
     server::COMMANDS,

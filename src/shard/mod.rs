@@ -6,6 +6,7 @@ use crate::command::{Args, CommandResult, Context, Run};
 use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::resp::{Error, Protocol, Reply};
+use crate::route::SlotMap;
 use crate::route::locks::Locks;
 use crate::route::parcel::{RequestHeader, flags};
 use crate::stats::Stats;
@@ -154,6 +155,11 @@ impl Shard {
             index,
             shards,
         }
+    }
+
+    /// Whether a key belongs here.
+    pub fn owns(&self, key: &[u8]) -> bool {
+        SlotMap::new(self.shards).shard_of(key) == self.index
     }
 
     /// When the shard wants to be looked after at the latest, Unix milliseconds; 0: at once.
