@@ -27,9 +27,9 @@
 //! bucket     8 slots of 8 bytes:  tag (16) │ payload (45, a multiple of 8) │ ahead (3)
 //! ```
 //!
-//! A **segment** is in charge of the keys that begin with certain bits, and is one block of 2 to 127 buckets. Within it a
-//! slot's place depends on the tag alone, so a block can grow from one size class to the next (64, 79, 95, 111, 127 …)
-//! without a look at any entry. Only when a block of 127 is full it is split in two, which takes one more bit of the key;
+//! A **segment** is in charge of the keys that begin with certain bits, and is one block of 2 to 111 buckets. Within it a
+//! slot's place depends on the tag alone, so a block can grow from one size class to the next (… 64, 79, 95, 111)
+//! without a look at any entry. Only when a block of 111 is full it is split in two, which takes one more bit of the key;
 //! `ahead` has it for three entries out of four, the others are hashed again.
 //!
 //! An entry lies in its **home** bucket or in the one to the right; both tags of eight are compared at once, without a
@@ -37,7 +37,7 @@
 //! buckets, up to five buckets to either side; if that fails too, the entry goes to the **stash**, two buckets at the end
 //! of the block, and the home is *marked* so that lookups go on there. The mark costs no memory: it is the order of the
 //! last two slots of a full bucket. 4 % of the homes of a large table are marked, 0.8 % of the entries in a stash.
-//! When the stash is full too, the block grows, on average at a load of 0.93 (79 buckets) to 0.91 (127).
+//! When the stash is full too, the block grows, on average at a load of 0.94 (64 buckets) to 0.92 (111).
 //!
 //! Should growing not help (more than 16 entries of one tag and key), an entry becomes a **stray**, in a list with full
 //! hashes that is searched front to back. A block is never made larger than 2.5 times what its entries need, and no
@@ -45,25 +45,25 @@
 //!
 //! # Arithmetic
 //!
-//! A split leaves some 460 entries for a block of 79 buckets; growing through 95, 111 and 127 to the next split at some
-//! 920, a block is filled to 0.73 to 0.93, 0.84 on average: 8 / 0.84 bytes = 9.5, with the allocator's rounding and a
-//! directory of two to four words a segment 9.7 bytes an entry. If keys were hashes all segments would grow at the same
-//! time, and the table as a whole would swing between 8.9 and 11.1 bytes, with waves of work, and half of the
+//! A split leaves some 410 entries for a block of 64 buckets; growing through 79, 95 and 111 to the next split at some
+//! 815, a block is filled to 0.75 to 0.93, 0.85 on average: 8 / 0.85 bytes = 9.4, with the allocator's rounding and a
+//! directory of two to four words a segment 9.6 bytes an entry. If keys were hashes all segments would grow at the same
+//! time, and the table as a whole would swing between 8.5 and 10.6 bytes, with waves of work, and half of the
 //! allocator's pages half empty in between. So the density of keys falls from 16/11 at one end to 16/21 at the other:
 //! nearly a factor of two, one whole cycle of growth. At any time every stage is equally frequent.
 //!
-//! False matches: a home is shared by 65536 / 124 = 529 tags, the two buckets have some 14 entries of about three homes:
+//! False matches: a home is shared by up to 65536 / 108 = 607 tags, the two buckets have some 14 entries of about three homes:
 //! of two lookups for absent keys in a hundred one entry is looked at in vain.
 //!
 //! # Memory given back
 //!
 //! Below a load of 0.70 (11.5 bytes an entry) every sixteenth removal makes one step at a *hand* that goes round all
-//! segments: the block there is made smaller, or the segment merged with its neighbour if both have at most 700 entries
-//! together. A split comes at some 920, so merging and splitting do not chase each other. The directory is replaced by
+//! segments: the block there is made smaller, or the segment merged with its neighbour if both have at most 620 entries
+//! together. A split comes at some 815, so merging and splitting do not chase each other. The directory is replaced by
 //! one of half the length when its last two levels are unused.
 //!
 //! The directory is the only thing that grows with the number of segments; it too is replaced in slices of 512 words per
-//! insertion, begun when the first block at full depth reaches 111 buckets, long before it must be split.
+//! insertion, begun when the first block at full depth reaches 95 buckets, long before it must be split.
 //!
 //! # SCAN
 //!
@@ -75,7 +75,7 @@
 //! 3. A merge makes the segment of the cursor part of a larger one. If the part was its end, the rest has been done, and
 //!    only larger tags are visited. If not, nothing can be told apart and the whole segment is visited.
 //!
-//! Case 3 is done in one step, whatever the budget (about a thousand entries at most), so every step moves the cursor to
+//! Case 3 is done in one step, whatever the budget (some nine hundred entries at most), so every step moves the cursor to
 //! a larger (key, tag), and the iteration ends however often segments are split and merged.
 //!
 //! # Costs
@@ -85,20 +85,22 @@
 //!
 //! | operation                       | 100 thousand | hashbrown | 2 million | hashbrown | 20 million | hashbrown |
 //! |---------------------------------|-------------:|----------:|----------:|----------:|-----------:|----------:|
-//! | find, independent lookups       |           15 |        13 |        58 |        57 |        104 |        91 |
-//! | find, each waits for the last   |           16 |        17 |        56 |        67 |        106 |       161 |
-//! | find, 16 at a time, prefetched  |           12 |         – |        29 |         – |         57 |         – |
-//! | absent, independent             |           12 |        11 |        20 |        19 |         61 |        46 |
-//! | absent, each waits for the last |           12 |        18 |        20 |        43 |         60 |       152 |
-//! | insert, from empty              |           88 |        32 |       140 |        96 |        238 |       131 |
-//! | remove one, insert another      |           44 |        29 |       157 |       118 |          – |         – |
-//! | remove, until empty             |           65 |        16 |       105 |        47 |        170 |        77 |
-//! | random entry                    |            9 |         – |        21 |         – |         65 |         – |
+//! | find, independent lookups       |           15 |        13 |        63 |        62 |        101 |        89 |
+//! | find, each waits for the last   |           16 |        17 |        60 |        67 |        104 |       121 |
+//! | find, 16 at a time, prefetched  |           12 |         – |        30 |         – |         55 |         – |
+//! | absent, independent             |           12 |        11 |        20 |        21 |         58 |        42 |
+//! | absent, each waits for the last |           12 |        18 |        20 |        44 |         58 |       124 |
+//! | insert, from empty              |           92 |        30 |       139 |       104 |        229 |       127 |
+//! | remove one, insert another      |           45 |        30 |       162 |       119 |        257 |       200 |
+//! | remove, until empty             |           58 |        16 |       107 |        49 |        162 |        77 |
+//! | random entry                    |            8 |         – |        19 |         – |         62 |         – |
 //! | scan, per entry, budget 10      |            4 |         – |         5 |         – |          5 |         – |
-//! | bytes an entry                  |          9.7 |      11.8 |       9.7 |      18.9 |        9.7 |      15.1 |
+//! | bytes an entry                  |          9.6 |      11.8 |       9.6 |      18.9 |        9.6 |      15.1 |
 //!
-//! The longest insertion into 20 million is a split: 16 to 30 µs (a quarter of a thousand entries hashed again); growth
-//! of a block takes 4 to 8 µs. Hashbrown's longest moves everything.
+//! Of the insertions into 20 million, 1 in 130 makes a block grow (2 to 8 µs), 1 in 500 splits one (8 to 33 µs, with two
+//! hundred entries hashed again). Nothing of the table takes longer; the kernel does: fresh memory by the page takes up to
+//! 0.4 ms on that machine, and 5 ms where the allocator has asked for huge pages of 2 MiB. Hashbrown's longest insertion
+//! moves everything.
 #![allow(unsafe_code)]
 
 mod directory;
@@ -122,13 +124,13 @@ pub const CURSOR_BITS: u32 = TAG_BITS + DEPTH_MAX + 1;
 pub const LOCATOR_BITS: u32 = DEPTH_MAX + TAG_BITS;
 
 /// Load, in percent, that a segment is made for when it is split, merged or shrunk.
-const LOAD_PERCENT_AIM: usize = 82;
+const LOAD_PERCENT_AIM: usize = 86;
 /// Load of the whole table, in percent, below which removals shrink it.
 const LOAD_PERCENT_MIN: usize = 70;
 /// A block is not made larger for entries that would fill it to less than this: they go to the overflow list.
 const LOAD_PERCENT_WORTH: usize = 40;
 /// Two segments are merged if together they have at most so many entries.
-const MERGED_LEN_MAX: usize = 700;
+const MERGED_LEN_MAX: usize = 620;
 /// Removals per step of shrinking.
 const REMOVALS_PER_STEP: usize = 16;
 /// How many slots further a split looks for entries that it will have to hash, to bring them in.
@@ -347,8 +349,8 @@ impl Table {
 
     /// Adds an entry. The caller knows that it is not there yet.
     ///
-    /// `rehash` gives the hash of a payload of the table. Few insertions need it, those for some 250 entries, and for
-    /// at most a thousand. It is never asked for the new payload.
+    /// `rehash` gives the hash of a payload of the table. Few insertions need it, those for some 200 entries, and for
+    /// at most nine hundred. It is never asked for the new payload.
     ///
     /// # Panics
     /// If the payload is 0, above `PAYLOAD_MAX` or no multiple of 8.
@@ -596,7 +598,7 @@ impl Table {
     /// One step of an iteration, with the guarantee of SCAN: whatever is in the table from the first step (`cursor` 0)
     /// to the last (which returns 0) is visited at least once, whatever is inserted and removed between the steps.
     ///
-    /// A step visits about `budget` entries; up to a segment (about a thousand) more where segments have been merged
+    /// A step visits about `budget` entries; up to a segment (some nine hundred) more where segments have been merged
     /// since the last one. Any cursor is taken; bits above `CURSOR_BITS` are ignored.
     pub fn scan(&self, cursor: u64, budget: usize, mut visit: impl FnMut(u64)) -> u64 {
         let Cursor { start: mut key, mut depth, mut tag } = Cursor::decode(cursor);

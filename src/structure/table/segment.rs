@@ -49,11 +49,11 @@ const _: () = assert!(usize::BITS == 64, "payloads, pointers and packed words ne
 ///
 /// The allocator (mimalloc) has four size classes per doubling. Powers of two up to 4 KiB lie there on their natural
 /// alignment; for the others it adds 63 bytes to find a 64-byte boundary, so they ask for one bucket less than the
-/// allocator's class holds.
-pub(super) const CLASS_BUCKETS: [u8; 20] =
-    [2, 4, 5, 6, 8, 11, 13, 16, 19, 23, 27, 32, 39, 47, 55, 64, 79, 95, 111, BUCKETS_MAX as u8];
+/// allocator's class holds. It ends before the class of 8 KiB, of which only seven fit into a page of 64 KiB.
+pub(super) const CLASS_BUCKETS: [u8; 19] =
+    [2, 4, 5, 6, 8, 11, 13, 16, 19, 23, 27, 32, 39, 47, 55, 64, 79, 95, BUCKETS_MAX as u8];
 /// Buckets of the largest block.
-pub(super) const BUCKETS_MAX: usize = 127;
+pub(super) const BUCKETS_MAX: usize = 111;
 /// Slots of the largest block.
 const SEGMENT_SLOTS_MAX: usize = BUCKETS_MAX * SLOTS;
 
