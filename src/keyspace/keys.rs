@@ -184,6 +184,7 @@ impl Keyspace {
     pub fn sibling(&self) -> Keyspace {
         let mut sibling = Keyspace::new(self.databases(), 0);
         sibling.hasher = self.hasher.clone();
+        sibling.policy = self.policy;
         sibling
     }
 
