@@ -89,6 +89,12 @@ impl Shared {
         Ok(())
     }
 
+    /// Counts a client in, unless so many are connected already. [`Shared::clients`] is counted down when it leaves.
+    pub fn admit_client(&self, clients_max: usize) -> bool {
+        let one_more = |clients| (clients < clients_max).then_some(clients + 1);
+        self.clients.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
     /// A new client's id.
     pub fn next_client(&self) -> u64 {
         self.next_client.fetch_add(1, Ordering::Relaxed)

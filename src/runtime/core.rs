@@ -47,8 +47,14 @@ const PREFETCH_COMMANDS: usize = 16;
 const OUTPUT_PAUSE_BYTES: usize = 16 * 1024 * 1024;
 /// Unread input at which a client that may not run commands is no longer received from.
 const INPUT_PAUSE_BYTES: usize = 32 * 1024 * 1024;
-/// How often timeouts, limits and rates are looked at.
-const CRON_MS: u64 = 100;
+/// How often rates are sampled, and the end of a pause is looked for.
+const SAMPLE_MS: u64 = 100;
+/// With `dynamic-hz`, clients are looked at more often rather than more than so many at a time.
+const CLIENTS_PER_CRON: usize = 200;
+/// Clients looked at each time, however few there are.
+const CLIENTS_PER_CRON_MIN: usize = 5;
+/// The most often that clients are looked at, times a second.
+const HZ_MAX: usize = 500;
 /// Output buffers kept for reuse, and the largest kept.
 const SPARE_OUTPUTS: usize = 256;
 const SPARE_OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -170,7 +176,11 @@ pub struct Core {
     paused: Vec<u32>,
     spare_outputs: Vec<Vec<u8>>,
     pub(super) clock: quanta::Clock,
+    /// When rates are sampled next …
+    sample_due_ms: u64,
+    /// … and timeouts and limits of some clients looked at, from this connection on.
     cron_due_ms: u64,
+    cron_next: usize,
     /// When the shard wants to be looked after at the latest.
     shard_due_ms: Option<u64>,
     /// How fast requests come in.
@@ -239,7 +249,9 @@ impl Core {
             paused: Vec::new(),
             spare_outputs: Vec::new(),
             clock: quanta::Clock::new(),
+            sample_due_ms: 0,
             cron_due_ms: 0,
+            cron_next: 0,
             shard_due_ms: None,
             pace: Pace::default(),
             receives: 0,
@@ -264,7 +276,12 @@ impl Core {
 
     /// One pass over everything that is ready.
     fn pass(&mut self) {
-        self.now_ms = unix_ms();
+        let now_ms = unix_ms();
+        if now_ms < self.now_ms {
+            // The clock was set back: nothing waits until it is as late as it was.
+            (self.sample_due_ms, self.cron_due_ms, self.shard_due_ms) = (0, 0, Some(0));
+        }
+        self.now_ms = now_ms;
         self.stats.counters.passes += 1;
         while let Some(event) = self.ring.next_event() {
             match event {
@@ -279,6 +296,9 @@ impl Core {
         self.run_planned();
         for buffer in self.used_buffers.drain(..) {
             self.ring.give_back(buffer);
+        }
+        if self.sample_due_ms <= self.now_ms {
+            self.sample();
         }
         if self.cron_due_ms <= self.now_ms {
             self.cron();
@@ -300,7 +320,7 @@ impl Core {
         let due = self.shard_due_ms.is_some_and(|due_ms| due_ms <= self.now_ms);
         let busy = due || !self.again.is_empty() || !self.closing.is_empty();
         let now_ms = self.now_ms;
-        let mut due_ms = self.cron_due_ms;
+        let mut due_ms = self.cron_due_ms.min(self.sample_due_ms);
         if let Some(shard_due_ms) = self.shard_due_ms {
             due_ms = due_ms.min(shard_due_ms);
         }
@@ -350,14 +370,13 @@ impl Core {
             Reply::new(&mut line, Protocol::Resp2).error(error);
             net::refuse(socket, &line);
         };
-        if self.config.maxclients as usize <= self.shared.clients.load(Ordering::Relaxed) {
-            return refuse(self, &Error::MAX_CLIENTS);
-        }
         let ends = net::prepare(socket, self.config.tcp_keepalive);
         if self.config.protected_mode && self.config.requirepass.bytes().is_empty() && !ends.loopback {
             return refuse(self, &Error::PROTECTED_MODE);
         }
-        self.shared.clients.fetch_add(1, Ordering::Relaxed);
+        if !self.shared.admit_client(self.config.maxclients as usize) {
+            return refuse(self, &Error::MAX_CLIENTS);
+        }
         let mut session = Session::new(self.shared.next_client(), self.core, socket, self.now_ms);
         session.peer = ends.peer;
         session.local = ends.local;
@@ -1405,49 +1424,33 @@ impl Core {
     /// Takes the newest configuration.
     fn take_config(&mut self) {
         self.shard.take();
+        let had_password = !self.config.requirepass.is_empty();
         self.config = self.shared.config();
         self.slow_nanoseconds = super::slow::threshold_nanoseconds(&self.config);
         self.stats.track_latency(self.config.latency_tracking);
         self.shard.configure(self.config.clone());
+        self.overlay = None; // The next one has the new settings of the keyspace.
+        self.cron_due_ms = 0; // By the new `hz`.
+        if had_password && self.config.requirepass.is_empty() {
+            // Nobody has to AUTH any more. Who came before a password was set need not either, as in Redis.
+            for (_, connection) in self.connections.iter_mut() {
+                connection.session.mode.remove(Mode::UNAUTHENTICATED);
+            }
+        }
     }
 
     // The end of a pass
 
-    /// What is looked at ten times a second.
-    fn cron(&mut self) {
-        self.shard.take();
+    /// What is looked at ten times a second, whatever `hz` says.
+    fn sample(&mut self) {
         let now_ms = self.now_ms;
-        self.cron_due_ms = now_ms + CRON_MS;
+        self.sample_due_ms = now_ms + SAMPLE_MS;
         let counters = &mut self.stats.counters;
         counters.wakes += std::mem::take(&mut self.mailbox.wakes);
         counters.ring_enters += std::mem::take(&mut self.ring.enters);
         self.stats.sample_rates(now_ms * 1000);
         if self.core == 0 {
             crate::memory::used_bytes(); // Notes the peak.
-        }
-        self.shard.cron();
-        let timeout_ms = self.config.timeout as u64 * 1000;
-        for (index, connection) in self.connections.iter_mut() {
-            let session = &connection.session;
-            let held = connection.replies.bytes() as u64;
-            let limit = &self.config.client_output_buffer_limit.normal;
-            let mut close = 0 < limit.hard_bytes && limit.hard_bytes <= held;
-            if 0 < limit.soft_bytes && limit.soft_bytes <= held {
-                let since = *connection.soft_limit_since_ms.get_or_insert(now_ms);
-                close |= limit.soft_seconds as u64 * 1000 < now_ms.saturating_sub(since);
-            } else {
-                connection.soft_limit_since_ms = None;
-            }
-            if close && !connection.broken {
-                self.stats.counters.output_buffer_limit_disconnections += 1;
-                tracing::warn!("closing client {} {}: its output buffer passed the limit", session.id, session.peer);
-            }
-            let idle = !session.mode.contains(Mode::MONITOR) && session.active_ms + timeout_ms < now_ms;
-            close |= 0 < timeout_ms && idle;
-            if close {
-                connection.session.mode |= Mode::CLOSE_NOW;
-                self.closing.push(index as u32);
-            }
         }
         if self.shared.pause_mode.load(Ordering::Relaxed) == 0
             || self.shared.pause_until_ms.load(Ordering::Relaxed) <= now_ms
@@ -1463,6 +1466,36 @@ impl Core {
         }
     }
 
+    /// What is looked at `hz` times a second.
+    fn cron(&mut self) {
+        self.shard.take();
+        self.shard.cron();
+        let hz = cron_hz(&self.config, self.connections.len());
+        self.cron_due_ms = self.now_ms + (1000 / hz) as u64;
+        // As in Redis, every client is looked at once a second, so that many clients do not cause pauses.
+        let slots = self.connections.capacity();
+        let visits = slots.div_ceil(hz).max(CLIENTS_PER_CRON_MIN).min(slots);
+        for _ in 0..visits {
+            let index = if self.cron_next < slots { self.cron_next } else { 0 };
+            self.cron_next = index + 1;
+            self.look_at_client(index);
+        }
+    }
+
+    /// Closes a client that was silent too long or does not read its replies.
+    fn look_at_client(&mut self, index: usize) {
+        let now_ms = self.now_ms;
+        let timeout_ms = self.config.timeout as u64 * 1000;
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let close = passes_output_limit(connection, &self.config, now_ms, &mut self.stats);
+        let session = &mut connection.session;
+        let idle = !session.mode.contains(Mode::MONITOR) && session.active_ms + timeout_ms < now_ms;
+        if close || 0 < timeout_ms && idle {
+            session.mode |= Mode::CLOSE_NOW;
+            self.closing.push(index as u32);
+        }
+    }
+
     /// Queues what this pass made: one send per connection, messages to peers, wakes for those that sleep.
     fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -1472,7 +1505,15 @@ impl Core {
         for index in dirty.drain(..) {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
             connection.dirty = false;
-            if connection.sending || connection.broken || connection.replies.output.is_empty() {
+            if connection.broken || connection.replies.output.is_empty() {
+                continue;
+            }
+            if passes_output_limit(connection, &self.config, self.now_ms, &mut self.stats) {
+                connection.session.mode |= Mode::CLOSE_NOW;
+                self.closing.push(index);
+                continue;
+            }
+            if connection.sending {
                 continue;
             }
             if alone && let Ok(sent) = net::send_now(connection.session.fd, &connection.replies.output) {
@@ -1563,6 +1604,34 @@ impl Core {
         self.ring.forget_events();
         self.ring.enter(None, 0, 1);
     }
+}
+
+/// How many times a second clients are looked at.
+fn cron_hz(config: &Config, clients: usize) -> usize {
+    let mut hz = config.hz as usize;
+    while config.dynamic_hz && CLIENTS_PER_CRON * hz < clients && hz < HZ_MAX {
+        hz = (hz * 2).min(HZ_MAX);
+    }
+    hz
+}
+
+/// Whether a client has left more of its replies unread than it may, or for too long.
+fn passes_output_limit(connection: &mut Connection, config: &Config, now_ms: u64, stats: &mut Stats) -> bool {
+    let limit = &config.client_output_buffer_limit.normal;
+    let held = connection.replies.bytes() as u64;
+    let mut passes = 0 < limit.hard_bytes && limit.hard_bytes <= held;
+    if 0 < limit.soft_bytes && limit.soft_bytes <= held {
+        let since_ms = *connection.soft_limit_since_ms.get_or_insert(now_ms);
+        passes |= limit.soft_seconds.saturating_mul(1000) < now_ms.saturating_sub(since_ms);
+    } else {
+        connection.soft_limit_since_ms = None;
+    }
+    if passes && !connection.broken && !connection.session.mode.contains(Mode::CLOSE_NOW) {
+        let session = &connection.session;
+        stats.counters.output_buffer_limit_disconnections += 1;
+        tracing::warn!("closing client {} {}: its output buffer passed the limit", session.id, session.peer);
+    }
+    passes
 }
 
 /// What a command needs of the shard it runs on.

@@ -3,7 +3,7 @@
 use super::core::{Core, Listener, Parts};
 use super::machine::ThisMachine;
 use super::mailbox::{Parking, connect};
-use crate::command::lookup;
+use crate::command::lookup::{self, RenameError};
 use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::shard::Shard;
@@ -182,8 +182,12 @@ fn run_id() -> String {
 /// # Errors
 /// Why it cannot start, in words for the operator.
 pub fn serve(mut config: Config) -> Result<u8, String> {
+    lookup::rename(&config.renamed_commands).map_err(|error| match error {
+        RenameError::Unknown(name) => format!("No such command in rename-command: '{name}'"),
+        RenameError::Taken(name) => format!("Target command name already exists: '{name}'"),
+        RenameError::Late => panic!("commands are renamed before anything else"),
+    })?;
     start_log(&config)?;
-    lookup::rename(&config.renamed_commands).map_err(|error| error.to_string())?;
     let pid = std::process::id();
     tracing::warn!("Corering is starting, version {}, pid={pid}", env!("CARGO_PKG_VERSION"));
     let cpus = choose_cpus(&config)?;

@@ -3,8 +3,8 @@
 
 use crate::command::lookup::Row;
 use crate::command::{Args, CommandResult, Context, Run};
-use crate::config::Config;
-use crate::keyspace::Keyspace;
+use crate::config::{Config, MaxmemoryPolicy};
+use crate::keyspace::{AccessPolicy, Keyspace};
 use crate::resp::{Error, Protocol, Reply};
 use crate::route::SlotMap;
 use crate::route::locks::Locks;
@@ -144,9 +144,20 @@ impl Call {
     }
 }
 
+/// What access clocks have to count for the policy of eviction.
+fn access_policy(config: &Config) -> AccessPolicy {
+    match config.maxmemory_policy {
+        MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
+            AccessPolicy::Lfu { log_factor: config.lfu_log_factor, decay_minutes: config.lfu_decay_time }
+        }
+        _ => AccessPolicy::Lru,
+    }
+}
+
 impl Shard {
     /// An engine without keys.
-    pub fn new(index: usize, shards: usize, config: Arc<Config>, keyspace: Keyspace, seed: u64) -> Shard {
+    pub fn new(index: usize, shards: usize, config: Arc<Config>, mut keyspace: Keyspace, seed: u64) -> Shard {
+        keyspace.policy = access_policy(&config);
         Shard {
             locks: Locks::default(),
             keyspace,
@@ -182,6 +193,7 @@ impl Shard {
 
     /// Takes a new configuration.
     pub fn configure(&mut self, config: Arc<Config>) {
+        self.keyspace.policy = access_policy(&config);
         self.config = config;
     }
 

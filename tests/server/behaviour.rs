@@ -252,6 +252,51 @@ fn idle_clients_are_closed_after_timeout() {
 }
 
 #[test]
+fn a_timeout_set_while_running_holds_for_clients_that_are_there() {
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut idle: Vec<Client> = (0..8).map(|_| connect(&server)).collect();
+        let mut busy = connect(&server);
+        for client in &mut idle {
+            assert_eq!(client.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
+        }
+        assert_eq!(busy.call(&["CONFIG", "SET", "timeout", "1", "hz", "100"]).unwrap(), ok());
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(2_500) {
+            assert_eq!(busy.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()), "a busy client stays");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        for mut client in idle {
+            client.set_read_timeout_ms(1_000);
+            assert!(matches!(client.read_raw(), Ok(None)), "{shards} shards: an idle client is closed");
+        }
+    }
+}
+
+#[test]
+fn what_a_client_does_not_read_is_limited() {
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut prober = connect(&server);
+        let value = vec![b'x'; 4 * 1024 * 1024];
+        assert_eq!(prober.call(&[b"SET".as_slice(), b"k", &value]).unwrap(), ok());
+        let limit = ["CONFIG", "SET", "client-output-buffer-limit", "normal 8mb 0 0"];
+        assert_eq!(prober.call(&limit).unwrap(), ok());
+        assert!(prober.call(&["GET", "k"]).unwrap() == bulk(&value), "one reply is below the limit");
+        let mut greedy = connect(&server);
+        greedy.send_raw(&encode(&["GET", "k"]).repeat(10)).unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        let info = prober.call(&["INFO", "stats"]).unwrap().to_string();
+        assert!(info.contains("client_output_buffer_limit_disconnections:1\\r"), "{shards} shards: {info}");
+        let mut whole = 0;
+        while let Ok(Some(_)) = greedy.read_raw() {
+            whole += 1;
+        }
+        assert!(whole < 10, "{shards} shards: the connection was closed, yet {whole} replies came");
+    }
+}
+
+#[test]
 fn a_unix_socket_serves_the_same_keyspace() {
     for shards in SHARDS {
         let path = std::env::temp_dir().join(format!("corering-test-{}-{shards}.sock", std::process::id()));
