@@ -286,9 +286,9 @@ fn write_server(server: &Server<'_>, lines: &mut Lines) {
         "redis_build_id",
         format_args!("{:016x}", xxhash_rust::xxh3::xxh3_64(env!("CARGO_PKG_VERSION").as_bytes())),
     );
-    lines.put("redis_mode", "standalone");
     lines.put("server_name", "corering");
     lines.put("corering_version", env!("CARGO_PKG_VERSION"));
+    lines.put("redis_mode", "standalone");
     lines.put("os", format_args!("{system} {release} {machine}"));
     lines.put("arch_bits", usize::BITS);
     lines.put("monotonic_clock", "POSIX clock_gettime");

@@ -877,8 +877,20 @@ impl Core {
                             .write(|out| peer.execute(row, call, &args, self.now_ms, &mut self.stats, out));
                         mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                         let ended = self.clock.raw();
-                        self.stats.record(row.id, self.clock.delta_as_nanos(started, ended));
+                        let nanoseconds = self.clock.delta_as_nanos(started, ended);
+                        self.stats.record(row.id, nanoseconds);
                         self.stats.counters.commands_visiting += 1;
+                        if self.slow_nanoseconds <= nanoseconds {
+                            let kept = || slowlog::kept(row, &args);
+                            super::slow::record(
+                                &self.shared,
+                                &self.config,
+                                row,
+                                kept,
+                                nanoseconds,
+                                Some(&connection.session),
+                            );
+                        }
                         return ended;
                     }
                     // What comes after must not overtake this one.
@@ -913,7 +925,14 @@ impl Core {
                 let nanoseconds = self.clock.delta_as_nanos(started, ended);
                 self.stats.record(row.id, nanoseconds);
                 if self.slow_nanoseconds <= nanoseconds {
-                    super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, Some(&connection.session));
+                    super::slow::record(
+                        &self.shared,
+                        &self.config,
+                        row,
+                        || slowlog::kept(row, &args),
+                        nanoseconds,
+                        Some(&connection.session),
+                    );
                     self.now_ms = unix_ms();
                 }
                 ended
@@ -988,7 +1007,14 @@ impl Core {
         let nanoseconds = self.clock.delta_as_nanos(started, ended);
         self.stats.record(row.id, nanoseconds);
         if self.slow_nanoseconds <= nanoseconds {
-            super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, Some(&connection.session));
+            super::slow::record(
+                &self.shared,
+                &self.config,
+                row,
+                || slowlog::kept(row, &args),
+                nanoseconds,
+                Some(&connection.session),
+            );
         }
         drop(args);
         mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
@@ -1081,6 +1107,8 @@ impl Core {
         };
         let session = &connection.session;
         let call = call_of(session);
+        // What the slow log will show, should it come to that.
+        let kept = if self.slow_nanoseconds == u64::MAX { Vec::new() } else { slowlog::kept(row, &args) };
         let missing = parts.iter().flatten().count();
         let sequence = connection.replies.reserve();
         connection.barrier = true;
@@ -1088,7 +1116,7 @@ impl Core {
             connection: planned.connection,
             sequence,
             row,
-            args: Arc::default(),
+            args: Arc::new(kept),
             missing,
             kind: Kind::Replies { how, replies: (0..shards).map(|_| None).collect(), key_shards },
             started,
@@ -1235,6 +1263,8 @@ impl Core {
         let connection = &mut *self.connections[done.connection as usize];
         let protocol = connection.session.protocol;
         let mut out = Vec::new();
+        // Of a command that was split only what the slow log shows is left.
+        let row_splits = matches!(done.kind, Kind::Replies { .. });
         match done.kind {
             Kind::Replies { how, replies, key_shards } => {
                 gather::merge(how, &replies, &key_shards, &mut Reply::new(&mut out, protocol));
@@ -1262,6 +1292,17 @@ impl Core {
         let nanoseconds = self.clock.delta_as_nanos(done.started, self.clock.raw());
         if !matches!(done.row.command.run, Run::Session(_)) {
             self.stats.record(done.row.id, nanoseconds);
+            if self.slow_nanoseconds <= nanoseconds {
+                let session = Some(&self.connections[done.connection as usize].session);
+                let kept = || match row_splits {
+                    true => done.args.to_vec(),
+                    false => {
+                        let args: ArgSlices<'_> = done.args.iter().map(|arg| arg.as_slice()).collect();
+                        slowlog::kept(done.row, &args)
+                    }
+                };
+                super::slow::record(&self.shared, &self.config, done.row, kept, nanoseconds, session);
+            }
         }
         self.finish_gathering(done.connection, done.sequence, &out);
     }
@@ -1350,8 +1391,8 @@ impl Core {
             if header.flags & flags::GATHER == 0 {
                 self.stats.record(row.id, nanoseconds);
             }
-            if self.slow_nanoseconds <= nanoseconds {
-                super::slow::record(&self.shared, &self.config, row, &args, nanoseconds, None);
+            if self.slow_nanoseconds <= nanoseconds && header.flags & flags::GATHER == 0 {
+                super::slow::record(&self.shared, &self.config, row, || slowlog::kept(row, &args), nanoseconds, None);
             }
             started = ended;
             offset = next;

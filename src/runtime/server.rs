@@ -188,6 +188,7 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
         RenameError::Late => panic!("commands are renamed before anything else"),
     })?;
     start_log(&config)?;
+    process::disable_huge_pages();
     let pid = std::process::id();
     tracing::warn!("Corering is starting, version {}, pid={pid}", env!("CARGO_PKG_VERSION"));
     let cpus = choose_cpus(&config)?;

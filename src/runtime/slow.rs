@@ -1,7 +1,7 @@
 //! Commands that took long leave a trace: an entry in the slow log, and a latency event.
 
 use crate::command::lookup::Row;
-use crate::command::{Args, Flags, slowlog};
+use crate::command::{Flags, slowlog};
 use crate::config::Config;
 use crate::session::Session;
 use crate::shared::Shared;
@@ -20,7 +20,7 @@ pub fn record(
     shared: &Shared,
     config: &Config,
     row: &'static Row,
-    args: &Args<'_>,
+    kept: impl FnOnce() -> Vec<Vec<u8>>,
     nanoseconds: u64,
     session: Option<&Session>,
 ) {
@@ -32,7 +32,7 @@ pub fn record(
             Some(session) => (session.peer.clone(), session.name.clone()),
             None => ("?:0".to_string(), Vec::new()),
         };
-        let args = slowlog::kept(row, args);
+        let args = kept();
         let entry = slowlog::Entry { id: 0, unix_s, microseconds, args, peer, name };
         shared.slow_log.push(entry, config.slowlog_max_len);
     }
