@@ -6,9 +6,10 @@
 //! ```
 //!
 //! A core never writes: an event becomes a line in a bounded queue, and one thread writes what is there, in batches.
-//! When the queue is full the line is dropped and counted, and the log says so as soon as it can. The file is opened for
-//! each batch, so that it may be moved away or deleted while the server runs. Levels of `tracing` map to Redis':
+//! When the queue is full the line is dropped and counted, and the log says so as soon as it can. The file is opened
+//! for each batch, so that it may be moved away or deleted while the server runs. Levels of `tracing` map to Redis':
 //! `error` and `warn` are warnings, `info` is notice, `debug` is verbose, `trace` is debug.
+#![allow(clippy::disallowed_methods, reason = "the log tells the time, and ends its waiting")]
 
 use crate::config::{LogLevel, SyslogFacility};
 use jiff::Timestamp;
@@ -123,7 +124,7 @@ pub fn set_role(role: Role) {
     }
 }
 
-/// Waits until what was logged so far is written, at most [`FLUSH_MS_MAX`]; for the end of the process.
+/// Waits until what was logged so far is written, at most `FLUSH_MS_MAX`; for the end of the process.
 pub fn flush() {
     let Some(shared) = LOG.get() else { return };
     let (done, written) = sync_channel(1);

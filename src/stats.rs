@@ -546,7 +546,10 @@ mod tests {
     proptest! {
         #[test]
         fn histograms_agree_with_hdr(
-            latencies in proptest::collection::vec((0_u32..37, any::<u64>()).prop_map(|(bits, x)| x & ((1 << bits) - 1)), 1..200),
+            latencies in proptest::collection::vec(
+                (0_u32..37, any::<u64>()).prop_map(|(bits, x)| x & ((1 << bits) - 1)),
+                1..200,
+            ),
             split in 0_usize..200,
         ) {
             let split = split.min(latencies.len());

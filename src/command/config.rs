@@ -1,5 +1,5 @@
-//! `CONFIG`: the configuration of the running server. What a directive is and accepts stands in `crate::config`; here is
-//! only what clients see.
+//! `CONFIG`: the configuration of the running server. What a directive is and accepts stands in `crate::config`; here
+//! is only what clients see.
 
 use super::{Args, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView};
 use crate::config::{self, Caller, Directive, reason};

@@ -1,7 +1,7 @@
 //! Commands on the connection itself: who is calling, in which protocol, on which database.
 //!
-//! Not here: `CLIENT` and its subcommands, users other than `default`, and the socket. A command says "close" by setting
-//! a mode; the connection's core closes.
+//! Not here: `CLIENT` and its subcommands, users other than `default`, and the socket. A command says "close" by
+//! setting a mode; the connection's core closes.
 
 use super::info::REDIS_VERSION;
 use super::slowlog::{secret_arguments, secrets_behind_auth};

@@ -8,7 +8,8 @@ use crate::shared::Shared;
 use std::any::Any;
 use std::sync::Arc;
 
-/// The arguments of one call; `args[0]` is the command's name as the client wrote it (a subcommand's word is `args[1]`).
+/// The arguments of one call; `args[0]` is the command's name as the client wrote it (a subcommand's word is
+/// `args[1]`).
 pub type Args<'a> = [&'a [u8]];
 
 /// What a core contributes to a command that asks all of them.
@@ -42,7 +43,8 @@ pub struct SessionView<'a> {
     pub shared: &'a Shared,
     /// Unix time in milliseconds.
     pub now_ms: u64,
-    /// Set it when [`Shared::change_config`] was called: every core takes the new configuration before the reply leaves.
+    /// Set it when [`Shared::change_config`] was called: every core takes the new configuration before the reply
+    /// leaves.
     pub reconfigured: bool,
 }
 

@@ -1,8 +1,8 @@
 //! `DEBUG`: what test suites and people who hunt bugs use. Off by default (`enable-debug-command`).
 //!
-//! Every subcommand goes to all cores: what concerns keys is done where the keys are (`part`), the rest at home once all
-//! cores have answered (`merge`). Subcommands that tune what does not exist here are accepted, so that suites run; those
-//! that need a snapshot or a log say that there is none.
+//! Every subcommand goes to all cores: what concerns keys is done where the keys are (`part`), the rest at home once
+//! all cores have answered (`merge`). Subcommands that tune what does not exist here are accepted, so that suites run;
+//! those that need a snapshot or a log say that there is none.
 
 use super::client::write_help_lines;
 use super::config::is_local;
@@ -590,6 +590,7 @@ mod tests {
     #[test]
     fn sleep_takes_its_time() {
         let mut server = server(1);
+        #[allow(clippy::disallowed_methods, reason = "the command is about the clock")]
         let start = std::time::Instant::now();
         check_reply(&mut server, "DEBUG SLEEP 0.05", "+OK|");
         assert!(Duration::from_millis(50) <= start.elapsed());

@@ -4,7 +4,8 @@
 //! order, with fields that later versions added; a field that has no meaning here (forks, Lua, replication) has the
 //! value that says so. `# Corering` is our own.
 //!
-//! Beyond Redis, which answers an unknown section with nothing: the name of a field (`INFO evicted_keys`) gets its line.
+//! Beyond Redis, which answers an unknown section with nothing: the name of a field (`INFO evicted_keys`) gets its
+//! line.
 
 use super::client::memory_bytes;
 use super::{Args, Categories, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView};
@@ -278,6 +279,7 @@ fn difference(a: u64, b: u64) -> i64 {
 fn write_server(server: &Server<'_>, lines: &mut Lines) {
     let SessionView { config, shared, now_ms, .. } = server.view;
     let (system, release, machine) = process::uname();
+    #[allow(clippy::disallowed_methods, reason = "server_time_usec is in microseconds, the loop's time is not")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     lines.put("redis_version", REDIS_VERSION);
     lines.put("redis_git_sha1", "00000000");

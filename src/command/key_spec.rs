@@ -1,5 +1,6 @@
 //! Key specifications: where a command's keys are and what it does to them, in the terms of `COMMAND INFO`. ACL
-//! permissions (`%R~`, `%W~`), `COMMAND GETKEYSANDFLAGS` and the first-last-step triple of `COMMAND INFO` come from here.
+//! permissions (`%R~`, `%W~`), `COMMAND GETKEYSANDFLAGS` and the first-last-step triple of `COMMAND INFO` come from
+//! here.
 //!
 //! Most rows need to say nothing: the specification follows from [`Keys`] and from WRITE or READONLY. A row says more
 //! where clients are told more: `.access(…)` for what happens to the keys, `.key_specs(…)` where the places are not

@@ -380,8 +380,8 @@ fn diagnose(events: &[(&'static str, Spikes)], setting: Setting, now_s: u64) -> 
 /// What a core knows of the commands asked for.
 type Histograms = BTreeMap<CommandId, Histogram>;
 
-/// The rows that `LATENCY HISTOGRAM` was asked for, in its order: of a container, its subcommands too. Unknown names are
-/// left out.
+/// The rows that `LATENCY HISTOGRAM` was asked for, in its order: of a container, its subcommands too. Unknown names
+/// are left out.
 fn rows_asked_for(names: &[&[u8]]) -> Vec<&'static Row> {
     let rows = names.iter().filter_map(|name| lookup::lookup_full_name(name));
     rows.flat_map(|row| std::iter::once(row).chain(row.subcommand_rows())).collect()

@@ -4,7 +4,7 @@ use super::directive::Directive;
 use super::kind::{Input, Refusal};
 use super::parse::{self, Word};
 use super::{Config, reason};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,7 @@ pub struct Loader<'a> {
     host: &'a Host<'a>,
     config: Config,
     /// Directives that some line has set: the first line of a list replaces the default, later ones add.
-    set: HashSet<&'static str>,
+    set: BTreeSet<&'static str>,
     depth: usize,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Loader<'a> {
     /// Begins with the defaults, in the current directory.
     pub fn new(host: &'a Host<'a>) -> io::Result<Loader<'a>> {
         let config = Config { dir: (host.resolve_directory)(Path::new("."))?, ..Config::default() };
-        Ok(Loader { host, config, set: HashSet::new(), depth: 0 })
+        Ok(Loader { host, config, set: BTreeSet::new(), depth: 0 })
     }
 
     /// Loads the server's own file: the one that `CONFIG REWRITE` writes.

@@ -1,9 +1,9 @@
 //! Configuration: each directive is one row ([`Directive`]), and [`Config`] holds their values in typed fields.
 //!
 //! ```text
-//! file, include, stdin, argv ──▶ parse (words) ──▶ Loader ──┐
-//!                                                           ├─▶ Directive::read ──▶ Config ──▶ CONFIG GET, the server
-//! CONFIG SET ──▶ Config::set (all or nothing) ──────────────┘                         └──▶ Config::rewrite, corering.conf
+//! file, include, stdin, argv ──▶ parse (words) ──▶ Loader ─┐
+//!                                                          ├─▶ Directive::read ─▶ Config ─┬─▶ CONFIG GET, the server
+//! CONFIG SET ──▶ Config::set (all or nothing) ─────────────┘                              └─▶ Config::rewrite
 //! ```
 //!
 //! Pure: files and the machine are reached through what the caller hands in, [`Host`] at start and [`Machine`] later.

@@ -165,7 +165,7 @@ const UNITS: &[(&str, u64)] = &[
     ("gb", 1 << 30),
 ];
 
-/// A memory size in bytes: digits and one of [`UNITS`] in any case. No digits at all are zero, as in Redis. Beyond 64
+/// A memory size in bytes: digits and one of `UNITS` in any case. No digits at all are zero, as in Redis. Beyond 64
 /// bits it is no size (Redis wraps around).
 pub fn memory_bytes(text: &[u8]) -> Option<u64> {
     let digits_len = text.iter().take_while(|byte| byte.is_ascii_digit()).count();

@@ -17,13 +17,13 @@ macro_rules! directives {
         $(#[doc = $doc:literal])+
         $field:ident: $type:ty = $name:literal $(| $alias:literal)*, $kind:expr, $default:literal $(, $flag:ident)*;
     )* } )*) => {
-        /// The value of every directive. Made by [`Config::default`] or [`super::Loader`] and changed only as a whole, by
-        /// [`Config::set`]: a core holds an `Arc<Config>` and sees either the old one or the new one.
+        /// The value of every directive. Made by [`Config::default`] or [`super::Loader`] and changed only as a whole,
+        /// by [`Config::set`]: a core holds an `Arc<Config>` and sees either the old one or the new one.
         #[derive(Debug, Clone, PartialEq)]
         pub struct Config {
             $($( $(#[doc = $doc])+ pub $field: $type, )*)*
-            /// Commands that take at least so many nanoseconds go into the slow log: `slowlog-log-slower-than` as the hot
-            /// path compares it; `u64::MAX`: none.
+            /// Commands that take at least so many nanoseconds go into the slow log: `slowlog-log-slower-than` as the
+            /// hot path compares it; `u64::MAX`: none.
             pub slow_nanoseconds: u64,
             /// The file that was loaded, absolute: what `CONFIG REWRITE` writes. None: the server runs without one.
             pub file: Option<PathBuf>,
@@ -116,8 +116,8 @@ directives! {
     "Cores" {
         /// Shards of the keyspace, one pinned thread each; 0: one for every CPU the process may use.
         shards: u32 = "shards", Integer(0, 1024), "0", IMMUTABLE, OWN;
-        /// First of the ports on which each core is reached directly: core 0 on this one, core 1 on the next, and so on; a
-        /// client that sends a core the keys it owns never waits for another. 0: none.
+        /// First of the ports on which each core is reached directly: core 0 on this one, core 1 on the next, and so
+        /// on; a client that sends a core the keys it owns never waits for another. 0: none.
         core_ports: u16 = "core-ports", PORT, "0", IMMUTABLE, OWN;
         /// CPUs to run the shards on, as `0-3` or `0,2,4`; empty: all that the process may use.
         server_cpulist: String = "server_cpulist" | "server-cpulist", Text, "", IMMUTABLE;
@@ -278,7 +278,8 @@ directives! {
         latency_tracking: bool = "latency-tracking", YesNo, "yes";
         /// Percentiles of INFO latencystats.
         latency_tracking_info_percentiles: Percentiles = "latency-tracking-info-percentiles", Words("percentile [percentile ...]"), "50 99 99.9";
-        /// Events about keys that are published: K and E choose the channels; g$lshzxetdnm the events, A for most of them.
+        /// Events about keys that are published: K and E choose the channels; g$lshzxetdnm the events, A for most of
+        /// them.
         notify_keyspace_events: KeyspaceEvents = "notify-keyspace-events", Text, "", PENDING;
     }
 

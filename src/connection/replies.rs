@@ -135,8 +135,7 @@ mod tests {
 
     #[test]
     fn unwanted_replies_vanish_in_every_order() {
-        let mut replies = Replies::default();
-        replies.discard = true;
+        let mut replies = Replies { discard: true, ..Replies::default() };
         write(&mut replies, b"a");
         let first = replies.reserve();
         write(&mut replies, b"b");

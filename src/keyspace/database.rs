@@ -10,8 +10,8 @@
 //!    word says. So whatever is due is found in time.
 //! 2. A deadline that is put off needs no new record: the old one comes, finds the entry not due, and is filed again.
 //!    Only an earlier one does. So a session that is prolonged with every request has one record, not thousands.
-//! 3. Records of keys that were removed stay until their time has come. If they become too many ([`STALE_MIN`]), the wheel
-//!    is made anew from the entries, step by step while the old one goes on working: see [`Rebuild`].
+//! 3. Records of keys that were removed stay until their time has come. If they become too many ([`STALE_MIN`]), the
+//!    wheel is made anew from the entries, step by step while the old one goes on working: see [`Rebuild`].
 
 use super::HASH_MASK;
 use super::entry::{Entries, EntriesDrain, Entry, EntryRef};
@@ -318,8 +318,8 @@ fn file(wheel: &mut Wheel, deadline_ms: u64, hash: u64, now_ms: u64) {
     wheel.file(deadline_ms, record_of(hash));
 }
 
-/// Looks at the keys with this hash for which a record has come. Those that are due are taken out. For others the record
-/// is to be filed again: the result says when.
+/// Looks at the keys with this hash for which a record has come. Those that are due are taken out. For others the
+/// record is to be filed again: the result says when.
 fn look_up(
     entries: &mut Entries,
     hash: u64,

@@ -346,7 +346,8 @@ macro_rules! define_kinds {
             /// Moves out what the value owns. `None` if it owns nothing (integers, strings in the entry).
             ///
             /// # Safety
-            /// See [`Address`]; afterwards the value must be overwritten or the entry freed, without dropping the value.
+            /// See [`Address`]; afterwards the value must be overwritten or the entry freed, without dropping the
+            /// value.
             unsafe fn take_value(self, header: Header) -> Option<Value<'static>> {
                 // SAFETY: by its kind it is a `T`, and it is not used here again.
                 unsafe {

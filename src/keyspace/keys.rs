@@ -50,8 +50,8 @@ impl Keyspace {
         self.insert_known(db, hash, entry);
     }
 
-    /// `RENAME` (`replace`) and `RENAMENX`: value and deadline get another key. Under its own name a key stays as it is,
-    /// which RENAME calls done and RENAMENX occupied.
+    /// `RENAME` (`replace`) and `RENAMENX`: value and deadline get another key. Under its own name a key stays as it
+    /// is, which RENAME calls done and RENAMENX occupied.
     pub fn rename(&mut self, db: usize, from: &[u8], to: &[u8], replace: bool) -> Passage {
         if !self.contains(db, from) {
             return Passage::NoSource;
@@ -131,8 +131,8 @@ impl Keyspace {
         self.databases[db].entries().sample(seed, count.min(SAMPLE_LEN_MAX), visit);
     }
 
-    /// One step of an iteration over about `count` entries, from cursor 0 until it returns 0: what is there all the time
-    /// is visited at least once. Expired entries are passed over.
+    /// One step of an iteration over about `count` entries, from cursor 0 until it returns 0: what is there all the
+    /// time is visited at least once. Expired entries are passed over.
     pub fn scan(&self, db: usize, cursor: u64, count: usize, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
         self.databases[db].entries().scan(cursor, count, |view| {
             if !view.is_expired(self.now_ms) {

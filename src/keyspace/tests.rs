@@ -121,7 +121,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(key, offset, bytes)| Step::SetRange(key, offset, bytes)),
         3 => key().prop_map(Step::Delete),
         3 => (key(), key(), any::<bool>()).prop_map(|(from, to, replace)| Step::Rename(from, to, replace)),
-        2 => (key(), 0..4usize, key(), any::<bool>()).prop_map(|(from, db, to, replace)| Step::Copy(from, db, to, replace)),
+        2 => (key(), 0..4usize, key(), any::<bool>())
+            .prop_map(|(from, db, to, replace)| Step::Copy(from, db, to, replace)),
         2 => (key(), 1..4usize).prop_map(|(key, db)| Step::Relocate(key, db)),
         4 => (key(), -100..2000i64).prop_map(|(key, ahead_ms)| Step::Deadline(key, ahead_ms)),
         2 => key().prop_map(Step::Persist),
@@ -189,7 +190,7 @@ proptest! {
         let mut model = Model::default();
         let mut now_ms = START_MS;
         for step in steps {
-            keyspace.begin(now_ms, now_ms % 2 == 0);
+            keyspace.begin(now_ms, now_ms.is_multiple_of(2));
             match step {
                 Step::Pass(ms) => now_ms += ms,
                 Step::Set(key, bytes, expiry) => {
@@ -228,7 +229,8 @@ proptest! {
                     prop_assert_eq!(keyspace.delete(0, &key), model.databases[0].remove(&key).is_some());
                 }
                 Step::Rename(from, to, replace) => {
-                    let expected = match (model.databases[0].contains_key(&from), model.databases[0].contains_key(&to)) {
+                    let database = &model.databases[0];
+                    let expected = match (database.contains_key(&from), database.contains_key(&to)) {
                         (false, _) => Passage::NoSource,
                         (true, true) if !replace => Passage::Occupied,
                         (true, _) => {
@@ -645,7 +647,7 @@ fn keys_expire_in_their_millisecond_though_nobody_looks() {
     for now_ms in START_MS..START_MS + 7001 {
         keyspace.expire_cycle(now_ms, 100);
         let mut names = keyspace.effects.take().map(|effect| String::from_utf8(effect.key.to_vec()).expect("digits"));
-        let index = (now_ms - START_MS + 6) / 7;
+        let index = (now_ms - START_MS).div_ceil(7);
         let due = (index * 7 == now_ms - START_MS + 6 && 7 <= now_ms - START_MS + 6).then(|| (index - 1).to_string());
         assert_eq!(names.next(), due);
         assert_eq!(names.next(), None);

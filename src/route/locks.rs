@@ -5,17 +5,17 @@
 //! home a key is *held*: whatever else needs it waits here, in the order of arrival.
 //!
 //! Why nobody waits for ever. A borrower asks the shards one after the other, in rising order, and within a shard takes
-//! all its keys at once or none: a circle of borrowers, each waiting for the next, would need a shard lower than itself.
-//! Who holds keys runs without waiting for anything else, so every hold ends; the queue is first come, first served
-//! among those that share a key, so everyone's turn comes.
+//! all its keys at once or none: a circle of borrowers, each waiting for the next, would need a shard lower than
+//! itself. Who holds keys runs without waiting for anything else, so every hold ends; the queue is first come, first
+//! served among those that share a key, so everyone's turn comes.
 //!
 //! What it costs those who do not borrow: [`Locks::is_free`], one branch.
 
 use ahash::{AHashMap, AHashSet};
 use std::collections::VecDeque;
 
-/// How far into the queue those are looked for that may overtake. Everybody comes this far forward, since who holds a key
-/// lets go of it; without a bound, n waiters for one key would cost n² looks.
+/// How far into the queue those are looked for that may overtake. Everybody comes this far forward, since who holds a
+/// key lets go of it; without a bound, n waiters for one key would cost n² looks.
 const LOOKED_AT_MAX: usize = 64;
 
 /// What a command needs of a shard.

@@ -821,13 +821,13 @@ impl Core {
             mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
             return self.clock.raw();
         };
-        if !connection.session.mode.is_empty() || !row.accepts(spans.len()) {
-            if let Some(error) = refused(&connection.session, row, spans.len()) {
-                connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
-                self.stats.rejected(row.id, error.prefix());
-                mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
-                return self.clock.raw();
-            }
+        if (!connection.session.mode.is_empty() || !row.accepts(spans.len()))
+            && let Some(error) = refused(&connection.session, row, spans.len())
+        {
+            connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
+            self.stats.rejected(row.id, error.prefix());
+            mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+            return self.clock.raw();
         }
         let is_shown = !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN));
         if self.shared.monitors.load(Ordering::Relaxed) != 0 && is_shown {
@@ -1057,7 +1057,7 @@ impl Core {
                     part.extend_from_slice(&args[at..(at + step).min(args.len())]);
                     at += step;
                 }
-                if (args.len() - first) % step != 0 {
+                if !(args.len() - first).is_multiple_of(step) {
                     // A key without its value: the command's own code words the error, on any one shard.
                     parts = (0..shards).map(|shard| (shard == self.core).then(|| args.clone())).collect();
                 }

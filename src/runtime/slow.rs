@@ -9,7 +9,7 @@ use crate::shared::Shared;
 /// From how many nanoseconds on a command is noted; `u64::MAX`: never.
 pub fn threshold_nanoseconds(config: &Config) -> u64 {
     let slow_log = u64::try_from(config.slowlog_log_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000));
-    let latency_ms = u64::try_from(config.latency_monitor_threshold).unwrap_or(0);
+    let latency_ms = config.latency_monitor_threshold;
     let latency = if latency_ms == 0 { u64::MAX } else { latency_ms.saturating_mul(1_000_000) };
     slow_log.min(latency)
 }

@@ -1,8 +1,8 @@
-//! `SCAN` over shards: one call walks on into the next shard while its COUNT is not used up, so that a small keyspace is
-//! scanned in one call whatever the number of cores.
+//! `SCAN` over shards: one call walks on into the next shard while its COUNT is not used up, so that a small keyspace
+//! is scanned in one call whatever the number of cores.
 //!
-//! A cursor is `position * shards + shard`: below 2^53, which clients in JavaScript need, as long as positions are below
-//! 2^43. A shard that is done answers with the beginning of the next one, `shard + 1`.
+//! A cursor is `position * shards + shard`: below 2^53, which clients in JavaScript need, as long as positions are
+//! below 2^43. A shard that is done answers with the beginning of the next one, `shard + 1`.
 
 use super::core::{Core, Kind, flags_of};
 use crate::resp::Reply;

@@ -2,10 +2,10 @@
 //!
 //! Wanted: lookups of two cache misses at most before the entry itself, both of which can be asked for ahead of time;
 //! about ten bytes an entry at *every* size, never twice as many because a power of two has just been passed; no call
-//! that takes longer because the table is large; SCAN with its full guarantee and no state; cheap random entries; memory
-//! given back in small steps; nothing at all for an empty table. Not wanted: keys, comparison and hashing (the caller's),
-//! shrinking at any price, threads, and defence against hashes that an attacker can compute (the caller keys them; hostile
-//! ones make a table slow, but neither endless nor much larger).
+//! that takes longer because the table is large; SCAN with its full guarantee and no state; cheap random entries;
+//! memory given back in small steps; nothing at all for an empty table. Not wanted: keys, comparison and hashing (the
+//! caller's), shrinking at any price, threads, and defence against hashes that an attacker can compute (the caller keys
+//! them; hostile ones make a table slow, but neither endless nor much larger).
 //!
 //! # Layout
 //!
@@ -27,17 +27,17 @@
 //! bucket     8 slots of 8 bytes:  tag (16) │ payload (45, a multiple of 8) │ ahead (3)
 //! ```
 //!
-//! A **segment** is in charge of the keys that begin with certain bits, and is one block of 2 to 111 buckets. Within it a
-//! slot's place depends on the tag alone, so a block can grow from one size class to the next (… 64, 79, 95, 111)
-//! without a look at any entry. Only when a block of 111 is full it is split in two, which takes one more bit of the key;
-//! `ahead` has it for three entries out of four, the others are hashed again.
+//! A **segment** is in charge of the keys that begin with certain bits, and is one block of 2 to 111 buckets. Within it
+//! a slot's place depends on the tag alone, so a block can grow from one size class to the next (… 64, 79, 95, 111)
+//! without a look at any entry. Only when a block of 111 is full it is split in two, which takes one more bit of the
+//! key; `ahead` has it for three entries out of four, the others are hashed again.
 //!
 //! An entry lies in its **home** bucket or in the one to the right; both tags of eight are compared at once, without a
-//! branch between them. A new entry goes to the emptier of both. If both are full, entries are shifted between their two
-//! buckets, up to five buckets to either side; if that fails too, the entry goes to the **stash**, two buckets at the end
-//! of the block, and the home is *marked* so that lookups go on there. The mark costs no memory: it is the order of the
-//! last two slots of a full bucket. 4 % of the homes of a large table are marked, 0.8 % of the entries in a stash.
-//! When the stash is full too, the block grows, on average at a load of 0.94 (64 buckets) to 0.92 (111).
+//! branch between them. A new entry goes to the emptier of both. If both are full, entries are shifted between their
+//! two buckets, up to five buckets to either side; if that fails too, the entry goes to the **stash**, two buckets at
+//! the end of the block, and the home is *marked* so that lookups go on there. The mark costs no memory: it is the
+//! order of the last two slots of a full bucket. 4 % of the homes of a large table are marked, 0.8 % of the entries in
+//! a stash. When the stash is full too, the block grows, on average at a load of 0.94 (64 buckets) to 0.92 (111).
 //!
 //! Should growing not help (more than 16 entries of one tag and key), an entry becomes a **stray**, in a list with full
 //! hashes that is searched front to back. A block is never made larger than 2.5 times what its entries need, and no
@@ -52,8 +52,8 @@
 //! allocator's pages half empty in between. So the density of keys falls from 16/11 at one end to 16/21 at the other:
 //! nearly a factor of two, one whole cycle of growth. At any time every stage is equally frequent.
 //!
-//! False matches: a home is shared by up to 65536 / 108 = 607 tags, the two buckets have some 14 entries of about three homes:
-//! of two lookups for absent keys in a hundred one entry is looked at in vain.
+//! False matches: a home is shared by up to 65536 / 108 = 607 tags, the two buckets have some 14 entries of about three
+//! homes: of two lookups for absent keys in a hundred one entry is looked at in vain.
 //!
 //! # Memory given back
 //!
@@ -62,21 +62,21 @@
 //! together. A split comes at some 815, so merging and splitting do not chase each other. The directory is replaced by
 //! one of half the length when its last two levels are unused.
 //!
-//! The directory is the only thing that grows with the number of segments; it too is replaced in slices of 512 words per
-//! insertion, begun when the first block at full depth reaches 95 buckets, long before it must be split.
+//! The directory is the only thing that grows with the number of segments; it too is replaced in slices of 512 words
+//! per insertion, begun when the first block at full depth reaches 95 buckets, long before it must be split.
 //!
 //! # SCAN
 //!
-//! The order of an iteration is (first key of the segment, tag). A cursor says: segment of this depth and first key, all
-//! smaller tags done. The guarantee, "what is there all the time is visited", follows from three facts:
+//! The order of an iteration is (first key of the segment, tag). A cursor says: segment of this depth and first key,
+//! all smaller tags done. The guarantee, "what is there all the time is visited", follows from three facts:
 //! 1. Growing and shrinking a block, and shifting within it, change neither key nor tag of anything.
 //! 2. A split in two halves the segment of the cursor: the iteration goes on in the first half at the same tag, and
 //!    begins the second half, where larger tags are left to do, at tag 0: some entries are visited twice, none never.
-//! 3. A merge makes the segment of the cursor part of a larger one. If the part was its end, the rest has been done, and
-//!    only larger tags are visited. If not, nothing can be told apart and the whole segment is visited.
+//! 3. A merge makes the segment of the cursor part of a larger one. If the part was its end, the rest has been done,
+//!    and only larger tags are visited. If not, nothing can be told apart and the whole segment is visited.
 //!
-//! Case 3 is done in one step, whatever the budget (some nine hundred entries at most), so every step moves the cursor to
-//! a larger (key, tag), and the iteration ends however often segments are split and merged.
+//! Case 3 is done in one step, whatever the budget (some nine hundred entries at most), so every step moves the cursor
+//! to a larger (key, tag), and the iteration ends however often segments are split and merged.
 //!
 //! # Costs
 //!
@@ -97,10 +97,10 @@
 //! | scan, per entry, budget 10      |            4 |         – |         5 |         – |          5 |         – |
 //! | bytes an entry                  |          9.6 |      11.8 |       9.6 |      18.9 |        9.6 |      15.1 |
 //!
-//! Of the insertions into 20 million, 1 in 130 makes a block grow (2 to 8 µs), 1 in 500 splits one (8 to 33 µs, with two
-//! hundred entries hashed again). Nothing of the table takes longer; the kernel does: fresh memory by the page takes up to
-//! 0.4 ms on that machine, and 5 ms where the allocator has asked for huge pages of 2 MiB. Hashbrown's longest insertion
-//! moves everything.
+//! Of the insertions into 20 million, 1 in 130 makes a block grow (2 to 8 µs), 1 in 500 splits one (8 to 33 µs, with
+//! two hundred entries hashed again). Nothing of the table takes longer; the kernel does: fresh memory by the page
+//! takes up to 0.4 ms on that machine, and 5 ms where the allocator has asked for huge pages of 2 MiB. Hashbrown's
+//! longest insertion moves everything.
 #![allow(unsafe_code)]
 
 mod directory;
@@ -690,8 +690,8 @@ impl Table {
     }
 
     /// Fills `payloads` with different random entries and returns their number, at least 1 unless the table is empty;
-    /// less than asked for if the table has not as many, or some that no segment has room for. They are neighbours in the table, from one or two cache lines, and each entry has
-    /// about the same probability to be among them.
+    /// less than asked for if the table has not as many, or some that no segment has room for. They are neighbours in
+    /// the table, from one or two cache lines, and each entry has about the same probability to be among them.
     pub fn sample(&self, seed: u64, payloads: &mut [u64]) -> usize {
         if self.len == 0 || payloads.is_empty() {
             return 0;

@@ -7,13 +7,13 @@
 //!
 //! # Layout
 //!
-//! Time is a number of 48 bits, in ms, read as six digits to the base 256. A record lies at the level of the highest digit
-//! in which its deadline differs from the wheel's time, in the slot that this digit of the deadline names:
+//! Time is a number of 48 bits, in ms, read as six digits to the base 256. A record lies at the level of the highest
+//! digit in which its deadline differs from the wheel's time, in the slot that this digit of the deadline names:
 //!
 //! ```text
 //! level      5        4        3        2        1        0
 //! slot of  34.8 y   49.7 d   4.66 h   65.5 s   256 ms    1 ms
-//! time      018      9c       6f       3d       a1       7e      ◄─ the wheel's time: all before it has been handed out
+//! time      018      9c       6f       3d       a1       7e      ◄─ the wheel's time: all before it was handed out
 //!            │        │        │        │        │        └ slot 7e..ff: due at this very millisecond
 //!            │        │        │        │        └ slots a2..ff: in one of the next 94 quarter seconds
 //!            ┆        ┆        ┆        └ slots 3e..ff, and so on
@@ -28,10 +28,11 @@
 //! ```
 //!
 //! When time reaches a slot of level 1 and above, its records are filed anew, at lower levels: a **cascade**. What the
-//! slot does not say of a deadline is in the cell's `rest`: exactly at levels 0 to 2, its upper 16 bits above. From level
-//! 3 on (deadlines beyond the next multiple of 4.66 hours) deadlines are so rounded down to 256 ms, from level 4 on to
-//! 65 s, and so on: a record may be handed out **early, but never late**. The caller, who has to look at the real deadline
-//! anyway since it may have been put off, gives the record back with that deadline, and then it is near and exact.
+//! slot does not say of a deadline is in the cell's `rest`: exactly at levels 0 to 2, its upper 16 bits above. From
+//! level 3 on (deadlines beyond the next multiple of 4.66 hours) deadlines are so rounded down to 256 ms, from level 4
+//! on to 65 s, and so on: a record may be handed out **early, but never late**. The caller, who has to look at the real
+//! deadline anyway since it may have been put off, gives the record back with that deadline, and then it is near and
+//! exact.
 //!
 //! # What always holds
 //!
@@ -42,8 +43,8 @@
 //! 3. A record moves at most once per level: five times in centuries, twice in an hour. What is due by the time of its
 //!    cascade is handed out at once.
 //!
-//! Jumps of the clock cost nothing: bitmaps name the used slots, and empty ones are never visited. A cascade of a million
-//! records takes as many units of budget, and goes on in the next call where it stopped.
+//! Jumps of the clock cost nothing: bitmaps name the used slots, and empty ones are never visited. A cascade of a
+//! million records takes as many units of budget, and goes on in the next call where it stopped.
 //!
 //! # Costs
 //!
@@ -626,9 +627,11 @@ mod tests {
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
-            10 => (spans(), prop_oneof![8 => Just(1), 2 => 1..20u64, 1 => 1..600u64], spans()).prop_map(|(ahead, count, apart_ms)| {
-                Step::File { ahead_ms: ahead as i64 - 100, count, apart_ms: apart_ms / 600 }
-            }),
+            10 => (spans(), prop_oneof![8 => Just(1), 2 => 1..20u64, 1 => 1..600u64], spans()).prop_map(
+                |(ahead, count, apart_ms)| {
+                    Step::File { ahead_ms: ahead as i64 - 100, count, apart_ms: apart_ms / 600 }
+                },
+            ),
             8 => (spans(), 0..700usize).prop_map(|(by_ms, budget)| Step::Advance { by_ms, budget }),
             4 => (0..5u64, 0..50usize).prop_map(|(by_ms, budget)| Step::Advance { by_ms, budget }),
             2 => (8..40u32).prop_map(|bits| Step::Boundary { bits }),
@@ -638,7 +641,11 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 400 }, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: if cfg!(miri) { 4 } else { 400 },
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         #[test]
         fn behaves_as_a_sorted_map(start_ms in prop_oneof![Just(NOW), Just(0), spans()], steps in steps()) {

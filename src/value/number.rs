@@ -7,7 +7,7 @@
 //! `printf("%.17Lf")` of glibc on x86-64. Doubles are parsed and rounded by the standard library (the same exact
 //! algorithms); hexadecimal floats and the extended format, which Rust does not have, are done here in integer
 //! arithmetic: every operation computes the exact value plus a sticky bit ("something nonzero lies below"), and
-//! [`Format::round`] rounds it once, to nearest, ties to even.
+//! `Format::round` rounds it once, to nearest, ties to even.
 //!
 //! ```text
 //! Extended: value = ±mantissa · 2^exponent
@@ -19,7 +19,8 @@ use std::cmp::Ordering;
 use std::io::Write;
 use std::ops::Deref;
 
-/// Longest text that [`Extended::parse`] looks at, in bytes, as in Redis (`MAX_LONG_DOUBLE_CHARS` less one for the NUL).
+/// Longest text that [`Extended::parse`] looks at, in bytes, as in Redis (`MAX_LONG_DOUBLE_CHARS` less one for the
+/// NUL).
 pub const EXTENDED_TEXT_LEN_MAX: usize = 5 * 1024 - 1;
 
 /// Longest text of a signed 64-bit integer in bytes: `-9223372036854775808`.

@@ -7,6 +7,7 @@
 //!
 //! `CORERING_DIFF_SECONDS` sets the length of the main run (default 40), `CORERING_DIFF_SEED` its seed (a number or
 //! `random`), `CORERING_TEST_SERVER` and `CORERING_TEST_REDIS` the binaries.
+#![allow(clippy::disallowed_methods, reason = "tests wait and measure by the clock")]
 
 #[path = "../server/client.rs"]
 mod client;

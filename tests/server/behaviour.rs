@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Value, encode};
 use crate::process::{Kind, Server, free_port};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -354,7 +354,7 @@ fn scan_shows_every_key_that_stays_while_others_come_and_go() {
         for _ in 0..STABLE {
             assert_eq!(client.read().unwrap(), ok());
         }
-        let mut seen = HashSet::new();
+        let mut seen = BTreeSet::new();
         let mut cursor = b"0".to_vec();
         let mut churn = 0;
         loop {

@@ -7,6 +7,7 @@
 //!
 //! `CORERING_TEST_SERVER` names another binary to test, `CORERING_TEST_REDIS` another redis-server,
 //! `CORERING_TEST_TRANSCRIPT` plays only the files whose name contains it.
+#![allow(clippy::disallowed_methods, reason = "tests wait and measure by the clock")]
 
 mod behaviour;
 mod client;

@@ -21,9 +21,10 @@
 //! - Expectations: `+text`, `-text` (the rest of the line, as it is), `:7`, `:1..9`, `:int`, `"bulk"`, `~"glob*"` (any
 //!   string or error), `,1.5` (a double; a bulk in RESP2),
 //!   `(123` (a big number; a bulk in RESP2), `#t` (a boolean; `:1` in RESP2), `nil`, `nil[]` (the null
-//!   array of RESP2), `nil2` (RESP2's null whatever was chosen, as after RESET), `[a, b]`, `[a, ..]` (and perhaps more), `set[a, b]` (any order; an array in RESP2),
-//!   `any-order[a, b]` (an array in any order), `push[a]`, `{k => v}` (a map, a flat array in RESP2; `..` as in
-//!   arrays), `any`, `<name>` (any value, captured), `none` (no reply), `closed` (the server closes).
+//!   array of RESP2), `nil2` (RESP2's null whatever was chosen, as after RESET), `[a, b]`, `[a, ..]` (and perhaps
+//!   more), `set[a, b]` (any order; an array in RESP2), `any-order[a, b]` (an array in any order), `push[a]`, `{k =>
+//!   v}` (a map, a flat array in RESP2; `..` as in arrays), `any`, `<name>` (any value, captured), `none` (no reply),
+//!   `closed` (the server closes).
 //!
 //! Text after `+` or `-` stands in quotes where it ends in a blank, or holds a comma or bracket
 //! inside brackets. A reply in brackets may go on over several lines until the bracket closes.

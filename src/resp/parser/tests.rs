@@ -1,3 +1,5 @@
+//! Requests as they arrive: whole, cut, inline, wrong.
+
 use super::*;
 
 const LIMITS: Limits = Limits { bulk_bytes_max: 512 << 20, authenticated: true };

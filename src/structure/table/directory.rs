@@ -1,8 +1,8 @@
 //! The directory: which segment is in charge of which hashes.
 //!
-//! `2^depth` words, indexed by the top `depth` bits of a key. A segment of depth `d` stands in `2^(depth - d)` words in a
-//! row. When a segment has to be split beyond the depth, a directory twice as long takes over. It is filled in slices,
-//! some words per insertion, so that no insertion pays for all: until it is complete, changes go to both.
+//! `2^depth` words, indexed by the top `depth` bits of a key. A segment of depth `d` stands in `2^(depth - d)` words in
+//! a row. When a segment has to be split beyond the depth, a directory twice as long takes over. It is filled in
+//! slices, some words per insertion, so that no insertion pays for all: until it is complete, changes go to both.
 //! What it is not: it does not own the blocks.
 
 use super::segment::{Segment, empty_directory};

@@ -1,4 +1,5 @@
-//! The table against plain models: an entry is a number, its payload eight times that, its hash what a test makes of it.
+//! The table against plain models: an entry is a number, its payload eight times that, its hash what a test makes of
+//! it.
 
 use super::*;
 use proptest::prelude::*;
@@ -353,7 +354,7 @@ fn random_entries_are_nearly_uniform() {
             *single.entry(payload / 8).or_insert(0u64) += 1;
             let mut payloads = [0; 4];
             let filled = table.sample(next_random(&mut random), &mut payloads);
-            assert_eq!(filled as u64, len.min(4).max(1).min(len));
+            assert_eq!(filled as u64, len.clamp(1, 4).min(len));
             let different: BTreeSet<u64> = payloads[..filled].iter().copied().collect();
             assert_eq!(different.len(), filled);
             different.into_iter().for_each(|payload| *several.entry(payload / 8).or_insert(0u64) += 1);
@@ -416,7 +417,11 @@ fn phases() -> impl Strategy<Value = Vec<(usize, i64)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 200 }, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 4 } else { 200 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn behaves_as_a_set(which in 0..HASHES.len(), scale in 1..20u64, steps in steps()) {
