@@ -70,11 +70,13 @@ struct Place {
 }
 
 impl Place {
-    const EMPTY: Place = Place { bytes: AtomicI64::new(0), taken: AtomicBool::new(false) };
+    const fn empty() -> Place {
+        Place { bytes: AtomicI64::new(0), taken: AtomicBool::new(false) }
+    }
 }
 
-static PLACES: [Place; THREADS_MAX] = [Place::EMPTY; THREADS_MAX];
-static EVERYBODY: Place = Place::EMPTY;
+static PLACES: [Place; THREADS_MAX] = [const { Place::empty() }; THREADS_MAX];
+static EVERYBODY: Place = Place::empty();
 /// No place from this one on was ever taken.
 static PLACES_USED: AtomicUsize = AtomicUsize::new(0);
 static PEAK_BYTES: AtomicU64 = AtomicU64::new(0);

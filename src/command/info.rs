@@ -280,6 +280,8 @@ fn write_server(server: &Server<'_>, lines: &mut Lines) {
     let (system, release, machine) = process::uname();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     lines.put("redis_version", REDIS_VERSION);
+    lines.put("server_name", "corering");
+    lines.put("corering_version", env!("CARGO_PKG_VERSION"));
     lines.put("redis_git_sha1", "00000000");
     lines.put("redis_git_dirty", 0);
     lines.put(
@@ -287,8 +289,6 @@ fn write_server(server: &Server<'_>, lines: &mut Lines) {
         format_args!("{:016x}", xxhash_rust::xxh3::xxh3_64(env!("CARGO_PKG_VERSION").as_bytes())),
     );
     lines.put("redis_mode", "standalone");
-    lines.put("server_name", "corering");
-    lines.put("corering_version", env!("CARGO_PKG_VERSION"));
     lines.put("os", format_args!("{system} {release} {machine}"));
     lines.put("arch_bits", usize::BITS);
     lines.put("monotonic_clock", "POSIX clock_gettime");
