@@ -356,7 +356,11 @@ fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &
                 reply.simple(found.unwrap_or_default().to_string());
             }
         }
-        Call::Error(text) => return Err(Error::new(text)),
+        Call::Error(text) => {
+            // Line ends become blanks; those at the end of an error would vanish otherwise.
+            let text: Vec<u8> = text.iter().map(|byte| if b"\r\n".contains(byte) { b' ' } else { *byte }).collect();
+            return Err(Error::new(text));
+        }
         Call::Help => write_help_lines("DEBUG", HELP, reply),
         Call::TableStats(_) => reply.verbatim(b"txt", lines().collect::<String>()),
         Call::TableStatsOfKey(_) => {
@@ -583,7 +587,7 @@ mod tests {
     #[test]
     fn errors_are_the_callers_own() {
         let mut server = server(1);
-        assert_eq!(server.run(COMMANDS, 1, &[b"DEBUG", b"ERROR", b"MY error\r\nfoo"]), "-MY error  foo|");
+        assert_eq!(server.run(COMMANDS, 1, &[b"DEBUG", b"ERROR", b"MY error\r\nfoo\n"]), "-MY error  foo |");
         assert_eq!(server.run(COMMANDS, 1, &[b"DEBUG", b"ERROR", b""]), "-|");
     }
 
