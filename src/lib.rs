@@ -57,29 +57,29 @@
 //! # What always holds
 //!
 //! **Who touches an entry.** An engine is held by one core at a time, and only its holder touches its entries. The
-//! owner takes it when it has work for it, lets visitors in between two windows, and lets go before it enters the kernel
-//! (with one shard it never lets go). A visitor holds it for one window at most. The owner waits for a visitor (a lock);
-//! a visitor never waits for anybody: it tries for some microseconds, and sends a parcel instead. A core that waits for
-//! its own engine holds no other, so no circle of cores waits. A visitor runs only commands that end soon by their row
-//! (`FAST`, or of constant cost), and only while no entry of that shard is lent.
+//! owner takes it when it has work for it, lets visitors in between two windows, and lets go before it enters the
+//! kernel (with one shard it never lets go). A visitor holds it for one window at most. The owner waits for a visitor
+//! (a lock); a visitor never waits for anybody: it tries for some microseconds, and sends a parcel instead. A core that
+//! waits for its own engine holds no other, so no circle of cores waits. A visitor runs only commands that end soon by
+//! their row (`FAST`, or of constant cost), and only while no entry of that shard is lent.
 //!
-//! **A command runs to completion.** [`shard::Shard::execute`] and all below it are plain functions: no await, no lock, no
-//! kernel, no clock, no randomness of their own; `now` and a seeded generator are handed in. `now` is read once a pass
-//! (and after slow commands), by the core that executes.
+//! **A command runs to completion.** [`shard::Shard::execute`] and all below it are plain functions: no await, no lock,
+//! no kernel, no clock, no randomness of their own; `now` and a seeded generator are handed in. `now` is read once a
+//! pass (and after slow commands), by the core that executes.
 //!
 //! **Order.** Replies leave a connection in the order of its requests, whatever order they are made in. The commands of
 //! one client on one key run in the order in which it sent them: a path from core to core is first in, first out, and a
-//! client visits only when none of its replies is outstanding. Commands of one pipeline on *different* shards may run at
-//! the same time, as if two clients had sent them. A command on keys of several shards, and one that asks every core, is
-//! a barrier: on each shard what the client sent before it runs first, and what it sent after it runs when it is
-//! answered. Questions to all cores (`INFO`, `RANDOMKEY`) do not wait for lent keys.
+//! client visits only when none of its replies is outstanding. Commands of one pipeline on *different* shards may run
+//! at the same time, as if two clients had sent them. A command on keys of several shards, and one that asks every
+//! core, is a barrier: on each shard what the client sent before it runs first, and what it sent after it runs when it
+//! is answered. Questions to all cores (`INFO`, `RANDOMKEY`) do not wait for lent keys.
 //!
-//! **Atomicity.** A command whose keys are on one shard is atomic. So is one that borrows (`RENAME`, `RENAMENX`, `COPY`,
-//! `MSETNX`, `MSETEX`, `LCS` with keys on several shards): the owners hand over the entries, in rising order of shards, the
-//! command runs on a keyspace made of them, and whoever needs one of the keys meanwhile waits. Not yet atomic across
-//! shards: commands that are split by key (`MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS`, `TOUCH`) and those that every shard
-//! runs by itself (`KEYS`, `DBSIZE`, `FLUSHALL`, `FLUSHDB`, `SWAPDB`). Their part on each shard is atomic; another client
-//! may see one shard before and another after. With one shard everything is atomic.
+//! **Atomicity.** A command whose keys are on one shard is atomic. So is one that borrows (`RENAME`, `RENAMENX`,
+//! `COPY`, `MSETNX`, `MSETEX`, `LCS` with keys on several shards): the owners hand over the entries, in rising order of
+//! shards, the command runs on a keyspace made of them, and whoever needs one of the keys meanwhile waits. Not yet
+//! atomic across shards: commands that are split by key (`MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS`, `TOUCH`) and those
+//! that every shard runs by itself (`KEYS`, `DBSIZE`, `FLUSHALL`, `FLUSHDB`, `SWAPDB`). Their part on each shard is
+//! atomic; another client may see one shard before and another after. With one shard everything is atomic.
 //!
 //! **Nobody waits for ever.** Borrowers ask shards in rising order and take all keys of a shard at once or none;
 //! who has all runs at once; the queue behind lent keys is first come, first served. See [`route::locks`].
@@ -87,24 +87,24 @@
 //! **What crosses cores.** (1) Parcels, by value, through one bounded single-producer ring per ordered pair of cores.
 //! (2) `Control` messages in the same rings, in the same order: accepted sockets, questions to all cores and their
 //! parts, loans, "take the new configuration", lines for `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]:
-//! atomics that the hot path reads at most once, and locks that only configuration changes and slow commands take. (5) The
-//! log's queue, the allocator's counters, and who sleeps. Nothing else. A `CONFIG SET` is answered when every core has
-//! taken the new configuration.
+//! atomics that the hot path reads at most once, and locks that only configuration changes and slow commands take. (5)
+//! The log's queue, the allocator's counters, and who sleeps. Nothing else. A `CONFIG SET` is answered when every core
+//! has taken the new configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one
-//! thread writes, cores only queue lines), by [`memory`] (the allocator), and by `src/main.rs`, which reads the files of
-//! the configuration. Clocks are read there too, and by `TIME` and `INFO`, which tell it. Beside one thread per core there
-//! are the main thread, which waits, one for signals and one for the log.
+//! thread writes, cores only queue lines), by [`memory`] (the allocator), and by `src/main.rs`, which reads the files
+//! of the configuration. Clocks are read there too, and by `TIME` and `INFO`, which tell it. Beside one thread per core
+//! there are the main thread, which waits, one for signals and one for the log.
 //!
 //! **Wire and rows.** Only [`resp`] knows the wire format. Nothing outside the rows asks for a command's name: routing,
 //! arity, flags, `COMMAND`, the slow log's secrets and the README's table derive from them.
 //!
-//! **A broken belief ends the process.** `panic = "abort"`: never one core dead and the others serving. Bad input gets an
-//! error reply.
+//! **A broken belief ends the process.** `panic = "abort"`: never one core dead and the others serving. Bad input gets
+//! an error reply.
 //!
-//! **Unsafe code** stands in `src/sys/`, `src/structure/`, `src/keyspace/entry.rs` and `src/memory.rs`, nowhere else; every
-//! block says why it is sound.
+//! **Unsafe code** stands in `src/sys/`, `src/structure/`, `src/keyspace/entry.rs` and `src/memory.rs`, nowhere else;
+//! every block says why it is sound.
 //!
 //! # Bounds
 //!
@@ -118,8 +118,11 @@
 //! | `VISIT_SPINS` | `src/runtime/core.rs` | `60` | a parcel instead of a visit |
 //! | `OUTSTANDING_MAX` | `src/runtime/core.rs` | `4096` | a client owed so many replies is not read |
 //! | `OUTPUT_PAUSE_BYTES` | `src/runtime/core.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
-//! | `INPUT_PAUSE_BYTES` | `src/runtime/core.rs` | `64 * 1024 * 1024` | a client that may not run is not armed again |
+//! | `INPUT_PAUSE_BYTES` | `src/runtime/core.rs` | `32 * 1024 * 1024` | a client whose commands must wait is not read |
 //! | `SPARE_OUTPUTS` | `src/runtime/core.rs` | `256` | buffers beyond are freed |
+//! | `CLIENTS_PER_CRON` | `src/runtime/core.rs` | `200` | idle and limit checks of further clients come in later slices |
+//! | `EXPIRE_SLICE` | `src/shard/mod.rs` | `200` | further keys whose time has come wait for the next pass |
+//! | `FREE_SLICE` | `src/shard/mod.rs` | `200` | further keys of a flushed database likewise |
 //! | `RING_MESSAGES` | `src/runtime/mailbox.rs` | `256` | the sender keeps messages until there is room |
 //! | `SPARE_PARCELS` | `src/runtime/mailbox.rs` | `64` | parcels beyond are freed |
 //! | `BATCH_MAX` | `src/runtime/pace.rs` | `16.0` | receives waited for before a busy core wakes |
@@ -138,9 +141,9 @@
 //! | `INCLUDE_DEPTH_MAX` | `src/config/load.rs` | `16` | the configuration is refused |
 //!
 //! By configuration: `maxclients`, `proto-max-bulk-len`, `client-query-buffer-limit`, `client-output-buffer-limit`,
-//! `slowlog-max-len`. What a sender keeps because a ring is full, and the queue behind lent keys, have no bound of their
-//! own: both follow from `maxclients` times what one client may have outstanding. Lines for a `MONITOR` client that does
-//! not read are bounded by `client-output-buffer-limit normal` alone.
+//! `slowlog-max-len`. What a sender keeps because a ring is full, and the queue behind lent keys, have no bound of
+//! their own: both follow from `maxclients` times what one client may have outstanding. Lines for a `MONITOR` client
+//! that does not read are bounded by `client-output-buffer-limit normal` alone.
 //!
 //! # Why
 //!
@@ -164,15 +167,16 @@
 //! **Parcels and visits.** What a hop costs decides whether several cores help. The naive form (a message and an
 //! allocation per command, a wake per message), 2 shards, CPU µs per operation with 0, 50 and 100 % of the keys on the
 //! other core: P=1 4.4, 5.9, 6.0, with 0.7 wakes per hop; P=16 0.48, 0.72, 0.75. Spinning 20 µs before sleeping made it
-//! worse (9.9 and 0.96) while the client shares the cores. Hence one buffer per peer and pass, one late wake, and no wake
-//! at all where it can be had: a core spends most of its time in the kernel, and then a peer may use its engine.
+//! worse (9.9 and 0.96) while the client shares the cores. Hence one buffer per peer and pass, one late wake, and no
+//! wake at all where it can be had: a core spends most of its time in the kernel, and then a peer may use its engine.
 //! What that leaves of a hop is measured in `bench-results/…-hop`.
 //!
 //! **Loans rather than locks on a global order.** A command that runs on one core, on entries that are all there, needs
-//! no second code path: `RENAME` does not know that its keys came from afar. Commands that do not borrow pay one branch.
+//! no second code path: `RENAME` does not know that its keys came from afar. Commands that do not borrow pay one
+//! branch.
 //!
-//! **A table of our own.** No pause at any size, full SCAN guarantee, random entries and prefetching at once: see the page
-//! of [`structure::table`], with its measurements. **One allocation per entry**: see `src/keyspace/entry.rs`.
+//! **A table of our own.** No pause at any size, full SCAN guarantee, random entries and prefetching at once: see the
+//! page of [`structure::table`], with its measurements. **One allocation per entry**: see `src/keyspace/entry.rs`.
 //!
 //! **An allocator that counts** for 1.2 ns an allocation, where one shared counter costs 18: see [`memory`].
 //!
@@ -215,7 +219,7 @@
 //! | 1 | `log` | `config` |
 //! | 1 | `keyspace` | `value` `structure` |
 //! | 2 | `connection` | `resp` `session` |
-//! | 2 | `command` | `resp` `config` `session` `keyspace` `value` `structure` `memory` |
+//! | 2 | `command` | `resp` `config` `session` `keyspace` `value` `structure` `memory` `log` |
 //! | 3 | `stats` | `command` |
 //! | 3 | `shared` | `command` `config` |
 //! | 3 | `route` | `command` `resp` |
