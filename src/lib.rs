@@ -169,7 +169,7 @@
 //! other core: P=1 4.4, 5.9, 6.0, with 0.7 wakes per hop; P=16 0.48, 0.72, 0.75. Spinning 20 µs before sleeping made it
 //! worse (9.9 and 0.96) while the client shares the cores. Hence one buffer per peer and pass, one late wake, and no
 //! wake at all where it can be had: a core spends most of its time in the kernel, and then a peer may use its engine.
-//! What that leaves of a hop is measured in `bench-results/…-hop`.
+//! `benches/compare --locality 2` measures what that leaves of a hop.
 //!
 //! **Loans rather than locks on a global order.** A command that runs on one core, on entries that are all there, needs
 //! no second code path: `RENAME` does not know that its keys came from afar. Commands that do not borrow pay one
