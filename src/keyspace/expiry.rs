@@ -39,6 +39,7 @@ impl Keyspace {
         }
         self.databases[db]
             .change_with_deadline(hash, position, self.now_ms, |entry| entry.set_deadline(Some(deadline_ms)));
+        self.note_deadline(deadline_ms);
         self.changed(db, key, Event::EXPIRE);
         true
     }
@@ -56,8 +57,15 @@ impl Keyspace {
     }
 
     /// A time in unix ms before which no deadline comes, and nothing else is to be done by [`Keyspace::expire_cycle`].
+    #[inline]
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        self.databases.iter().filter_map(Database::next_deadline_ms).min()
+        (self.next_deadline_ms != u64::MAX).then_some(self.next_deadline_ms)
+    }
+
+    /// A key gets this deadline.
+    #[inline]
+    pub(super) fn note_deadline(&mut self, deadline_ms: u64) {
+        self.next_deadline_ms = self.next_deadline_ms.min(deadline_ms);
     }
 
     /// Removes keys whose deadline has come ("expired"), as far as the budget goes: the memory of about so many entries
@@ -91,6 +99,7 @@ impl Keyspace {
                 break;
             }
         }
+        self.next_deadline_ms = self.databases.iter().filter_map(Database::next_deadline_ms).min().unwrap_or(u64::MAX);
         removed
     }
 

@@ -121,6 +121,8 @@ pub struct Keyspace {
     hint: Hint,
     next_hint: Hint,
     graveyard: Graveyard,
+    /// No deadline comes before this; `u64::MAX`: no key has one.
+    next_deadline_ms: u64,
     /// Until when deadlines were looked at last, unix ms.
     expired_until_ms: u64,
     /// The database whose deadlines are looked at first next time.
@@ -188,6 +190,7 @@ impl Keyspace {
             hint: Hint::NONE,
             next_hint: Hint::NONE,
             graveyard: Graveyard::default(),
+            next_deadline_ms: u64::MAX,
             expired_until_ms: 0,
             expire_first_db: 0,
             policy: AccessPolicy::default(),
@@ -432,11 +435,14 @@ impl Keyspace {
                 graveyard.drains.pop();
             }
         }
-        let graveyard = &self.graveyard;
-        !(graveyard.values.is_empty()
-            && graveyard.entries.is_empty()
-            && graveyard.wheels.is_empty()
-            && graveyard.drains.is_empty())
+        self.has_garbage()
+    }
+
+    /// Whether [`Keyspace::free_some`] has something to do.
+    #[inline]
+    pub fn has_garbage(&self) -> bool {
+        let Graveyard { values, entries, drains, wheels, .. } = &self.graveyard;
+        !(values.is_empty() && entries.is_empty() && wheels.is_empty() && drains.is_empty())
     }
 
     /// Drops an entry: now, or when nobody waits, if that may take long.

@@ -99,6 +99,9 @@ impl Keyspace {
             }
             entry.set_value(value)
         });
+        if let Expiry::At(deadline_ms) = expiry {
+            self.note_deadline(deadline_ms);
+        }
         self.discard_value(old);
     }
 
@@ -173,6 +176,9 @@ impl Keyspace {
 
     /// The same without the event.
     pub(super) fn insert_known(&mut self, db: usize, hash: u64, entry: Entry) {
+        if let Some(deadline_ms) = entry.view().deadline_ms() {
+            self.note_deadline(deadline_ms);
+        }
         let hasher = &self.hasher;
         self.databases[db].insert(hash, entry, self.now_ms, |key| hash_with(hasher, key));
     }

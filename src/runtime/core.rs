@@ -304,9 +304,7 @@ impl Core {
             self.cron();
         }
         if self.shard_due_ms.is_some_and(|due_ms| due_ms <= self.now_ms) {
-            self.shard.take();
-            let expires = self.shared.active_expire.load(Ordering::Relaxed);
-            self.shard.tend(self.now_ms, expires);
+            self.tend();
         }
         self.let_go();
         self.flush();
@@ -317,13 +315,9 @@ impl Core {
     fn rest(&mut self) {
         self.pace.note(std::mem::take(&mut self.receives), self.clock.now());
         let sends = std::mem::take(&mut self.sends);
-        let due = self.shard_due_ms.is_some_and(|due_ms| due_ms <= self.now_ms);
-        let busy = due || !self.again.is_empty() || !self.closing.is_empty();
         let now_ms = self.now_ms;
-        let mut due_ms = self.cron_due_ms.min(self.sample_due_ms);
-        if let Some(shard_due_ms) = self.shard_due_ms {
-            due_ms = due_ms.min(shard_due_ms);
-        }
+        let due_ms = self.due_ms();
+        let busy = due_ms <= now_ms || !self.again.is_empty() || !self.closing.is_empty();
         if busy || !self.mailbox.park() {
             self.ring.enter(None, 0, 1);
             return;
@@ -331,6 +325,11 @@ impl Core {
         let wait = Duration::from_millis(due_ms.saturating_sub(now_ms).max(1));
         self.ring.enter(Some(wait), sends, self.pace.batch());
         self.mailbox.unpark();
+    }
+
+    /// When there is something to do although nobody asks.
+    fn due_ms(&self) -> u64 {
+        self.cron_due_ms.min(self.sample_due_ms).min(self.shard_due_ms.unwrap_or(u64::MAX))
     }
 
     // Connections
@@ -709,12 +708,14 @@ impl Core {
 
     /// Lets visitors in, between commands. A server with one shard never has any.
     fn let_go(&mut self) {
-        if self.shard.is_held() {
-            let expires = self.shared.active_expire.load(Ordering::Relaxed);
-            self.shard_due_ms = self.shard.next_due_ms(expires);
-            if 1 < self.map.shards() {
-                self.shard.let_go();
-            }
+        if !self.shard.is_held() {
+            return;
+        }
+        self.shard_due_ms = self.shard.next_due_ms();
+        if 1 < self.map.shards() {
+            let back_ms = self.due_ms();
+            self.shard.leave(back_ms);
+            self.shard.let_go();
         }
     }
 
@@ -875,6 +876,9 @@ impl Core {
                         connection
                             .replies
                             .write(|out| peer.execute(row, call, &args, self.now_ms, &mut self.stats, out));
+                        if peer.wants_owner() {
+                            self.mailbox.control(to, Control::Sooner);
+                        }
                         mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                         let ended = self.clock.raw();
                         let nanoseconds = self.clock.delta_as_nanos(started, ended);
@@ -1451,6 +1455,7 @@ impl Core {
                 self.take_config();
                 self.mailbox.control(from, Control::Answer { gathering, part: Box::new(()) });
             }
+            Control::Sooner => self.shard.take(), // Letting go of it tells when to be back.
             Control::Monitor(line) => {
                 for (index, connection) in self.connections.iter_mut() {
                     if connection.session.mode.contains(Mode::MONITOR) {
@@ -1486,6 +1491,8 @@ impl Core {
     fn sample(&mut self) {
         let now_ms = self.now_ms;
         self.sample_due_ms = now_ms + SAMPLE_MS;
+        // Whether keys go by themselves may have changed, and there is tidying to do that no deadline asks for.
+        self.shard_due_ms = Some(0);
         let counters = &mut self.stats.counters;
         counters.wakes += std::mem::take(&mut self.mailbox.wakes);
         counters.ring_enters += std::mem::take(&mut self.ring.enters);
@@ -1509,8 +1516,6 @@ impl Core {
 
     /// What is looked at `hz` times a second.
     fn cron(&mut self) {
-        self.shard.take();
-        self.shard.cron();
         let hz = cron_hz(&self.config, self.connections.len());
         self.cron_due_ms = self.now_ms + (1000 / hz) as u64;
         // As in Redis, every client is looked at once a second, so that many clients do not cause pauses.
@@ -1521,6 +1526,20 @@ impl Core {
             self.cron_next = index + 1;
             self.look_at_client(index);
         }
+    }
+
+    /// Does a slice of the work on the keys that nobody asks for.
+    fn tend(&mut self) {
+        self.shard.take();
+        let started = self.clock.raw();
+        // As in Redis, nothing changes while clients are paused.
+        let is_paused = self.shared.pause_mode.load(Ordering::Relaxed) != 0
+            && self.now_ms < self.shared.pause_until_ms.load(Ordering::Relaxed);
+        let expires = self.shared.active_expire.load(Ordering::Relaxed) && !is_paused;
+        if self.shard.tend(self.now_ms, expires) {
+            self.stats.counters.expired_time_cap_reached += 1;
+        }
+        self.stats.counters.expire_nanoseconds += self.clock.delta_as_nanos(started, self.clock.raw());
     }
 
     /// Closes a client that was silent too long or does not read its replies.

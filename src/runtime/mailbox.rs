@@ -86,6 +86,8 @@ pub enum Control {
         /// The asker's gathering.
         gathering: u32,
     },
+    /// A visitor brought your engine a deadline that comes before you meant to look.
+    Sooner,
     /// A line for the clients in `MONITOR` on this core.
     Monitor(bytes::Bytes),
 }

@@ -13,10 +13,12 @@ use crate::stats::Stats;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Entries that active expiry looks at in one slice: at most about 0.2 ms.
+/// Entries that active expiry looks at in one slice, times `active-expire-effort`: about 50 µs.
 const EXPIRE_SLICE: usize = 200;
 /// Keys of a flushed database that are freed in one slice.
 const FREE_SLICE: usize = 200;
+/// Deadlines are looked at no more often than this, so that many keys cost few wakes.
+const TEND_PAUSE_MS: u64 = 10;
 
 /// One core's engine.
 ///
@@ -36,6 +38,20 @@ pub struct Shard {
     pub index: usize,
     /// Shards of the server.
     pub shards: usize,
+    upkeep: Upkeep,
+}
+
+/// What is known of the work that nobody asks for.
+#[derive(Default)]
+struct Upkeep {
+    /// When it was last looked at.
+    tended_ms: u64,
+    /// Whether keys go by themselves.
+    expires: bool,
+    /// Something was left undone, for the next slice.
+    is_unfinished: bool,
+    /// A visitor who brings a deadline below this has to tell the owner, who else would sleep too long.
+    told_ms: u64,
 }
 
 /// Somebody who waits for keys of this shard.
@@ -165,6 +181,7 @@ impl Shard {
             random: fastrand::Rng::with_seed(seed ^ (index as u64 + 1)),
             index,
             shards,
+            upkeep: Upkeep { expires: true, ..Upkeep::default() },
         }
     }
 
@@ -174,20 +191,44 @@ impl Shard {
     }
 
     /// When the shard wants to be looked after at the latest, Unix milliseconds; 0: at once.
-    pub fn next_due_ms(&self, expires: bool) -> Option<u64> {
-        if self.keyspace.pending_free_len() != 0 {
+    pub fn next_due_ms(&self) -> Option<u64> {
+        if self.upkeep.is_unfinished || self.keyspace.has_garbage() {
             return Some(0);
         }
-        if expires { self.keyspace.next_deadline_ms() } else { None }
+        let deadline_ms = self.keyspace.next_deadline_ms().filter(|_| self.upkeep.expires);
+        deadline_ms.map(|deadline_ms| deadline_ms.max(self.upkeep.tended_ms + TEND_PAUSE_MS))
     }
 
-    /// Looks after the shard for a slice of time: removes keys whose deadline has come, frees what waits to be freed.
-    pub fn tend(&mut self, now_ms: u64, expires: bool) {
-        if expires && self.locks.is_free() {
-            self.keyspace.expire_cycle(now_ms, EXPIRE_SLICE);
+    /// Looks after the shard for a slice of time: removes keys whose deadline has come (unless `expires` is false), frees
+    /// what waits to be freed. True if keys are left whose deadline has come.
+    pub fn tend(&mut self, now_ms: u64, expires: bool) -> bool {
+        // Entries that are away are out of reach, and come home with their deadlines.
+        let expires_now = expires && self.locks.is_free();
+        if expires_now {
+            self.keyspace.expire_cycle(now_ms, EXPIRE_SLICE * self.config.active_expire_effort as usize);
         }
-        if self.keyspace.pending_free_len() != 0 {
-            self.keyspace.free_some(FREE_SLICE);
+        let is_late = expires_now && self.keyspace.next_deadline_ms().is_some_and(|next_ms| next_ms <= now_ms);
+        let is_freeing = self.keyspace.has_garbage() && self.keyspace.free_some(FREE_SLICE);
+        self.upkeep.tended_ms = now_ms;
+        self.upkeep.expires = expires;
+        self.upkeep.is_unfinished = is_late || is_freeing;
+        is_late
+    }
+
+    /// The owner lets go, and comes back at this time at the latest.
+    pub fn leave(&mut self, back_ms: u64) {
+        self.upkeep.told_ms = back_ms.min(self.keyspace.next_deadline_ms().unwrap_or(u64::MAX));
+    }
+
+    /// Whether a visitor has brought a deadline for which the owner has to come back sooner; told once.
+    #[inline]
+    pub fn wants_owner(&mut self) -> bool {
+        match self.keyspace.next_deadline_ms() {
+            Some(deadline_ms) if deadline_ms < self.upkeep.told_ms => {
+                self.upkeep.told_ms = deadline_ms;
+                self.upkeep.expires
+            }
+            _ => false,
         }
     }
 
@@ -196,9 +237,6 @@ impl Shard {
         self.keyspace.policy = access_policy(&config);
         self.config = config;
     }
-
-    /// What is due ten times a second.
-    pub fn cron(&mut self) {}
 
     /// Runs a command whose keys are all here, and writes its reply or error to `out`. True: it succeeded.
     #[inline]
@@ -252,5 +290,110 @@ pub fn finish(result: CommandResult, stats: &mut Stats, row: &'static Row, start
             fail(stats, row, &error, start, out);
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::Expiry;
+
+    const START_MS: u64 = 1_700_000_000_000;
+
+    fn shard() -> Shard {
+        let config = Arc::new(Config::default());
+        let mut shard = Shard::new(0, 1, config, Keyspace::new(1, 1), 1);
+        shard.keyspace.begin(START_MS, true);
+        shard
+    }
+
+    #[test]
+    fn a_shard_is_due_when_a_deadline_comes_but_not_all_the_time() {
+        let mut shard = shard();
+        assert_eq!(shard.next_due_ms(), None);
+        shard.keyspace.set_string(0, b"k", b"v", Expiry::At(START_MS + 100));
+        assert!(shard.next_due_ms().is_some_and(|due_ms| due_ms <= START_MS + 100));
+        shard.tend(START_MS + 99, true);
+        shard.keyspace.set_string(0, b"k2", b"v", Expiry::At(START_MS + 101));
+        assert_eq!(shard.next_due_ms(), Some(START_MS + 99 + TEND_PAUSE_MS));
+        assert!(!shard.tend(START_MS + 109, true));
+        assert_eq!((shard.keyspace.len(0), shard.next_due_ms()), (0, None));
+    }
+
+    #[test]
+    fn work_that_is_left_is_due_at_once() {
+        let mut shard = shard();
+        let keys = 3 * EXPIRE_SLICE as u32;
+        for index in 0..keys {
+            shard.keyspace.set_string(0, &index.to_le_bytes(), b"v", Expiry::At(START_MS + 1));
+        }
+        let mut slices = 1;
+        while shard.tend(START_MS + 1, true) {
+            assert_eq!(shard.next_due_ms(), Some(0));
+            slices += 1;
+        }
+        assert!((3..10).contains(&slices), "{slices}");
+        assert_eq!((shard.keyspace.len(0), shard.next_due_ms()), (0, None));
+        for index in 0..keys {
+            shard.keyspace.set_string(0, &index.to_le_bytes(), b"v", Expiry::Clear);
+        }
+        shard.keyspace.flush(0);
+        let freed = (0..).find(|_| {
+            assert!(shard.next_due_ms().is_none_or(|due_ms| due_ms == 0));
+            let is_done = shard.next_due_ms().is_none();
+            shard.tend(START_MS + 2, true);
+            is_done
+        });
+        assert!((2..10).contains(&freed.expect("it ends")));
+    }
+
+    #[test]
+    fn nothing_goes_by_itself_when_it_is_not_to() {
+        let mut shard = shard();
+        shard.keyspace.set_string(0, b"k", b"v", Expiry::At(START_MS + 1));
+        assert!(!shard.tend(START_MS + 100, false));
+        assert_eq!((shard.keyspace.len(0), shard.next_due_ms()), (1, None));
+        shard.tend(START_MS + 200, true);
+        assert_eq!(shard.keyspace.len(0), 0);
+    }
+
+    #[test]
+    fn a_visitor_tells_the_owner_once_of_a_deadline_that_comes_sooner() {
+        let mut shard = shard();
+        shard.leave(START_MS + 100);
+        shard.keyspace.set_string(0, b"far", b"v", Expiry::At(START_MS + 1000));
+        assert!(!shard.wants_owner());
+        shard.keyspace.set_string(0, b"near", b"v", Expiry::At(START_MS + 50));
+        assert!(shard.wants_owner());
+        assert!(!shard.wants_owner());
+        shard.leave(START_MS + 100);
+        shard.keyspace.set_string(0, b"later", b"v", Expiry::At(START_MS + 60));
+        assert!(!shard.wants_owner(), "the owner knows of 50");
+        shard.tend(START_MS, false);
+        shard.keyspace.set_string(0, b"now", b"v", Expiry::At(START_MS + 1));
+        assert!(!shard.wants_owner());
+    }
+
+    #[test]
+    fn keys_set_anew_all_day_leave_no_heap_of_deadlines() {
+        const DAY_MS: u64 = 86_400_000;
+        let mut shard = shard();
+        let mut bytes_max = 0;
+        for now_ms in START_MS..START_MS + 1000 {
+            shard.keyspace.begin(now_ms, true);
+            for index in 0..100u32 {
+                shard.keyspace.delete(0, &index.to_le_bytes());
+                shard.keyspace.set_string(0, &index.to_le_bytes(), b"v", Expiry::At(now_ms + DAY_MS));
+            }
+            // As the core does ten times a second, although nothing is due today.
+            if now_ms % 100 == 0 {
+                while shard.tend(now_ms, true) || shard.next_due_ms() == Some(0) {}
+            }
+            bytes_max = bytes_max.max(shard.keyspace.table_bytes());
+        }
+        assert!(bytes_max < 1 << 18, "{bytes_max} bytes for a hundred keys");
+        shard.keyspace.begin(START_MS + 2 * DAY_MS, true);
+        while shard.tend(START_MS + 2 * DAY_MS, true) {}
+        assert_eq!((shard.keyspace.len(0), shard.keyspace.stats.expired), (0, 100));
     }
 }

@@ -384,6 +384,150 @@ fn scan_shows_every_key_that_stays_while_others_come_and_go() {
     }
 }
 
+/// Sends commands that all reply `+OK` or an integer, and reads the replies.
+fn send_all(client: &mut Client, commands: &[Vec<u8>]) {
+    for batch in commands.chunks(1_000) {
+        client.send_raw(&batch.concat()).unwrap();
+        for _ in batch {
+            match client.read().unwrap() {
+                Value::Simple(text) if text == b"OK" => {}
+                Value::Integer(_) => {}
+                other => panic!("{other}"),
+            }
+        }
+    }
+}
+
+/// A number in `INFO`.
+fn info_number(client: &mut Client, section: &str, field: &str) -> i64 {
+    let info = client.call(&["INFO", section]).unwrap().to_string();
+    let at = info.find(&format!("\\n{field}:")).unwrap_or_else(|| panic!("no {field} in {info}"));
+    let digits: String = info[at + field.len() + 3..].chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap()
+}
+
+fn database_size(client: &mut Client) -> i64 {
+    match client.call(&["DBSIZE"]).unwrap() {
+        Value::Integer(keys) => keys,
+        other => panic!("{other}"),
+    }
+}
+
+fn wait_until_empty(client: &mut Client) {
+    let started = Instant::now();
+    while 0 < database_size(client) {
+        assert!(started.elapsed() < Duration::from_secs(5), "keys stay");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn keys_expire_on_time_although_nobody_touches_them() {
+    const OTHERS: usize = 100_000;
+    const TTL_MS: u64 = 60;
+    const LATE_MS_MAX: u64 = 50;
+    const TRIES: usize = 20;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut client = connect(&server);
+        for others in [0, OTHERS] {
+            let commands: Vec<Vec<u8>> =
+                (0..others).map(|index| encode(&["SET", &format!("other:{index}"), "v", "EX", "1000"])).collect();
+            send_all(&mut client, &commands);
+            let expired = info_number(&mut client, "stats", "expired_keys");
+            let mut late_ms: Vec<u64> = (0..TRIES)
+                .map(|index| {
+                    let started = Instant::now();
+                    let command = ["SET", &format!("soon:{index}"), "v", "PX", &TTL_MS.to_string()];
+                    assert_eq!(client.call(&command).unwrap(), ok());
+                    std::thread::sleep(Duration::from_millis(TTL_MS / 2));
+                    while database_size(&mut client) != others as i64 {
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    (started.elapsed().as_millis() as u64).saturating_sub(TTL_MS)
+                })
+                .collect();
+            assert_eq!(info_number(&mut client, "stats", "expired_keys"), expired + TRIES as i64);
+            late_ms.sort_unstable();
+            // The test machine may be busy: most of them are on time.
+            assert!(late_ms[TRIES / 2] <= LATE_MS_MAX, "{shards} shards, {others} others: late by {late_ms:?} ms");
+        }
+    }
+}
+
+#[test]
+fn many_keys_that_expire_at_once_stop_nobody() {
+    const KEYS: usize = 200_000;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut client = connect(&server);
+        let deadline_ms =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64 + 3_000;
+        let deadline = deadline_ms.to_string();
+        let commands: Vec<Vec<u8>> =
+            (0..KEYS).map(|index| encode(&["SET", &format!("key:{index}"), "v", "PXAT", &deadline])).collect();
+        send_all(&mut client, &commands);
+        let mut slowest = Duration::ZERO;
+        let started = Instant::now();
+        while 0 < database_size(&mut client) {
+            let asked = Instant::now();
+            assert_eq!(client.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
+            slowest = slowest.max(asked.elapsed());
+            assert!(started.elapsed() < Duration::from_secs(10), "{shards} shards: keys are left");
+        }
+        assert!(slowest < Duration::from_millis(250), "{shards} shards: a client waited {slowest:?}");
+        assert_eq!(info_number(&mut client, "stats", "expired_keys"), KEYS as i64);
+    }
+}
+
+#[test]
+fn keys_do_not_expire_by_themselves_when_told_not_to_or_paused() {
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut client = connect(&server);
+        assert_eq!(client.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]).unwrap(), ok());
+        std::thread::sleep(Duration::from_millis(300));
+        for index in 0..16 {
+            assert_eq!(client.call(&["SET", &format!("key:{index}"), "v", "PX", "1"]).unwrap(), ok());
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(database_size(&mut client), 16, "{shards} shards");
+        assert_eq!(client.call(&["GET", "key:0"]).unwrap(), Value::NullBulk);
+        assert_eq!(database_size(&mut client), 15, "{shards} shards: a key that is asked for goes all the same");
+        assert_eq!(client.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "1"]).unwrap(), ok());
+        wait_until_empty(&mut client);
+        for index in 0..16 {
+            assert_eq!(client.call(&["SET", &format!("key:{index}"), "v", "PX", "100"]).unwrap(), ok());
+        }
+        assert_eq!(client.call(&["CLIENT", "PAUSE", "700", "WRITE"]).unwrap(), ok());
+        std::thread::sleep(Duration::from_millis(400));
+        assert_eq!(database_size(&mut client), 16, "{shards} shards: paused");
+        wait_until_empty(&mut client);
+    }
+}
+
+#[test]
+fn what_flushall_async_leaves_is_freed_bit_by_bit() {
+    const KEYS: usize = 200_000;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut client = connect(&server);
+        let value = "v".repeat(100);
+        let commands: Vec<Vec<u8>> =
+            (0..KEYS).map(|index| encode(&["SET", &format!("key:{index}"), &value, "EX", "1000"])).collect();
+        send_all(&mut client, &commands);
+        let before = info_number(&mut client, "memory", "used_memory_dataset");
+        assert_eq!(client.call(&["FLUSHALL", "ASYNC"]).unwrap(), ok());
+        assert_eq!(database_size(&mut client), 0);
+        let started = Instant::now();
+        while info_number(&mut client, "memory", "lazyfree_pending_objects") != 0 {
+            assert!(started.elapsed() < Duration::from_secs(10), "{shards} shards: nothing frees them");
+        }
+        let after = info_number(&mut client, "memory", "used_memory_dataset");
+        assert!(after * 5 < before, "{shards} shards: {before} bytes before, {after} after");
+    }
+}
+
 #[test]
 fn a_config_file_is_read_and_rewritten() {
     for shards in [1, 2] {
