@@ -199,8 +199,8 @@ impl Shard {
         deadline_ms.map(|deadline_ms| deadline_ms.max(self.upkeep.tended_ms + TEND_PAUSE_MS))
     }
 
-    /// Looks after the shard for a slice of time: removes keys whose deadline has come (unless `expires` is false), frees
-    /// what waits to be freed. True if keys are left whose deadline has come.
+    /// Looks after the shard for a slice of time: removes keys whose deadline has come (unless `expires` is false),
+    /// frees what waits to be freed. True if keys are left whose deadline has come.
     pub fn tend(&mut self, now_ms: u64, expires: bool) -> bool {
         // Entries that are away are out of reach, and come home with their deadlines.
         let expires_now = expires && self.locks.is_free();
