@@ -112,15 +112,15 @@
 //!
 //! | Constant | File | Value | Beyond it |
 //! |---|---|---|---|
-//! | `COMMANDS_PER_PASS_MAX` | `src/runtime/core.rs` | `512` | the rest of a client's pipeline waits for the next pass |
-//! | `MESSAGES_PER_PASS_MAX` | `src/runtime/core.rs` | `16` | the rest of a peer's messages waits likewise |
-//! | `PREFETCH_COMMANDS` | `src/runtime/core.rs` | `16` | the next window begins |
-//! | `VISIT_SPINS` | `src/runtime/core.rs` | `60` | a parcel instead of a visit |
-//! | `OUTSTANDING_MAX` | `src/runtime/core.rs` | `4096` | a client owed so many replies is not read |
-//! | `OUTPUT_PAUSE_BYTES` | `src/runtime/core.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
-//! | `INPUT_PAUSE_BYTES` | `src/runtime/core.rs` | `32 * 1024 * 1024` | a client whose commands must wait is not read |
-//! | `SPARE_OUTPUTS` | `src/runtime/core.rs` | `256` | buffers beyond are freed |
-//! | `CLIENTS_PER_CRON` | `src/runtime/core.rs` | `200` | idle and limit checks of further clients come in later slices |
+//! | `COMMANDS_PER_PASS_MAX` | `src/runtime/read.rs` | `512` | the rest of a client's pipeline waits for the next pass |
+//! | `MESSAGES_PER_PASS_MAX` | `src/runtime/hop.rs` | `16` | the rest of a peer's messages waits likewise |
+//! | `PREFETCH_COMMANDS` | `src/runtime/execute.rs` | `16` | the next window begins |
+//! | `VISIT_SPINS` | `src/runtime/visit.rs` | `60` | a parcel instead of a visit |
+//! | `OUTSTANDING_MAX` | `src/runtime/read.rs` | `4096` | a client owed so many replies is not read |
+//! | `OUTPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
+//! | `INPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `32 * 1024 * 1024` | a client whose commands must wait is not read |
+//! | `SPARE_OUTPUTS` | `src/runtime/send.rs` | `256` | buffers beyond are freed |
+//! | `CLIENTS_PER_CRON` | `src/runtime/cron.rs` | `200` | idle and limit checks of further clients come in later slices |
 //! | `EXPIRE_SLICE` | `src/shard/mod.rs` | `200` | further keys whose time has come wait for the next pass |
 //! | `FREE_SLICE` | `src/shard/mod.rs` | `200` | further keys of a flushed database likewise |
 //! | `RING_MESSAGES` | `src/runtime/mailbox.rs` | `256` | the sender keeps messages until there is room |
@@ -185,7 +185,7 @@
 //! | Module | What it is |
 //! |---|---|
 //! | [`sys`] | thin safe wrappers over the kernel: the ring, sockets, limits |
-//! | [`runtime`] | the real world: `core.rs` one core's loop, `mailbox.rs` messages, `lend.rs` loans, `server.rs` start and end |
+//! | [`runtime`] | the real world: `server.rs` start and end, `core.rs` one core's loop and the map of its steps |
 //! | [`connection`] | one client without its socket: bytes in, requests out, replies back in order |
 //! | [`session`] | what is remembered of a client: identity, database, protocol, modes |
 //! | [`resp`] | the wire format: parser, reply writers, error texts |

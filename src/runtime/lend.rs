@@ -15,7 +15,8 @@
 //! ```
 //! The reply may leave before the entries are home: whoever asks an owner for them waits until they are.
 
-use super::core::{Core, Kind};
+use super::core::Core;
+use super::gathering::Kind;
 use super::mailbox::Control;
 use crate::keyspace::Entry;
 use crate::route::SlotMap;

@@ -1,8 +1,13 @@
 //! The lines that `MONITOR` shows.
 
+use super::mailbox::{Control, Mailbox};
+use super::send::mark_dirty;
 use crate::command::Args;
+use crate::connection::Connection;
 use crate::session::{Mode, Session};
+use crate::shared::Shared;
 use bytes::Bytes;
+use slab::Slab;
 
 /// `+1339518083.107412 [0 127.0.0.1:60866] "set" "k" "v"`, with the line end.
 pub fn line(session: &Session, args: &Args<'_>) -> Bytes {
@@ -38,6 +43,26 @@ pub fn quote(bytes: &[u8], out: &mut Vec<u8>) {
         }
     }
     out.push(b'"');
+}
+
+/// Shows a command to every client in `MONITOR`.
+pub(super) fn feed_monitors(
+    mailbox: &mut Mailbox,
+    connections: &mut Slab<Box<Connection>>,
+    dirty: &mut Vec<u32>,
+    shared: &Shared,
+    core: usize,
+    line: bytes::Bytes,
+) {
+    for to in (0..shared.cores).filter(|&to| to != core) {
+        mailbox.control(to, Control::Monitor(line.clone()));
+    }
+    for (index, connection) in connections.iter_mut() {
+        if connection.session.mode.contains(Mode::MONITOR) {
+            connection.replies.write(|out| out.extend_from_slice(&line));
+            mark_dirty(dirty, &mut connection.dirty, index as u32);
+        }
+    }
 }
 
 #[cfg(test)]

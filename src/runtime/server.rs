@@ -1,6 +1,7 @@
 //! The server: from a configuration to a running thread per core, and to its end.
 
-use super::core::{Core, Listener, Parts};
+use super::accept::Listener;
+use super::core::{Core, Parts};
 use super::machine::ThisMachine;
 use super::mailbox::{Parking, connect};
 use crate::command::lookup::{self, RenameError};

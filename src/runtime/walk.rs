@@ -4,7 +4,9 @@
 //! A cursor is `position * shards + shard`: below 2^53, which clients in JavaScript need, as long as positions are
 //! below 2^43. A shard that is done answers with the beginning of the next one, `shard + 1`.
 
-use super::core::{Core, Kind, flags_of};
+use super::core::Core;
+use super::execute::flags_of;
+use super::gathering::Kind;
 use crate::resp::Reply;
 use crate::resp::decode::{Elements, Head};
 use crate::route::parcel::{ArgSlices, RequestHeader, flags};

@@ -1,0 +1,120 @@
+//! What nobody asks for: rates, timeouts, keys whose time has come, and taking in a new configuration.
+
+use super::core::Core;
+use super::send::passes_output_limit;
+use super::slow;
+use crate::config::Config;
+use crate::session::Mode;
+use std::sync::atomic::Ordering;
+
+/// How often rates are sampled, and the end of a pause is looked for.
+const SAMPLE_MS: u64 = 100;
+/// With `dynamic-hz`, clients are looked at more often rather than more than so many at a time.
+const CLIENTS_PER_CRON: usize = 200;
+/// Clients looked at each time, however few there are.
+const CLIENTS_PER_CRON_MIN: usize = 5;
+/// The most often that clients are looked at, times a second.
+const HZ_MAX: usize = 500;
+
+impl Core {
+    /// When there is something to do although nobody asks.
+    pub(super) fn due_ms(&self) -> u64 {
+        self.cron_due_ms.min(self.sample_due_ms).min(self.shard_due_ms.unwrap_or(u64::MAX))
+    }
+
+    /// What is looked at ten times a second, whatever `hz` says.
+    pub(super) fn sample(&mut self) {
+        let now_ms = self.now_ms;
+        self.sample_due_ms = now_ms + SAMPLE_MS;
+        // Whether keys go by themselves may have changed, and there is tidying to do that no deadline asks for.
+        self.shard_due_ms = Some(0);
+        let counters = &mut self.stats.counters;
+        counters.wakes += std::mem::take(&mut self.mailbox.wakes);
+        counters.ring_enters += std::mem::take(&mut self.ring.enters);
+        self.stats.sample_rates(now_ms * 1000);
+        if self.core == 0 {
+            crate::memory::used_bytes(); // Notes the peak.
+        }
+        if self.shared.pause_mode.load(Ordering::Relaxed) == 0
+            || self.shared.pause_until_ms.load(Ordering::Relaxed) <= now_ms
+        {
+            for index in self.paused.drain(..) {
+                let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+                connection.paused = false;
+                if !connection.again {
+                    connection.again = true;
+                    self.again.push(index);
+                }
+            }
+        }
+    }
+
+    /// What is looked at `hz` times a second.
+    pub(super) fn cron(&mut self) {
+        let hz = cron_hz(&self.config, self.connections.len());
+        self.cron_due_ms = self.now_ms + (1000 / hz) as u64;
+        // As in Redis, every client is looked at once a second, so that many clients do not cause pauses.
+        let slots = self.connections.capacity();
+        let visits = slots.div_ceil(hz).max(CLIENTS_PER_CRON_MIN).min(slots);
+        for _ in 0..visits {
+            let index = if self.cron_next < slots { self.cron_next } else { 0 };
+            self.cron_next = index + 1;
+            self.look_at_client(index);
+        }
+    }
+
+    /// Does a slice of the work on the keys that nobody asks for.
+    pub(super) fn tend(&mut self) {
+        self.shard.take();
+        let started = self.clock.raw();
+        // As in Redis, nothing changes while clients are paused.
+        let is_paused = self.shared.pause_mode.load(Ordering::Relaxed) != 0
+            && self.now_ms < self.shared.pause_until_ms.load(Ordering::Relaxed);
+        let expires = self.shared.active_expire.load(Ordering::Relaxed) && !is_paused;
+        if self.shard.tend(self.now_ms, expires) {
+            self.stats.counters.expired_time_cap_reached += 1;
+        }
+        self.stats.counters.expire_nanoseconds += self.clock.delta_as_nanos(started, self.clock.raw());
+    }
+
+    /// Closes a client that was silent too long or does not read its replies.
+    pub(super) fn look_at_client(&mut self, index: usize) {
+        let now_ms = self.now_ms;
+        let timeout_ms = self.config.timeout as u64 * 1000;
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let close = passes_output_limit(connection, &self.config, now_ms, &mut self.stats);
+        let session = &mut connection.session;
+        let idle = !session.mode.contains(Mode::MONITOR) && session.active_ms + timeout_ms < now_ms;
+        if close || 0 < timeout_ms && idle {
+            session.mode |= Mode::CLOSE_NOW;
+            self.closing.push(index as u32);
+        }
+    }
+
+    /// Takes the newest configuration.
+    pub(super) fn take_config(&mut self) {
+        self.shard.take();
+        let had_password = !self.config.requirepass.is_empty();
+        self.config = self.shared.config();
+        self.slow_nanoseconds = slow::threshold_nanoseconds(&self.config);
+        self.stats.track_latency(self.config.latency_tracking);
+        self.shard.configure(self.config.clone());
+        self.overlay = None; // The next one has the new settings of the keyspace.
+        self.cron_due_ms = 0; // By the new `hz`.
+        if had_password && self.config.requirepass.is_empty() {
+            // Nobody has to AUTH any more. Who came before a password was set need not either, as in Redis.
+            for (_, connection) in self.connections.iter_mut() {
+                connection.session.mode.remove(Mode::UNAUTHENTICATED);
+            }
+        }
+    }
+}
+
+/// How many times a second clients are looked at.
+pub(super) fn cron_hz(config: &Config, clients: usize) -> usize {
+    let mut hz = config.hz as usize;
+    while config.dynamic_hz && CLIENTS_PER_CRON * hz < clients && hz < HZ_MAX {
+        hz = (hz * 2).min(HZ_MAX);
+    }
+    hz
+}

@@ -1,0 +1,382 @@
+//! From commands to replies: the planned commands of a pass run in windows, whose memory is asked for ahead.
+
+use super::accept::CLOSING;
+use super::core::{Core, unix_ms};
+use super::mailbox::Control;
+use super::monitor::{self, feed_monitors};
+use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request};
+use super::send::mark_dirty;
+use super::slow;
+use crate::command::lookup::Row;
+use crate::command::{Args, Flags, Keys, Run, SessionView, Spread, key_positions, slowlog};
+use crate::keyspace::Keyspace;
+use crate::resp::{Error, Protocol, Reply};
+use crate::route::Place;
+use crate::route::locks::Need;
+use crate::route::parcel::{ArgSlices, RequestHeader, flags};
+use crate::session::{Mode, Session};
+use crate::shard::{Call, Waiter, fail, finish};
+use std::sync::atomic::Ordering;
+
+/// Commands whose memory is prefetched before the first of them runs.
+pub(super) const PREFETCH_COMMANDS: usize = 16;
+
+impl Core {
+    pub(super) fn run_planned(&mut self) {
+        if self.planned.is_empty() {
+            return;
+        }
+        let mut planned = std::mem::take(&mut self.planned);
+        let mut clock = self.clock.raw();
+        let mut window = 0;
+        for at in 0..planned.len() {
+            if at == window {
+                // Buckets of the next window, then entries of this one, whose buckets were asked for before.
+                let next = (window + PREFETCH_COMMANDS).min(planned.len());
+                let after = (next + PREFETCH_COMMANDS).min(planned.len());
+                self.hold(&planned[window..next]);
+                if window == 0 {
+                    self.prefetch(&planned[..next], Keyspace::prefetch_bucket);
+                }
+                self.prefetch(&planned[next..after], Keyspace::prefetch_bucket);
+                self.prefetch(&planned[window..next], Keyspace::prefetch_entry);
+                window = next;
+            }
+            clock = self.run_one(&planned[at], clock);
+        }
+        self.visited.iter_mut().for_each(|visited| *visited = None);
+        planned.clear();
+        self.planned = planned;
+        self.spans.clear();
+        for index in std::mem::take(&mut self.active) {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            connection.consume_planned();
+            connection.session.active_ms = self.now_ms;
+        }
+    }
+
+    /// Asks for memory that a window of commands will need, wherever their keys are and this core may look.
+    pub(super) fn prefetch(&self, window: &[Planned], ask: impl Fn(&Keyspace, usize, u64)) {
+        for command in window {
+            let Place::One(shard) = command.place else { continue };
+            if command.hash == 0 {
+                continue;
+            }
+            let db = self.connections[command.connection as usize].session.db;
+            if shard == self.core {
+                ask(&self.shard.keyspace, db, command.hash);
+            } else if let Some(peer) = &self.visited[shard] {
+                ask(&peer.keyspace, db, command.hash);
+            }
+        }
+    }
+
+    /// Runs one planned command; `started` and the result are readings of the clock.
+    pub(super) fn run_one(&mut self, planned: &Planned, started: u64) -> u64 {
+        let connection =
+            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        if connection.broken || connection.session.mode.intersects(Mode::CLOSE_NOW | Mode::CLOSE_AFTER_REPLY) {
+            return started;
+        }
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let request = &bytes[planned.base..];
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        let slices = || -> ArgSlices<'_> { spans.iter().map(|span| span.of(request)).collect() };
+        if OUTPUT_PAUSE_BYTES <= connection.replies.bytes() || !connection.held_back.is_empty() {
+            if matches!(planned.what, What::ProtocolError) {
+                // Its bytes are read again behind the others.
+                connection.protocol_error = None;
+                let end = match planned.source {
+                    Source::Buffer(_) => bytes.len(),
+                    Source::Input => connection.input_start + connection.planned_bytes,
+                };
+                connection.held_back.extend_from_slice(&bytes[planned.base..end]);
+            } else {
+                connection.held_back.append(&mut encode_request(spans, request));
+            }
+            return started;
+        }
+
+        if !connection.session.mode.is_empty() {
+            advance_reply_mode(&mut connection.session);
+            connection.replies.discard = discards(connection.session.mode);
+        }
+        let What::Row(row) = planned.what else {
+            if matches!(planned.what, What::Unknown) && is_cross_protocol(slices()[0]) {
+                tracing::warn!(
+                    "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to \
+                     Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise \
+                     your Redis instance. Connection from {} aborted.",
+                    connection.session.peer
+                );
+                connection.replies.output.clear(); // Not a word to them.
+                connection.session.mode |= Mode::CLOSE_NOW;
+                self.closing.push(planned.connection);
+                return self.clock.raw();
+            }
+            let error = match planned.what {
+                What::ProtocolError => {
+                    connection.session.mode |= Mode::CLOSE_AFTER_REPLY;
+                    self.closing.push(planned.connection);
+                    connection.protocol_error.clone().expect("planned together")
+                }
+                What::UnknownSubcommand(row) => Error::unknown_subcommand(row.name, slices()[1]),
+                _ => Error::unknown_command(&slices()),
+            };
+            connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
+            self.stats.error(error.prefix());
+            mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+            return self.clock.raw();
+        };
+        if (!connection.session.mode.is_empty() || !row.accepts(spans.len()))
+            && let Some(error) = refused(&connection.session, row, spans.len())
+        {
+            connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
+            self.stats.rejected(row.id, error.prefix());
+            mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+            return self.clock.raw();
+        }
+        let is_shown = !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN));
+        if self.shared.monitors.load(Ordering::Relaxed) != 0 && is_shown {
+            let line = monitor::line(&connection.session, &slowlog::redacted(row, &slices()));
+            feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
+            return self.run_row(planned, row, started);
+        }
+        self.run_row(planned, row, started)
+    }
+
+    /// Runs a command whose client may run it.
+    #[inline]
+    pub(super) fn run_row(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
+        let connection =
+            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let request = &bytes[planned.base..];
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        let session = &mut connection.session;
+        session.last_command = Some(row.id.index() as u16);
+        session.commands += 1;
+        match row.command.run {
+            Run::Keyspace(_) => {
+                let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+                let to = match (planned.place, row.command.spread) {
+                    (Place::One(shard), _) => shard,
+                    _ if self.map.shards() == 1 => 0,
+                    (Place::Anywhere, Spread::Owner) => self.core,
+                    _ => {
+                        drop(args);
+                        return self.spread(planned, row, started);
+                    }
+                };
+                let call = call_of(session);
+                if to != self.core {
+                    // Only if nothing this client sent before is still on its way there.
+                    if let Some(peer) = &mut self.visited[to]
+                        && row.is_quick
+                        && connection.replies.outstanding() == 0
+                    {
+                        peer.keyspace.hint(args[1], planned.hash);
+                        connection
+                            .replies
+                            .write(|out| peer.execute(row, call, &args, self.now_ms, &mut self.stats, out));
+                        if peer.wants_owner() {
+                            self.mailbox.control(to, Control::Sooner);
+                        }
+                        mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+                        let ended = self.clock.raw();
+                        let nanoseconds = self.clock.delta_as_nanos(started, ended);
+                        self.stats.record(row.id, nanoseconds);
+                        self.stats.counters.commands_visiting += 1;
+                        if self.slow_nanoseconds <= nanoseconds {
+                            let kept = || slowlog::kept(row, &args);
+                            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Some(&connection.session));
+                        }
+                        return ended;
+                    }
+                    // What comes after must not overtake this one.
+                    let header = RequestHeader {
+                        target: planned.connection,
+                        sequence: connection.replies.reserve(),
+                        command: row.id.index() as u16,
+                        db: call.db as u16,
+                        flags: flags_of(call),
+                    };
+                    self.mailbox.request(to, header, &args);
+                    self.stats.counters.commands_forwarded += 1;
+                    return self.clock.raw();
+                }
+                if !self.shard.locks.is_free()
+                    && let need = need_of(row, &args)
+                    && self.shard.locks.conflicts(&need)
+                {
+                    let sequence = connection.replies.reserve();
+                    let args = args.iter().map(|arg| arg.to_vec()).collect();
+                    self.shard
+                        .locks
+                        .wait(need, Waiter::Own { connection: planned.connection, sequence, row, call, args });
+                    return self.clock.raw();
+                }
+                if planned.hash != 0 {
+                    self.shard.keyspace.hint(args[1], planned.hash);
+                }
+                connection.replies.write(|out| self.shard.execute(row, call, &args, self.now_ms, &mut self.stats, out));
+                mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+                let ended = self.clock.raw();
+                let nanoseconds = self.clock.delta_as_nanos(started, ended);
+                self.stats.record(row.id, nanoseconds);
+                if self.slow_nanoseconds <= nanoseconds {
+                    slow::record(
+                        &self.shared,
+                        &self.config,
+                        row,
+                        || slowlog::kept(row, &args),
+                        nanoseconds,
+                        Some(&connection.session),
+                    );
+                    self.now_ms = unix_ms();
+                }
+                ended
+            }
+            Run::Session(_) => self.run_session(planned, row, started),
+            Run::Everywhere { check, .. } => {
+                let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+                let view = SessionView {
+                    session,
+                    config: &self.config,
+                    shared: &self.shared,
+                    now_ms: self.now_ms,
+                    reconfigured: false,
+                };
+                if let Err(error) = check(&view, &args) {
+                    connection.replies.write(|out| fail(&mut self.stats, row, &error, out.len(), out));
+                    mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+                    return self.clock.raw();
+                }
+                let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+                drop(args);
+                self.ask_everywhere(planned.connection, row, owned, started);
+                self.clock.raw()
+            }
+            Run::Container => {
+                let error = Error::wrong_arity(&row.full_name());
+                connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
+                mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+                self.clock.raw()
+            }
+        }
+    }
+
+    /// Runs a command on what is remembered of its client.
+    pub(super) fn run_session(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
+        let Run::Session(run) = row.command.run else { panic!("{} is no session command", row.full_name()) };
+        let connection =
+            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let request = &bytes[planned.base..];
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+        let mut view = SessionView {
+            session: &mut connection.session,
+            config: &self.config,
+            shared: &self.shared,
+            now_ms: self.now_ms,
+            reconfigured: false,
+        };
+        let stats = &mut self.stats;
+        let mut held_back = Vec::new();
+        // CLIENT REPLY decides about its own reply too.
+        connection.replies.discard = false;
+        connection.replies.write(|out| {
+            let start = out.len();
+            let protocol = view.session.protocol;
+            let result = run(&mut view, &args, &mut Reply::new(out, protocol));
+            finish(result, stats, row, start, out);
+            if view.reconfigured {
+                held_back.extend_from_slice(&out[start..]);
+                out.truncate(start);
+            }
+            if discards(view.session.mode) {
+                out.truncate(start);
+            }
+        });
+        let reconfigured = view.reconfigured;
+        let ended = self.clock.raw();
+        let nanoseconds = self.clock.delta_as_nanos(started, ended);
+        self.stats.record(row.id, nanoseconds);
+        if self.slow_nanoseconds <= nanoseconds {
+            slow::record(
+                &self.shared,
+                &self.config,
+                row,
+                || slowlog::kept(row, &args),
+                nanoseconds,
+                Some(&connection.session),
+            );
+        }
+        drop(args);
+        mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+        if connection.session.mode.intersects(CLOSING) {
+            self.closing.push(planned.connection);
+        }
+        if reconfigured {
+            self.reconfigure(planned.connection, row, held_back, started);
+        }
+        ended
+    }
+}
+
+/// What a command needs of the shard it runs on.
+pub(super) fn need_of(row: &'static Row, args: &Args<'_>) -> Need {
+    let mut positions = Vec::new();
+    if matches!(row.command.keys, Keys::None) || key_positions(row.command, args, &mut positions).is_err() {
+        return Need::Everything;
+    }
+    Need::Keys(positions.into_iter().map(|at| args[at].to_vec()).collect())
+}
+
+pub(super) fn call_of(session: &Session) -> Call {
+    Call { db: session.db, protocol: session.protocol, touch: !session.mode.contains(Mode::NO_TOUCH) }
+}
+
+pub(super) fn flags_of(call: Call) -> u32 {
+    let resp3 = if call.protocol == Protocol::Resp3 { flags::RESP3 } else { 0 };
+    let no_touch = if call.touch { 0 } else { flags::NO_TOUCH };
+    resp3 | no_touch
+}
+
+/// Words that a browser sends first when a web page makes it talk to this port: the connection is closed at once, as
+/// Redis does.
+pub(super) fn is_cross_protocol(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+/// `CLIENT REPLY SKIP` covers exactly the next command.
+pub(super) fn advance_reply_mode(session: &mut Session) {
+    let skips = session.mode.contains(Mode::REPLY_SKIP_NEXT);
+    session.mode.remove(Mode::REPLY_SKIP_NEXT);
+    session.mode.set(Mode::REPLY_SKIP, skips);
+}
+
+/// Why a client in a special state, or with too few arguments, may not run this command.
+pub(super) fn refused(session: &Session, row: &'static Row, argc: usize) -> Option<Error> {
+    if !row.accepts(argc) {
+        return Some(Error::wrong_arity(&row.full_name()));
+    }
+    if session.mode.contains(Mode::UNAUTHENTICATED) && !row.command.flags.contains(Flags::NO_AUTH) {
+        return Some(Error::NOT_AUTHENTICATED);
+    }
+    None
+}
+
+pub(super) fn discards(mode: Mode) -> bool {
+    mode.intersects(Mode::REPLY_OFF | Mode::REPLY_SKIP)
+}

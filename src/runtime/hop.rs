@@ -1,0 +1,146 @@
+//! Messages of other cores: commands of their clients, replies to ours, and everything rarer.
+
+use super::core::Core;
+use super::execute::{PREFETCH_COMMANDS, need_of};
+use super::gathering::Kind;
+use super::mailbox::{Control, Message};
+use super::send::mark_dirty;
+use super::slow;
+use crate::command::{lookup, slowlog};
+use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, flags};
+use crate::session::Mode;
+use crate::shard::{Call, Waiter};
+
+/// Messages of one core taken in one pass.
+const MESSAGES_PER_PASS_MAX: usize = 16;
+
+impl Core {
+    pub(super) fn read_mail(&mut self) {
+        for from in 0..self.map.shards() {
+            // Bounded, so that a busy peer cannot keep this core from its own clients.
+            for _ in 0..MESSAGES_PER_PASS_MAX {
+                match self.mailbox.receive(from) {
+                    None => break,
+                    Some(Message::Requests(parcel)) => self.run_requests(from, parcel),
+                    Some(Message::Replies(parcel)) => self.take_replies(from, parcel),
+                    Some(Message::Control(control)) => self.obey(from, *control),
+                }
+            }
+        }
+    }
+
+    /// Runs the commands of other cores' clients.
+    pub(super) fn run_requests(&mut self, from: usize, parcel: Parcel) {
+        self.shard.take();
+        let mut ahead = 0;
+        let mut ahead_args = ArgSlices::new();
+        let mut args = ArgSlices::new();
+        let mut offset = 0;
+        let mut started = self.clock.raw();
+        while let Some((header, next)) = parcel.request(offset, &mut args) {
+            if ahead <= offset {
+                ahead = offset;
+                for _ in 0..PREFETCH_COMMANDS {
+                    let Some((header, next)) = parcel.request(ahead, &mut ahead_args) else { break };
+                    if let Some(key) = ahead_args.get(1) {
+                        let hash = self.hasher.hash(key);
+                        self.shard.keyspace.prefetch_bucket(header.db as usize, hash);
+                    }
+                    ahead = next;
+                }
+            }
+            let row = lookup::find_by_index(header.command as usize);
+            if !self.shard.locks.is_free()
+                && let need = need_of(row, &args)
+                && self.shard.locks.conflicts(&need)
+            {
+                let args = args.iter().map(|arg| arg.to_vec()).collect();
+                self.shard.locks.wait(need, Waiter::Sent { from, header, args });
+                offset = next;
+                continue;
+            }
+            let call = Call::of(&header);
+            let reply =
+                ReplyHeader { target: header.target, sequence: header.sequence, flags: header.flags & flags::GATHER };
+            let (shard, stats, now_ms) = (&mut self.shard, &mut self.stats, self.now_ms);
+            self.mailbox.reply(from, reply, |out| {
+                if shard.execute(row, call, &args, now_ms, stats, out) { 0 } else { flags::FAILED }
+            });
+            let ended = self.clock.raw();
+            let nanoseconds = self.clock.delta_as_nanos(started, ended);
+            // Parts of a spread command are counted where the command came in.
+            if header.flags & flags::GATHER == 0 {
+                self.stats.record(row.id, nanoseconds);
+            }
+            if self.slow_nanoseconds <= nanoseconds && header.flags & flags::GATHER == 0 {
+                slow::record(&self.shared, &self.config, row, || slowlog::kept(row, &args), nanoseconds, None);
+            }
+            started = ended;
+            offset = next;
+        }
+        drop(args);
+        drop(ahead_args);
+        self.mailbox.recycle(parcel);
+    }
+
+    /// Hands replies of another core to the clients and gatherings that wait for them.
+    pub(super) fn take_replies(&mut self, from: usize, parcel: Parcel) {
+        let mut offset = 0;
+        while let Some((header, resp, next)) = parcel.reply(offset) {
+            offset = next;
+            if header.flags & flags::GATHER != 0 {
+                if matches!(self.gatherings[header.target as usize].kind, Kind::Walk(_)) {
+                    self.walked(header.target, resp);
+                    continue;
+                }
+                let resp = resp.to_vec();
+                self.gathered(header.target as usize, from, |kind, core| match kind {
+                    Kind::Replies { replies, .. } => replies[core] = Some(resp),
+                    _ => panic!("a reply for a gathering of parts"),
+                });
+                continue;
+            }
+            self.fill(header.target, header.sequence, resp);
+        }
+        self.mailbox.recycle(parcel);
+    }
+
+    pub(super) fn obey(&mut self, from: usize, control: Control) {
+        match control {
+            Control::Serve { socket, .. } => self.serve(socket),
+            Control::Ask { gathering, command, db, client, args } => {
+                let part = self.part(lookup::find_by_index(command as usize), db, client, &args);
+                self.mailbox.control(from, Control::Answer { gathering, part });
+            }
+            Control::Answer { gathering, part } => {
+                self.gathered(gathering as usize, from, |kind, core| match kind {
+                    Kind::Parts(parts) => parts[core] = Some(part),
+                    Kind::Acknowledged { .. } => {}
+                    Kind::Replies { .. } | Kind::Borrowing(_) | Kind::Walk(_) => {
+                        panic!("a part for a gathering of replies")
+                    }
+                });
+            }
+            Control::Lend { gathering, keys } => {
+                if let Some(loan) = self.lend(from, gathering, keys) {
+                    self.mailbox.control(from, Control::Lent { gathering, loan });
+                }
+            }
+            Control::Lent { gathering, loan } => self.borrowed(gathering, loan),
+            Control::Home(loan) => self.come_home(loan),
+            Control::Reconfigure { gathering } => {
+                self.take_config();
+                self.mailbox.control(from, Control::Answer { gathering, part: Box::new(()) });
+            }
+            Control::Sooner => self.shard.take(), // Letting go of it tells when to be back.
+            Control::Monitor(line) => {
+                for (index, connection) in self.connections.iter_mut() {
+                    if connection.session.mode.contains(Mode::MONITOR) {
+                        connection.replies.write(|out| out.extend_from_slice(&line));
+                        mark_dirty(&mut self.dirty, &mut connection.dirty, index as u32);
+                    }
+                }
+            }
+        }
+    }
+}

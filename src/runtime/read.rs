@@ -1,0 +1,325 @@
+//! From bytes to commands: what a client sent is taken from the ring, and the whole requests in it are looked up, given
+//! their place among the shards, and planned for this pass.
+
+use super::core::Core;
+use crate::command::lookup::{self, Row};
+use crate::command::{Flags, Keys, Run};
+use crate::connection::Connection;
+use crate::resp::{Limits, Span};
+use crate::route::parcel::ArgSlices;
+use crate::route::{Place, place};
+use crate::session::Mode;
+use crate::shared::Shared;
+use crate::sys::ring::Buffer;
+use std::sync::atomic::Ordering;
+
+/// Commands of one connection in one pass; the rest waits for the next, so that one pipeline does not starve others.
+const COMMANDS_PER_PASS_MAX: usize = 512;
+
+/// Replies a connection may be owed by other cores before its reading pauses.
+pub(super) const OUTSTANDING_MAX: usize = 4096;
+
+/// Unsent replies at which a client's commands wait until it reads.
+pub(super) const OUTPUT_PAUSE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Unread input at which a client that may not run commands is no longer received from.
+const INPUT_PAUSE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Where a planned command's bytes are.
+#[derive(Clone, Copy)]
+pub(super) enum Source {
+    /// In a receive buffer of the ring.
+    Buffer(Buffer),
+    /// In the connection's own input.
+    Input,
+}
+
+/// What a planned command is.
+#[derive(Clone, Copy)]
+pub(super) enum What {
+    /// A row of the table, with the word count it was found by.
+    Row(&'static Row),
+    /// A container with a word that is none of its subcommands, or none at all.
+    UnknownSubcommand(&'static Row),
+    /// No row has this name.
+    Unknown,
+    /// The connection's protocol error.
+    ProtocolError,
+}
+
+/// A command read from a connection, to be run in this pass.
+pub(super) struct Planned {
+    pub(super) connection: u32,
+    pub(super) source: Source,
+    /// Offset of the request in its source.
+    pub(super) base: usize,
+    pub(super) first_span: u32,
+    pub(super) span_count: u32,
+    pub(super) what: What,
+    /// The shard of its only key; `None`: not decided by one key.
+    pub(super) place: Place,
+    /// Hash of its first key, where it has one and it is here.
+    pub(super) hash: u64,
+}
+
+impl Core {
+    pub(super) fn received(&mut self, index: u32, data: Result<Option<Buffer>, i32>, armed: bool) {
+        let connection = &mut *self.connections[index as usize];
+        connection.receiving = armed;
+        self.receives += 1;
+        match data {
+            Ok(Some(buffer)) => {
+                let bytes = self.ring.bytes(buffer);
+                self.stats.counters.net_input_bytes += bytes.len() as u64;
+                connection.session.input_bytes += bytes.len() as u64;
+                connection.session.active_ms = self.now_ms;
+                let unplanned = connection.unplanned_bytes();
+                if connection.broken {
+                    self.ring.give_back(buffer);
+                } else if unplanned == 0 && connection.may_plan() {
+                    self.used_buffers.push(buffer);
+                    self.plan(index, Source::Buffer(buffer));
+                } else {
+                    connection.input.extend_from_slice(bytes);
+                    self.ring.give_back(buffer);
+                    if self.config.client_query_buffer_limit < (unplanned as u64).saturating_add(1) {
+                        self.stats.counters.query_buffer_limit_disconnections += 1;
+                        let session = &connection.session;
+                        tracing::warn!(
+                            "closing client {} {}: its query buffer passed the limit",
+                            session.id,
+                            session.peer
+                        );
+                        self.close_soon(index);
+                        return;
+                    }
+                    self.plan(index, Source::Input);
+                }
+                let connection = &mut *self.connections[index as usize];
+                if armed && is_stalled(connection) && INPUT_PAUSE_BYTES < connection.unplanned_bytes() {
+                    self.ring.cancel_receive(index);
+                }
+            }
+            Ok(None) => {
+                connection.receiving = false;
+                self.end_of_input(index);
+                return;
+            }
+            // ENOBUFS: all buffers were in use; ECANCELED: reading was paused. Anything else ends the connection.
+            Err(libc::ENOBUFS) | Err(libc::ECANCELED) => connection.receiving = false,
+            Err(_) => {
+                connection.receiving = false;
+                self.close_soon(index);
+                return;
+            }
+        }
+        if !armed {
+            self.receive_if_wanted(index);
+        }
+    }
+
+    /// Arms receiving again, unless the client has to be slowed down.
+    pub(super) fn receive_if_wanted(&mut self, index: u32) {
+        let connection = &mut *self.connections[index as usize];
+        if connection.receiving || connection.broken {
+            return;
+        }
+        if is_stalled(connection) && INPUT_PAUSE_BYTES < connection.unplanned_bytes() {
+            return;
+        }
+        connection.receiving = true;
+        self.ring.receive(connection.session.fd, index);
+    }
+
+    pub(super) fn plan_again(&mut self) {
+        let mut again = std::mem::take(&mut self.again);
+        for index in again.drain(..) {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            if 0 < connection.planned {
+                self.again.push(index); // What it planned in this pass may change how the rest is read.
+                continue;
+            }
+            connection.again = false;
+            if 0 < connection.unplanned_bytes() {
+                self.plan(index, Source::Input);
+            }
+            self.receive_if_wanted(index);
+        }
+    }
+
+    /// Reads the whole commands at the front of a connection's unplanned bytes.
+    pub(super) fn plan(&mut self, index: u32, source: Source) {
+        let connection = &mut **self.connections.get_mut(index as usize).expect("planned connections are open");
+        let limits = Limits {
+            bulk_bytes_max: self.config.proto_max_bulk_len,
+            authenticated: !connection.session.mode.contains(Mode::UNAUTHENTICATED),
+        };
+        let start = match source {
+            Source::Buffer(_) => 0,
+            Source::Input => connection.input_start + connection.planned_bytes,
+        };
+        let mut at = start;
+        let mut blocked = !connection.may_plan();
+        let mut held_back = None;
+        let bytes: &mut [u8] = match source {
+            Source::Buffer(buffer) => self.ring.bytes_mut(buffer),
+            Source::Input => &mut connection.input,
+        };
+        let end = bytes.len();
+        while at < end && !blocked {
+            if COMMANDS_PER_PASS_MAX <= connection.planned {
+                break;
+            }
+            if OUTSTANDING_MAX <= connection.replies.outstanding() || OUTPUT_PAUSE_BYTES <= connection.replies.bytes() {
+                blocked = true; // Looked at again when replies went.
+                break;
+            }
+            let consumed = match connection.parser.parse(&mut bytes[at..], &limits, &mut self.request_spans) {
+                Ok(None) => {
+                    blocked = true; // Incomplete: wait for more bytes.
+                    break;
+                }
+                Ok(Some(consumed)) => consumed,
+                Err(error) => {
+                    connection.protocol_error = Some(error);
+                    self.planned.push(Planned {
+                        connection: index,
+                        source,
+                        base: at,
+                        first_span: 0,
+                        span_count: 0,
+                        what: What::ProtocolError,
+                        place: Place::Anywhere,
+                        hash: 0,
+                    });
+                    connection.planned += 1;
+                    at = end;
+                    blocked = true;
+                    break;
+                }
+            };
+            if self.request_spans.is_empty() {
+                at += consumed;
+                continue;
+            }
+            let request = &bytes[at..at + consumed];
+            let what = match lookup::lookup(self.request_spans[0].of(request)) {
+                None => What::Unknown,
+                Some(row) if !row.subcommands.is_empty() => match self.request_spans.get(1) {
+                    None => What::Row(row),
+                    Some(word) => match lookup::lookup_sub(row, word.of(request)) {
+                        Some(row) => What::Row(row),
+                        None => What::UnknownSubcommand(row),
+                    },
+                },
+                Some(row) => What::Row(row),
+            };
+            let mut planned = Planned {
+                connection: index,
+                source,
+                base: at,
+                first_span: self.spans.len() as u32,
+                span_count: self.request_spans.len() as u32,
+                what,
+                place: Place::Anywhere,
+                hash: 0,
+            };
+            if let What::Row(row) = what {
+                if self.shared.pause_mode.load(Ordering::Relaxed) != 0 && is_paused(&self.shared, row, self.now_ms) {
+                    connection.paused = true;
+                    self.paused.push(index);
+                    // It is read again when the pause ends. An inline request was decoded in place, so that its bytes
+                    // mean something else now: it waits in the other form.
+                    held_back = Some((consumed, encode_request(&self.request_spans, request)));
+                    break;
+                }
+                if row.accepts(self.request_spans.len()) {
+                    match row.command.keys {
+                        Keys::Range { first: 1, last: 1, .. } => {
+                            let key = self.request_spans[1].of(request);
+                            let shard = self.map.shard_of(key);
+                            planned.place = Place::One(shard);
+                            planned.hash = self.hasher.hash(key);
+                        }
+                        // Those that ask all cores, and those that may change how requests are read.
+                        Keys::None => {
+                            blocked = match row.run {
+                                Run::Session(_) => row.flags.contains(Flags::ADMIN),
+                                Run::Container => false,
+                                Run::Keyspace(_) => 1 < self.map.shards(),
+                                Run::Everywhere { .. } => true,
+                            };
+                        }
+                        _ => {
+                            let args: ArgSlices<'_> = self.request_spans.iter().map(|span| span.of(request)).collect();
+                            planned.place = place(self.map, row.command, &args);
+                            // Later commands of this client may not overtake one that several cores work on.
+                            blocked = planned.place == Place::Several;
+                        }
+                    }
+                }
+            }
+            self.spans.append(&mut self.request_spans);
+            self.planned.push(planned);
+            connection.planned += 1;
+            at += consumed;
+            // The command may be an AUTH, after which other limits hold for what follows.
+            blocked |= !limits.authenticated;
+            connection.planned_last = blocked;
+        }
+        match source {
+            Source::Buffer(buffer) => {
+                let mut rest = &self.ring.bytes(buffer)[at..];
+                if let Some((consumed, encoded)) = held_back {
+                    connection.input.extend_from_slice(&encoded);
+                    rest = &rest[consumed..];
+                }
+                connection.input.extend_from_slice(rest);
+            }
+            Source::Input => {
+                connection.planned_bytes += at - start;
+                if let Some((consumed, encoded)) = held_back {
+                    connection.input.splice(at..at + consumed, encoded);
+                }
+            }
+        }
+        if 0 < connection.planned {
+            self.active.push(index);
+        }
+        // Whole commands may be left: look again after this pass.
+        if at < end && !connection.again && (!blocked || connection.planned != 0) && connection.protocol_error.is_none()
+        {
+            connection.again = true;
+            self.again.push(index);
+        }
+    }
+}
+
+/// Whether a client's next command has to wait: for others, for other cores, or for the client to take its replies.
+pub(super) fn is_stalled(connection: &Connection) -> bool {
+    !connection.may_plan()
+        || OUTSTANDING_MAX <= connection.replies.outstanding()
+        || OUTPUT_PAUSE_BYTES <= connection.replies.bytes()
+}
+
+/// A request as an array of bulks.
+pub(super) fn encode_request(spans: &[Span], request: &[u8]) -> Vec<u8> {
+    let mut encoded = format!("*{}\r\n", spans.len()).into_bytes();
+    for span in spans {
+        encoded.extend_from_slice(format!("${}\r\n", span.len).as_bytes());
+        encoded.extend_from_slice(span.of(request));
+        encoded.extend_from_slice(b"\r\n");
+    }
+    encoded
+}
+
+/// Whether `CLIENT PAUSE` holds this command back.
+pub(super) fn is_paused(shared: &Shared, row: &'static Row, now_ms: u64) -> bool {
+    if shared.pause_until_ms.load(Ordering::Relaxed) <= now_ms {
+        return false;
+    }
+    let all = shared.pause_mode.load(Ordering::Relaxed) == 2;
+    let writes = row.command.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
+    // CLIENT itself must stay usable, or nobody could unpause.
+    (all && !row.command.flags.contains(Flags::ALLOW_BUSY)) || writes
+}

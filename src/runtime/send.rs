@@ -1,0 +1,149 @@
+//! Replies on their way out: into their places, one send per connection and pass, and a bound on what a client may
+//! leave unread.
+
+use super::accept::CLOSING;
+use super::core::Core;
+use super::read::OUTSTANDING_MAX;
+use crate::config::Config;
+use crate::connection::Connection;
+use crate::session::Mode;
+use crate::stats::Stats;
+use crate::sys::net;
+
+/// Output buffers kept for reuse, and the largest kept.
+const SPARE_OUTPUTS: usize = 256;
+const SPARE_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+impl Core {
+    /// A reply that a client's place in the order waited for.
+    pub(super) fn fill(&mut self, index: u32, sequence: u32, reply: &[u8]) {
+        let connection = &mut *self.connections[index as usize];
+        connection.replies.fill(sequence, reply);
+        mark_dirty(&mut self.dirty, &mut connection.dirty, index);
+        if connection.replies.outstanding() < OUTSTANDING_MAX && 0 < connection.unplanned_bytes() && !connection.again {
+            connection.again = true;
+            self.again.push(index);
+        }
+        if connection.broken || connection.session.mode.intersects(CLOSING) {
+            self.closing.push(index);
+        }
+    }
+
+    /// Queues what this pass made: one send per connection, messages to peers, wakes for those that sleep.
+    pub(super) fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        // One reply alone goes out by a system call of its own: a send through the ring would complete at once and end
+        // the sleep that follows, so a server with one busy client would enter the kernel twice as often.
+        let alone = dirty.len() == 1;
+        for index in dirty.drain(..) {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            connection.dirty = false;
+            if connection.broken || connection.replies.output.is_empty() {
+                continue;
+            }
+            if passes_output_limit(connection, &self.config, self.now_ms, &mut self.stats) {
+                connection.session.mode |= Mode::CLOSE_NOW;
+                self.closing.push(index);
+                continue;
+            }
+            if connection.sending {
+                continue;
+            }
+            if alone && let Ok(sent) = net::send_now(connection.session.fd, &connection.replies.output) {
+                self.stats.counters.net_output_bytes += sent as u64;
+                connection.session.output_bytes += sent as u64;
+                if sent == connection.replies.output.len() {
+                    let mut bytes = std::mem::take(&mut connection.replies.output);
+                    if bytes.capacity() <= SPARE_OUTPUT_BYTES_MAX && self.spare_outputs.len() < SPARE_OUTPUTS {
+                        bytes.clear();
+                        self.spare_outputs.push(bytes);
+                    }
+                    if connection.session.mode.intersects(CLOSING) {
+                        self.closing.push(index);
+                    }
+                    continue;
+                }
+                connection.replies.output.drain(..sent);
+            }
+            let empty = self.spare_outputs.pop().unwrap_or_default();
+            let bytes = std::mem::replace(&mut connection.replies.output, empty);
+            connection.sending = true;
+            connection.replies.sending_bytes = bytes.len();
+            self.ring.send(connection.session.fd, index, bytes);
+            self.sends += 1;
+        }
+        self.dirty = dirty;
+        if 1 < self.map.shards() {
+            let ring = &mut self.ring;
+            self.mailbox.flush(|peer| ring.wake(peer));
+        }
+    }
+
+    pub(super) fn sent(&mut self, index: u32, result: Result<usize, i32>, mut bytes: Vec<u8>) {
+        let connection = &mut *self.connections[index as usize];
+        connection.sending = false;
+        connection.session.active_ms = self.now_ms;
+        connection.replies.sending_bytes = 0;
+        match result {
+            Ok(sent) => {
+                self.stats.counters.net_output_bytes += sent as u64;
+                connection.session.output_bytes += sent as u64;
+                if sent < bytes.len() && !connection.broken {
+                    bytes.drain(..sent);
+                    connection.sending = true;
+                    connection.replies.sending_bytes = bytes.len();
+                    self.ring.send(connection.session.fd, index, bytes);
+                    return;
+                }
+            }
+            Err(_) => self.close_soon(index),
+        }
+        if bytes.capacity() <= SPARE_OUTPUT_BYTES_MAX && self.spare_outputs.len() < SPARE_OUTPUTS {
+            bytes.clear();
+            self.spare_outputs.push(bytes);
+        }
+        let connection = &mut *self.connections[index as usize];
+        if !connection.replies.output.is_empty() {
+            mark_dirty(&mut self.dirty, &mut connection.dirty, index);
+        } else if connection.session.mode.intersects(CLOSING) || connection.broken {
+            self.closing.push(index);
+        }
+        if 0 < connection.unplanned_bytes() && !connection.again {
+            connection.again = true;
+            self.again.push(index);
+        }
+    }
+}
+
+/// Lists a connection for a send at the end of the pass, once.
+#[inline]
+pub(super) fn mark_dirty(dirty: &mut Vec<u32>, listed: &mut bool, index: u32) {
+    if !*listed {
+        *listed = true;
+        dirty.push(index);
+    }
+}
+
+/// Whether a client has left more of its replies unread than it may, or for too long.
+pub(super) fn passes_output_limit(
+    connection: &mut Connection,
+    config: &Config,
+    now_ms: u64,
+    stats: &mut Stats,
+) -> bool {
+    let limit = &config.client_output_buffer_limit.normal;
+    let held = connection.replies.bytes() as u64;
+    let mut passes = 0 < limit.hard_bytes && limit.hard_bytes <= held;
+    if 0 < limit.soft_bytes && limit.soft_bytes <= held {
+        let since_ms = *connection.soft_limit_since_ms.get_or_insert(now_ms);
+        passes |= limit.soft_seconds.saturating_mul(1000) < now_ms.saturating_sub(since_ms);
+    } else {
+        connection.soft_limit_since_ms = None;
+    }
+    if passes && !connection.broken && !connection.session.mode.contains(Mode::CLOSE_NOW) {
+        let session = &connection.session;
+        stats.counters.output_buffer_limit_disconnections += 1;
+        tracing::warn!("closing client {} {}: its output buffer passed the limit", session.id, session.peer);
+    }
+    passes
+}
