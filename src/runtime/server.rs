@@ -97,7 +97,10 @@ fn listen_tcp(config: &Config, port: u16, shared: bool, listeners: &mut Vec<List
             Ok(socket) => listeners.push(Listener { socket, shared }),
             Err(error) if !required && ADDRESS_MISSING.contains(&error.raw_os_error().unwrap_or(0)) => {}
             Err(error) => {
-                return Err(format!("Could not create server TCP listening socket {name}:{port}: {error}"));
+                return Err(format!(
+                    "Could not create server TCP listening socket {name}:{port}: {error}. \
+                     Failed listening on port {port} (TCP), aborting."
+                ));
             }
         }
     }
@@ -264,7 +267,7 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
     memory::mark_startup();
     tracing::info!("Server initialized");
     tracing::info!("{cores} cores on CPUs {cpus:?}, one shard each, {databases} databases");
-    tracing::info!("listening on {bind} port {port}, up to {} clients", shared.config().maxclients);
+    tracing::info!("listening on {bind} port {port}, up to {} clients, PID: {pid}", shared.config().maxclients);
     tracing::info!("Ready to accept connections");
     super::signals::watch(&shared);
     for thread in threads {
