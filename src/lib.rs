@@ -193,8 +193,8 @@
 //! | [`route`] | from a key to its shard, from a command to its shards; parcels, merged replies, lent keys |
 //! | [`shard`] | one core's engine: runs a command on its keys |
 //! | [`keyspace`] | databases and entries: lookup, expiry, access clocks, events |
-//! | [`value`] | what a key can hold: strings, numbers, containers; what an allocation takes |
-//! | [`structure`] | containers as small libraries: the hash table, glob patterns |
+//! | [`value`] | what a key can hold: strings, numbers, containers |
+//! | [`structure`] | containers as small libraries: the hash table, listpacks, intsets, the timing wheel, glob patterns; what an allocation takes |
 //! | [`config`] | directives, one row each; files, `CONFIG` |
 //! | [`shared`] | what all cores see |
 //! | [`stats`] | what one core counts |
@@ -214,16 +214,16 @@
 //! | 0 | `config` | – |
 //! | 0 | `memory` | – |
 //! | 0 | `sys` | – |
-//! | 0 | `value` | – |
+//! | 1 | `value` | `structure` |
 //! | 1 | `session` | `resp` |
 //! | 1 | `log` | `config` |
-//! | 1 | `keyspace` | `value` `structure` |
+//! | 2 | `keyspace` | `value` `structure` |
 //! | 2 | `connection` | `resp` `session` |
-//! | 2 | `command` | `resp` `config` `session` `keyspace` `value` `structure` `memory` `log` |
-//! | 3 | `stats` | `command` |
-//! | 3 | `shared` | `command` `config` |
-//! | 3 | `route` | `command` `resp` |
-//! | 4 | `shard` | `command` `config` `keyspace` `resp` `route` `stats` |
+//! | 3 | `command` | `resp` `config` `session` `keyspace` `value` `structure` `memory` `log` |
+//! | 4 | `stats` | `command` |
+//! | 4 | `shared` | `command` `config` |
+//! | 4 | `route` | `command` `resp` |
+//! | 5 | `shard` | `command` `config` `keyspace` `resp` `route` `stats` |
 //!
 //! [`runtime`] may import all of them, and nobody imports it. Known exceptions:
 //!

@@ -1,5 +1,8 @@
 //! Containers as small libraries: they know neither commands, nor time, nor the kernel.
 
+pub mod allocation;
 pub mod glob;
+pub mod intset;
+pub mod listpack;
 pub mod table;
 pub mod wheel;

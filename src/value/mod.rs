@@ -19,12 +19,12 @@
 //! the entry, so that a small hash costs one allocation besides its entry, not two. A type whose struct is larger than
 //! four words boxes it.
 
-pub mod allocation;
 mod long_string;
 pub mod number;
 #[cfg(test)]
 pub(crate) mod probe;
 
+pub use crate::structure::allocation;
 pub use long_string::LongString;
 
 use number::parse_integer;
