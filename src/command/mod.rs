@@ -7,6 +7,7 @@
 use crate::resp::{Error, Reply};
 use bitflags::bitflags;
 
+mod bitmap;
 mod client;
 mod config;
 mod connection;
@@ -395,6 +396,7 @@ pub const FAMILIES: &[&[Command]] = &[
     slowlog::COMMANDS,
     generic::COMMANDS,
     string::COMMANDS,
+    bitmap::COMMANDS,
 ];
 
 impl From<crate::keyspace::WrongType> for Error {

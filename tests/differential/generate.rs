@@ -348,6 +348,18 @@ fn thing(name: &str, random: &mut Random) -> Vec<u8> {
         "offset" if random.one_in(4) => random.pick(INTEGERS).to_vec(),
         "offset" if random.one_in(10) => text(random.below(4_000)),
         "offset" => text(random.below(40)),
+        "bit" if random.one_in(12) => {
+            let refused: [&[u8]; 8] =
+                [b"-1", b"4294967296", b"9223372036854775807", b"-9223372036854775808", b"abc", b"", b"01", b"#1"];
+            random.pick(&refused).to_vec()
+        }
+        "bit" if random.one_in(4) => format!("#{}", random.below(12)).into_bytes(),
+        "bit" => text(random.below(700)),
+        "field" if random.one_in(10) => {
+            random.pick(&[b"u64".as_slice(), b"i65", b"u0", b"i-1", b"U8", b"8", b"u", b""]).to_vec()
+        }
+        "field" if random.one_in(2) => format!("i{}", 1 + random.below(64)).into_bytes(),
+        "field" => format!("u{}", 1 + random.below(63)).into_bytes(),
         // Far away, and never the same twice, so that GT and LT have one answer on every server.
         "seconds" | "ms" if random.one_in(8) => {
             let refused: [&[u8]; 9] = [

@@ -4,7 +4,7 @@
 //!
 //! - `(A|B)` one of them, `[A|B $x]` perhaps one of them, `{A $x}` once or several times;
 //! - `$name` a random thing, see `generate.rs`: `$key $value $int $count $offset $float $seconds $ms $at $at_ms
-//!   $until $until_ms $db $pattern $cursor $word $lcs $text`;
+//!   $until $until_ms $db $pattern $cursor $word $lcs $text $bit $field`;
 //! - the mode says how replies are compared where byte for byte is too strict, and is the whole list of what may
 //!   differ: `any-order:` a set in array's clothing, `time:` numbers a little apart, `member:` any key that exists,
 //!   `kind:` the same type of reply, `scan:` the cursor is the server's own.
@@ -42,6 +42,23 @@ pub const STRINGS: &[&str] = &[
     "8 SET $lcs $text",
     "6 LCS $lcs $lcs [LEN|IDX] [MINMATCHLEN $count] [WITHMATCHLEN]",
     "1 LCS $lcs $lcs $word",
+];
+
+/// Bits of strings.
+pub const BITMAPS: &[&str] = &[
+    "12 SETBIT $key $bit (0|1|1|$int)",
+    "8 GETBIT $key (0|1|7|8|$int)",
+    "12 BITCOUNT $key [$count $count [BIT|BYTE|$word]]",
+    "6 BITCOUNT $key $int $int [BIT|BYTE]",
+    "12 BITPOS $key (0|1) [$count [$count [BIT|BYTE|$word]]]",
+    "6 BITPOS $key (0|1|$int) [$int [$int [BIT|BYTE]]]",
+    "10 BITOP (AND|OR|XOR) $key {$key}",
+    "4 BITOP NOT $key $key",
+    "1 BITOP (NOT|$word) $key {$key}",
+    "16 BITFIELD $key {(GET $field $bit|[OVERFLOW (WRAP|SAT|FAIL)] (SET|INCRBY) $field $bit $int)}",
+    "2 BITFIELD $key (GET|SET|INCRBY|OVERFLOW|$word) (SAT|$field|$word) [$int [$int]]",
+    "6 BITFIELD_RO $key {GET $field (0|1|7|8|$int)}",
+    "1 BITFIELD_RO $key [OVERFLOW SAT|SET $field $bit $int]",
 ];
 
 /// Commands on keys of any type.
@@ -116,7 +133,7 @@ pub const SERVER: &[&str] = &[
 ];
 
 /// Every table.
-pub const TABLES: &[&[&str]] = &[STRINGS, KEYS, EXPIRY, SERVER];
+pub const TABLES: &[&[&str]] = &[STRINGS, BITMAPS, KEYS, EXPIRY, SERVER];
 
 /// How to read a value whole, by its type: the command, its arguments after the key, and whether order counts.
 pub const VALUES: &[(&str, &str, &[&str], bool)] = &[("string", "GET", &[], true)];
