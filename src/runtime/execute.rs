@@ -200,7 +200,7 @@ impl Core {
                         self.stats.counters.commands_visiting += 1;
                         if self.slow_nanoseconds <= nanoseconds {
                             let kept = || slowlog::kept(row, &args);
-                            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Some(&connection.session));
+                            slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
                         }
                         return ended;
                     }
@@ -242,7 +242,7 @@ impl Core {
                         row,
                         || slowlog::kept(row, &args),
                         nanoseconds,
-                        Some(&connection.session),
+                        &connection.session,
                     );
                     self.now_ms = unix_ms();
                 }
@@ -304,6 +304,7 @@ impl Core {
             let start = out.len();
             let protocol = view.session.protocol;
             let result = run(&mut view, &args, &mut Reply::new(out, protocol));
+            stats.counters.denied_authentications += u64::from(result == Err(Error::WRONG_PASSWORD));
             finish(result, stats, row, start, out);
             if view.reconfigured {
                 held_back.extend_from_slice(&out[start..]);
@@ -324,7 +325,7 @@ impl Core {
                 row,
                 || slowlog::kept(row, &args),
                 nanoseconds,
-                Some(&connection.session),
+                &connection.session,
             );
         }
         drop(args);

@@ -98,3 +98,70 @@ fn a_slow_command_holds_no_other_cores_engine() {
     assert!(waited < total / 2, "a client of the other core waited {waited:?} of {total:?}");
     drop(server);
 }
+
+#[test]
+fn a_forwarded_slow_command_is_logged_with_its_clients_address_and_name() {
+    let (_server, first_port) = start_with_core_ports(2, &["--slowlog-log-slower-than", "0"]);
+    let tag = tag_of(1, 2);
+    let mut client = connect(first_port);
+    assert_eq!(client.call(&["CLIENT", "SETNAME", "me"]).unwrap(), ok());
+    let forwarded = info_number(&mut client, "all", "commands_forwarded");
+    // Its cost is not constant, so that no visit runs it.
+    let (a, b) = (format!("{tag}a"), format!("{tag}b"));
+    assert_eq!(client.call(&["LCS", &a, &b]).unwrap(), Value::Bulk(Vec::new()));
+    assert_eq!(info_number(&mut client, "all", "commands_forwarded"), forwarded + 1);
+    let Value::Array(entries) = client.call(&["SLOWLOG", "GET", "-1"]).unwrap() else { panic!("a list") };
+    let address = client.stream.local_addr().unwrap().to_string();
+    let name = |entry: &Value| matches!(entry, Value::Array(parts) if parts[5] == Value::Bulk(b"me".to_vec()));
+    let from = |entry: &Value| matches!(entry, Value::Array(parts) if parts[4] == Value::Bulk(address.clone().into()));
+    let is_it = |entry: &&Value| entry.to_string().contains("LCS");
+    let found: Vec<&Value> = entries.iter().filter(is_it).collect();
+    assert!(found.len() == 1 && found.iter().all(|entry| name(entry) && from(entry)), "{address}: {entries:?}");
+}
+
+#[test]
+fn what_every_core_did_is_counted_once() {
+    const CALLS: i64 = 50;
+    let (_server, first_port) = start_with_core_ports(2, &["--requirepass", "secret"]);
+    let mut clients = [connect(first_port), connect(first_port + 1)];
+    for client in &mut clients {
+        assert!(matches!(client.call(&["AUTH", "wrong"]).unwrap(), Value::Error(_)));
+        assert_eq!(client.call(&["AUTH", "secret"]).unwrap(), ok());
+    }
+    let fields = ["total_reads_processed", "total_writes_processed", "acl_access_denied_auth"];
+    let before = fields.map(|field| info_number(&mut clients[0], "stats", field));
+    for client in &mut clients {
+        for _ in 0..CALLS {
+            assert_eq!(client.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
+        }
+        assert!(matches!(client.call(&["HELLO", "3", "AUTH", "default", "wrong"]).unwrap(), Value::Error(_)));
+    }
+    let after = fields.map(|field| info_number(&mut clients[1], "stats", field));
+    let grown: Vec<i64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    // One receive and one send for each call, the questions themselves (each field is asked for by its own) included.
+    let calls = 2 * (CALLS + 1) + fields.len() as i64;
+    assert_eq!(grown, [calls, calls, 2]);
+    assert_eq!(before[2], 2);
+}
+
+#[test]
+fn a_monitor_that_does_not_read_is_closed() {
+    for limits in [&["normal", "4mb", "0", "0"][..], &["normal", "0", "0", "0", "pubsub", "4mb", "0", "0"]] {
+        let limits = limits.join(" ");
+        let (server, first_port) = start_with_core_ports(2, &["--client-output-buffer-limit", &limits]);
+        let mut monitor = connect(first_port + 1);
+        assert_eq!(monitor.call(&["MONITOR"]).unwrap(), ok());
+        let mut client = connect(first_port);
+        let value = vec![b'x'; 100_000];
+        let set = encode(&[b"SET".as_slice(), b"k", &value]);
+        // Far more than sockets hold.
+        for _ in 0..400 {
+            client.send_raw(&set).unwrap();
+            assert_eq!(client.read().unwrap(), ok());
+        }
+        let closed = info_number(&mut client, "stats", "client_output_buffer_limit_disconnections");
+        assert_eq!(closed, 1, "{limits}: {}", server.output());
+        assert_eq!(info_number(&mut client, "clients", "connected_clients"), 1, "{limits}");
+        assert!(server.status_kib("VmHWM") < 100 * 1024, "{limits}: {} KiB", server.status_kib("VmHWM"));
+    }
+}
