@@ -12,6 +12,7 @@
 mod behaviour;
 mod client;
 mod extra;
+mod operation;
 mod process;
 mod transcript;
 
