@@ -221,7 +221,7 @@
 //! | 1 | `log` | `config` |
 //! | 2 | `keyspace` | `value` `structure` |
 //! | 2 | `connection` | `resp` `session` |
-//! | 3 | `command` | `resp` `config` `session` `keyspace` `value` `structure` `memory` `log` |
+//! | 3 | `command` | `resp` `config` `session` `keyspace` `value` `structure` `memory` |
 //! | 4 | `stats` | `command` |
 //! | 4 | `shared` | `command` `config` |
 //! | 4 | `route` | `command` `resp` |
@@ -232,7 +232,7 @@
 //! | Module | imports | because |
 //! |---|---|---|
 //! | `command` | `shard` `shared` `stats` | the views that its code is handed (`src/command/context.rs`) name their types |
-//! | `command` | `sys` | `INFO` tells the CPU time of the process |
+//! | `command` | `sys` | `INFO` tells the CPU time of the process, `DEBUG SEGFAULT` ends it |
 #![warn(missing_docs)]
 
 pub mod sys;

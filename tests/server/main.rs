@@ -14,6 +14,7 @@ mod behaviour;
 mod client;
 mod cores;
 mod extra;
+mod operation;
 mod process;
 mod transcript;
 
