@@ -77,8 +77,8 @@
 //!
 //! **Atomicity.** A command whose keys are on one shard is atomic. So is one that borrows (`RENAME`, `RENAMENX`,
 //! `COPY`, `MSETNX`, `MSETEX`, `LCS`, `BITOP` with keys on several shards): the owners hand over the entries, in rising
-//! order of shards, the command runs on a keyspace made of them, and whoever needs one of the keys meanwhile waits. Not yet
-//! atomic across shards: commands that are split by key (`MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS`, `TOUCH`) and those
+//! order of shards, the command runs on a keyspace made of them, and whoever needs one of the keys meanwhile waits. Not
+//! yet atomic across shards: commands split by key (`MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS`, `TOUCH`) and those
 //! that every shard runs by itself (`KEYS`, `DBSIZE`, `FLUSHALL`, `FLUSHDB`, `SWAPDB`). Their part on each shard is
 //! atomic; another client may see one shard before and another after. With one shard everything is atomic.
 //!
@@ -121,6 +121,7 @@
 //! | `OUTSTANDING_MAX` | `src/runtime/read.rs` | `4096` | a client owed so many replies is not read |
 //! | `OUTPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
 //! | `INPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `32 * 1024 * 1024` | a client whose commands must wait is not read |
+//! | `OUTPUT_FREE_BYTES` | `src/runtime/send.rs` | `16 * 1024` | `client-output-buffer-limit` begins to count |
 //! | `SPARE_OUTPUTS` | `src/runtime/send.rs` | `256` | buffers beyond are freed |
 //! | `CLIENTS_PER_CRON` | `src/runtime/cron.rs` | `200` | idle and limit checks of further clients come in later slices |
 //! | `EXPIRE_SLICE` | `src/shard/mod.rs` | `200` | further keys whose time has come wait for the next pass |

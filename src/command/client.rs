@@ -87,7 +87,7 @@ const SUBCOMMANDS: &[Command] = &[
     )
     .syntax("ON|OFF"),
     subcommand("PAUSE", Run::Session(pause), -3, ADMIN, "2.9.50", "Holds back commands of all clients for some time.")
-        .syntax("timeout [WRITE|ALL]"),
+        .syntax("timeout:integer [WRITE|ALL]"),
     subcommand("REPLY", Run::Session(reply_mode), 3, PLAIN, "3.2.0", "Chooses whether the client gets replies.")
         .syntax("ON|OFF|SKIP"),
     subcommand(
@@ -532,7 +532,8 @@ fn pause(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     };
     let timeout_ms = parse_integer(args[2]).ok_or(Error::TIMEOUT_NOT_INTEGER)?;
     let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Error::TIMEOUT_NEGATIVE)?;
-    let until_ms = view.now_ms.saturating_add(timeout_ms);
+    // As in Redis, an end that no clock reaches is no pause: nobody, not even UNPAUSE, would ever run again.
+    let until_ms = view.now_ms.checked_add(timeout_ms).filter(|until_ms| i64::try_from(*until_ms).is_ok()).unwrap_or(0);
     let shared = view.shared;
     // A pause under way is only ever made longer and stricter.
     if shared.pause_until_ms.fetch_max(until_ms, Ordering::Relaxed) <= view.now_ms {

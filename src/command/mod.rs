@@ -13,6 +13,7 @@ mod config;
 mod connection;
 mod context;
 mod debug;
+mod elsewhere;
 mod generic;
 mod info;
 mod introspection;
@@ -258,6 +259,10 @@ pub struct Command {
     pub complexity: &'static str,
     /// The arguments as a grammar: `key value [NX|XX] [GET] [EX seconds|PX milliseconds|KEEPTTL]`, `key [key ...]`.
     pub syntax: &'static str,
+    /// Version since which another is to be preferred, or empty.
+    pub deprecated_since: &'static str,
+    /// What is to be preferred, in Markdown; empty: nothing is.
+    pub replaced_by: &'static str,
     /// Command tips, as `COMMAND INFO` gives them.
     pub tips: &'static [&'static str],
     /// Rows of its subcommands.
@@ -284,6 +289,8 @@ impl Command {
             summary: "",
             complexity: "O(1)",
             syntax: "",
+            deprecated_since: "",
+            replaced_by: "",
             tips: &[],
             subcommands: &[],
         }
@@ -366,6 +373,13 @@ impl Command {
     /// Sets the grammar of the arguments.
     pub const fn syntax(mut self, syntax: &'static str) -> Command {
         self.syntax = syntax;
+        self
+    }
+
+    /// Says what replaces it, since which version, as Redis' documentation has it.
+    pub const fn deprecated(mut self, since: &'static str, replaced_by: &'static str) -> Command {
+        self.deprecated_since = since;
+        self.replaced_by = replaced_by;
         self
     }
 
