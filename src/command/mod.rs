@@ -25,6 +25,7 @@ mod server;
 pub mod slowlog;
 mod string;
 pub mod syntax;
+mod transaction;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
 pub use key_spec::{KeyAccess, KeySpec};
 pub use lookup::key_positions;
@@ -187,6 +188,8 @@ pub enum Spread {
     Every(Gather),
     /// Runs on the shard that its first argument, a cursor, points into: the cursor modulo the number of shards.
     Cursor,
+    /// Runs on a shard drawn by lot, each as often as it has keys.
+    Lot,
 }
 
 /// How partial replies become one.
@@ -204,6 +207,9 @@ pub enum Gather {
     First,
 }
 
+/// Makes a reply of the parts of all cores.
+pub type Merge = fn(&mut SessionView<'_>, &Args<'_>, Vec<Part>, &mut Reply<'_>) -> CommandResult;
+
 /// What a command's code may touch follows from the variant: a string command cannot reach a socket because its
 /// signature has none.
 #[derive(Clone, Copy)]
@@ -219,10 +225,21 @@ pub enum Run {
         /// One core's part.
         part: fn(&mut CoreView<'_>, &Args<'_>) -> Part,
         /// All parts, by core, become the reply.
-        merge: fn(&mut SessionView<'_>, &Args<'_>, Vec<Part>, &mut Reply<'_>) -> CommandResult,
+        merge: Merge,
     },
+    /// On shards and client alike: `WATCH` on the shards of its keys, `EXEC` on those of all keys that were queued.
+    Joint(Joint),
     /// Only its subcommands run.
     Container,
+}
+
+/// What a command does with what is remembered of the client and with shards, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joint {
+    /// Remembers the versions of keys.
+    Watch,
+    /// Runs what was queued, unless a watched key has another version now.
+    Exec,
 }
 
 /// One row of the table.
@@ -247,6 +264,8 @@ pub struct Command {
     pub flags: Flags,
     /// ACL categories that do not follow from `flags` and `group`.
     pub categories: Categories,
+    /// Inside `MULTI` it runs at once rather than being queued.
+    pub is_immediate: bool,
     /// How it meets several shards.
     pub spread: Spread,
     /// Its documentation group.
@@ -283,6 +302,7 @@ impl Command {
             secrets: None,
             flags: Flags::empty(),
             categories: Categories::empty(),
+            is_immediate: false,
             spread: Spread::Owner,
             group: Group::Generic,
             since: "1.0.0",
@@ -350,6 +370,12 @@ impl Command {
         self
     }
 
+    /// It is not queued inside `MULTI`.
+    pub const fn immediate(mut self) -> Command {
+        self.is_immediate = true;
+        self
+    }
+
     /// Sets how it meets several shards.
     pub const fn spread(mut self, spread: Spread) -> Command {
         self.spread = spread;
@@ -411,6 +437,7 @@ pub const FAMILIES: &[&[Command]] = &[
     generic::COMMANDS,
     string::COMMANDS,
     bitmap::COMMANDS,
+    transaction::COMMANDS,
 ];
 
 impl From<crate::keyspace::WrongType> for Error {

@@ -9,6 +9,7 @@ mod execute;
 mod gathering;
 mod hop;
 mod host;
+mod joint;
 mod lend;
 mod listen;
 mod machine;
