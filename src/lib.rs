@@ -76,11 +76,12 @@
 //! is answered. Questions to all cores (`INFO`, `RANDOMKEY`) do not wait for lent keys.
 //!
 //! **Atomicity.** A command whose keys are on one shard is atomic. So is one that borrows (`RENAME`, `RENAMENX`,
-//! `COPY`, `MSETNX`, `MSETEX`, `LCS`, `BITOP` with keys on several shards): the owners hand over the entries, in rising
-//! order of shards, the command runs on a keyspace made of them, and whoever needs one of the keys meanwhile waits. Not yet
-//! atomic across shards: commands that are split by key (`MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS`, `TOUCH`) and those
-//! that every shard runs by itself (`KEYS`, `DBSIZE`, `FLUSHALL`, `FLUSHDB`, `SWAPDB`). Their part on each shard is
-//! atomic; another client may see one shard before and another after. With one shard everything is atomic.
+//! `COPY`, `MSETNX`, `MSETEX`, `LCS`, `BITOP` with keys on several shards): the owners hand over the entries, in
+//! rising order of shards, the command runs on a keyspace made of them, and whoever needs one of the keys meanwhile
+//! waits. Not yet atomic across shards: commands that are split by key (`MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS`,
+//! `TOUCH`) and those that every shard runs by itself (`KEYS`, `DBSIZE`, `FLUSHALL`, `FLUSHDB`, `SWAPDB`). Their part
+//! on each shard is atomic; another client may see one shard before and another after. With one shard everything is
+//! atomic.
 //!
 //! **Nobody waits for ever.** Borrowers ask shards in rising order and take all keys of a shard at once or none;
 //! who has all runs at once; the queue behind lent keys is first come, first served. See [`route::locks`].
@@ -89,8 +90,8 @@
 //! (2) `Control` messages in the same rings, in the same order: accepted sockets, questions to all cores and their
 //! parts, loans, "take the new configuration", lines for `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]:
 //! atomics that the hot path reads at most once, and locks that only configuration changes and slow commands take. (5)
-//! The log's queue, the allocator's counters, and who sleeps. Nothing else. A `CONFIG SET` is answered when every core
-//! has taken the new configuration.
+//! The log's queue, the allocator's counters, who sleeps, and the alarm that a stop raises. Nothing else. A `CONFIG
+//! SET` is answered when every core has taken the new configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one
