@@ -89,8 +89,8 @@
 //! (2) `Control` messages in the same rings, in the same order: accepted sockets, questions to all cores and their
 //! parts, loans, "take the new configuration", lines for `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]:
 //! atomics that the hot path reads at most once, and locks that only configuration changes and slow commands take. (5)
-//! The log's queue, the allocator's counters, and who sleeps. Nothing else. A `CONFIG SET` is answered when every core
-//! has taken the new configuration.
+//! The log's queue, the allocator's counters, who sleeps, and the alarm that a stop raises. Nothing else. A `CONFIG
+//! SET` is answered when every core has taken the new configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one

@@ -104,7 +104,7 @@ impl Core {
         }
         self.shard_due_ms = self.shard.next_due_ms();
         if 1 < self.map.shards() {
-            let back_ms = self.due_ms();
+            let back_ms = self.now_ms + self.idle_ms();
             self.shard.leave(back_ms);
             self.shard.let_go();
         }
