@@ -454,9 +454,9 @@ directives! {
         /// Whether clients must show a certificate.
         tls_auth_clients: TlsAuthClients = "tls-auth-clients", Choice(TlsAuthClients::NAMES), "yes", PENDING;
         /// Uses TLS to the primary.
-        tls_replication: bool = "tls-replication", YesNo, "no", PENDING;
+        tls_replication: bool = "tls-replication", YesNo, "no", ABSENT;
         /// Uses TLS on the cluster bus.
-        tls_cluster: bool = "tls-cluster", YesNo, "no", PENDING;
+        tls_cluster: bool = "tls-cluster", YesNo, "no", ABSENT;
         /// Versions of TLS, such as "TLSv1.2 TLSv1.3"; empty: these two.
         tls_protocols: String = "tls-protocols", Text, "", PENDING;
         /// Cipher suites of TLS 1.2, as OpenSSL names them; empty: the usual ones.
