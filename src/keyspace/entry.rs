@@ -457,7 +457,6 @@ macro_rules! define_kinds {
 
             /// Gives back about `budget` allocations of a value that nobody will use again; whether there are more.
             pub(super) fn free_some(&mut self, budget: usize) -> bool {
-                let _ = budget;
                 match self {
                     Value::Integer(_) | Value::String(_) | Value::Raw(_) | Value::Long(_) => false,
                     $($(#[$attribute])* Value::$variant(value) => value.free_some(budget),)*

@@ -275,12 +275,23 @@ impl<const VALUES: bool> Packed<VALUES> {
 
     /// Adds an entry. Its key is not there yet.
     pub fn insert(&mut self, entry: Entry<'_>) {
-        debug_assert!(!self.contains(entry.key));
+        let added = self.insert_or_find(entry);
+        assert!(added.is_ok(), "the key is there");
+    }
+
+    /// Adds an entry unless its key is there.
+    ///
+    /// # Errors
+    /// Where the key is: nothing was changed.
+    pub fn insert_or_find(&mut self, entry: Entry<'_>) -> Result<(), Place> {
         if self.buckets == 0 {
             self.push_bucket();
         }
         let hash = self.hash(entry.key);
         let bucket = self.bucket_of(hash);
+        if let Some(index) = self.blob(bucket).find(mark_of(hash), entry.key) {
+            return Err(Place { bucket, index });
+        }
         self.change(bucket, |blob| blob.push(mark_of(hash), entry));
         self.len += 1;
         if let Some(deadline_ms) = entry.deadline_ms {
@@ -291,6 +302,7 @@ impl<const VALUES: bool> Packed<VALUES> {
         if self.buckets * BUCKET_BYTES < self.blob_bytes {
             self.split();
         }
+        Ok(())
     }
 
     /// Gives an entry another value.

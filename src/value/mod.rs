@@ -20,10 +20,12 @@
 //! four words boxes it.
 
 pub mod bitfield;
+pub mod hash;
 mod long_string;
 pub mod number;
 #[cfg(test)]
 pub(crate) mod probe;
+pub mod set;
 
 pub use crate::structure::allocation;
 pub use long_string::LongString;
@@ -67,6 +69,28 @@ pub trait Container: Sized + Send + 'static + sealed::Listed {
         let _ = budget;
         false
     }
+
+    /// A time in unix ms at which a part of it (a field) is to be removed, or some time before; `None`: never.
+    #[inline]
+    fn due_ms(&self) -> Option<u64> {
+        None
+    }
+
+    /// Removes parts whose time has come, those of about `budget` allocations. How many there were, and whether nothing
+    /// is left at all. Afterwards [`Container::due_ms`] says whether there are more.
+    fn remove_due(&mut self, now_ms: u64, budget: usize) -> Removed {
+        let _ = (now_ms, budget);
+        Removed::default()
+    }
+}
+
+/// What [`Container::remove_due`] has removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Removed {
+    /// How many parts.
+    pub count: usize,
+    /// The container is empty: its key must go.
+    pub is_empty: bool,
 }
 
 /// A string as it is stored.
@@ -127,6 +151,8 @@ mod sealed {
 macro_rules! containers {
     ($then:ident) => {
         $then! {
+            (5, Set, crate::value::set::Set, "set")
+            (7, Hash, crate::value::hash::Hash, "hash")
             #[cfg(test)]
             (15, Probe, crate::value::probe::Probe, "probe")
         }
