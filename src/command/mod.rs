@@ -14,13 +14,16 @@ mod connection;
 mod context;
 mod debug;
 mod generic;
+mod hash;
 mod info;
 mod introspection;
 pub mod key_spec;
 pub mod latency;
 pub mod lookup;
 mod memory;
+mod scan;
 mod server;
+mod set;
 pub mod slowlog;
 mod string;
 pub mod syntax;
@@ -397,6 +400,9 @@ pub const FAMILIES: &[&[Command]] = &[
     generic::COMMANDS,
     string::COMMANDS,
     bitmap::COMMANDS,
+    hash::COMMANDS,
+    hash::EXPIRY_COMMANDS,
+    set::COMMANDS,
 ];
 
 impl From<crate::keyspace::WrongType> for Error {

@@ -39,7 +39,7 @@ use super::WrongType;
 use crate::structure::table::{Drain, PAYLOAD_MAX, Position, Table};
 use crate::value::allocation::{allocated_bytes, class_bytes, class_for};
 use crate::value::{
-    Container, EMBSTR_LEN_MAX, INLINE_LEN_MAX, LongString, StringRef, Type, Value, ValueRef, containers,
+    Container, EMBSTR_LEN_MAX, INLINE_LEN_MAX, LongString, Removed, StringRef, Type, Value, ValueRef, containers,
 };
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
@@ -434,6 +434,18 @@ macro_rules! define_kinds {
                 }
             }
 
+            /// A time in unix ms at which a part of the value is to be removed, or some time before.
+            #[inline]
+            pub fn due_ms(self) -> Option<u64> {
+                if self.header().kind() <= KIND_LONG {
+                    return None;
+                }
+                match self.value() {
+                    ValueRef::Integer(_) | ValueRef::String(_) => None,
+                    $($(#[$attribute])* ValueRef::$variant(value) => value.due_ms(),)*
+                }
+            }
+
             /// A copy of the value that shares nothing with it.
             fn duplicate_value(self) -> Value<'a> {
                 match self.value() {
@@ -441,6 +453,22 @@ macro_rules! define_kinds {
                     ValueRef::String(bytes) if self.header().has(Header::RAW) => Value::Raw(bytes),
                     ValueRef::String(bytes) => Value::String(bytes),
                     $($(#[$attribute])* ValueRef::$variant(value) => Value::$variant(value.duplicate()),)*
+                }
+            }
+        }
+
+        impl Entry {
+            /// Removes parts of the value whose time has come, those of about `budget` allocations.
+            pub(super) fn remove_due(&mut self, now_ms: u64, budget: usize) -> Removed {
+                match self.view().value_type() {
+                    Type::String => Removed::default(),
+                    $(
+                        $(#[$attribute])*
+                        Type::$variant => {
+                            let value: &mut $type = self.container_mut().expect("its type was seen");
+                            value.remove_due(now_ms, budget)
+                        }
+                    )*
                 }
             }
         }
@@ -1007,8 +1035,8 @@ impl Entries {
         self.table.scan(cursor, budget, |payload| visit(unsafe { EntryRef::from_payload(payload) }))
     }
 
-    /// A step of an iteration as by [`Entries::scan`] over the armed entries: those with a deadline are visited, the
-    /// others disarmed.
+    /// A step of an iteration as by [`Entries::scan`]: visits the entries that have a deadline or a part that has one.
+    /// Armed ones without are disarmed.
     pub fn scan_armed(&mut self, cursor: u64, budget: usize, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
         self.table.scan(cursor, budget, |payload| {
             // SAFETY: the table's payloads are living entries and nobody else's, and `self` is ours alone: there is no
@@ -1016,12 +1044,11 @@ impl Entries {
             unsafe {
                 let view = EntryRef::from_payload(payload);
                 let (address, header) = (view.address, view.header());
-                if header.has(Header::ARMED) {
-                    if header.has(Header::TIMED) {
-                        visit(view);
-                    } else {
-                        address.set_header(header.with(Header::ARMED, false));
-                    }
+                if header.has(Header::ARMED) && !header.has(Header::TIMED) {
+                    address.set_header(header.with(Header::ARMED, false));
+                }
+                if header.has(Header::TIMED) || view.due_ms().is_some() {
+                    visit(view);
                 }
             }
         })

@@ -161,6 +161,9 @@ impl Hint {
     const NONE: Hint = Hint { start: 0, len: usize::MAX, hash: 0 };
 }
 
+/// Whoever looks at a container removes the parts that are due in so many allocations: a table of fields has some ten in
+/// each. Others are passed over until their turn comes.
+const DUE_ALLOCATIONS: usize = 100;
 /// Records that are freed at a time with a part of a wheel.
 const WHEEL_CHUNK_LEN: usize = 511;
 
@@ -302,10 +305,13 @@ impl Keyspace {
     /// # Errors
     /// The key holds something else.
     pub fn read_container<T: Container>(&mut self, db: usize, key: &[u8]) -> Result<Option<&T>, WrongType> {
-        match self.read(db, key) {
-            Some(view) => view.container().map(Some).ok_or(WrongType),
-            None => Ok(None),
-        }
+        let Some((_, position)) = self.container_position::<T>(db, key) else {
+            self.missed(db, key);
+            return Ok(None);
+        };
+        self.stats.hits += 1;
+        self.touch_at(db, position);
+        self.databases[db].view(position).container().map(Some).ok_or(WrongType)
     }
 
     /// A look at a container that nobody notices.
@@ -328,11 +334,37 @@ impl Keyspace {
         db: usize,
         key: &[u8],
     ) -> Result<Option<ContainerMut<'_, T>>, WrongType> {
-        let Some(position) = self.write_position(db, self.hash_of(key), key) else { return Ok(None) };
-        let database = &mut self.databases[db];
+        let Some((hash, position)) = self.container_position::<T>(db, key) else { return Ok(None) };
+        self.touch_at(db, position);
+        let Keyspace { databases, next_deadline_ms, now_ms, .. } = self;
+        let database = &mut databases[db];
         let container: &mut T = database.container_mut(position).ok_or(WrongType)?;
-        let heap_bytes_before = container.heap_bytes();
-        Ok(Some(ContainerMut { database, position, heap_bytes_before, container: PhantomData }))
+        let (heap_bytes_before, due_ms_before) = (container.heap_bytes(), container.due_ms());
+        Ok(Some(ContainerMut {
+            database,
+            position,
+            hash,
+            heap_bytes_before,
+            due_ms_before,
+            next_deadline_ms,
+            now_ms: *now_ms,
+            container: PhantomData,
+        }))
+    }
+
+    /// The key's hash and where it is, unless its deadline has come. Parts of the container whose time has come are
+    /// removed first, and with the last of them the key.
+    #[inline]
+    fn container_position<T: Container>(&mut self, db: usize, key: &[u8]) -> Option<(u64, Position)> {
+        let hash = self.hash_of(key);
+        let position = self.live_position(db, hash, key)?;
+        let due_ms = self.databases[db].view(position).container::<T>().and_then(T::due_ms);
+        if due_ms.is_some_and(|due_ms| due_ms <= self.now_ms)
+            && !self.remove_due_at(db, hash, position, DUE_ALLOCATIONS).1
+        {
+            return None;
+        }
+        Some((hash, position))
     }
 
     /// Counts a change of a key and notes its event.
@@ -507,7 +539,11 @@ impl Graveyard {
 pub struct ContainerMut<'a, T: Container> {
     database: &'a mut Database,
     position: Position,
+    hash: u64,
     heap_bytes_before: usize,
+    due_ms_before: Option<u64>,
+    next_deadline_ms: &'a mut u64,
+    now_ms: u64,
     container: PhantomData<&'a mut T>,
 }
 
@@ -527,8 +563,12 @@ impl<T: Container> DerefMut for ContainerMut<'_, T> {
 
 impl<T: Container> Drop for ContainerMut<'_, T> {
     fn drop(&mut self) {
-        let heap_bytes_after = self.heap_bytes();
+        let (heap_bytes_after, due_ms_after) = (self.heap_bytes(), self.due_ms());
         self.database.resized(self.heap_bytes_before, heap_bytes_after);
+        if self.due_ms_before != due_ms_after {
+            self.database.due_changed(self.hash, self.due_ms_before, due_ms_after, self.now_ms);
+            *self.next_deadline_ms = due_ms_after.map_or(*self.next_deadline_ms, |ms| ms.min(*self.next_deadline_ms));
+        }
     }
 }
 
