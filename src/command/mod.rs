@@ -15,13 +15,16 @@ mod context;
 mod debug;
 mod elsewhere;
 mod generic;
+mod hash;
 mod info;
 mod introspection;
 pub mod key_spec;
 pub mod latency;
 pub mod lookup;
 mod memory;
+mod scan;
 mod server;
+mod set;
 pub mod slowlog;
 mod string;
 pub mod syntax;
@@ -438,6 +441,9 @@ pub const FAMILIES: &[&[Command]] = &[
     string::COMMANDS,
     bitmap::COMMANDS,
     transaction::COMMANDS,
+    hash::COMMANDS,
+    hash::EXPIRY_COMMANDS,
+    set::COMMANDS,
 ];
 
 impl From<crate::keyspace::WrongType> for Error {

@@ -21,8 +21,10 @@ use crate::compare::Mode;
 
 mod bitmaps;
 mod expiry;
+mod hashes;
 mod keys;
 mod server;
+mod sets;
 mod strings;
 
 /// A family of commands.
@@ -43,4 +45,12 @@ pub struct Family {
 }
 
 /// Every family.
-pub const FAMILIES: &[&Family] = &[&bitmaps::FAMILY, &expiry::FAMILY, &keys::FAMILY, &server::FAMILY, &strings::FAMILY];
+pub const FAMILIES: &[&Family] = &[
+    &bitmaps::FAMILY,
+    &expiry::FAMILY,
+    &hashes::FAMILY,
+    &keys::FAMILY,
+    &server::FAMILY,
+    &sets::FAMILY,
+    &strings::FAMILY,
+];
