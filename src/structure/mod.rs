@@ -5,5 +5,6 @@ pub mod bits;
 pub mod glob;
 pub mod intset;
 pub mod listpack;
+pub mod quicklist;
 pub mod table;
 pub mod wheel;
