@@ -455,6 +455,15 @@ macro_rules! define_kinds {
                 }
             }
 
+            /// Gives back about `budget` allocations of a value that nobody will use again; whether there are more.
+            pub(super) fn free_some(&mut self, budget: usize) -> bool {
+                let _ = budget;
+                match self {
+                    Value::Integer(_) | Value::String(_) | Value::Raw(_) | Value::Long(_) => false,
+                    $($(#[$attribute])* Value::$variant(value) => value.free_some(budget),)*
+                }
+            }
+
             /// Whether dropping it may take long.
             pub fn is_heavy(&self) -> bool {
                 match self {
@@ -711,6 +720,17 @@ impl Entry {
     /// A copy under another key, with the same deadline.
     pub fn duplicate(view: EntryRef<'_>, key: &[u8], clock: u32) -> Entry {
         Entry::new(key, view.duplicate_value(), view.deadline_ms(), clock)
+    }
+
+    /// What the value owns, if it owns something, without the entry.
+    pub(super) fn into_value(self) -> Option<Value<'static>> {
+        let address = ManuallyDrop::new(self).address;
+        // SAFETY: ours alone, and not used again: the value moves out, then the allocation goes without it.
+        unsafe {
+            let value = address.take_value(address.header());
+            address.free();
+            value
+        }
     }
 
     /// Its address, for the table: 48 bits.

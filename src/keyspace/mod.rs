@@ -167,8 +167,10 @@ const WHEEL_CHUNK_LEN: usize = 511;
 /// What is to be freed when nobody waits.
 #[derive(Default)]
 struct Graveyard {
+    /// Heavy ones, freed from the last to the first, in slices.
     values: Vec<Value<'static>>,
-    entries: Vec<Entry>,
+    /// What the values have allocated.
+    value_bytes: usize,
     drains: Vec<EntriesDrain>,
     wheels: Vec<Wheel>,
     /// Of the drained entries, until the last of them is gone.
@@ -412,37 +414,24 @@ impl Keyspace {
 
     // What waits to be freed
 
-    /// Values, entries and keys of flushed databases that wait to be freed (`lazyfree_pending_objects`).
+    /// Values and keys of flushed databases that wait to be freed (`lazyfree_pending_objects`).
     pub fn pending_free_len(&self) -> usize {
         let drained: usize = self.graveyard.drains.iter().map(EntriesDrain::len).sum();
-        self.graveyard.values.len() + self.graveyard.entries.len() + drained
+        self.graveyard.values.len() + drained
     }
 
-    /// Frees one heavy value, or about `budget` keys or deadlines of a flushed database. False when nothing is left.
+    /// Frees about `budget` allocations of a heavy value, or keys or deadlines of a flushed database. False when
+    /// nothing is left.
     pub fn free_some(&mut self, budget: usize) -> bool {
-        let graveyard = &mut self.graveyard;
-        if graveyard.values.pop().is_some() || graveyard.entries.pop().is_some() {
-            // One heavy thing at a time.
-        } else if let Some(wheel) = graveyard.wheels.last_mut() {
-            if !wheel.free(budget.div_ceil(WHEEL_CHUNK_LEN)) {
-                graveyard.wheels.pop();
-            }
-        } else if let Some(drain) = graveyard.drains.last_mut() {
-            let mut freed_bytes = 0;
-            let more = drain.step(budget, |entry| freed_bytes += entry.view().memory_bytes());
-            graveyard.drained_bytes -= freed_bytes;
-            if !more {
-                graveyard.drains.pop();
-            }
-        }
+        self.graveyard.free_some(budget);
         self.has_garbage()
     }
 
     /// Whether [`Keyspace::free_some`] has something to do.
     #[inline]
     pub fn has_garbage(&self) -> bool {
-        let Graveyard { values, entries, drains, wheels, .. } = &self.graveyard;
-        !(values.is_empty() && entries.is_empty() && wheels.is_empty() && drains.is_empty())
+        let Graveyard { values, drains, wheels, .. } = &self.graveyard;
+        !(values.is_empty() && wheels.is_empty() && drains.is_empty())
     }
 
     /// Drops an entry: now, or when nobody waits, if that may take long.
@@ -450,20 +439,27 @@ impl Keyspace {
         self.graveyard.discard(entry);
     }
 
-    /// The same for the value that an entry had.
-    fn discard_value(&mut self, value: Option<Value<'static>>) {
-        if let Some(value) = value
-            && value.is_heavy()
-        {
-            self.graveyard.values.push(value);
+    /// The same for a value.
+    pub fn discard_value(&mut self, value: Option<Value<'static>>) {
+        if let Some(value) = value {
+            self.graveyard.discard_value(value);
         }
     }
 }
 
 impl Graveyard {
     fn discard(&mut self, entry: Entry) {
-        if entry.view().is_heavy() {
-            self.entries.push(entry);
+        if entry.view().is_heavy()
+            && let Some(value) = entry.into_value()
+        {
+            self.discard_value(value);
+        }
+    }
+
+    fn discard_value(&mut self, value: Value<'static>) {
+        if value.is_heavy() {
+            self.value_bytes += value.heap_bytes();
+            self.values.push(value);
         }
     }
 
@@ -475,12 +471,35 @@ impl Graveyard {
         self.drained_bytes += entry_bytes;
     }
 
+    fn free_some(&mut self, budget: usize) {
+        if let Some(value) = self.values.last_mut() {
+            let bytes_before = value.heap_bytes();
+            let mut bytes_after = 0;
+            if value.free_some(budget) {
+                bytes_after = value.heap_bytes();
+            } else {
+                self.values.pop();
+            }
+            self.value_bytes = self.value_bytes - bytes_before + bytes_after;
+        } else if let Some(wheel) = self.wheels.last_mut() {
+            if !wheel.free(budget.div_ceil(WHEEL_CHUNK_LEN)) {
+                self.wheels.pop();
+            }
+        } else if let Some(mut drain) = self.drains.pop() {
+            let is_more = drain.step(budget, |entry| {
+                self.drained_bytes -= entry.view().memory_bytes();
+                self.discard(entry);
+            });
+            if is_more {
+                self.drains.push(drain);
+            }
+        }
+    }
+
     fn memory_bytes(&self) -> usize {
-        let values: usize = self.values.iter().map(Value::heap_bytes).sum();
-        let entries: usize = self.entries.iter().map(|entry| entry.view().memory_bytes()).sum();
         let tables: usize = self.drains.iter().map(EntriesDrain::table_bytes).sum();
         let wheels: usize = self.wheels.iter().map(Wheel::memory_bytes).sum();
-        values + entries + tables + wheels + self.drained_bytes
+        self.value_bytes + tables + wheels + self.drained_bytes
     }
 }
 

@@ -569,10 +569,37 @@ fn heavy_values_are_freed_when_nobody_waits() {
     assert_eq!(keyspace.pending_free_len(), 4);
     assert_eq!(Arc::strong_count(&alive), 5);
     assert!(bytes < keyspace.memory_bytes() + 1000);
-    assert!(keyspace.free_some(1) && keyspace.free_some(1) && keyspace.free_some(1) && !keyspace.free_some(1));
-    assert_eq!(Arc::strong_count(&alive), 1);
+    // A probe gives back 1024 bytes an allocation: three slices of 400 for each of the four.
+    let mut slices = 1;
+    let mut bytes_before = keyspace.memory_bytes();
+    while keyspace.free_some(400) {
+        assert!(keyspace.memory_bytes() < bytes_before && bytes_before - keyspace.memory_bytes() <= 400 * 1024);
+        bytes_before = keyspace.memory_bytes();
+        slices += 1;
+    }
+    assert_eq!((slices, Arc::strong_count(&alive)), (4 * 3, 1));
     assert!(keyspace.memory_bytes() < 5000);
     check_sums(&keyspace);
+}
+
+#[test]
+fn heavy_values_of_a_flushed_database_are_freed_in_slices_too() {
+    let alive = Arc::new(());
+    let mut keyspace = keyspace();
+    for key in 0..10u8 {
+        let probe = Probe { heavy: true, ..Probe::new(&alive, 1 << 20) };
+        keyspace.put(0, &[key], probe.into(), Expiry::Clear, Event::SET);
+    }
+    keyspace.flush(0);
+    let mut slices = 0;
+    let mut bytes_before = keyspace.memory_bytes();
+    while keyspace.free_some(100) {
+        assert!(bytes_before - keyspace.memory_bytes() <= 100 * 1024 + 5000);
+        bytes_before = keyspace.memory_bytes();
+        slices += 1;
+    }
+    assert!(100 < slices, "{slices}");
+    assert_eq!((keyspace.memory_bytes(), Arc::strong_count(&alive)), (0, 1));
 }
 
 #[test]
