@@ -75,11 +75,12 @@
 //! is answered. Questions to all cores (`INFO`, `RANDOMKEY`) do not wait for lent keys.
 //!
 //! **Atomicity.** A command whose keys are on one shard is atomic. So is one that borrows (`RENAME`, `RENAMENX`,
-//! `COPY`, `MSETNX`, `MSETEX`, `LCS`, `BITOP` with keys on several shards): the owners hand over the entries, in rising
-//! order of shards, the command runs on a keyspace made of them, and whoever needs one of the keys meanwhile waits. Not yet
-//! atomic across shards: commands that are split by key (`MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS`, `TOUCH`) and those
-//! that every shard runs by itself (`KEYS`, `DBSIZE`, `FLUSHALL`, `FLUSHDB`, `SWAPDB`). Their part on each shard is
-//! atomic; another client may see one shard before and another after. With one shard everything is atomic.
+//! `COPY`, `MSETNX`, `MSETEX`, `LCS`, `BITOP`, `LMOVE`, `LMPOP` and their like with keys on several shards): the owners
+//! hand over the entries, in rising order of shards, the command runs on a keyspace made of them, and whoever needs one
+//! of the keys meanwhile waits. Not yet atomic across shards: commands that are split by key (`MGET`, `MSET`, `DEL`,
+//! `UNLINK`, `EXISTS`, `TOUCH`) and those that every shard runs by itself (`KEYS`, `DBSIZE`, `FLUSHALL`, `FLUSHDB`,
+//! `SWAPDB`). Their part on each shard is atomic; another client may see one shard before and another after. With one
+//! shard everything is atomic.
 //!
 //! **Nobody waits for ever.** Borrowers ask shards in rising order and take all keys of a shard at once or none;
 //! who has all runs at once; the queue behind lent keys is first come, first served. See [`route::locks`].

@@ -13,6 +13,7 @@ use crate::keyspace::{EntryRef, Expiry};
 use crate::resp::{Error, Protocol, Reply};
 use crate::structure::glob;
 use crate::value::ValueRef;
+use crate::value::list::Node;
 use crate::value::number::{parse_double, parse_integer};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -271,6 +272,16 @@ fn serialized_bytes(entry: EntryRef<'_>) -> usize {
             len @ ..0x4000 => 2 + len,
             len => 5 + len,
         },
+        ValueRef::List(list) => {
+            let mut bytes = 1;
+            list.for_each_node(|node| {
+                bytes += match node {
+                    Node::Plain(text) => 6 + text.len(),
+                    Node::Packed(elements, _) => 9 + elements.len(),
+                };
+            });
+            bytes
+        }
         #[cfg(test)]
         ValueRef::Probe(_) => 0,
     }
@@ -295,6 +306,14 @@ impl Digest {
         match entry.value() {
             ValueRef::Integer(integer) => Digest::of(itoa::Buffer::new().format(integer).as_bytes()),
             ValueRef::String(bytes) => Digest::of(bytes),
+            ValueRef::List(list) => {
+                // Each element changes the digest of those before it: their order matters.
+                let mut digits = itoa::Buffer::new();
+                list.iter().fold(Digest::default(), |before, element| {
+                    let head = [&before.high.to_le_bytes()[..], &before.low.to_le_bytes()].concat();
+                    Digest::of(&[&head, element.bytes(&mut digits)].concat())
+                })
+            }
             #[cfg(test)]
             ValueRef::Probe(_) => Digest::default(),
         }

@@ -18,6 +18,7 @@ mod info;
 mod introspection;
 pub mod key_spec;
 pub mod latency;
+mod list;
 pub mod lookup;
 mod memory;
 mod server;
@@ -397,6 +398,7 @@ pub const FAMILIES: &[&[Command]] = &[
     generic::COMMANDS,
     string::COMMANDS,
     bitmap::COMMANDS,
+    list::COMMANDS,
 ];
 
 impl From<crate::keyspace::WrongType> for Error {

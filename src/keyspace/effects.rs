@@ -65,6 +65,15 @@ impl Event {
     pub const INCRBY: Event = Event::new("incrby", Class::STRING);
     pub const INCRBYFLOAT: Event = Event::new("incrbyfloat", Class::STRING);
 
+    pub const LPUSH: Event = Event::new("lpush", Class::LIST);
+    pub const RPUSH: Event = Event::new("rpush", Class::LIST);
+    pub const LPOP: Event = Event::new("lpop", Class::LIST);
+    pub const RPOP: Event = Event::new("rpop", Class::LIST);
+    pub const LINSERT: Event = Event::new("linsert", Class::LIST);
+    pub const LSET: Event = Event::new("lset", Class::LIST);
+    pub const LREM: Event = Event::new("lrem", Class::LIST);
+    pub const LTRIM: Event = Event::new("ltrim", Class::LIST);
+
     pub const EXPIRED: Event = Event::new("expired", Class::EXPIRED);
     pub const EVICTED: Event = Event::new("evicted", Class::EVICTED);
     pub const KEY_MISS: Event = Event::new("keymiss", Class::KEY_MISS);

@@ -341,6 +341,12 @@ impl Keyspace {
         self.effects.note(event, db, key);
     }
 
+    /// The same for a command that counts as so many changes: pushes count each element, a trim may count none.
+    pub fn changed_by(&mut self, db: usize, key: &[u8], event: Event, changes: u64) {
+        self.dirty += changes;
+        self.effects.note(event, db, key);
+    }
+
     /// Where the key is, unless its deadline has come; then it is removed.
     #[inline]
     fn live_position(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Position> {

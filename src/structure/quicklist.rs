@@ -168,11 +168,7 @@ impl Quicklist {
     /// A copy that shares nothing.
     pub fn duplicate(&self) -> Quicklist {
         let large = self.large.as_ref().map(|large| {
-            Box::new(Large {
-                middle: large.middle.duplicate(),
-                tail: large.tail.clone(),
-                removed: Removed::default(),
-            })
+            Box::new(Large { middle: large.middle.duplicate(), tail: large.tail.clone(), removed: Removed::default() })
         });
         Quicklist { head: self.head.clone(), large }
     }
@@ -455,7 +451,8 @@ impl Quicklist {
         if self.large.as_ref().is_some_and(|large| large.tail.is_empty()) {
             self.refill_tail();
         }
-        (HEAVY_CHUNKS_MIN <= removed.chunks()).then(|| Quicklist { large: Some(Box::new(Large { removed, ..Large::default() })), ..Quicklist::new() })
+        (HEAVY_CHUNKS_MIN <= removed.chunks())
+            .then(|| Quicklist { large: Some(Box::new(Large { removed, ..Large::default() })), ..Quicklist::new() })
     }
 
     /// Changes the chunk that has the element with an index: see [`Tree::change`].

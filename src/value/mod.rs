@@ -20,6 +20,7 @@
 //! four words boxes it.
 
 pub mod bitfield;
+pub mod list;
 mod long_string;
 pub mod number;
 #[cfg(test)]
@@ -127,6 +128,7 @@ mod sealed {
 macro_rules! containers {
     ($then:ident) => {
         $then! {
+            (4, List, crate::value::list::List, "list")
             #[cfg(test)]
             (15, Probe, crate::value::probe::Probe, "probe")
         }

@@ -360,6 +360,13 @@ fn thing(name: &str, random: &mut Random) -> Vec<u8> {
         }
         "field" if random.one_in(2) => format!("i{}", 1 + random.below(64)).into_bytes(),
         "field" => format!("u{}", 1 + random.below(63)).into_bytes(),
+        // Mostly lists, sometimes anything.
+        "list" if random.one_in(12) => random.pick(KEYS).to_vec(),
+        "list" => random.pick(&[b"list:a".as_slice(), b"list:b", b"list:c", b"{t}list"]).to_vec(),
+        // Few, so that they are found again.
+        "element" if random.one_in(4) => value(random),
+        "element" => text(random.below(8)),
+        "small" => text(random.below(30) as i64 - 15),
         // Far away, and never the same twice, so that GT and LT have one answer on every server.
         "seconds" | "ms" if random.one_in(8) => {
             let refused: [&[u8]; 9] = [

@@ -4,7 +4,8 @@
 //!
 //! - `(A|B)` one of them, `[A|B $x]` perhaps one of them, `{A $x}` once or several times;
 //! - `$name` a random thing, see `generate.rs`: `$key $value $int $count $offset $float $seconds $ms $at $at_ms
-//!   $until $until_ms $db $pattern $cursor $word $lcs $text $bit $field`;
+//!   $until $until_ms $db $pattern $cursor $word $lcs $text $bit $field $list
+//!   $element $small`;
 //! - the mode says how replies are compared where byte for byte is too strict, and is the whole list of what may
 //!   differ: `any-order:` a set in array's clothing, `time:` numbers a little apart, `member:` any key that exists,
 //!   `kind:` the same type of reply, `scan:` the cursor is the server's own.
@@ -59,6 +60,36 @@ pub const BITMAPS: &[&str] = &[
     "2 BITFIELD $key (GET|SET|INCRBY|OVERFLOW|$word) (SAT|$field|$word) [$int [$int]]",
     "6 BITFIELD_RO $key {GET $field (0|1|7|8|$int)}",
     "1 BITFIELD_RO $key [OVERFLOW SAT|SET $field $bit $int]",
+];
+
+/// Lists.
+pub const LISTS: &[&str] = &[
+    "14 (LPUSH|RPUSH) $list {$element}",
+    "14 (LPUSH|RPUSH) $list $element $element $element $element $element $element $element",
+    "4 (LPUSH|RPUSH) $key $value",
+    "4 (LPUSHX|RPUSHX) $list {$element}",
+    "10 (LPOP|RPOP) $list [$small]",
+    "2 (LPOP|RPOP) $list $int",
+    "2 (LPOP|RPOP) $key",
+    "4 LLEN $list",
+    "8 LINDEX $list $small",
+    "2 LINDEX $list $int",
+    "8 LSET $list $small $element",
+    "2 LSET $list $int $element",
+    "10 LRANGE $list $small $small",
+    "4 LRANGE $list $int $int",
+    "5 LTRIM $list $small $small",
+    "1 LTRIM $list $int $int",
+    "6 LREM $list (0|1|2|-1|-2|$int) $element",
+    "12 LINSERT $list (BEFORE|AFTER) $element $element",
+    "1 LINSERT $list $word $element $element",
+    "8 LPOS $list $element [RANK (1|2|3|-1|-2|$int)] [COUNT $small] [MAXLEN $small]",
+    "2 LPOS $list $element (RANK|COUNT|MAXLEN|$word) $int [RANK $int]",
+    "8 LMOVE $list $list (LEFT|RIGHT) (LEFT|RIGHT)",
+    "1 LMOVE $list $key (LEFT|$word) (RIGHT|$word)",
+    "6 RPOPLPUSH $list $list",
+    "6 LMPOP (1 $list|2 $list $list|3 $list $list $list) (LEFT|RIGHT) [COUNT (1|2|5|$int)]",
+    "1 LMPOP $int $list (LEFT|$word) [COUNT|$word]",
 ];
 
 /// Commands on keys of any type.
@@ -133,7 +164,8 @@ pub const SERVER: &[&str] = &[
 ];
 
 /// Every table.
-pub const TABLES: &[&[&str]] = &[STRINGS, BITMAPS, KEYS, EXPIRY, SERVER];
+pub const TABLES: &[&[&str]] = &[STRINGS, BITMAPS, LISTS, KEYS, EXPIRY, SERVER];
 
 /// How to read a value whole, by its type: the command, its arguments after the key, and whether order counts.
-pub const VALUES: &[(&str, &str, &[&str], bool)] = &[("string", "GET", &[], true)];
+pub const VALUES: &[(&str, &str, &[&str], bool)] =
+    &[("string", "GET", &[], true), ("list", "LRANGE", &["0", "-1"], true)];

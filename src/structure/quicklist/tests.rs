@@ -88,7 +88,8 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (any::<bool>(), 0..300usize).prop_map(|(front, count)| Change::PopMany(front, count)),
         3 => (any::<usize>(), text()).prop_map(|(index, text)| Change::Set(index, text)),
         4 => (any::<usize>(), text()).prop_map(|(index, text)| Change::Insert(index, text)),
-        1 => (any::<usize>(), text(), 0..90usize).prop_map(|(index, text, count)| Change::InsertMany(index, text, count)),
+        1 => (any::<usize>(), text(), 0..90usize)
+            .prop_map(|(index, text, count)| Change::InsertMany(index, text, count)),
         3 => any::<usize>().prop_map(Change::Remove),
         1 => (any::<usize>(), 0..90usize).prop_map(|(index, count)| Change::RemoveMany(index, count)),
         2 => (text(), prop_oneof![0..5usize, Just(usize::MAX)], any::<bool>())
