@@ -3,7 +3,7 @@
 
 use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::SlowLog;
-use crate::config::{Config, Machine, NoMachine};
+use crate::config::{Config, Machine, NoMachine, Supervised};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,12 +17,14 @@ pub struct Shared {
     pub cores: usize,
     /// The CPUs the cores are pinned to.
     pub cpus: Vec<usize>,
-    /// The TCP port in force.
-    pub port: u16,
+    /// Who watches over the process.
+    pub supervised: Supervised,
     /// The program's own path.
     pub executable: String,
     /// What changes of the configuration ask of the machine; [`NoMachine`] until the runtime sets its own.
     pub machine: Box<dyn Machine>,
+    /// Makes every core look at [`Shared::stopping`] at once, asleep or not; does nothing until the runtime sets it.
+    pub alarm: Box<dyn Fn() + Send + Sync>,
     config: Mutex<Arc<Config>>,
     next_client: AtomicU64,
     /// Clients connected now, over all cores: what `maxclients` bounds.
@@ -55,10 +57,11 @@ impl Shared {
             run_id,
             started_ms: now_ms,
             cores,
-            port: config.port,
+            supervised: Supervised::No,
             cpus,
             executable: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
             machine: Box::new(NoMachine),
+            alarm: Box::new(|| {}),
             config: Mutex::new(Arc::new(config)),
             next_client: AtomicU64::new(1),
             clients: AtomicUsize::new(0),
@@ -104,5 +107,22 @@ impl Shared {
     pub fn stop(&self, exit_code: u8) {
         self.exit_code.store(exit_code, Ordering::Relaxed);
         self.stopping.store(true, Ordering::Release);
+        (self.alarm)();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stopping_raises_the_alarm_when_there_is_something_to_see() {
+        let mut shared = Shared::new(Config::default(), vec![0], 1, String::new());
+        let (send, raised) = std::sync::mpsc::channel();
+        shared.alarm = Box::new(move || send.send(()).expect("somebody listens"));
+        assert!(raised.try_recv().is_err());
+        shared.stop(3);
+        assert!(shared.stopping.load(Ordering::Relaxed) && raised.try_recv().is_ok());
+        assert_eq!(shared.exit_code.load(Ordering::Relaxed), 3);
     }
 }

@@ -502,6 +502,14 @@ impl Graveyard {
         }
     }
 
+    fn append(&mut self, other: &mut Graveyard) {
+        self.values.append(&mut other.values);
+        self.value_bytes += std::mem::take(&mut other.value_bytes);
+        self.drains.append(&mut other.drains);
+        self.wheels.append(&mut other.wheels);
+        self.drained_bytes += std::mem::take(&mut other.drained_bytes);
+    }
+
     fn memory_bytes(&self) -> usize {
         let tables: usize = self.drains.iter().map(EntriesDrain::table_bytes).sum();
         let wheels: usize = self.wheels.iter().map(Wheel::memory_bytes).sum();

@@ -7,8 +7,9 @@ use super::monitor::{self, feed_monitors};
 use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request};
 use super::send::mark_dirty;
 use super::slow;
+use super::visit::VISIT_ARGUMENTS_MAX;
 use crate::command::lookup::Row;
-use crate::command::{Args, Flags, Keys, Run, SessionView, Spread, key_positions, slowlog};
+use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, slowlog};
 use crate::keyspace::Keyspace;
 use crate::resp::{Error, Protocol, Reply};
 use crate::route::Place;
@@ -44,14 +45,19 @@ impl Core {
             }
             clock = self.run_one(&planned[at], clock);
         }
-        self.visited.iter_mut().for_each(|visited| *visited = None);
+        self.end_visits();
         planned.clear();
         self.planned = planned;
         self.spans.clear();
         for index in std::mem::take(&mut self.active) {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            let is_held_back = !connection.held_back.is_empty();
             connection.consume_planned();
             connection.session.active_ms = self.now_ms;
+            if is_held_back && !connection.barrier && !connection.again {
+                connection.again = true;
+                self.again.push(index);
+            }
         }
     }
 
@@ -85,7 +91,7 @@ impl Core {
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
         let slices = || -> ArgSlices<'_> { spans.iter().map(|span| span.of(request)).collect() };
-        if OUTPUT_PAUSE_BYTES <= connection.replies.bytes() || !connection.held_back.is_empty() {
+        if OUTPUT_PAUSE_BYTES <= connection.replies.bytes() || connection.barrier || !connection.held_back.is_empty() {
             if matches!(planned.what, What::ProtocolError) {
                 // Its bytes are read again behind the others.
                 connection.protocol_error = None;
@@ -126,6 +132,7 @@ impl Core {
                 What::UnknownSubcommand(row) => Error::unknown_subcommand(row.name, slices()[1]),
                 _ => Error::unknown_command(&slices()),
             };
+            connection.session.spoil_transaction();
             connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
             self.stats.error(error.prefix());
             mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
@@ -134,12 +141,24 @@ impl Core {
         if (!connection.session.mode.is_empty() || !row.accepts(spans.len()))
             && let Some(error) = refused(&connection.session, row, spans.len())
         {
-            connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
-            self.stats.rejected(row.id, error.prefix());
+            let session = &mut connection.session;
+            session.spoil_transaction();
+            let mut said = error.clone();
+            if matches!(row.command.run, Run::Joint(Joint::Exec)) {
+                session.discard();
+                said = Error::exec_abort(&error);
+            }
+            connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&said));
+            self.stats.rejected(row.id, said.prefix());
             mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+            self.tell_unwatched(planned.connection);
             return self.clock.raw();
         }
+        if connection.session.mode.contains(Mode::IN_TRANSACTION) && !row.command.is_immediate {
+            return self.queue(planned, row);
+        }
         let is_shown = !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN));
+        let is_shown = is_shown && !matches!(row.command.run, Run::Joint(Joint::Exec)); // Shown after its commands.
         if self.shared.monitors.load(Ordering::Relaxed) != 0 && is_shown {
             let line = monitor::line(&connection.session, &slowlog::redacted(row, &slices()));
             feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
@@ -151,6 +170,9 @@ impl Core {
     /// Runs a command whose client may run it.
     #[inline]
     pub(super) fn run_row(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
+        if !row.is_quick && planned.place != Place::Several && 1 < self.map.shards() {
+            self.end_visits();
+        }
         let connection =
             &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
         let bytes = match planned.source {
@@ -168,10 +190,18 @@ impl Core {
                 let to = match (planned.place, row.command.spread) {
                     (Place::One(shard), _) => shard,
                     _ if self.map.shards() == 1 => 0,
-                    (Place::Anywhere, Spread::Owner) => self.core,
+                    (Place::Anywhere, Spread::Owner | Spread::Split(_)) => self.core,
+                    (Place::Anywhere, Spread::Cursor) => {
+                        drop(args);
+                        return self.start_walk(planned, row, started);
+                    }
+                    (Place::Anywhere, Spread::Every(how)) if !row.is_quick => {
+                        drop(args);
+                        return self.ask_shards(planned, row, how, started);
+                    }
                     _ => {
                         drop(args);
-                        return self.spread(planned, row, started);
+                        return self.run_on_several(planned, row, started);
                     }
                 };
                 let call = call_of(session);
@@ -179,6 +209,7 @@ impl Core {
                     // Only if nothing this client sent before is still on its way there.
                     if let Some(peer) = &mut self.visited[to]
                         && row.is_quick
+                        && args.len() <= VISIT_ARGUMENTS_MAX
                         && connection.replies.outstanding() == 0
                     {
                         peer.keyspace.hint(args[1], planned.hash);
@@ -195,7 +226,7 @@ impl Core {
                         self.stats.counters.commands_visiting += 1;
                         if self.slow_nanoseconds <= nanoseconds {
                             let kept = || slowlog::kept(row, &args);
-                            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Some(&connection.session));
+                            slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
                         }
                         return ended;
                     }
@@ -237,13 +268,14 @@ impl Core {
                         row,
                         || slowlog::kept(row, &args),
                         nanoseconds,
-                        Some(&connection.session),
+                        &connection.session,
                     );
                     self.now_ms = unix_ms();
                 }
                 ended
             }
             Run::Session(_) => self.run_session(planned, row, started),
+            Run::Joint(joint) => self.run_joint(joint, planned, row, started),
             Run::Everywhere { check, .. } => {
                 let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
                 let view = SessionView {
@@ -299,6 +331,7 @@ impl Core {
             let start = out.len();
             let protocol = view.session.protocol;
             let result = run(&mut view, &args, &mut Reply::new(out, protocol));
+            stats.counters.denied_authentications += u64::from(result == Err(Error::WRONG_PASSWORD));
             finish(result, stats, row, start, out);
             if view.reconfigured {
                 held_back.extend_from_slice(&out[start..]);
@@ -319,13 +352,16 @@ impl Core {
                 row,
                 || slowlog::kept(row, &args),
                 nanoseconds,
-                Some(&connection.session),
+                &connection.session,
             );
         }
         drop(args);
         mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
         if connection.session.mode.intersects(CLOSING) {
             self.closing.push(planned.connection);
+        }
+        if !connection.session.unwatched.is_empty() {
+            self.tell_unwatched(planned.connection);
         }
         if reconfigured {
             self.reconfigure(planned.connection, row, held_back, started);

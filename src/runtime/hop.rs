@@ -73,7 +73,10 @@ impl Core {
                 self.stats.record(row.id, nanoseconds);
             }
             if self.slow_nanoseconds <= nanoseconds && header.flags & flags::GATHER == 0 {
-                slow::record(&self.shared, &self.config, row, || slowlog::kept(row, &args), nanoseconds, None);
+                let kept = || slowlog::kept(row, &args);
+                if let Some(entry) = slow::entry(&self.shared, &self.config, row, kept, nanoseconds) {
+                    self.mailbox.control_before_reply(from, Control::Slow { connection: header.target, entry });
+                }
             }
             started = ended;
             offset = next;
@@ -114,28 +117,33 @@ impl Core {
             }
             Control::Answer { gathering, part } => {
                 self.gathered(gathering as usize, from, |kind, core| match kind {
-                    Kind::Parts(parts) => parts[core] = Some(part),
+                    Kind::Parts(parts) | Kind::Asking { parts, .. } => parts[core] = Some(part),
                     Kind::Acknowledged { .. } => {}
-                    Kind::Replies { .. } | Kind::Borrowing(_) | Kind::Walk(_) => {
+                    Kind::Replies { .. } | Kind::Borrowing(_) | Kind::Moving | Kind::Walk(_) => {
                         panic!("a part for a gathering of replies")
                     }
                 });
             }
-            Control::Lend { gathering, keys } => {
-                if let Some(loan) = self.lend(from, gathering, keys) {
+            Control::Lend { gathering, request } => {
+                if let Some(loan) = self.lend(from, gathering, request) {
                     self.mailbox.control(from, Control::Lent { gathering, loan });
                 }
             }
             Control::Lent { gathering, loan } => self.borrowed(gathering, loan),
             Control::Home(loan) => self.come_home(loan),
+            Control::Unwatch(unwatched) => self.unwatch(&unwatched),
             Control::Reconfigure { gathering } => {
                 self.take_config();
                 self.mailbox.control(from, Control::Answer { gathering, part: Box::new(()) });
             }
             Control::Sooner => self.shard.take(), // Letting go of it tells when to be back.
+            Control::Slow { connection, entry } => {
+                let session = &self.connections[connection as usize].session;
+                slow::log(&self.shared, &self.config, entry, session);
+            }
             Control::Monitor(line) => {
                 for (index, connection) in self.connections.iter_mut() {
-                    if connection.session.mode.contains(Mode::MONITOR) {
+                    if connection.session.mode.contains(Mode::MONITOR) && !connection.broken {
                         connection.replies.write(|out| out.extend_from_slice(&line));
                         mark_dirty(&mut self.dirty, &mut connection.dirty, index as u32);
                     }
