@@ -20,6 +20,7 @@ mod info;
 mod introspection;
 pub mod key_spec;
 pub mod latency;
+mod list;
 pub mod lookup;
 mod memory;
 mod scan;
@@ -444,6 +445,7 @@ pub const FAMILIES: &[&[Command]] = &[
     hash::COMMANDS,
     hash::EXPIRY_COMMANDS,
     set::COMMANDS,
+    list::COMMANDS,
 ];
 
 impl From<crate::keyspace::WrongType> for Error {

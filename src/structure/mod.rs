@@ -6,5 +6,6 @@ pub mod glob;
 pub mod intset;
 pub mod listpack;
 pub mod packed;
+pub mod quicklist;
 pub mod table;
 pub mod wheel;

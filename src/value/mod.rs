@@ -21,6 +21,7 @@
 
 pub mod bitfield;
 pub mod hash;
+pub mod list;
 mod long_string;
 pub mod number;
 #[cfg(test)]
@@ -153,6 +154,7 @@ macro_rules! containers {
         $then! {
             (5, Set, crate::value::set::Set, "set")
             (7, Hash, crate::value::hash::Hash, "hash")
+            (4, List, crate::value::list::List, "list")
             #[cfg(test)]
             (15, Probe, crate::value::probe::Probe, "probe")
         }

@@ -23,6 +23,7 @@ mod bitmaps;
 mod expiry;
 mod hashes;
 mod keys;
+mod lists;
 mod server;
 mod sets;
 mod strings;
@@ -50,6 +51,7 @@ pub const FAMILIES: &[&Family] = &[
     &expiry::FAMILY,
     &hashes::FAMILY,
     &keys::FAMILY,
+    &lists::FAMILY,
     &server::FAMILY,
     &sets::FAMILY,
     &strings::FAMILY,
