@@ -271,6 +271,14 @@ fn serialized_bytes(entry: EntryRef<'_>) -> usize {
             len @ ..0x4000 => 2 + len,
             len => 5 + len,
         },
+        ValueRef::SortedSet(set) => match set.as_listpack() {
+            Some(listpack) => 2 + listpack.byte_len(),
+            None => {
+                let mut bytes = 5;
+                set.visit_all(|member, _| bytes += 1 + member.len() + size_of::<f64>());
+                bytes
+            }
+        },
         #[cfg(test)]
         ValueRef::Probe(_) => 0,
     }
@@ -295,6 +303,14 @@ impl Digest {
         match entry.value() {
             ValueRef::Integer(integer) => Digest::of(itoa::Buffer::new().format(integer).as_bytes()),
             ValueRef::String(bytes) => Digest::of(bytes),
+            ValueRef::SortedSet(set) => {
+                let mut sum = Digest::default();
+                set.visit_all(|member, score| {
+                    let score = crate::value::number::format_double(score);
+                    sum.add(&Digest::of(&[member, b"\0", score.as_bytes()].concat()));
+                });
+                sum
+            }
             #[cfg(test)]
             ValueRef::Probe(_) => Digest::default(),
         }

@@ -213,6 +213,7 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
     let shared = Arc::new(shared);
     let parking = Parking::new(cores);
     let seed = fastrand::u64(..);
+    crate::value::seed_member_hash(fastrand::u64(..));
     let (ready, started) = std::sync::mpsc::channel::<Result<(), String>>();
 
     let config = shared.config();

@@ -4,5 +4,6 @@ pub mod allocation;
 pub mod glob;
 pub mod intset;
 pub mod listpack;
+pub mod sorted_tree;
 pub mod table;
 pub mod wheel;

@@ -20,12 +20,15 @@
 //! four words boxes it.
 
 mod long_string;
+mod member_hash;
 pub mod number;
 #[cfg(test)]
 pub(crate) mod probe;
+pub mod sorted_set;
 
 pub use crate::structure::allocation;
 pub use long_string::LongString;
+pub use member_hash::seed_member_hash;
 
 use number::parse_integer;
 
@@ -114,6 +117,7 @@ mod sealed {
 macro_rules! containers {
     ($then:ident) => {
         $then! {
+            (6, SortedSet, crate::value::sorted_set::SortedSet, "zset")
             #[cfg(test)]
             (15, Probe, crate::value::probe::Probe, "probe")
         }
