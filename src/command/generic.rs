@@ -641,7 +641,7 @@ fn scan(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Co
 
 /// A cursor as Redis reads it, with C's `strtoul`: a sign and leading zeros are fine, a negative number wraps around,
 /// nothing at all is 0, and the text ends at a NUL.
-fn parse_cursor(arg: &[u8]) -> Option<u64> {
+pub(super) fn parse_cursor(arg: &[u8]) -> Option<u64> {
     let text = arg.split(|&byte| byte == 0).next().unwrap_or_default();
     let (negative, digits) = match text {
         [] => return Some(0),

@@ -13,6 +13,7 @@ mod connection;
 mod context;
 mod debug;
 mod generic;
+mod geo;
 mod info;
 mod introspection;
 pub mod key_spec;
@@ -21,6 +22,7 @@ pub mod lookup;
 mod memory;
 mod server;
 pub mod slowlog;
+mod sorted_set;
 mod string;
 pub mod syntax;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
@@ -395,6 +397,8 @@ pub const FAMILIES: &[&[Command]] = &[
     slowlog::COMMANDS,
     generic::COMMANDS,
     string::COMMANDS,
+    sorted_set::COMMANDS,
+    geo::COMMANDS,
 ];
 
 impl From<crate::keyspace::WrongType> for Error {

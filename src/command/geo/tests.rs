@@ -1,0 +1,1 @@
+//! Transcripts: commands, and what they answer.
