@@ -58,10 +58,11 @@
 //!
 //! **Who touches an entry.** An engine is held by one core at a time, and only its holder touches its entries. The
 //! owner takes it when it has work for it, lets visitors in between two windows, and lets go before it enters the
-//! kernel (with one shard it never lets go). A visitor holds it for one window at most. The owner waits for a visitor
-//! (a lock); a visitor never waits for anybody: it tries for some microseconds, and sends a parcel instead. A core that
-//! waits for its own engine holds no other, so no circle of cores waits. A visitor runs only commands that end soon by
-//! their row (`FAST`, or of constant cost), and only while no entry of that shard is lent.
+//! kernel (with one shard it never lets go). A visitor holds it for one window at most, and no longer than until it
+//! runs something slow of its own. The owner waits for a visitor (a lock); a visitor never waits for anybody: it tries
+//! for some microseconds, and sends a parcel instead. A core that waits for its own engine holds no other, so no circle
+//! of cores waits. A visitor runs only commands that end soon by their row (`FAST`, or of constant cost), and only
+//! while no entry of that shard is lent.
 //!
 //! **A command runs to completion.** [`shard::Shard::execute`] and all below it are plain functions: no await, no lock,
 //! no kernel, no clock, no randomness of their own; `now` and a seeded generator are handed in. `now` is read once a
@@ -75,8 +76,8 @@
 //! is answered. Questions to all cores (`INFO`, `RANDOMKEY`) do not wait for lent keys.
 //!
 //! **Atomicity.** A command whose keys are on one shard is atomic. So is one that borrows (`RENAME`, `RENAMENX`,
-//! `COPY`, `MSETNX`, `MSETEX`, `LCS` with keys on several shards): the owners hand over the entries, in rising order of
-//! shards, the command runs on a keyspace made of them, and whoever needs one of the keys meanwhile waits. Not yet
+//! `COPY`, `MSETNX`, `MSETEX`, `LCS`, `BITOP` with keys on several shards): the owners hand over the entries, in rising
+//! order of shards, the command runs on a keyspace made of them, and whoever needs one of the keys meanwhile waits. Not yet
 //! atomic across shards: commands that are split by key (`MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS`, `TOUCH`) and those
 //! that every shard runs by itself (`KEYS`, `DBSIZE`, `FLUSHALL`, `FLUSHDB`, `SWAPDB`). Their part on each shard is
 //! atomic; another client may see one shard before and another after. With one shard everything is atomic.
@@ -116,6 +117,7 @@
 //! | `MESSAGES_PER_PASS_MAX` | `src/runtime/hop.rs` | `16` | the rest of a peer's messages waits likewise |
 //! | `PREFETCH_COMMANDS` | `src/runtime/execute.rs` | `16` | the next window begins |
 //! | `VISIT_SPINS` | `src/runtime/visit.rs` | `60` | a parcel instead of a visit |
+//! | `VISIT_ARGUMENTS_MAX` | `src/runtime/visit.rs` | `64` | likewise |
 //! | `OUTSTANDING_MAX` | `src/runtime/read.rs` | `4096` | a client owed so many replies is not read |
 //! | `OUTPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
 //! | `INPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `32 * 1024 * 1024` | a client whose commands must wait is not read |
@@ -143,7 +145,7 @@
 //! By configuration: `maxclients`, `proto-max-bulk-len`, `client-query-buffer-limit`, `client-output-buffer-limit`,
 //! `slowlog-max-len`. What a sender keeps because a ring is full, and the queue behind lent keys, have no bound of
 //! their own: both follow from `maxclients` times what one client may have outstanding. Lines for a `MONITOR` client
-//! that does not read are bounded by `client-output-buffer-limit normal` alone.
+//! that does not read are bounded by `client-output-buffer-limit`: of `normal`, or, where that sets none, of `pubsub`.
 //!
 //! # Why
 //!
@@ -219,7 +221,7 @@
 //! | 1 | `log` | `config` |
 //! | 2 | `keyspace` | `value` `structure` |
 //! | 2 | `connection` | `resp` `session` |
-//! | 3 | `command` | `resp` `config` `session` `keyspace` `value` `structure` `memory` `log` |
+//! | 3 | `command` | `resp` `config` `session` `keyspace` `value` `structure` `memory` |
 //! | 4 | `stats` | `command` |
 //! | 4 | `shared` | `command` `config` |
 //! | 4 | `route` | `command` `resp` |
@@ -230,7 +232,7 @@
 //! | Module | imports | because |
 //! |---|---|---|
 //! | `command` | `shard` `shared` `stats` | the views that its code is handed (`src/command/context.rs`) name their types |
-//! | `command` | `sys` | `INFO` tells the CPU time of the process |
+//! | `command` | `sys` | `INFO` tells the CPU time of the process, `DEBUG SEGFAULT` ends it |
 #![warn(missing_docs)]
 
 pub mod sys;

@@ -38,6 +38,9 @@ const BATCH_LINES_MAX: usize = 512;
 /// How long [`flush`] waits for the writer: a full disk must not keep the server from ending.
 const FLUSH_MS_MAX: u64 = 2000;
 
+/// The writer's thread: what fails there must not wait for it.
+pub const THREAD_NAME: &str = "log";
+
 /// What the process is, as one letter in every line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -81,6 +84,8 @@ struct Shared {
     level: AtomicU8,
     role: AtomicU8,
     dropped: AtomicU64,
+    /// Where the writer writes, for [`write_now`].
+    file: Option<PathBuf>,
 }
 
 static LOG: OnceLock<Arc<Shared>> = OnceLock::new();
@@ -100,9 +105,10 @@ pub fn start(options: Options) -> io::Result<()> {
         level: AtomicU8::new(options.level as u8),
         role: AtomicU8::new(Role::Primary as u8),
         dropped: AtomicU64::new(0),
+        file: options.file.clone(),
     });
     let writer = Writer { options, entries, shared: shared.clone(), pid: std::process::id(), syslog: None };
-    std::thread::Builder::new().name("log".into()).spawn(move || writer.run())?;
+    std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || writer.run())?;
     tracing::subscriber::set_global_default(Events(shared.clone())).map_err(io::Error::other)?;
     assert!(LOG.set(shared).is_ok(), "the log is started once");
     Ok(())
@@ -139,6 +145,27 @@ pub fn flush() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let _ = written.recv_timeout(deadline.saturating_duration_since(std::time::Instant::now()));
+}
+
+/// Writes a warning at once and on this thread, past the queue: the last words of a process whose threads cannot be
+/// trusted any more. `more` follows as it is, in lines of its own. Does nothing before [`start`].
+pub fn write_now(message: &str, more: &str) {
+    let Some(shared) = LOG.get() else { return };
+    let mut line = Line {
+        time: Timestamp::now(),
+        role: shared.role.load(Ordering::Relaxed),
+        level: LogLevel::Warning,
+        message: String::new(),
+    };
+    let _ = OneLine(&mut line.message).write_str(message); // What does not fit is cut off.
+    let mut text = String::new();
+    format(&mut text, std::process::id(), &line, &TimeZone::system());
+    text.push_str(more);
+    // Where this fails there is nobody left to tell.
+    let _ = match &shared.file {
+        Some(file) => open(file).and_then(|mut file| file.write_all(text.as_bytes())),
+        None => io::stdout().write_all(text.as_bytes()),
+    };
 }
 
 /// The receiver of events.
@@ -389,6 +416,7 @@ mod tests {
             level: AtomicU8::new(level as u8),
             role: AtomicU8::new(Role::Replica as u8),
             dropped: AtomicU64::new(0),
+            file: None,
         };
         (Events(Arc::new(shared)), entries)
     }
@@ -472,9 +500,11 @@ mod tests {
         set_level(LogLevel::Warning);
         log("third");
         flush();
+        write_now("fourth\nline", "as it is\n");
         let text = std::fs::read_to_string(&file).expect("written");
         std::fs::remove_file(&file).expect("removed");
         let pid = std::process::id();
+        assert!(text.contains("S ") && text.ends_with(" # fourth\\nline\nas it is\n"), "{text}");
         // Other tests may log too: only our lines are looked at.
         let heard: Vec<String> = text
             .lines()
@@ -500,8 +530,13 @@ mod tests {
         let (events, entries) = events(LogLevel::Notice, 4096);
         events.0.dropped.store(dropped, Ordering::Relaxed);
         let (queue, _) = sync_channel(0);
-        let shared =
-            Shared { queue, level: AtomicU8::new(0), role: AtomicU8::new(b'M'), dropped: AtomicU64::new(dropped) };
+        let shared = Shared {
+            queue,
+            level: AtomicU8::new(0),
+            role: AtomicU8::new(b'M'),
+            dropped: AtomicU64::new(dropped),
+            file: None,
+        };
         let options = Options { file: Some(file.into()), ..Options::default() };
         let writer = Writer { options, entries, shared: Arc::new(shared), pid: 7, syslog: None };
         let thread = std::thread::spawn(move || writer.run());

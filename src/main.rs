@@ -7,12 +7,24 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::process::ExitCode;
 
+/// What the process does instead of serving.
+const MORE_HELP: &str = "Instead of serving:
+  corering -v | --version           tells the version
+  corering --check-system [FILE …]  tells what about this machine should be mended
+  corering --test-memory MEGABYTES  writes and reads memory in patterns
+
+Examples:
+  corering
+  corering /etc/redis/redis.conf
+  corering /etc/redis/redis.conf --port 7000 --loglevel verbose
+  echo 'maxmemory 128mb' | corering -";
+
 /// A Redis-compatible in-memory data store: one pinned thread per core, io_uring everywhere.
 ///
 /// Without arguments: serves on port 6379 on every CPU that the process may use. A configuration file has the syntax of
 /// redis.conf; every directive may also be given as `--name value`.
 #[derive(Parser)]
-#[command(name = "corering", version, disable_help_subcommand = true)]
+#[command(name = "corering", version, disable_help_subcommand = true, after_long_help = MORE_HELP)]
 struct Arguments {
     /// Configuration file; `-` reads directives from standard input.
     #[arg(value_name = "FILE")]
@@ -25,29 +37,70 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments: Vec<Vec<u8>> = std::env::args_os().skip(1).map(|argument| argument.into_vec()).collect();
     // Directives look like options that clap does not know, so it only answers for the options of the process itself.
-    match arguments.first().map(Vec::as_slice) {
-        Some(b"-v" | b"--version") if arguments.len() == 1 => {
-            println!("{}", version());
-            return ExitCode::SUCCESS;
-        }
-        Some(b"-h" | b"--help") => {
-            let _ = Arguments::command().print_long_help();
-            return ExitCode::SUCCESS;
-        }
-        _ => {}
+    let has_word = |word: &[u8]| arguments.first().is_some_and(|first| first == word);
+    if has_word(b"-v") || has_word(b"--version") {
+        println!("{}", version());
+        return ExitCode::SUCCESS;
     }
-    let config = match load(&arguments) {
+    if has_word(b"-h") || has_word(b"--help") {
+        let _ = Arguments::command().print_long_help();
+        return ExitCode::SUCCESS;
+    }
+    if has_word(b"--test-memory") {
+        return test_memory(&arguments[1..]);
+    }
+    if arguments.iter().any(|argument| argument == b"--sentinel") || is_called("redis-sentinel") {
+        eprintln!("corering: this version cannot be a Sentinel: run a redis-sentinel or valkey-sentinel");
+        return ExitCode::FAILURE;
+    }
+    // The rest of the line is the configuration to check for.
+    let checks_only = has_word(b"--check-system");
+    let config = match load(&arguments[usize::from(checks_only)..]) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::FAILURE;
         }
     };
+    if checks_only {
+        return if corering::runtime::check_system(&config) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     match corering::runtime::serve(config) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             tracing::error!("{error}");
+            corering::log::flush();
             eprintln!("corering: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the program was started by this name, through a link.
+fn is_called(name: &str) -> bool {
+    let path = std::env::args_os().next().unwrap_or_default();
+    Path::new(&path).file_name().is_some_and(|file| file == name)
+}
+
+/// `--test-memory MEGABYTES`
+fn test_memory(arguments: &[Vec<u8>]) -> ExitCode {
+    let megabytes = match arguments {
+        [word] => std::str::from_utf8(word).ok().and_then(|word| word.parse::<usize>().ok()),
+        _ => None,
+    };
+    let Some(bytes) = megabytes.filter(|megabytes| 0 < *megabytes).and_then(|megabytes| megabytes.checked_mul(1 << 20))
+    else {
+        eprintln!("Please specify the amount of memory to test in megabytes.");
+        eprintln!("Example: corering --test-memory 4096\n");
+        return ExitCode::FAILURE;
+    };
+    match corering::runtime::test_memory(bytes, &mut |step| println!("{step}")) {
+        Ok(()) => {
+            println!("\nYour memory passed this test.");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("\n{why}");
             ExitCode::FAILURE
         }
     }

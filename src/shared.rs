@@ -3,7 +3,7 @@
 
 use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::SlowLog;
-use crate::config::{Config, Machine, NoMachine};
+use crate::config::{Config, Machine, NoMachine, Supervised};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,8 +17,8 @@ pub struct Shared {
     pub cores: usize,
     /// The CPUs the cores are pinned to.
     pub cpus: Vec<usize>,
-    /// The TCP port in force.
-    pub port: u16,
+    /// Who watches over the process.
+    pub supervised: Supervised,
     /// The program's own path.
     pub executable: String,
     /// What changes of the configuration ask of the machine; [`NoMachine`] until the runtime sets its own.
@@ -55,7 +55,7 @@ impl Shared {
             run_id,
             started_ms: now_ms,
             cores,
-            port: config.port,
+            supervised: Supervised::No,
             cpus,
             executable: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
             machine: Box::new(NoMachine),

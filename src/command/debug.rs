@@ -56,6 +56,31 @@ const SLEEP_SECONDS_MAX: f64 = 24.0 * 3600.0;
 /// Largest threshold that `QUICKLIST-PACKED-THRESHOLD` takes.
 const PACKED_THRESHOLD_MAX: u64 = 1 << 32;
 
+/// Ways to end at once.
+enum Crash {
+    Panic,
+    Assertion,
+    /// As when no memory is left.
+    Memory,
+    /// As after an access to memory that is not there.
+    Fault,
+}
+
+impl Crash {
+    fn crash(self) -> ! {
+        match self {
+            Crash::Panic => panic!("called by DEBUG PANIC"),
+            Crash::Assertion => {
+                let one = std::hint::black_box(1);
+                assert_eq!(one, 2, "called by DEBUG ASSERT");
+                unreachable!("one is not two")
+            }
+            Crash::Memory => std::alloc::handle_alloc_error(std::alloc::Layout::new::<[u8; i32::MAX as usize]>()),
+            Crash::Fault => crate::sys::crash::fault(),
+        }
+    }
+}
+
 /// A call, understood.
 enum Call<'a> {
     /// Nothing is done, the reply is OK.
@@ -68,7 +93,7 @@ enum Call<'a> {
     TableStatsOfKey(&'a [u8]),
     Log(&'a [u8]),
     Object(&'a [u8]),
-    Crash,
+    Crash(Crash),
     Populate {
         count: u64,
         prefix: &'a [u8],
@@ -117,7 +142,10 @@ impl<'a> Call<'a> {
             (b"HTSTATS-KEY", [key]) => Call::TableStatsOfKey(key),
             (b"LOG", [message]) => Call::Log(message),
             (b"OBJECT", [key]) => Call::Object(key),
-            (b"PANIC" | b"ASSERT" | b"OOM" | b"SEGFAULT", []) => Call::Crash,
+            (b"PANIC", []) => Call::Crash(Crash::Panic),
+            (b"ASSERT", []) => Call::Crash(Crash::Assertion),
+            (b"OOM", []) => Call::Crash(Crash::Memory),
+            (b"SEGFAULT", []) => Call::Crash(Crash::Fault),
             (b"POPULATE", [count, rest @ ..]) if rest.len() <= 2 => {
                 let number = |word: &[u8]| {
                     parse_integer(word).and_then(|number| u64::try_from(number).ok()).ok_or(Error::NOT_POSITIVE)
@@ -390,11 +418,7 @@ fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &
             reply.ok();
         }
         Call::Object(_) => reply.simple(lines().next().ok_or(Error::NO_SUCH_KEY)?),
-        Call::Crash => {
-            tracing::error!("DEBUG asked for a crash");
-            crate::log::flush();
-            std::process::abort();
-        }
+        Call::Crash(how) => how.crash(),
         Call::Protocol(name) => return example(&name.to_ascii_lowercase(), reply),
         Call::ActiveExpire(on) => {
             view.shared.active_expire.store(on, Ordering::Relaxed);

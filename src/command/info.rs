@@ -296,9 +296,9 @@ fn write_server(server: &Server<'_>, lines: &mut Lines) {
     lines.put("monotonic_clock", "POSIX clock_gettime");
     lines.put("multiplexing_api", "io_uring");
     lines.put("process_id", std::process::id());
-    lines.put("process_supervised", config.supervised);
+    lines.put("process_supervised", shared.supervised);
     lines.put("run_id", &shared.run_id);
-    lines.put("tcp_port", shared.port);
+    lines.put("tcp_port", config.port);
     lines.put("server_time_usec", now.as_micros());
     lines.put("uptime_in_seconds", server.uptime_seconds());
     lines.put("uptime_in_days", server.uptime_seconds() / (24 * 3600));
@@ -313,9 +313,9 @@ fn write_server(server: &Server<'_>, lines: &mut Lines) {
         lines.put(&format!("listener{listeners}"), format_args!("name={name}{binds}{rest}"));
         listeners += 1;
     };
-    if shared.port != 0 {
+    if config.port != 0 {
         let binds = config.bind.iter().map(|address| format!(",bind={address}")).collect();
-        listener("tcp", binds, format!(",port={}", shared.port));
+        listener("tcp", binds, format!(",port={}", config.port));
     }
     if !config.unixsocket.is_empty() {
         listener("unix", format!(",bind={}", config.unixsocket), String::new());

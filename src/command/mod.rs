@@ -7,6 +7,7 @@
 use crate::resp::{Error, Reply};
 use bitflags::bitflags;
 
+mod bitmap;
 mod client;
 mod config;
 mod connection;
@@ -397,6 +398,7 @@ pub const FAMILIES: &[&[Command]] = &[
     slowlog::COMMANDS,
     generic::COMMANDS,
     string::COMMANDS,
+    bitmap::COMMANDS,
     sorted_set::COMMANDS,
     geo::COMMANDS,
 ];

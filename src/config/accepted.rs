@@ -36,7 +36,6 @@ const MODULES: &[&str] = &["Modules are not supported."];
 const TITLE: &[&str] = &["The process keeps the title it was started with."];
 const TESTS: &[&str] = &["For tests of the server it belongs to."];
 const CRASH: &[&str] = &["A crash is always reported, and memory is not tested afterwards."];
-const TRANSPARENT_HUGE_PAGES: &[&str] = &["No child process copies pages on write: huge pages do no harm."];
 const ERRORS: &[&str] = &["A change that cannot be applied always stops a replica."];
 const LOG: &[&str] = &["The lines of the log have the one form that Redis 7.0 gives them."];
 const LOGO: &[&str] = &["No logo is shown."];
@@ -58,7 +57,6 @@ pub(super) static ROWS: &[Directive] = &[
     renamed("bio_cpulist", &["bio-cpulist"], BACKGROUND),
     row("crash-log-enabled", YesNo, "yes", NONE, CRASH),
     row("crash-memcheck-enabled", YesNo, "yes", NONE, CRASH),
-    row("disable-thp", YesNo, "yes", IMMUTABLE, TRANSPARENT_HUGE_PAGES),
     row("enable-module-command", Choice(&["no", "yes", "local"]), "no", IMMUTABLE, MODULES),
     row("ignore-warnings", Text, "", NONE, &["Its one warning is about a kernel bug in fork, which is not used."]),
     row("io-threads", Integer(1, 128), "1", IMMUTABLE, THREADS),

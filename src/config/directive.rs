@@ -24,6 +24,9 @@ bitflags! {
         const NEWER = 1 << 6;
         /// Only this server knows it.
         const OWN = 1 << 7;
+        /// Another value than the default asks for something big that is not there yet: refused, for whoever asks for
+        /// it relies on it.
+        const ABSENT = 1 << 8;
     }
 }
 
@@ -90,6 +93,17 @@ impl Directive {
                 Ok(())
             }
         }
+    }
+
+    /// As [`Directive::read`], for values from outside: what asks for something that is not there is refused.
+    pub(super) fn read_wish(&'static self, config: &mut Config, input: &Input<'_>) -> Result<(), Refusal> {
+        let asks_for_nothing = input.words.join(&b' ').eq_ignore_ascii_case(self.default.as_bytes());
+        if !self.flags.contains(Flags::ABSENT) || asks_for_nothing {
+            return self.read(config, input);
+        }
+        self.read(&mut config.clone(), input)?; // Nonsense is refused as such.
+        let default = if self.default.is_empty() { "\"\"" } else { self.default };
+        Err(format!("this version does not have that yet: {} can only be {default}", self.name).into())
     }
 
     /// Writes the value in `config`.

@@ -158,7 +158,7 @@ impl<'a> Loader<'a> {
             resolve_directory: self.host.resolve_directory,
             machine_memory_bytes: self.host.machine_memory_bytes,
         };
-        row.read(&mut self.config, &input)
+        row.read_wish(&mut self.config, &input)
     }
 
     /// Lines that are no directive with a value.
@@ -170,11 +170,10 @@ impl<'a> Loader<'a> {
                 Ok(())
             }
             (b"user", [_, ..]) => {
-                self.config.users.push(values.to_vec());
-                Ok(())
+                Err(Refusal::Borrowed("this version does not have users yet: only requirepass").into())
             }
             (b"loadmodule", [_, ..]) => Err(Refusal::Borrowed("Modules are not supported").into()),
-            (b"sentinel", [_, ..]) => Err(Refusal::Borrowed("sentinel directive while not in sentinel mode").into()),
+            (b"sentinel", _) => Err(Refusal::Borrowed("sentinel directive while not in sentinel mode").into()),
             // Redis itself reads and ignores these.
             (b"list-max-ziplist-entries" | b"list-max-ziplist-value" | b"lua-replicate-commands", [_]) => Ok(()),
             _ => {

@@ -204,7 +204,7 @@ impl Config {
                 resolve_directory: &|path| caller.machine.resolve_directory(path),
                 machine_memory_bytes: caller.machine.memory_bytes(),
             };
-            row.read(&mut config, &input).map_err(|refusal| Config::set_failed(name, &refusal))?;
+            row.read_wish(&mut config, &input).map_err(|refusal| Config::set_failed(name, &refusal))?;
         }
         config.settle();
         caller.machine.apply(self, &config).map_err(|(name, why)| Config::set_failed(name, &why))?;
@@ -224,17 +224,12 @@ impl Config {
         self.hz = self.hz.clamp(*HZ_RANGE.start(), *HZ_RANGE.end());
     }
 
-    /// Directives with another value than by default that the server does not act on, and why: worth a warning at
-    /// start.
-    pub fn without_effect(&self) -> Vec<(&'static str, &'static str)> {
-        let default = Config::default();
-        let rows = Directive::all().filter(|row| !row.has_effect());
-        let changed = rows.filter(|row| row.write(self, Form::File) != row.write(&default, Form::File));
-        changed
-            .map(|row| {
-                let pending = row.flags.contains(Flags::PENDING);
-                (row.name, if pending { "this version does not act on it yet" } else { row.doc[0] })
-            })
-            .collect()
+    /// Directives with another value than in `other` that this version does not act on yet: worth a warning.
+    pub fn without_effect(&self, other: &Config) -> Vec<&'static str> {
+        let pending = Directive::all().filter(|row| row.flags.contains(Flags::PENDING));
+        // Not to take snapshots is what this version does.
+        let pending = pending.filter(|row| row.name != "save" || !self.save.0.is_empty());
+        let changed = pending.filter(|row| row.write(self, Form::File) != row.write(other, Form::File));
+        changed.map(|row| row.name).collect()
     }
 }

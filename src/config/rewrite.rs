@@ -154,6 +154,9 @@ fn describe(row: &Directive) -> String {
         if row.flags.contains(Flags::PENDING) {
             notes.push("no effect yet".into());
         }
+        if row.flags.contains(Flags::ABSENT) {
+            notes.push("not there yet: only the default is accepted".into());
+        }
         if !notes.is_empty() {
             words.push_str(&format!(" [{}]", notes.join("; ")));
         }

@@ -1,8 +1,8 @@
 //! The directives that mean something here, one row each: field of [`Config`], name and aliases, kind, default, flags.
 //!
 //! A field is named as its directive; its unit stands in the doc line. `corering.conf`, `CONFIG GET`, `CONFIG REWRITE`
-//! and the loader derive from the rows. `PENDING` marks what is read and kept although this version
-//! does not act on it yet.
+//! and the loader derive from the rows. `PENDING` marks what is read and kept although this version does not act on it
+//! yet, `ABSENT` what is refused unless it is the default.
 
 use super::directive::{Access, Directive, Flags};
 use super::kind::Kind::{self, *};
@@ -27,8 +27,6 @@ macro_rules! directives {
             pub slow_nanoseconds: u64,
             /// The file that was loaded, absolute: what `CONFIG REWRITE` writes. None: the server runs without one.
             pub file: Option<PathBuf>,
-            /// Lines `user …` of the file, by words, without the first one.
-            pub users: Vec<Vec<Word>>,
             /// Lines `rename-command old new`; an empty new name takes the command away.
             pub renamed_commands: Vec<(Word, Word)>,
             /// Values of directives without effect, where not the default; as `CONFIG GET` shows them.
@@ -42,7 +40,6 @@ macro_rules! directives {
                     $($( $field: <$type>::default(), )*)*
                     slow_nanoseconds: u64::MAX,
                     file: None,
-                    users: Vec::new(),
                     renamed_commands: Vec::new(),
                     remembered: BTreeMap::new(),
                 }
@@ -158,6 +155,8 @@ directives! {
         hz: u32 = "hz", COUNT, "10";
         /// Looks after background work more often when many clients are connected.
         dynamic_hz: bool = "dynamic-hz", YesNo, "yes";
+        /// Keeps the kernel from backing the memory of the process with huge pages by itself.
+        disable_thp: bool = "disable-thp", YesNo, "yes", IMMUTABLE;
         /// Where the server stands, as told by HELLO and INFO; empty: not told.
         availability_zone: String = "availability-zone", Text, "", NEWER, PENDING;
     }
@@ -166,7 +165,7 @@ directives! {
         /// Password that clients must give with AUTH; empty: none.
         requirepass: Secret = "requirepass", Text, "", SENSITIVE;
         /// File with users and their rights; empty: none.
-        aclfile: String = "aclfile", Text, "", IMMUTABLE, PENDING;
+        aclfile: String = "aclfile", Text, "", IMMUTABLE, ABSENT;
         /// Entries kept by ACL LOG.
         acllog_max_len: usize = "acllog-max-len", LONG_COUNT, "128", PENDING;
         /// Channels that a new user may use.
@@ -304,7 +303,7 @@ directives! {
 
     "Append-only log" {
         /// Logs every change.
-        appendonly: bool = "appendonly", YesNo, "no", DENY_LOADING, PENDING;
+        appendonly: bool = "appendonly", YesNo, "no", DENY_LOADING, ABSENT;
         /// Beginning of the names of the log's files.
         appendfilename: String = "appendfilename", Checked(check_appendfilename), "appendonly.aof", IMMUTABLE, PENDING;
         /// Directory of the log, in dir.
@@ -333,7 +332,7 @@ directives! {
 
     "Replication" {
         /// Follows another server: host and port, or "no one".
-        replicaof: ReplicaOf = "replicaof" | "slaveof", Words("host port"), "no one", IMMUTABLE, PENDING;
+        replicaof: ReplicaOf = "replicaof" | "slaveof", Words("host port"), "no one", IMMUTABLE, ABSENT;
         /// Password for the primary; empty: none.
         masterauth: Secret = "masterauth" | "primaryauth", Text, "", SENSITIVE, PENDING;
         /// User at the primary; empty: the default one.
@@ -384,7 +383,7 @@ directives! {
 
     "Cluster" {
         /// A node of a cluster.
-        cluster_enabled: bool = "cluster-enabled", YesNo, "no", IMMUTABLE, PENDING;
+        cluster_enabled: bool = "cluster-enabled", YesNo, "no", IMMUTABLE, ABSENT;
         /// File in which the node keeps what it knows of the cluster.
         cluster_config_file: String = "cluster-config-file", Text, "nodes.conf", IMMUTABLE, PENDING;
         /// Milliseconds of silence after which a node counts as gone.
@@ -435,7 +434,7 @@ directives! {
 
     "TLS" {
         /// Port for TLS; 0: none.
-        tls_port: u16 = "tls-port", PORT, "0", PENDING;
+        tls_port: u16 = "tls-port", PORT, "0", ABSENT;
         /// Certificate of the server (PEM).
         tls_cert_file: String = "tls-cert-file", Text, "", PENDING;
         /// Private key of the server (PEM).

@@ -437,6 +437,13 @@ pub struct BufferLimit {
     pub soft_seconds: u64,
 }
 
+impl BufferLimit {
+    /// Whether there is a limit at all.
+    pub fn is_limited(&self) -> bool {
+        self.hard_bytes != 0 || self.soft_bytes != 0
+    }
+}
+
 /// The limits of each class of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BufferLimits {

@@ -130,37 +130,42 @@ impl Keyspace {
     pub fn set_range(&mut self, db: usize, key: &[u8], offset: usize, bytes: &[u8]) -> Result<usize, WrongType> {
         assert!(!bytes.is_empty());
         let end = offset + bytes.len();
-        self.change_string(db, key, end, Event::SETRANGE, |text| {
+        self.edit_string(db, key, end, Event::SETRANGE, |text, _| {
             text[offset..end].copy_from_slice(bytes);
-            text.len()
+            (text.len(), 1)
         })
     }
 
-    /// Changes a string's bytes in place (`SETBIT`, `BITFIELD`, `SETRANGE`): it becomes "raw" and, by zero bytes, at
+    /// Edits a string's bytes in place (`SETBIT`, `BITFIELD`, `SETRANGE`): it becomes "raw" and, by zero bytes, at
     /// least `len_min` long. A key that does not exist begins empty. The caller has compared `len_min` with the limit.
+    /// `edit` is told whether the string is new or longer than it was, and says how many changes it made: with none
+    /// there is no event either, as in Redis, although a string may have become longer.
     ///
     /// # Errors
     /// The key holds something else.
-    pub fn change_string<R>(
+    pub fn edit_string<R>(
         &mut self,
         db: usize,
         key: &[u8],
         len_min: usize,
         event: Event,
-        change: impl FnOnce(&mut [u8]) -> R,
+        edit: impl FnOnce(&mut [u8], bool) -> (R, u64),
     ) -> Result<R, WrongType> {
-        let position = match self.write_position(db, self.hash_of(key), key) {
-            Some(position) => position,
-            None => {
-                let hash = self.hash_of(key);
-                let entry = Entry::new(key, Value::Raw(b""), None, self.policy.new_clock(self.now_ms));
-                self.insert_new(db, hash, entry);
-                self.databases[db].find(hash, key).expect("inserted just now").0
-            }
-        };
-        let len = self.databases[db].view(position).string()?.len().max(len_min);
-        let result = self.resize_at(db, position, len, change);
-        self.changed(db, key, event);
+        let found = self.write_position(db, self.hash_of(key), key);
+        let position = found.unwrap_or_else(|| {
+            let hash = self.hash_of(key);
+            let entry = Entry::new(key, Value::Raw(b""), None, self.policy.new_clock(self.now_ms));
+            self.insert_new(db, hash, entry);
+            self.databases[db].find(hash, key).expect("inserted just now").0
+        });
+        let len_before = self.databases[db].view(position).string()?.len();
+        let len = len_before.max(len_min);
+        let is_longer = found.is_none() || len_before < len;
+        let (result, changes) = self.resize_at(db, position, len, |text| edit(text, is_longer));
+        if changes != 0 {
+            self.changed(db, key, event);
+            self.dirty += changes - 1;
+        }
         Ok(result)
     }
 

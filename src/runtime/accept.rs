@@ -2,48 +2,124 @@
 //! server stops.
 
 use super::core::Core;
+use super::listen::{Door, DoorState};
 use super::mailbox::Control;
 use crate::connection::Connection;
 use crate::resp::{Error, Protocol, Reply};
 use crate::session::{Mode, Session};
 use crate::sys::net;
+use std::io;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A socket that this core accepts on.
+/// A door that this core accepts on.
 pub struct Listener {
-    /// The listening socket.
-    pub socket: RawFd,
-    /// True: connections are shared among all cores; false: they stay here.
-    pub shared: bool,
+    door: Arc<Door>,
+    /// An accept is in flight. One that failed is tried again by [`Core::tend_doors`], not at once: what is lacking
+    /// (descriptors, memory) does not come back that soon.
+    armed: bool,
+}
+
+/// Failed accepts are logged once in so many milliseconds, with their count.
+const ACCEPT_LOG_MS: u64 = 1000;
+
+/// Accepts that failed and were not logged yet.
+#[derive(Default)]
+pub struct AcceptFailures {
+    count: u64,
+    last: Option<io::Error>,
+    logged_ms: u64,
+}
+
+impl AcceptFailures {
+    fn note(&mut self, error: io::Error) {
+        self.count += 1;
+        self.last = Some(error);
+    }
+
+    /// What to log now, if anything.
+    fn take(&mut self, now_ms: u64) -> Option<String> {
+        if now_ms < self.logged_ms + ACCEPT_LOG_MS && self.logged_ms <= now_ms {
+            return None;
+        }
+        let error = self.last.take()?;
+        self.logged_ms = now_ms;
+        let times = std::mem::take(&mut self.count);
+        let times = if times == 1 { String::new() } else { format!(" ({times} times)") };
+        Some(format!("Accepting client connection: {error}{times}"))
+    }
+}
+
+/// Errors of an accept that speak of one connection: the next one may well succeed.
+fn is_of_connection(error: i32) -> bool {
+    matches!(error, libc::ECONNABORTED | libc::EINTR | libc::EAGAIN | libc::EPROTO)
 }
 
 /// States in which a connection is to be looked at once its replies are sent.
 pub(super) const CLOSING: Mode = Mode::CLOSE_AFTER_REPLY.union(Mode::CLOSE_NOW).union(Mode::INPUT_ENDED);
 
 impl Core {
-    pub(super) fn accepted(&mut self, listener: u32, socket: Result<RawFd, i32>, armed: bool) {
+    /// Begins to accept on the doors that are new.
+    pub(super) fn take_doors(&mut self) {
+        for door in self.doors.take_fresh(self.core) {
+            let free = self.listeners.iter().position(Option::is_none);
+            let index = free.unwrap_or(self.listeners.len());
+            if free.is_none() {
+                self.listeners.push(None);
+            }
+            self.ring.accept(door.fd(), index as u32);
+            self.listeners[index] = Some(Listener { door, armed: true });
+        }
+    }
+
+    /// Tries again where accepting failed, and lets go of closed doors.
+    pub(super) fn tend_doors(&mut self) {
+        for (index, slot) in self.listeners.iter_mut().enumerate() {
+            let Some(listener) = slot.as_mut().filter(|listener| !listener.armed) else { continue };
+            match listener.door.state() {
+                DoorState::Open => {
+                    listener.armed = true;
+                    self.ring.accept(listener.door.fd(), index as u32);
+                }
+                DoorState::Closing => {}
+                DoorState::Closed => *slot = None,
+            }
+        }
+        if let Some(text) = self.accept_failures.take(self.now_ms) {
+            tracing::warn!("{text}");
+        }
+    }
+
+    pub(super) fn accepted(&mut self, index: u32, socket: Result<RawFd, i32>, armed: bool) {
+        let listener = self.listeners[index as usize].as_mut().expect("it stays while an accept is in flight");
+        listener.armed = armed;
         match socket {
             Ok(socket) => {
-                let mut home = self.core;
-                if self.listeners[listener as usize].shared {
+                let home = listener.door.home.unwrap_or_else(|| {
                     let clients = |core: &usize| self.shared.clients_of_core[*core].load(Ordering::Relaxed);
-                    home = (0..self.shared.cores).min_by_key(clients).expect("there is a core");
-                }
+                    (0..self.shared.cores).min_by_key(clients).expect("there is a core")
+                });
                 self.shared.clients_of_core[home].fetch_add(1, Ordering::Relaxed);
                 if home == self.core {
                     self.serve(socket);
                 } else {
-                    self.mailbox.control(home, Control::Serve { socket, listener });
+                    self.mailbox.control(home, Control::Serve { socket, listener: index });
                 }
             }
             Err(error) => {
-                let error = std::io::Error::from_raw_os_error(error);
-                tracing::warn!("cannot accept a connection: {error}");
+                if listener.door.state() == DoorState::Open && !self.shared.stopping.load(Ordering::Relaxed) {
+                    self.accept_failures.note(io::Error::from_raw_os_error(error));
+                }
+                if !is_of_connection(error) {
+                    return;
+                }
             }
         }
-        if !armed && !self.shared.stopping.load(Ordering::Relaxed) {
-            self.ring.accept(self.listeners[listener as usize].socket, listener);
+        let listener = self.listeners[index as usize].as_mut().expect("as above");
+        if !armed && listener.door.state() == DoorState::Open && !self.shared.stopping.load(Ordering::Relaxed) {
+            listener.armed = true;
+            self.ring.accept(listener.door.fd(), index);
         }
     }
 
@@ -136,9 +212,10 @@ impl Core {
 
     /// The server stops: replies that are ready are sent, then everything is closed.
     pub(super) fn close_all(&mut self) {
-        for (index, listener) in self.listeners.iter().enumerate() {
-            self.ring.cancel_accept(index as u32);
-            net::close(listener.socket);
+        for (index, listener) in std::mem::take(&mut self.listeners).into_iter().enumerate() {
+            if listener.is_some_and(|listener| listener.armed) {
+                self.ring.cancel_accept(index as u32);
+            }
         }
         self.flush();
         self.ring.forget_events();

@@ -13,9 +13,10 @@
 //! (commands that involve several cores; `lend` and `walk` are kinds of them), `send` (replies on their way out), and
 //! `cron` (what nobody asks for).
 
-use super::accept::Listener;
+use super::accept::{AcceptFailures, Listener};
 use super::gathering::Gathering;
 use super::lend::Loan;
+use super::listen::Doors;
 use super::mailbox::Mailbox;
 use super::pace::Pace;
 use super::read::Planned;
@@ -41,7 +42,11 @@ pub struct Core {
     pub(super) ring: Ring,
     pub(super) mailbox: Mailbox,
     pub(super) connections: Slab<Box<Connection>>,
-    pub(super) listeners: Vec<Listener>,
+    /// Every door of the server …
+    pub(super) doors: Arc<Doors>,
+    /// … and those that this core accepts on, by the index in the ring.
+    pub(super) listeners: Vec<Option<Listener>>,
+    pub(super) accept_failures: AcceptFailures,
     /// Held while commands run on it, let go in between.
     pub(super) shard: Held,
     /// Counters and latencies of this core.
@@ -102,8 +107,8 @@ pub struct Parts {
     pub core: usize,
     /// Its ends of the rings between cores.
     pub mailbox: Mailbox,
-    /// The sockets it accepts on.
-    pub listeners: Vec<Listener>,
+    /// The doors of the server.
+    pub doors: Arc<Doors>,
     /// Hashes keys as every shard does.
     pub hasher: KeyHasher,
     /// The engines of all cores.
@@ -129,7 +134,9 @@ impl Core {
             ring: parts.ring,
             mailbox: parts.mailbox,
             connections: Slab::new(),
-            listeners: parts.listeners,
+            doors: parts.doors,
+            listeners: Vec::new(),
+            accept_failures: AcceptFailures::default(),
             shard: Held::new(&parts.shards[parts.core]),
             shards: parts.shards,
             stats: Stats::new(config.latency_tracking),
@@ -166,9 +173,7 @@ impl Core {
 
     /// Serves until the server stops. The executor's other tasks run between passes when there are any.
     pub async fn run(mut self) {
-        for (index, listener) in self.listeners.iter().enumerate() {
-            self.ring.accept(listener.socket, index as u32);
-        }
+        self.take_doors();
         while !self.shared.stopping.load(Ordering::Acquire) {
             self.pass();
             self.rest();

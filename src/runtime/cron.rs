@@ -32,6 +32,7 @@ impl Core {
         counters.wakes += std::mem::take(&mut self.mailbox.wakes);
         counters.ring_enters += std::mem::take(&mut self.ring.enters);
         self.stats.sample_rates(now_ms * 1000);
+        self.tend_doors();
         if self.core == 0 {
             crate::memory::used_bytes(); // Notes the peak.
         }
@@ -99,6 +100,7 @@ impl Core {
         self.slow_nanoseconds = slow::threshold_nanoseconds(&self.config);
         self.stats.track_latency(self.config.latency_tracking);
         self.shard.configure(self.config.clone());
+        self.take_doors();
         self.overlay = None; // The next one has the new settings of the keyspace.
         self.cron_due_ms = 0; // By the new `hz`.
         if had_password && self.config.requirepass.is_empty() {

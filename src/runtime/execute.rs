@@ -7,6 +7,7 @@ use super::monitor::{self, feed_monitors};
 use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request};
 use super::send::mark_dirty;
 use super::slow;
+use super::visit::VISIT_ARGUMENTS_MAX;
 use crate::command::lookup::Row;
 use crate::command::{Args, Flags, Keys, Run, SessionView, Spread, key_positions, slowlog};
 use crate::keyspace::Keyspace;
@@ -44,7 +45,7 @@ impl Core {
             }
             clock = self.run_one(&planned[at], clock);
         }
-        self.visited.iter_mut().for_each(|visited| *visited = None);
+        self.end_visits();
         planned.clear();
         self.planned = planned;
         self.spans.clear();
@@ -151,6 +152,9 @@ impl Core {
     /// Runs a command whose client may run it.
     #[inline]
     pub(super) fn run_row(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
+        if !row.is_quick && 1 < self.map.shards() {
+            self.end_visits();
+        }
         let connection =
             &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
         let bytes = match planned.source {
@@ -179,6 +183,7 @@ impl Core {
                     // Only if nothing this client sent before is still on its way there.
                     if let Some(peer) = &mut self.visited[to]
                         && row.is_quick
+                        && args.len() <= VISIT_ARGUMENTS_MAX
                         && connection.replies.outstanding() == 0
                     {
                         peer.keyspace.hint(args[1], planned.hash);
@@ -195,7 +200,7 @@ impl Core {
                         self.stats.counters.commands_visiting += 1;
                         if self.slow_nanoseconds <= nanoseconds {
                             let kept = || slowlog::kept(row, &args);
-                            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Some(&connection.session));
+                            slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
                         }
                         return ended;
                     }
@@ -237,7 +242,7 @@ impl Core {
                         row,
                         || slowlog::kept(row, &args),
                         nanoseconds,
-                        Some(&connection.session),
+                        &connection.session,
                     );
                     self.now_ms = unix_ms();
                 }
@@ -299,6 +304,7 @@ impl Core {
             let start = out.len();
             let protocol = view.session.protocol;
             let result = run(&mut view, &args, &mut Reply::new(out, protocol));
+            stats.counters.denied_authentications += u64::from(result == Err(Error::WRONG_PASSWORD));
             finish(result, stats, row, start, out);
             if view.reconfigured {
                 held_back.extend_from_slice(&out[start..]);
@@ -319,7 +325,7 @@ impl Core {
                 row,
                 || slowlog::kept(row, &args),
                 nanoseconds,
-                Some(&connection.session),
+                &connection.session,
             );
         }
         drop(args);

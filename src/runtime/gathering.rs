@@ -311,7 +311,7 @@ impl Core {
         if !matches!(done.row.command.run, Run::Session(_)) {
             self.stats.record(done.row.id, nanoseconds);
             if self.slow_nanoseconds <= nanoseconds {
-                let session = Some(&self.connections[done.connection as usize].session);
+                let session = &self.connections[done.connection as usize].session;
                 let kept = || match row_splits {
                     true => done.args.to_vec(),
                     false => {

@@ -73,7 +73,10 @@ impl Core {
                 self.stats.record(row.id, nanoseconds);
             }
             if self.slow_nanoseconds <= nanoseconds && header.flags & flags::GATHER == 0 {
-                slow::record(&self.shared, &self.config, row, || slowlog::kept(row, &args), nanoseconds, None);
+                let kept = || slowlog::kept(row, &args);
+                if let Some(entry) = slow::entry(&self.shared, &self.config, row, kept, nanoseconds) {
+                    self.mailbox.control_before_reply(from, Control::Slow { connection: header.target, entry });
+                }
             }
             started = ended;
             offset = next;
@@ -133,9 +136,13 @@ impl Core {
                 self.mailbox.control(from, Control::Answer { gathering, part: Box::new(()) });
             }
             Control::Sooner => self.shard.take(), // Letting go of it tells when to be back.
+            Control::Slow { connection, entry } => {
+                let session = &self.connections[connection as usize].session;
+                slow::log(&self.shared, &self.config, entry, session);
+            }
             Control::Monitor(line) => {
                 for (index, connection) in self.connections.iter_mut() {
-                    if connection.session.mode.contains(Mode::MONITOR) {
+                    if connection.session.mode.contains(Mode::MONITOR) && !connection.broken {
                         connection.replies.write(|out| out.extend_from_slice(&line));
                         mark_dirty(&mut self.dirty, &mut connection.dirty, index as u32);
                     }

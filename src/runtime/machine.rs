@@ -1,14 +1,22 @@
 //! What changing the configuration at run time asks of the machine: limits, directories, files, the log.
 
-use super::server::RESERVED_FILES;
+use super::host;
+use super::listen::Doors;
+use super::server::files_reserved;
 use crate::config::{Config, Machine};
 use crate::sys::process;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The machine that the server runs on.
-pub struct ThisMachine;
+pub struct ThisMachine {
+    /// Where clients come in.
+    pub doors: Arc<Doors>,
+    /// Cores of the server.
+    pub cores: usize,
+}
 
 impl Machine for ThisMachine {
     fn resolve_directory(&self, path: &Path) -> io::Result<PathBuf> {
@@ -49,15 +57,10 @@ impl Machine for ThisMachine {
     }
 
     fn apply(&self, old: &Config, new: &Config) -> Result<(), (&'static str, String)> {
-        let relistens =
-            [("port", old.port != new.port), ("bind", old.bind != new.bind)].into_iter().find(|(_, changed)| *changed);
-        if let Some((name, _)) = relistens {
-            tracing::warn!("cannot change {name} while running: set it in the file and restart");
-            return Err((name, "Unable to listen on this port. Check server logs.".into()));
-        }
         if old.maxclients < new.maxclients {
-            let have = process::raise_open_files(u64::from(new.maxclients) + RESERVED_FILES);
-            let clients_max = have.saturating_sub(RESERVED_FILES);
+            let reserved = files_reserved(self.cores);
+            let have = process::raise_open_files(u64::from(new.maxclients) + reserved);
+            let clients_max = have.saturating_sub(reserved);
             if clients_max < u64::from(new.maxclients) {
                 let text = "The operating system is not able to handle the specified number of clients, try with";
                 return Err(("maxclients", format!("{text} {clients_max}")));
@@ -66,7 +69,26 @@ impl Machine for ThisMachine {
         if old.dir != new.dir {
             std::env::set_current_dir(&new.dir).map_err(|error| ("dir", crate::config::reason(&error)))?;
         }
+        if (old.port, &old.bind) != (new.port, &new.bind)
+            && let Err(why) = self.doors.change(new)
+        {
+            let (name, text) = match old.port == new.port {
+                true => ("bind", "Failed to bind to specified addresses."),
+                false => ("port", "Unable to listen on this port. Check server logs."),
+            };
+            tracing::warn!("Could not create server TCP listening socket {why}");
+            tracing::warn!(
+                "Failed applying new configuration. Possibly related to new {name} setting. Restoring previous settings."
+            );
+            if old.dir != new.dir
+                && let Err(error) = std::env::set_current_dir(&old.dir)
+            {
+                tracing::warn!("cannot go back to {}: {error}", old.dir.display());
+            }
+            return Err((name, text.into()));
+        }
         crate::log::set_level(new.loglevel);
+        host::warn_of_pending(new, old);
         Ok(())
     }
 }
@@ -84,6 +106,15 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    fn this_machine() -> ThisMachine {
+        let config = Config {
+            port: 0,
+            unixsocket: scratch("socket").join("s").to_str().expect("plain").into(),
+            ..Config::default()
+        };
+        ThisMachine { doors: Arc::new(Doors::open(&config, 1).expect("a unix socket")), cores: 1 }
+    }
+
     fn scratch(name: &str) -> PathBuf {
         let directory = std::env::temp_dir().join(format!("corering-machine-{}-{name}", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory for the test");
@@ -94,15 +125,15 @@ mod tests {
     fn a_file_is_replaced_as_a_whole_and_keeps_its_permissions() {
         let directory = scratch("replace");
         let file = directory.join("a.conf");
-        assert_eq!(ThisMachine.read_file(&file).expect("missing is empty"), b"");
-        ThisMachine.replace_file(&file, b"one\n").expect("written");
+        assert_eq!(this_machine().read_file(&file).expect("missing is empty"), b"");
+        this_machine().replace_file(&file, b"one\n").expect("written");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("changed");
-        ThisMachine.replace_file(&file, b"two\n").expect("written");
-        assert_eq!(ThisMachine.read_file(&file).expect("read"), b"two\n");
+        this_machine().replace_file(&file, b"two\n").expect("written");
+        assert_eq!(this_machine().read_file(&file).expect("read"), b"two\n");
         assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(&directory).expect("listed").count(), 1, "nothing is left behind");
         let nowhere = directory.join("missing").join("a.conf");
-        assert_eq!(ThisMachine.replace_file(&nowhere, b"").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(this_machine().replace_file(&nowhere, b"").unwrap_err().kind(), io::ErrorKind::NotFound);
         fs::remove_dir_all(&directory).expect("removed");
     }
 
@@ -122,15 +153,15 @@ mod tests {
     fn what_the_system_refuses_is_said_in_redis_words() {
         let old = Config::default();
         let too_many = Config { maxclients: u32::MAX, ..old.clone() };
-        let (name, why) = ThisMachine.apply(&old, &too_many).unwrap_err();
+        let (name, why) = this_machine().apply(&old, &too_many).unwrap_err();
         assert_eq!(name, "maxclients");
         let (text, count) = why.rsplit_once(' ').expect("a number at the end");
         assert_eq!(text, "The operating system is not able to handle the specified number of clients, try with");
         assert!(count.parse::<u64>().expect("a number") < u64::from(u32::MAX));
         let fewer = Config { maxclients: 1, ..old.clone() };
-        assert_eq!(ThisMachine.apply(&old, &fewer), Ok(()));
+        assert_eq!(this_machine().apply(&old, &fewer), Ok(()));
         let missing = Config { dir: "/nonexistent/x".into(), ..old.clone() };
         let expected = ("dir", "No such file or directory".to_string());
-        assert_eq!(ThisMachine.apply(&old, &missing), Err(expected));
+        assert_eq!(this_machine().apply(&old, &missing), Err(expected));
     }
 }

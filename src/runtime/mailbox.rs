@@ -13,7 +13,7 @@
 //! Either the sender sees `parked` and wakes, or the receiver sees the message and stays up: nothing is lost.
 
 use super::lend::Loan;
-use crate::command::Part;
+use crate::command::{Part, slowlog};
 use crate::route::parcel::{PARCEL_BYTES_MAX, Parcel, ReplyHeader, RequestHeader};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use std::collections::VecDeque;
@@ -88,6 +88,13 @@ pub enum Control {
     },
     /// A visitor brought your engine a deadline that comes before you meant to look.
     Sooner,
+    /// A command of one of your clients took long here: note it, with the client's address and name.
+    Slow {
+        /// The client's connection.
+        connection: u32,
+        /// What there is to say of the command.
+        entry: slowlog::Entry,
+    },
     /// A line for the clients in `MONITOR` on this core.
     Monitor(bytes::Bytes),
 }
@@ -171,10 +178,16 @@ impl Mailbox {
 
     /// Packs a reply for a core; see [`Parcel::push_reply`].
     pub fn reply(&mut self, to: usize, header: ReplyHeader, write: impl FnOnce(&mut Vec<u8>) -> u32) {
-        self.replies[to].push_reply(header, write);
         if PARCEL_BYTES_MAX < self.replies[to].bytes() {
             self.post_replies(to);
         }
+        self.replies[to].push_reply(header, write);
+    }
+
+    /// Sends a rarer message about the reply that was packed last, so that it comes before it: while the reply is
+    /// missing, the client that it is for stays where it is.
+    pub fn control_before_reply(&mut self, to: usize, control: Control) {
+        self.post(to, Message::Control(Box::new(control)));
     }
 
     /// Sends a rarer message, behind everything packed for that core so far.

@@ -3,13 +3,17 @@
 
 mod accept;
 pub mod core;
+mod crash;
 mod cron;
 mod execute;
 mod gathering;
 mod hop;
+mod host;
 mod lend;
+mod listen;
 mod machine;
 pub mod mailbox;
+mod memory_test;
 mod monitor;
 mod pace;
 mod read;
@@ -17,9 +21,12 @@ mod send;
 mod server;
 mod signals;
 mod slow;
+mod supervise;
 mod visit;
 mod walk;
 
+pub use host::report as check_system;
 pub use machine::resolve_directory;
+pub use memory_test::test_memory;
 pub use monitor::quote;
 pub use server::serve;

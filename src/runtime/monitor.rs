@@ -58,7 +58,7 @@ pub(super) fn feed_monitors(
         mailbox.control(to, Control::Monitor(line.clone()));
     }
     for (index, connection) in connections.iter_mut() {
-        if connection.session.mode.contains(Mode::MONITOR) {
+        if connection.session.mode.contains(Mode::MONITOR) && !connection.broken {
             connection.replies.write(|out| out.extend_from_slice(&line));
             mark_dirty(dirty, &mut connection.dirty, index as u32);
         }

@@ -71,6 +71,7 @@ impl Core {
             Ok(Some(buffer)) => {
                 let bytes = self.ring.bytes(buffer);
                 self.stats.counters.net_input_bytes += bytes.len() as u64;
+                self.stats.counters.reads_processed += 1;
                 connection.session.input_bytes += bytes.len() as u64;
                 connection.session.active_ms = self.now_ms;
                 let unplanned = connection.unplanned_bytes();

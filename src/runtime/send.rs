@@ -51,6 +51,7 @@ impl Core {
             }
             if alone && let Ok(sent) = net::send_now(connection.session.fd, &connection.replies.output) {
                 self.stats.counters.net_output_bytes += sent as u64;
+                self.stats.counters.writes_processed += 1;
                 connection.session.output_bytes += sent as u64;
                 if sent == connection.replies.output.len() {
                     let mut bytes = std::mem::take(&mut connection.replies.output);
@@ -87,6 +88,7 @@ impl Core {
         match result {
             Ok(sent) => {
                 self.stats.counters.net_output_bytes += sent as u64;
+                self.stats.counters.writes_processed += 1;
                 connection.session.output_bytes += sent as u64;
                 if sent < bytes.len() && !connection.broken {
                     bytes.drain(..sent);
@@ -131,7 +133,11 @@ pub(super) fn passes_output_limit(
     now_ms: u64,
     stats: &mut Stats,
 ) -> bool {
-    let limit = &config.client_output_buffer_limit.normal;
+    let limits = &config.client_output_buffer_limit;
+    // Who watches gets what others do, at their speed, and may not ask for less: where `normal` is unlimited, as by
+    // default, the limit is that of subscribers.
+    let is_normal = !connection.session.mode.contains(Mode::MONITOR) || limits.normal.is_limited();
+    let limit = if is_normal { &limits.normal } else { &limits.pubsub };
     let held = connection.replies.bytes() as u64;
     let mut passes = 0 < limit.hard_bytes && limit.hard_bytes <= held;
     if 0 < limit.soft_bytes && limit.soft_bytes <= held {

@@ -1,25 +1,28 @@
 //! The server: from a configuration to a running thread per core, and to its end.
 
-use super::accept::Listener;
 use super::core::{Core, Parts};
+use super::host;
+use super::listen::Doors;
 use super::machine::ThisMachine;
 use super::mailbox::{Parking, connect};
+use super::supervise::{PidFile, Supervisor};
 use crate::command::lookup::{self, RenameError};
-use crate::config::Config;
+use crate::config::{Config, Supervised};
 use crate::keyspace::Keyspace;
 use crate::shard::Shard;
 use crate::shared::Shared;
-use crate::sys::{net, process, ring::Ring};
+use crate::sys::background::{self, Forked, Outcome, Starter};
+use crate::sys::{process, ring::Ring};
 use crate::{log, memory};
-use glommio::{LocalExecutorBuilder, Placement};
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-/// File descriptors that are not for clients: rings, listeners, logs, files. Redis reserves as many.
-pub(super) const RESERVED_FILES: u64 = 32;
+/// File descriptors that are not for clients: listeners, logs, files. Redis reserves as many.
+const RESERVED_FILES: u64 = 32;
+/// Those of a core beyond: its own ring, four that glommio opens per executor, and its doors (`core-ports`).
+const RESERVED_FILES_OF_CORE: u64 = 24;
 /// Memory that glommio registers for its own direct I/O, per core. The network does not use it.
 const GLOMMIO_IO_BYTES: usize = 512 * 1024;
 
@@ -76,66 +79,30 @@ fn parse_cpulist(text: &str) -> Option<Vec<usize>> {
     Some(cpus)
 }
 
-/// Opens a port on every address of `bind`.
-fn listen_tcp(config: &Config, port: u16, shared: bool, listeners: &mut Vec<Listener>) -> Result<(), String> {
-    for name in &config.bind {
-        let (name, required) = match name.strip_prefix('-') {
-            Some(name) => (name, false),
-            None => (name.as_str(), true),
-        };
-        let ip: Option<IpAddr> = match name {
-            "*" => Some(IpAddr::from([0, 0, 0, 0])),
-            "::*" => Some(IpAddr::from([0u16; 8])),
-            "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
-            name => name.parse().ok(),
-        };
-        let result = match ip {
-            Some(ip) => net::listen_tcp(SocketAddr::new(ip, port), config.tcp_backlog as i32),
-            None => Err(io::Error::new(io::ErrorKind::InvalidInput, "not an IP address")),
-        };
-        match result {
-            Ok(socket) => listeners.push(Listener { socket, shared }),
-            Err(error) if !required && ADDRESS_MISSING.contains(&error.raw_os_error().unwrap_or(0)) => {}
-            Err(error) => {
-                return Err(format!(
-                    "Could not create server TCP listening socket {name}:{port}: {error}. \
-                     Failed listening on port {port} (TCP), aborting."
-                ));
-            }
-        }
-    }
-    Ok(())
+/// File descriptors that are not for clients in a server with so many cores.
+pub(super) fn files_reserved(cores: usize) -> u64 {
+    RESERVED_FILES + RESERVED_FILES_OF_CORE * cores as u64
 }
-
-/// Opens the port that all cores share, and the unix socket.
-fn listen(config: &Config) -> Result<Vec<Listener>, String> {
-    let mut listeners = Vec::new();
-    if config.port != 0 {
-        listen_tcp(config, config.port, true, &mut listeners)?;
-    }
-    let path = &config.unixsocket;
-    if !path.is_empty() {
-        let mode = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
-        let socket = net::listen_unix(Path::new(path), mode, config.tcp_backlog as i32)
-            .map_err(|error| format!("Failed opening Unix socket: bind: {path}: {error}"))?;
-        listeners.push(Listener { socket, shared: true });
-    }
-    if listeners.is_empty() {
-        return Err("Configured to not listen anywhere, exiting.".into());
-    }
-    Ok(listeners)
-}
-
-/// What an optional address (`-::1`) may fail with: the host lacks the address or the family.
-const ADDRESS_MISSING: &[i32] = &[libc::EADDRNOTAVAIL, libc::EAFNOSUPPORT, libc::EPROTONOSUPPORT];
 
 /// Raises the limit of open files for `maxclients`, or lowers `maxclients` to what the limit allows, and says so.
-fn fit_maxclients(config: &mut Config) {
-    let want = config.maxclients as u64 + RESERVED_FILES;
+/// Returns the limit.
+///
+/// # Errors
+/// The limit leaves no room for a client.
+fn fit_maxclients(config: &mut Config, cores: usize) -> Result<u64, String> {
+    let reserved = files_reserved(cores);
+    let want = config.maxclients as u64 + reserved;
     let have = process::raise_open_files(want);
     if have < want {
         let before = config.maxclients;
-        config.maxclients = have.saturating_sub(RESERVED_FILES).max(1) as _;
+        if have <= reserved {
+            return Err(format!(
+                "Your current 'ulimit -n' of {have} is not enough for the server to start. \
+                 Please increase your open file limit to at least {}. Exiting.",
+                reserved + 1
+            ));
+        }
+        config.maxclients = (have - reserved) as u32;
         tracing::warn!(
             "You requested maxclients of {before} requiring at least {want} max file descriptors. \
              Current maximum open files is {have}. maxclients has been reduced to {} to compensate for low ulimit. \
@@ -143,33 +110,11 @@ fn fit_maxclients(config: &mut Config) {
             config.maxclients
         );
     }
-}
-
-/// Says what about the host costs latency or safety.
-fn warn_about_host(config: &Config) {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    if let Ok(somaxconn) = read("/proc/sys/net/core/somaxconn").trim().parse::<i64>()
-        && somaxconn < config.tcp_backlog as i64
-    {
-        tracing::warn!(
-            "The TCP backlog setting of {} cannot be enforced because /proc/sys/net/core/somaxconn is set to the lower value of {somaxconn}.",
-            config.tcp_backlog
-        );
-    }
-    if read("/sys/kernel/mm/transparent_hugepage/enabled").contains("[always]") {
-        tracing::warn!(
-            "transparent huge pages are always on: memory grows and page faults take longer; \
-             echo madvise > /sys/kernel/mm/transparent_hugepage/enabled"
-        );
-    }
-    if config.maxmemory.bytes == 0 {
-        tracing::warn!("maxmemory is not set: memory may grow until the system kills the server");
-    }
+    Ok(have)
 }
 
 /// Starts the operator's log where the configuration says.
-fn start_log(config: &Config) -> Result<(), String> {
-    let file = (!config.logfile.is_empty()).then(|| config.dir.join(&config.logfile));
+fn start_log(config: &Config, file: Option<PathBuf>) -> Result<(), String> {
     let syslog = config.syslog_enabled.then(|| (config.syslog_ident.clone(), config.syslog_facility));
     log::start(log::Options { level: config.loglevel, file, syslog })
         .map_err(|error| format!("Can't open the log file '{}': {error}", config.logfile))
@@ -181,62 +126,152 @@ fn run_id() -> String {
     (0..40).map(|_| char::from_digit(random.u32(0..16), 16).expect("a digit below 16")).collect()
 }
 
-/// Runs a server until it is told to stop. Returns the exit code.
+/// Runs a server until it is told to stop. Returns the exit code: of the server, or, where it goes to the background,
+/// of the process that started it.
 ///
 /// # Errors
 /// Why it cannot start, in words for the operator.
-pub fn serve(mut config: Config) -> Result<u8, String> {
+pub fn serve(config: Config) -> Result<u8, String> {
     lookup::rename(&config.renamed_commands).map_err(|error| match error {
         RenameError::Unknown(name) => format!("No such command in rename-command: '{name}'"),
         RenameError::Taken(name) => format!("Target command name already exists: '{name}'"),
         RenameError::Late => panic!("commands are renamed before anything else"),
     })?;
-    start_log(&config)?;
-    process::disable_huge_pages();
-    let pid = std::process::id();
-    tracing::warn!("Corering is starting, version {}, pid={pid}", env!("CARGO_PKG_VERSION"));
-    let cpus = choose_cpus(&config)?;
-    let cores = cpus.len();
-    fit_maxclients(&mut config);
     std::env::set_current_dir(&config.dir)
         .map_err(|error| format!("Can't chdir to '{}': {error}", config.dir.display()))?;
-    let mut listeners = listen(&config)?;
-    warn_about_host(&config);
+    let supervisor = Supervisor::find(config.supervised, &|name| std::env::var_os(name));
+    if supervisor.kind() == Supervised::Upstart {
+        background::stop_until_continued();
+    }
+    if !config.daemonize || supervisor.kind() != Supervised::No {
+        return run(config, supervisor, None);
+    }
+    match background::fork().map_err(|error| format!("cannot go to the background: {error}"))? {
+        Forked::Parent(Outcome::Serves) => Ok(0),
+        Forked::Parent(Outcome::Failed(why)) => Err(why),
+        Forked::Child(starter) => {
+            let mut starter = Some(starter);
+            let result = run(config, supervisor, Some(&mut starter));
+            if let (Err(why), Some(starter)) = (&result, starter) {
+                starter.failed(why);
+            }
+            result
+        }
+    }
+}
+
+/// What is left in the file system when the process ends, and where clients come in.
+pub(super) struct Traces {
+    doors: Arc<Doors>,
+    pidfile: Option<PidFile>,
+}
+
+impl Traces {
+    /// Takes them away.
+    pub fn remove(&self) {
+        self.doors.close();
+        if let Some(pidfile) = &self.pidfile {
+            pidfile.remove();
+        }
+    }
+}
+
+/// Runs a server in this process. `starter` is taken and told when it serves.
+fn run(mut config: Config, supervisor: Supervisor, starter: Option<&mut Option<Starter>>) -> Result<u8, String> {
+    let log_file = (!config.logfile.is_empty()).then(|| config.dir.join(&config.logfile));
+    start_log(&config, log_file.clone())?;
+    super::crash::watch(log_file.as_deref());
+    host::prepare(&config)?;
+    let pid = std::process::id();
+    tracing::warn!("Corering is starting, version {}, pid={pid}", env!("CARGO_PKG_VERSION"));
+    match &config.file {
+        Some(file) => tracing::info!("Configuration loaded from {}", file.display()),
+        None => tracing::info!("no configuration file was given: what is not on the command line has its default"),
+    }
+    supervisor.log();
+    supervisor.status("Starting");
+    let cpus = choose_cpus(&config)?;
+    let cores = cpus.len();
+    let files_max = fit_maxclients(&mut config, cores)?;
+    let doors = Arc::new(Doors::open(&config, cores)?);
+    let is_background = starter.is_some();
 
     let now_ms =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    let port = config.port;
-    let bind = config.bind.join(" ");
     let databases = config.databases as usize;
     let mut shared = Shared::new(config, cpus.clone(), now_ms as u64, run_id());
-    shared.machine = Box::new(ThisMachine);
+    shared.supervised = supervisor.kind();
+    shared.machine = Box::new(ThisMachine { doors: doors.clone(), cores });
     let shared = Arc::new(shared);
+    let config = shared.config();
+    let threads = start_cores(&shared, &doors)?;
+    memory::mark_startup();
+    let pidfile = PidFile::path(&config, is_background).and_then(|path| PidFile::create(&path));
+    let traces = Arc::new(Traces { doors, pidfile });
+    super::signals::watch(&shared, &traces);
+    tracing::info!("Server initialized");
+    host::warn(&config);
+    tracing::info!("{cores} cores on CPUs {cpus:?}, one shard each, {databases} databases");
+    say_where(&config, cores, files_max);
+    tracing::info!("Ready to accept connections");
+    supervisor.ready();
+    if let Some(starter) = starter.and_then(Option::take) {
+        starter.succeeded();
+    }
+    for thread in threads {
+        thread.join().map_err(|error| format!("a core failed: {error}"))?;
+    }
+    supervisor.stopping();
+    traces.remove();
+    tracing::warn!("Corering is now ready to exit, bye bye...");
+    log::flush();
+    Ok(shared.exit_code.load(Ordering::Relaxed))
+}
+
+/// Says where clients find the server, and how many.
+fn say_where(config: &Config, cores: usize, files_max: u64) {
+    if config.port != 0 {
+        let last = config.core_ports.saturating_add(cores as u16 - 1);
+        let own = if config.core_ports == 0 {
+            String::new()
+        } else {
+            format!("; each core by itself on {}-{last}", config.core_ports)
+        };
+        tracing::info!("listening on {} port {}{own}", config.bind.join(" "), config.port);
+    }
+    if !config.unixsocket.is_empty() {
+        tracing::info!("The server is now ready to accept connections at {}", config.unixsocket);
+    }
+    let memory = match config.maxmemory.bytes {
+        0 => "no limit of memory".to_string(),
+        bytes => format!("{bytes} bytes of memory"),
+    };
+    tracing::info!(
+        "up to {} clients, {files_max} open files, {memory}, PID: {}",
+        config.maxclients,
+        std::process::id()
+    );
+}
+
+/// Starts a pinned thread per core; comes back when all of them serve.
+fn start_cores(shared: &Arc<Shared>, doors: &Arc<Doors>) -> Result<Vec<ExecutorJoinHandle<()>>, String> {
+    let config = shared.config();
+    let cores = shared.cores;
     let parking = Parking::new(cores);
     let seed = fastrand::u64(..);
     crate::value::seed_member_hash(fastrand::u64(..));
     let (ready, started) = std::sync::mpsc::channel::<Result<(), String>>();
-
-    let config = shared.config();
+    let databases = config.databases as usize;
     let shard =
         |index: usize| Mutex::new(Shard::new(index, cores, config.clone(), Keyspace::new(databases, seed), seed));
     // The engines live as long as the process.
     let shards: &'static [Mutex<Shard>] = Box::leak((0..cores).map(shard).collect::<Vec<_>>().into_boxed_slice());
-
     let hasher = shards[0].lock().expect("nobody holds it yet").keyspace.hasher();
-
     let mut threads = Vec::new();
     for (core, mailbox) in connect(cores, &parking).into_iter().enumerate() {
         let (shared, parking, ready) = (shared.clone(), parking.clone(), ready.clone());
-        // The first core accepts for all and hands out evenly: a second server on the port must fail to bind, which
-        // SO_REUSEPORT would hide, and one core accepts far more than any client opens.
-        let mut listeners = if core == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
-        if shared.config().core_ports != 0 {
-            let port =
-                shared.config().core_ports.checked_add(core as u16).ok_or("core-ports ends beyond port 65535")?;
-            listen_tcp(&shared.config(), port, false, &mut listeners)?;
-        }
-        let cpu = cpus[core];
-        let hasher = hasher.clone();
+        let (doors, hasher) = (doors.clone(), hasher.clone());
+        let cpu = shared.cpus[core];
         let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
             .name(&format!("core-{core}"))
             .io_memory(GLOMMIO_IO_BYTES)
@@ -249,7 +284,7 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
                     }
                 };
                 parking.announce(core, ring.fd());
-                let core = Core::new(Parts { core, mailbox, listeners, shards, hasher, shared, ring });
+                let core = Core::new(Parts { core, mailbox, doors, shards, hasher, shared, ring });
                 let _ = ready.send(Ok(()));
                 core.run().await;
             })
@@ -265,21 +300,7 @@ pub fn serve(mut config: Config) -> Result<u8, String> {
     for _ in 0..cores {
         started.recv().unwrap_or_else(|_| Err("a core ended before it served".into()))?;
     }
-    memory::mark_startup();
-    tracing::info!("Server initialized");
-    tracing::info!("{cores} cores on CPUs {cpus:?}, one shard each, {databases} databases");
-    tracing::info!("listening on {bind} port {port}, up to {} clients, PID: {pid}", shared.config().maxclients);
-    tracing::info!("Ready to accept connections");
-    super::signals::watch(&shared);
-    for thread in threads {
-        thread.join().map_err(|error| format!("a core failed: {error}"))?;
-    }
-    if !shared.config().unixsocket.is_empty() {
-        let _ = std::fs::remove_file(&shared.config().unixsocket);
-    }
-    tracing::info!("Corering is now ready to exit, bye bye...");
-    log::flush();
-    Ok(shared.exit_code.load(Ordering::Relaxed))
+    Ok(threads)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
-//! SIGTERM and SIGINT end the server in order; a second one ends it at once. Runs on the main thread.
+//! SIGTERM and SIGINT end the server in order; a second one ends it at once.
 
+use super::server::Traces;
 use crate::shared::Shared;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::sync::Arc;
 
 /// Starts a thread that waits for signals. It ends with the process.
-pub fn watch(shared: &Arc<Shared>) {
+pub(super) fn watch(shared: &Arc<Shared>, traces: &Arc<Traces>) {
     let mut signals = match Signals::new([SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2]) {
         Ok(signals) => signals,
         Err(error) => {
@@ -14,12 +15,17 @@ pub fn watch(shared: &Arc<Shared>) {
             return;
         }
     };
-    let shared = shared.clone();
-    std::thread::spawn(move || {
+    let (shared, traces) = (shared.clone(), traces.clone());
+    let watch = move || {
         let mut asked = false;
         for signal in signals.forever() {
             match signal {
-                SIGTERM | SIGINT if asked => std::process::exit(1),
+                SIGTERM | SIGINT if asked => {
+                    tracing::warn!("You insist... exiting now.");
+                    traces.remove();
+                    crate::log::flush();
+                    std::process::exit(1);
+                }
                 SIGTERM => tracing::warn!("Received SIGTERM scheduling shutdown..."),
                 SIGINT => tracing::warn!("Received SIGINT scheduling shutdown..."),
                 _ => continue, // Ignored, as Redis ignores SIGHUP and SIGPIPE.
@@ -27,5 +33,9 @@ pub fn watch(shared: &Arc<Shared>) {
             asked = true;
             shared.stop(0);
         }
-    });
+    };
+    let started = std::thread::Builder::new().name("signals".into()).spawn(watch);
+    if let Err(error) = started {
+        tracing::warn!("cannot watch for signals: {error}");
+    }
 }

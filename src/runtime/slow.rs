@@ -14,7 +14,7 @@ pub fn threshold_nanoseconds(config: &Config) -> u64 {
     slow_log.min(latency)
 }
 
-/// Notes a command that took at least [`threshold_nanoseconds`]. `session` is `None` for clients of other cores.
+/// Notes a command of one of this core's clients that took at least [`threshold_nanoseconds`].
 #[cold]
 pub fn record(
     shared: &Shared,
@@ -22,23 +22,43 @@ pub fn record(
     row: &'static Row,
     kept: impl FnOnce() -> Vec<Vec<u8>>,
     nanoseconds: u64,
-    session: Option<&Session>,
+    session: &Session,
 ) {
+    if let Some(entry) = entry(shared, config, row, kept, nanoseconds) {
+        log(shared, config, entry, session);
+    }
+}
+
+/// Notes the latency of such a command, and makes the slow log's entry if it belongs there: whose command it was, only
+/// the core that serves the client knows; see [`log`].
+#[cold]
+pub fn entry(
+    shared: &Shared,
+    config: &Config,
+    row: &'static Row,
+    kept: impl FnOnce() -> Vec<Vec<u8>>,
+    nanoseconds: u64,
+) -> Option<slowlog::Entry> {
     let unix_s = super::core::unix_ms() / 1000;
     let microseconds = nanoseconds / 1000;
-    let is_slow = u64::try_from(config.slowlog_log_slower_than).is_ok_and(|threshold| threshold <= microseconds);
-    if is_slow && !row.flags.contains(Flags::SKIP_SLOWLOG) {
-        let (peer, name) = match session {
-            Some(session) => (session.peer.clone(), session.name.clone()),
-            None => ("?:0".to_string(), Vec::new()),
-        };
-        let args = kept();
-        let entry = slowlog::Entry { id: 0, unix_s, microseconds, args, peer, name };
-        shared.slow_log.push(entry, config.slowlog_max_len);
-    }
     let milliseconds = microseconds / 1000;
     if config.latency_monitor_threshold != 0 && config.latency_monitor_threshold <= milliseconds {
         let event = if row.flags.contains(Flags::FAST) { "fast-command" } else { "command" };
         shared.latency.add(event, milliseconds, unix_s);
     }
+    let is_slow = u64::try_from(config.slowlog_log_slower_than).is_ok_and(|threshold| threshold <= microseconds);
+    (is_slow && !row.flags.contains(Flags::SKIP_SLOWLOG)).then(|| slowlog::Entry {
+        id: 0, // Given by the log.
+        unix_s,
+        microseconds,
+        args: kept(),
+        peer: String::new(),
+        name: Vec::new(),
+    })
+}
+
+/// Adds an entry to the slow log, as its client's.
+pub fn log(shared: &Shared, config: &Config, entry: slowlog::Entry, session: &Session) {
+    let entry = slowlog::Entry { peer: session.peer.clone(), name: session.name.clone(), ..entry };
+    shared.slow_log.push(entry, config.slowlog_max_len);
 }

@@ -2,12 +2,14 @@
 //! that are free.
 
 use super::core::Core;
-use super::read::Planned;
+use super::read::{Planned, What};
 use crate::route::Place;
 
 /// How often a core looks whether another's engine is free before it sends a message instead: a few microseconds, about
 /// what the message would cost.
 const VISIT_SPINS: usize = 60;
+/// Arguments of a command that a visitor runs: what is quick with few keys (`MGET`, `DEL`) is not with thousands.
+pub(super) const VISIT_ARGUMENTS_MAX: usize = 64;
 
 impl Core {
     /// Takes hold of the engines that a window of commands needs: the own one, and those of other cores unless their
@@ -17,12 +19,12 @@ impl Core {
         if self.map.shards() == 1 {
             return self.shard.take();
         }
-        self.visited.iter_mut().for_each(|visited| *visited = None);
+        self.end_visits();
         self.shard.let_go();
         self.shard.take();
         for command in window {
-            let Place::One(shard) = command.place else { continue };
-            if shard == self.core || self.visited[shard].is_some() {
+            let (Place::One(shard), What::Row(row)) = (command.place, command.what) else { continue };
+            if shard == self.core || !row.is_quick || self.visited[shard].is_some() {
                 continue;
             }
             for _ in 0..VISIT_SPINS {
@@ -35,6 +37,11 @@ impl Core {
                 std::hint::spin_loop();
             }
         }
+    }
+
+    /// Lets go of the engines of other cores: their owners must not wait for what else this core does.
+    pub(super) fn end_visits(&mut self) {
+        self.visited.fill_with(|| None);
     }
 
     /// Lets visitors in, between commands. A server with one shard never has any.

@@ -1,6 +1,7 @@
 //! Containers as small libraries: they know neither commands, nor time, nor the kernel.
 
 pub mod allocation;
+pub mod bits;
 pub mod geohash;
 pub mod glob;
 pub mod intset;

@@ -2,6 +2,8 @@
 //! place of unsafe code; nothing here knows commands, keys or clients.
 #![allow(clippy::disallowed_methods, reason = "a wrapper over the kernel may ask it for the time")]
 
+pub mod background;
+pub mod crash;
 pub mod net;
 pub mod process;
 pub mod ring;

@@ -1,54 +1,77 @@
 //! Listening sockets and socket options.
 
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a bind is tried again while a server that just ended still holds the port.
-const BIND_RETRY: Duration = Duration::from_millis(500);
-
-/// Opens a TCP socket that listens on `address`.
+/// Opens a TCP socket that listens on `address`. A port in use is tried again as long as `patience` says: the multishot
+/// accept of a server that was killed holds its port some milliseconds longer.
 ///
 /// # Errors
 /// What the kernel says of the address or the port.
-pub fn listen_tcp(address: SocketAddr, backlog: i32) -> io::Result<RawFd> {
+pub fn listen_tcp(address: SocketAddr, backlog: i32, patience: Duration) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // The multishot accept of a server that was killed holds its port some milliseconds longer.
     let started = Instant::now();
     loop {
         match socket.bind(&SockAddr::from(address)) {
             Ok(()) => break,
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && started.elapsed() < BIND_RETRY => {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && started.elapsed() < patience => {
                 std::thread::sleep(Duration::from_millis(20));
             }
             Err(error) => return Err(error),
         }
     }
     socket.listen(backlog)?;
-    Ok(socket.into_raw_fd())
+    Ok(socket.into())
 }
 
-/// Opens a unix socket that listens at `path`, replacing a stale one; `mode` are its permission bits.
+/// Lets a socket listen again that was [`shutdown`]; it has kept its address.
+///
+/// # Errors
+/// Somebody else listens there now.
+pub fn listen_again(socket: &impl AsFd, backlog: i32) -> io::Result<()> {
+    SockRef::from(socket).listen(backlog)
+}
+
+/// Opens a unix socket that listens at `path`, replacing a stale one; `mode` are its permission bits. A file that is no
+/// socket stays, and is an error.
 ///
 /// # Errors
 /// What the kernel says of the path.
-pub fn listen_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<RawFd> {
-    let _ = std::fs::remove_file(path);
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+pub fn listen_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<OwnedFd> {
+    if fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+        let _ = fs::remove_file(path); // Where it stays, the bind says why.
+    }
+    let mut socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    if let Some(mode) = mode {
+        // The file gets the permissions of the socket: at no time may more people connect.
+        let as_file = File::from(OwnedFd::from(socket));
+        as_file.set_permissions(Permissions::from_mode(mode))?;
+        socket = OwnedFd::from(as_file).into();
+    }
     socket.bind(&SockAddr::unix(path)?)?;
     if let Some(mode) = mode {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        fs::set_permissions(path, Permissions::from_mode(mode))?; // What the umask took away.
     }
     socket.listen(backlog)?;
-    Ok(socket.into_raw_fd())
+    Ok(socket.into())
+}
+
+/// What tells a file from another one that has got its name: device and inode.
+///
+/// # Errors
+/// What the kernel says of the path.
+pub fn file_identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 /// The two ends of an accepted socket, as `CLIENT LIST` prints them.

@@ -118,9 +118,21 @@ pub fn memory_bytes() -> u64 {
 
 /// Keeps the kernel from backing this process' memory with huge pages by itself, as Redis does: zeroing one takes
 /// milliseconds, in the middle of some client's command.
-pub fn disable_huge_pages() {
+///
+/// False where the kernel does not know how.
+pub fn disable_huge_pages() -> bool {
     // SAFETY: the call takes no pointers; where the kernel does not know it, nothing changes.
-    unsafe {
-        libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 }
+}
+
+/// Raises the soft limit of locked memory to the hard one; returns the limit in force, in bytes.
+pub fn raise_locked_memory() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the kernel to write.
+    if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) } != 0 {
+        return 0;
     }
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    // SAFETY: `raised` is a valid rlimit.
+    if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raised) } == 0 { raised.rlim_cur } else { limit.rlim_cur }
 }

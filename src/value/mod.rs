@@ -19,6 +19,7 @@
 //! the entry, so that a small hash costs one allocation besides its entry, not two. A type whose struct is larger than
 //! four words boxes it.
 
+pub mod bitfield;
 mod long_string;
 mod member_hash;
 pub mod number;

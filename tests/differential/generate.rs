@@ -1,7 +1,7 @@
-//! Commands from the rows of `grammar.rs` and one seed.
+//! Commands from the rows of `grammar/` and one seed.
 
 use crate::compare::Mode;
-use crate::grammar::TABLES;
+use crate::grammar::FAMILIES;
 
 /// SplitMix64: small, good enough, and the same everywhere.
 #[derive(Clone)]
@@ -57,17 +57,26 @@ enum Piece {
     Repeat(Vec<Piece>),
 }
 
+/// A parsed row.
 #[derive(Debug)]
-struct Row {
+pub struct Row {
+    /// Its place in `FAMILIES`.
+    pub family: usize,
     weight: usize,
-    mode: Mode,
-    expiring: bool,
+    /// The rule for its replies.
+    pub mode: Mode,
+    /// Whether time has to pass after it.
+    pub expiring: bool,
     pieces: Vec<Piece>,
 }
 
+/// A word of a command, and the thing it was drawn as.
+pub type Word<'row> = (Vec<u8>, Option<&'row str>);
+
 /// The parsed grammar.
 pub struct Generator {
-    rows: Vec<Row>,
+    /// Of every family.
+    pub rows: Vec<Row>,
     weight_sum: usize,
 }
 
@@ -116,10 +125,10 @@ fn alternatives(tokens: &mut std::iter::Peekable<std::vec::IntoIter<String>>, cl
 }
 
 impl Row {
-    fn parse(text: &str) -> Row {
+    fn parse(family: usize, text: &str) -> Row {
         let mut tokens = tokens(text).into_iter().peekable();
         let weight = tokens.next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no weight: {text}"));
-        let mut row = Row { weight, mode: Mode::Exact, expiring: false, pieces: Vec::new() };
+        let mut row = Row { family, weight, mode: Mode::Exact, expiring: false, pieces: Vec::new() };
         if let Some(mode) = tokens.next_if(|token| token.ends_with(':')) {
             row.mode = match mode.as_str() {
                 "any-order:" => Mode::AnyOrder,
@@ -136,12 +145,26 @@ impl Row {
         assert!(tokens.next().is_none(), "brackets don't match: {text}");
         row
     }
+
+    /// One command of the row, word by word.
+    pub fn words(&self, random: &mut Random) -> Vec<Word<'_>> {
+        let mut words = Vec::new();
+        expand(&self.pieces, random, &mut words);
+        words
+    }
 }
 
 impl Generator {
-    /// Parses every table.
+    /// Parses every family, or those that `CORERING_DIFF_FAMILY` names.
     pub fn new() -> Generator {
-        let rows: Vec<Row> = TABLES.iter().flat_map(|table| table.iter()).map(|text| Row::parse(text)).collect();
+        let only = std::env::var("CORERING_DIFF_FAMILY").ok();
+        let rows: Vec<Row> = FAMILIES
+            .iter()
+            .enumerate()
+            .filter(|(_, family)| only.as_deref().is_none_or(|only| only.split(',').any(|name| name == family.name)))
+            .flat_map(|(index, family)| family.rows.iter().map(move |text| Row::parse(index, text)))
+            .collect();
+        assert!(!rows.is_empty(), "there is no family {only:?}");
         let weight_sum = rows.iter().map(|row| row.weight).sum();
         Generator { rows, weight_sum }
     }
@@ -160,8 +183,7 @@ impl Generator {
                 None => true,
             })
             .expect("the weights add up");
-        let mut arguments = Vec::new();
-        expand(&row.pieces, random, &mut arguments);
+        let arguments = row.words(random).into_iter().map(|(word, _)| word).collect();
         let mut step = Step { arguments, mode: row.mode, expiring: row.expiring };
         if !row.expiring {
             spoil(&mut step, random);
@@ -170,20 +192,20 @@ impl Generator {
     }
 }
 
-fn expand(pieces: &[Piece], random: &mut Random, arguments: &mut Vec<Vec<u8>>) {
+fn expand<'row>(pieces: &'row [Piece], random: &mut Random, words: &mut Vec<Word<'row>>) {
     for piece in pieces {
         match piece {
-            Piece::Word(word) => arguments.push(word.clone().into_bytes()),
-            Piece::Random(name) => arguments.push(thing(name, random)),
-            Piece::Choice(all) => expand(&all[random.below(all.len())], random, arguments),
+            Piece::Word(word) => words.push((word.clone().into_bytes(), None)),
+            Piece::Random(name) => words.push((thing(name, random), Some(name))),
+            Piece::Choice(all) => expand(&all[random.below(all.len())], random, words),
             Piece::Optional(all) => {
                 if random.one_in(2) {
-                    expand(&all[random.below(all.len())], random, arguments);
+                    expand(&all[random.below(all.len())], random, words);
                 }
             }
             Piece::Repeat(inner) => {
                 for _ in 0..=random.below(5) {
-                    expand(inner, random, arguments);
+                    expand(inner, random, words);
                 }
             }
         }
@@ -240,7 +262,7 @@ const KEYS: &[&[u8]] = &[b"k0", b"k1", b"k2", b"k3", b"k4", b"{t}a", b"{t}b", b"
 
 /// Where integer arithmetic breaks (reliability: every count, offset and sum), and texts that are almost numbers.
 /// None lies between 5,000 and 2^29, where a value could be made that large.
-const INTEGERS: &[&[u8]] = &[
+pub const INTEGERS: &[&[u8]] = &[
     b"0",
     b"1",
     b"-1",
@@ -284,7 +306,8 @@ const INTEGERS: &[&[u8]] = &[
     b"1\x00",
 ];
 
-const FLOATS: &[&[u8]] = &[
+/// The same for floating point.
+pub const FLOATS: &[&[u8]] = &[
     b"0",
     b"1",
     b"-1",
@@ -320,7 +343,8 @@ const FLOATS: &[&[u8]] = &[
     b"1\x00",
 ];
 
-const WORDS: &[&[u8]] = &[
+/// Words that fit nowhere, or somewhere else.
+pub const WORDS: &[&[u8]] = &[
     b"BOGUS", b"GET", b"NX", b"XX", b"EX", b"COUNT", b"HELP!", b"a\r\nb", b"'quoted'", b"", b"0", b"-1", b"\x00", b"ENCODING", b"maxmemory-samples",
     b"no-such-directive", b"012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234",
 ];
@@ -332,6 +356,12 @@ const PATTERNS: &[&[u8]] = &[
 
 fn text(number: impl ToString) -> Vec<u8> {
     number.to_string().into_bytes()
+}
+
+/// The words of a family's own thing.
+pub fn own_words(name: &str) -> Option<&'static [&'static [u8]]> {
+    let mut all = FAMILIES.iter().flat_map(|family| family.things);
+    all.find(|(own, _)| *own == name).map(|(_, words)| *words)
 }
 
 /// A random thing of a kind.
@@ -348,6 +378,18 @@ fn thing(name: &str, random: &mut Random) -> Vec<u8> {
         "offset" if random.one_in(4) => random.pick(INTEGERS).to_vec(),
         "offset" if random.one_in(10) => text(random.below(4_000)),
         "offset" => text(random.below(40)),
+        "bit" if random.one_in(12) => {
+            let refused: [&[u8]; 8] =
+                [b"-1", b"4294967296", b"9223372036854775807", b"-9223372036854775808", b"abc", b"", b"01", b"#1"];
+            random.pick(&refused).to_vec()
+        }
+        "bit" if random.one_in(4) => format!("#{}", random.below(12)).into_bytes(),
+        "bit" => text(random.below(700)),
+        "bitfield" if random.one_in(10) => {
+            random.pick(&[b"u64".as_slice(), b"i65", b"u0", b"i-1", b"U8", b"8", b"u", b""]).to_vec()
+        }
+        "bitfield" if random.one_in(2) => format!("i{}", 1 + random.below(64)).into_bytes(),
+        "bitfield" => format!("u{}", 1 + random.below(63)).into_bytes(),
         // Far away, and never the same twice, so that GT and LT have one answer on every server.
         "seconds" | "ms" if random.one_in(8) => {
             let refused: [&[u8]; 9] = [
@@ -382,10 +424,10 @@ fn thing(name: &str, random: &mut Random) -> Vec<u8> {
         "pattern" => random.pick(PATTERNS).to_vec(),
         "cursor" => random.pick(&[b"abc".as_slice(), b" 0", b"1.5", b"18446744073709551616", b"0x1"]).to_vec(),
         "word" => random.pick(WORDS).to_vec(),
-        // Keys that nothing lengthens: LCS needs memory of the product of both lengths.
-        "lcs" => random.pick(&[b"lcs:a".as_slice(), b"lcs:b", b"{t}lcs"]).to_vec(),
         "text" => (0..random.below(60)).map(|_| b'a' + random.below(4) as u8).collect(),
-        other => panic!("the grammar names an unknown thing: ${other}"),
+        name => random
+            .pick(own_words(name).unwrap_or_else(|| panic!("the grammar names an unknown thing: ${name}")))
+            .to_vec(),
     }
 }
 

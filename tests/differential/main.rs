@@ -1,10 +1,13 @@
 //! Random command streams to Corering and to Debian's redis-server: every reply must be the same.
 //!
-//! `grammar.rs` says what is sent and which differences are allowed, `generate.rs` makes commands from a seed, this
+//! `grammar/` says what is sent and which differences are allowed, `generate.rs` makes commands from a seed, this
 //! file drives: the same bytes go to every server, one by one or pipelined, over a RESP2 and a RESP3 connection each.
 //! Every thousand commands the whole keyspace is compared. A difference is shrunk to the shortest stream that still
 //! shows it and printed as a transcript.
 //!
+//! `sweep.rs` does the same with every boundary number in every place, one after another.
+//!
+//! `CORERING_DIFF_FAMILY` (strings, keys, …) draws from one family of the grammar alone: quick while one is written.
 //! `CORERING_DIFF_SECONDS` sets the length of the main run (default 40), `CORERING_DIFF_SEED` its seed (a number or
 //! `random`), `CORERING_TEST_SERVER` and `CORERING_TEST_REDIS` the binaries.
 #![allow(clippy::disallowed_methods, reason = "tests wait and measure by the clock")]
@@ -16,10 +19,12 @@ mod generate;
 mod grammar;
 #[path = "../server/process.rs"]
 mod process;
+mod sweep;
 
 use client::{Client, Value, encode, show_command};
 use compare::{Mode, Reply, same};
 use generate::{Generator, Random, Step};
+use grammar::FAMILIES;
 use process::{Kind, Server};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -104,6 +109,12 @@ struct Difference {
     ours: String,
 }
 
+/// A command from a text in which KEY stands for a key.
+fn reading_step(text: &str, key: &[u8], mode: Mode) -> Step {
+    let words = text.split(' ').map(|word| if word == "KEY" { key.to_vec() } else { word.as_bytes().to_vec() });
+    Step { arguments: words.collect(), mode, expiring: false }
+}
+
 struct Duel {
     /// The oracle first.
     parties: Vec<Party>,
@@ -178,13 +189,12 @@ impl Duel {
                 self.exact(0, &[b"OBJECT", b"ENCODING", &key], Mode::Exact)?;
                 self.exact(0, &[b"PTTL", &key], Mode::Time)?;
                 let kind = String::from_utf8_lossy(&kind).into_owned();
-                let (_, command, more, ordered) = grammar::VALUES
+                let (_, reading, mode) = FAMILIES
                     .iter()
+                    .flat_map(|family| family.values)
                     .find(|(name, ..)| *name == kind)
-                    .unwrap_or_else(|| panic!("grammar::VALUES has no row for the type {kind}"));
-                let mut arguments = vec![command.as_bytes(), key.as_slice()];
-                arguments.extend(more.iter().map(|word| word.as_bytes()));
-                self.exact(0, &arguments, if *ordered { Mode::Exact } else { Mode::AnyOrder })?;
+                    .unwrap_or_else(|| panic!("no family says how to read a {kind}"));
+                self.send(0, &[reading_step(reading, &key, *mode)])?;
             }
         }
         self.exact(0, &[b"SELECT", b"0"], Mode::Exact).map(|_| ())
@@ -255,6 +265,16 @@ impl Duel {
         self.parties[index] = Party::start(kind, &[]);
     }
 
+    /// After a difference: new connections, an empty keyspace, and a server where one has ended.
+    fn begin_again(&mut self) {
+        for index in 0..self.parties.len() {
+            if self.parties[index].reset().is_err() {
+                self.revive(index);
+            }
+        }
+        self.history.clear();
+    }
+
     /// The shortest history found that still ends in the difference, and what it shows then.
     fn shrink(&mut self, difference: &Difference) -> Option<(Vec<Sent>, String, String)> {
         let deadline = Instant::now() + Duration::from_secs(SHRINK_SECONDS_MAX);
@@ -320,12 +340,7 @@ impl Duel {
                 eprintln!("seed {seed}: {report}\n");
                 reports.push(report);
             }
-            for index in 0..self.parties.len() {
-                if self.parties[index].reset().is_err() {
-                    self.revive(index);
-                }
-            }
-            self.history.clear();
+            self.begin_again();
         }
         eprintln!("seed {seed}: {} commands compared, {} differences", self.commands, reports.len());
         reports

@@ -3,7 +3,8 @@
 //! `transcripts/` holds what clients send and must see (the notation is described in `transcript.rs`). Every transcript
 //! is played for 1, 2 and 4 shards, in RESP2 and RESP3, command by command, pipelined in one write, and cut at odd
 //! places; those marked `oracle` also against Debian's redis-server, which proves that the expectation is Redis' own.
-//! A fixed bug gets the smallest transcript that shows it. `behaviour.rs` holds what a transcript can't say.
+//! A fixed bug gets the smallest transcript that shows it. `behaviour.rs` holds what a transcript can't say, `cores.rs`
+//! what cores owe each other.
 //!
 //! `CORERING_TEST_SERVER` names another binary to test, `CORERING_TEST_REDIS` another redis-server,
 //! `CORERING_TEST_TRANSCRIPT` plays only the files whose name contains it.
@@ -11,7 +12,9 @@
 
 mod behaviour;
 mod client;
+mod cores;
 mod extra;
+mod operation;
 mod process;
 mod transcript;
 

@@ -220,7 +220,8 @@ fn rank(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, is_from_ba
     let with_score = match &args[3..] {
         [] => false,
         [option] if option.eq_ignore_ascii_case(b"withscore") => true,
-        _ => return Err(Error::SYNTAX),
+        // Redis 7.0, which has no such option, says this; later ones speak of the syntax.
+        _ => return Err(Error::wrong_arity(if is_from_back { "zrevrank" } else { "zrank" })),
     };
     let set = cx.keyspace.read_container::<SortedSet>(cx.db, args[1])?;
     let found = set.and_then(|set| {

@@ -1,0 +1,76 @@
+//! Bits of strings.
+
+use super::Family;
+
+/// The family.
+pub const FAMILY: Family = Family {
+    name: "bitmaps",
+    rows: &[
+        "12 SETBIT $key $bit (0|1|1|$int)",
+        "8 GETBIT $key (0|1|7|8|$int)",
+        "12 BITCOUNT $key [$count $count [BIT|BYTE|$word]]",
+        "6 BITCOUNT $key $int $int [BIT|BYTE]",
+        "12 BITPOS $key (0|1) [$count [$count [BIT|BYTE|$word]]]",
+        "6 BITPOS $key (0|1|$int) [$int [$int [BIT|BYTE]]]",
+        "10 BITOP (AND|OR|XOR) $key {$key}",
+        "4 BITOP NOT $key $key",
+        "1 BITOP (NOT|$word) $key {$key}",
+        "16 BITFIELD $key {(GET $bitfield $bit|[OVERFLOW (WRAP|SAT|FAIL)] (SET|INCRBY) $bitfield $bit $int)}",
+        "2 BITFIELD $key (GET|SET|INCRBY|OVERFLOW|$word) (SAT|$bitfield|$word) [$int [$int]]",
+        "6 BITFIELD_RO $key {GET $bitfield (0|1|7|8|$int)}",
+        "1 BITFIELD_RO $key [OVERFLOW SAT|SET $bitfield $bit $int]",
+    ],
+    things: &[
+        // Never a bit that makes a string of megabytes.
+        (
+            "bit",
+            &[
+                b"0",
+                b"7",
+                b"8",
+                b"63",
+                b"64",
+                b"699",
+                b"-1",
+                b"4294967296",
+                b"9223372036854775807",
+                b"-9223372036854775808",
+                b"01",
+                b"#0",
+                b"#1",
+                b"#-1",
+                b"#9223372036854775807",
+                b"#",
+                b"-0",
+                b"+1",
+            ],
+        ),
+        (
+            "bitfield",
+            &[
+                b"i1",
+                b"i8",
+                b"i63",
+                b"i64",
+                b"i65",
+                b"i0",
+                b"i-1",
+                b"i9223372036854775807",
+                b"u0",
+                b"u1",
+                b"u32",
+                b"u63",
+                b"u64",
+                b"U8",
+                b"I8",
+                b"8",
+                b"u",
+                b"i",
+                b"u8 ",
+                b"u08",
+            ],
+        ),
+    ],
+    values: &[],
+    givens: &["SETBIT KEY 100 1", "SETBIT KEY 7 0"],
+};

@@ -1,0 +1,167 @@
+//! What the clients of one core must not feel of another's, and what holds whichever core does the work.
+
+use crate::client::{Client, Value, encode};
+use crate::process::{Kind, Server, free_port};
+use corering::route::SlotMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A server on which each core also listens on a port of its own, and the first of those ports.
+fn start_with_core_ports(shards: usize, arguments: &[&str]) -> (Server, u16) {
+    for attempt in 1.. {
+        // The ports behind a free one are mostly free too.
+        let first = free_port();
+        let text = first.to_string();
+        let mut all = vec!["--core-ports", text.as_str()];
+        all.extend_from_slice(arguments);
+        match Server::try_start(Kind::Corering { shards }, free_port(), &all) {
+            Ok(server) => return (server, first),
+            Err(output) => assert!(output.contains("in use") && attempt < 10, "{output}"),
+        }
+    }
+    unreachable!("the last attempt panics");
+}
+
+fn connect(port: u16) -> Client {
+    Client::connect(port).expect("a running server accepts connections")
+}
+
+fn ok() -> Value {
+    Value::Simple(b"OK".to_vec())
+}
+
+/// A key of a shard; `tag` goes between braces, so that other keys of the same shard are easy to have.
+fn tag_of(shard: usize, shards: usize) -> String {
+    let map = SlotMap::new(shards);
+    let tag = (0..).map(|number| format!("{{t{number}}}")).find(|tag| map.shard_of(tag.as_bytes()) == shard);
+    tag.expect("every shard owns some slot")
+}
+
+fn info(client: &mut Client, section: &str) -> String {
+    match client.call(&["INFO", section]).expect("INFO is answered") {
+        Value::Bulk(text) => String::from_utf8(text).expect("INFO is text"),
+        other => panic!("INFO is a bulk, not {other}"),
+    }
+}
+
+fn info_number(client: &mut Client, section: &str, field: &str) -> i64 {
+    let text = info(client, section);
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    value.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("{field} in {text}"))
+}
+
+/// How long the commands took that took longer than `patience`, of a client that sent one after the other until `end`
+/// was set.
+fn time_waited(client: &mut Client, command: &[&str], patience: Duration, end: &AtomicBool) -> Duration {
+    let mut waited = Duration::ZERO;
+    while !end.load(Ordering::Relaxed) {
+        let started = Instant::now();
+        client.call(command).expect("it is answered");
+        let took = started.elapsed();
+        if patience < took {
+            waited += took;
+        }
+    }
+    waited
+}
+
+#[test]
+fn a_slow_command_holds_no_other_cores_engine() {
+    const WINDOWS: usize = 15;
+    const SLOW_OF_WINDOW: usize = 15;
+    const PATIENCE: Duration = Duration::from_millis(20);
+    let (server, first_port) = start_with_core_ports(2, &[]);
+    let (own, other) = (tag_of(0, 2), tag_of(1, 2));
+    let mut client = connect(first_port);
+    for (name, factor) in [("a", 2_654_435_761u32), ("b", 40_503)] {
+        let text: Vec<u8> = (0..11_500u32).map(|at| (at.wrapping_mul(factor) >> 13) as u8).collect();
+        assert_eq!(client.call(&[b"SET".as_slice(), format!("{own}{name}").as_bytes(), &text]).unwrap(), ok());
+    }
+    assert_eq!(client.call(&["SET", other.as_str(), "v"]).unwrap(), ok());
+    let mut neighbour = connect(first_port + 1);
+    let end = AtomicBool::new(false);
+    let (waited, total) = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| time_waited(&mut neighbour, &["GET", other.as_str()], PATIENCE, &end));
+        // The first command of each window makes this core a visitor.
+        let mut window = encode(&["GET", other.as_str()]);
+        let slow = encode(&["LCS", &format!("{own}a"), &format!("{own}b"), "IDX", "MINMATCHLEN", "9999"]);
+        window.extend(slow.repeat(SLOW_OF_WINDOW));
+        let started = Instant::now();
+        client.send_raw(&window.repeat(WINDOWS)).unwrap();
+        let replies: Vec<_> = (0..WINDOWS * (1 + SLOW_OF_WINDOW)).map(|_| client.read()).collect();
+        let total = started.elapsed();
+        end.store(true, Ordering::Relaxed);
+        assert!(replies.iter().all(|reply| !matches!(reply, Err(_) | Ok(Value::Error(_)))), "{replies:?}");
+        (waits.join().unwrap(), total)
+    });
+    assert!(10 * PATIENCE < total, "{total:?} is not slow enough to tell");
+    assert!(waited < total / 2, "a client of the other core waited {waited:?} of {total:?}");
+    drop(server);
+}
+
+#[test]
+fn a_forwarded_slow_command_is_logged_with_its_clients_address_and_name() {
+    let (_server, first_port) = start_with_core_ports(2, &["--slowlog-log-slower-than", "0"]);
+    let tag = tag_of(1, 2);
+    let mut client = connect(first_port);
+    assert_eq!(client.call(&["CLIENT", "SETNAME", "me"]).unwrap(), ok());
+    let forwarded = info_number(&mut client, "all", "commands_forwarded");
+    // Its cost is not constant, so that no visit runs it.
+    let (a, b) = (format!("{tag}a"), format!("{tag}b"));
+    assert_eq!(client.call(&["LCS", &a, &b]).unwrap(), Value::Bulk(Vec::new()));
+    assert_eq!(info_number(&mut client, "all", "commands_forwarded"), forwarded + 1);
+    let Value::Array(entries) = client.call(&["SLOWLOG", "GET", "-1"]).unwrap() else { panic!("a list") };
+    let address = client.stream.local_addr().unwrap().to_string();
+    let name = |entry: &Value| matches!(entry, Value::Array(parts) if parts[5] == Value::Bulk(b"me".to_vec()));
+    let from = |entry: &Value| matches!(entry, Value::Array(parts) if parts[4] == Value::Bulk(address.clone().into()));
+    let is_it = |entry: &&Value| entry.to_string().contains("LCS");
+    let found: Vec<&Value> = entries.iter().filter(is_it).collect();
+    assert!(found.len() == 1 && found.iter().all(|entry| name(entry) && from(entry)), "{address}: {entries:?}");
+}
+
+#[test]
+fn what_every_core_did_is_counted_once() {
+    const CALLS: i64 = 50;
+    let (_server, first_port) = start_with_core_ports(2, &["--requirepass", "secret"]);
+    let mut clients = [connect(first_port), connect(first_port + 1)];
+    for client in &mut clients {
+        assert!(matches!(client.call(&["AUTH", "wrong"]).unwrap(), Value::Error(_)));
+        assert_eq!(client.call(&["AUTH", "secret"]).unwrap(), ok());
+    }
+    let fields = ["total_reads_processed", "total_writes_processed", "acl_access_denied_auth"];
+    let before = fields.map(|field| info_number(&mut clients[0], "stats", field));
+    for client in &mut clients {
+        for _ in 0..CALLS {
+            assert_eq!(client.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
+        }
+        assert!(matches!(client.call(&["HELLO", "3", "AUTH", "default", "wrong"]).unwrap(), Value::Error(_)));
+    }
+    let after = fields.map(|field| info_number(&mut clients[1], "stats", field));
+    let grown: Vec<i64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    // One receive and one send for each call, the questions themselves (each field is asked for by its own) included.
+    let calls = 2 * (CALLS + 1) + fields.len() as i64;
+    assert_eq!(grown, [calls, calls, 2]);
+    assert_eq!(before[2], 2);
+}
+
+#[test]
+fn a_monitor_that_does_not_read_is_closed() {
+    for limits in [&["normal", "4mb", "0", "0"][..], &["normal", "0", "0", "0", "pubsub", "4mb", "0", "0"]] {
+        let limits = limits.join(" ");
+        let (server, first_port) = start_with_core_ports(2, &["--client-output-buffer-limit", &limits]);
+        let mut monitor = connect(first_port + 1);
+        assert_eq!(monitor.call(&["MONITOR"]).unwrap(), ok());
+        let mut client = connect(first_port);
+        let value = vec![b'x'; 100_000];
+        let set = encode(&[b"SET".as_slice(), b"k", &value]);
+        // Far more than sockets hold.
+        for _ in 0..400 {
+            client.send_raw(&set).unwrap();
+            assert_eq!(client.read().unwrap(), ok());
+        }
+        let closed = info_number(&mut client, "stats", "client_output_buffer_limit_disconnections");
+        assert_eq!(closed, 1, "{limits}: {}", server.output());
+        assert_eq!(info_number(&mut client, "clients", "connected_clients"), 1, "{limits}");
+        assert!(server.status_kib("VmHWM") < 100 * 1024, "{limits}: {} KiB", server.status_kib("VmHWM"));
+    }
+}
