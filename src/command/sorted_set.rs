@@ -20,8 +20,6 @@ mod add;
 mod combine;
 mod pop;
 mod range;
-#[cfg(test)]
-mod tests;
 
 pub(super) use add::{Conditions, add_all};
 
@@ -328,9 +326,9 @@ fn float(arg: &[u8]) -> Result<f64, Error> {
     parse_double(arg).ok_or(Error::NOT_FLOAT)
 }
 
-/// An integer from 0 on.
+/// An integer from 0 on; anything else is answered with `otherwise`.
 fn count(arg: &[u8], otherwise: Error) -> Result<usize, Error> {
-    usize::try_from(integer(arg)?).map_err(|_| otherwise)
+    parse_integer(arg).and_then(|number| usize::try_from(number).ok()).ok_or(otherwise)
 }
 
 /// An integer from 1 on; anything else is answered with `otherwise`.

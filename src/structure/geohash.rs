@@ -138,7 +138,8 @@ impl Cell {
             let bits = self.bits & own;
             let between = bits_of_step(others);
             let bits = match by {
-                0 => bits,
+                // At the very end of its range a coordinate has one bit more than the step, which stays.
+                0 => return bits,
                 1 => bits.wrapping_add(between.wrapping_add(1)),
                 _ => (bits | between).wrapping_sub(between.wrapping_add(1)),
             };

@@ -18,6 +18,7 @@ mod tests;
 
 use super::Container;
 use super::member_hash::member_hash;
+use super::number::format_double;
 use crate::structure::listpack::Listpack;
 use crate::structure::sorted_tree::{MemberHash, SortedTree};
 pub use range::{LexBound, LexRange, ScoreRange};
@@ -290,14 +291,17 @@ impl SortedSet {
         }
     }
 
-    /// One step of an iteration with the guarantee of SCAN; a small set is visited in one step.
-    pub fn scan(&self, cursor: u64, budget: usize, visit: impl FnMut(&[u8], f64)) -> u64 {
+    /// One step of an iteration with the guarantee of SCAN; a small set is visited in one step. Scores come as Redis
+    /// writes them there: those of a small set as they are stored.
+    pub fn scan(&self, cursor: u64, budget: usize, mut visit: impl FnMut(&[u8], &[u8])) -> u64 {
         match &self.0 {
-            Form::Small(_) => {
-                self.visit_all(visit);
+            Form::Small(small) => {
+                small.visit_texts(visit);
                 0
             }
-            Form::Large(tree) => tree.scan(cursor, budget, visit),
+            Form::Large(tree) => {
+                tree.scan(cursor, budget, |member, score| visit(member, format_double(score).as_bytes()))
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::command::{Args, CommandResult, Context};
 use crate::keyspace::Expiry;
 use crate::resp::{Error, Reply};
 use crate::structure::glob::Pattern;
-use crate::value::number::{format_double, parse_integer};
+use crate::value::number::parse_integer;
 use crate::value::sorted_set::{Limits, SortedSet};
 
 /// The options of `ZADD`.
@@ -267,7 +267,7 @@ pub(super) fn zscan(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     let next = set.scan(cursor, count, |member, score| {
         if pattern.matches(member) {
             members_reply.bulk(member);
-            members_reply.bulk(format_double(score).as_bytes());
+            members_reply.bulk(score);
             len += 2;
         }
     });

@@ -222,8 +222,7 @@ fn parse<'a>(
         } else if takes.with_scores && option.eq_ignore_ascii_case(b"withscores") {
             options.with_scores = true;
         } else if takes.limit && !tail.is_empty() && option.eq_ignore_ascii_case(b"limit") {
-            const NEGATIVE: Error = Error::fixed("ERR LIMIT can't be negative");
-            options.limit = count(tail[0], NEGATIVE).map_err(|_| NEGATIVE)?;
+            options.limit = count(tail[0], Error::fixed("ERR LIMIT can't be negative"))?;
             rest = &tail[1..];
         } else {
             return Err(Error::SYNTAX);

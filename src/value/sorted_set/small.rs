@@ -1,5 +1,5 @@
 //! The small form of a sorted set: a listpack of member, score, member, score, … in order. Everything is found by
-//! walking. A score is the text that Redis prints for it, so integers take a byte or two.
+//! walking. A score is an integer where it can be (so -0 becomes 0), else the text that Redis prints for it.
 
 use crate::structure::listpack::{Element, Listpack, Position};
 use crate::value::number::{format_double, parse_double};
@@ -15,6 +15,12 @@ fn score_of(element: Element<'_>) -> f64 {
         Element::Integer(integer) => integer as f64,
         Element::Bytes(text) => parse_double(text).expect("scores are checked when a listpack comes from outside"),
     }
+}
+
+/// The integer as which Redis stores a score, if it is one and not too large.
+fn integer_of(score: f64) -> Option<i64> {
+    const INTEGER_MAX: f64 = (i64::MAX / 2) as f64;
+    (score.abs() <= INTEGER_MAX && score.trunc() == score).then_some(score as i64)
 }
 
 impl Small {
@@ -94,13 +100,30 @@ impl Small {
     }
 
     fn insert_at(&mut self, place: Option<Position>, member: &[u8], score: f64) {
-        let text = format_double(score);
-        self.0.insert_all(place, [Element::Bytes(member), Element::Bytes(text.as_bytes())]);
+        let text;
+        let score = match integer_of(score) {
+            Some(integer) => Element::Integer(integer),
+            None => {
+                text = format_double(score);
+                Element::Bytes(text.as_bytes())
+            }
+        };
+        self.0.insert_all(place, [Element::Bytes(member), score]);
     }
 
     /// Takes out the member at a position.
     pub fn remove(&mut self, at: Position) {
         self.0.remove_from(at, 2);
+    }
+
+    /// Visits all members, with their scores as texts.
+    pub fn visit_texts(&self, mut visit: impl FnMut(&[u8], &[u8])) {
+        let mut pairs = self.0.iter();
+        let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];
+        while let (Some(member), Some(score)) = (pairs.next(), pairs.next()) {
+            let [of_member, of_score] = &mut digits;
+            visit(member.bytes(of_member), score.bytes(of_score));
+        }
     }
 
     /// Visits members of consecutive ranks.

@@ -1,1 +1,0 @@
-//! Transcripts: commands, and what they answer.
