@@ -6,6 +6,8 @@
 //! random. So the same insertions (same keys, same seed, so that the same insertion splits the same block) are done by
 //! several fresh processes, which also meet fresh memory each time, and of each insertion the quickest counts: what
 //! growth costs comes every time, what the machine does does not. Wall time, in nanoseconds.
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
+
 use corering::keyspace::{Expiry, Keyspace};
 use std::io::Write;
 use std::process::{Command, Stdio};

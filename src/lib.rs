@@ -49,7 +49,8 @@
 //! | visit, visitor | a command run in another core's engine without a hop, by the core that read it |
 //! | place | the position of a reply among the replies of its connection |
 //! | gathering | a command that waits for contributions of several cores |
-//! | loan, borrower, lender | entries that leave their table for a command on another core; who runs it; their owner |
+//! | loan, borrower, lender | entries that leave their table, or a keyspace its engine, for a command or transaction on another core; who runs it; their owner |
+//! | union | keyspaces of several shards, held at once, on which a command runs as on one |
 //! | waiter | somebody in the queue behind keys that are lent |
 //! | barrier | a connection runs nothing more until its command that involves several cores is answered |
 //! | effect | what happened to a key, for those who listen |
@@ -75,22 +76,21 @@
 //! core, is a barrier: on each shard what the client sent before it runs first, and what it sent after it runs when it
 //! is answered. Questions to all cores (`INFO`, `RANDOMKEY`) do not wait for lent keys.
 //!
-//! **Atomicity.** A command whose keys are on one shard is atomic. So is one that borrows (`RENAME`, `RENAMENX`,
-//! `COPY`, `MSETNX`, `MSETEX`, `LCS`, `BITOP` with keys on several shards): the owners hand over the entries, in rising
-//! order of shards, the command runs on a keyspace made of them, and whoever needs one of the keys meanwhile waits. Not yet
-//! atomic across shards: commands that are split by key (`MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS`, `TOUCH`) and those
-//! that every shard runs by itself (`KEYS`, `DBSIZE`, `FLUSHALL`, `FLUSHDB`, `SWAPDB`). Their part on each shard is
-//! atomic; another client may see one shard before and another after. With one shard everything is atomic.
+//! **Atomicity.** Every command and every transaction happens at one moment, whichever shards its keys are on (strict
+//! serializability): it holds all engines it needs, or borrows what it needs of their owners. Not so `KEYS` outside a
+//! transaction (each shard answers for its own moment), `SCAN`, and what every core answers for itself (`INFO`, `CLIENT
+//! LIST`). See [`shard::union`].
 //!
-//! **Nobody waits for ever.** Borrowers ask shards in rising order and take all keys of a shard at once or none;
-//! who has all runs at once; the queue behind lent keys is first come, first served. See [`route::locks`].
+//! **Nobody waits for ever.** Engines of others are only ever tried for. Borrowers ask shards in rising order and take
+//! all they need of a shard at once or nothing; who has all runs at once; the queue behind what is lent is first come,
+//! first served. See [`route::locks`].
 //!
 //! **What crosses cores.** (1) Parcels, by value, through one bounded single-producer ring per ordered pair of cores.
 //! (2) `Control` messages in the same rings, in the same order: accepted sockets, questions to all cores and their
 //! parts, loans, "take the new configuration", lines for `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]:
 //! atomics that the hot path reads at most once, and locks that only configuration changes and slow commands take. (5)
-//! The log's queue, the allocator's counters, and who sleeps. Nothing else. A `CONFIG SET` is answered when every core
-//! has taken the new configuration.
+//! The log's queue, the allocator's counters, who sleeps, and the alarm that a stop raises. Nothing else. A `CONFIG
+//! SET` is answered when every core has taken the new configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one
@@ -116,11 +116,15 @@
 //! | `COMMANDS_PER_PASS_MAX` | `src/runtime/read.rs` | `512` | the rest of a client's pipeline waits for the next pass |
 //! | `MESSAGES_PER_PASS_MAX` | `src/runtime/hop.rs` | `16` | the rest of a peer's messages waits likewise |
 //! | `PREFETCH_COMMANDS` | `src/runtime/execute.rs` | `16` | the next window begins |
+//! | `UNION_SPINS` | `src/runtime/visit.rs` | `400` | borrowing instead of a union of engines |
+//! | `ARGS_AT_ONCE_MAX` | `src/runtime/joint.rs` | `256` | a call borrows rather than keeping engines of others |
+//! | `CALLS_AT_ONCE_MAX` | `src/runtime/joint.rs` | `64` | a transaction borrows likewise |
 //! | `VISIT_SPINS` | `src/runtime/visit.rs` | `60` | a parcel instead of a visit |
 //! | `VISIT_ARGUMENTS_MAX` | `src/runtime/visit.rs` | `64` | likewise |
 //! | `OUTSTANDING_MAX` | `src/runtime/read.rs` | `4096` | a client owed so many replies is not read |
 //! | `OUTPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
 //! | `INPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `32 * 1024 * 1024` | a client whose commands must wait is not read |
+//! | `OUTPUT_FREE_BYTES` | `src/runtime/send.rs` | `16 * 1024` | `client-output-buffer-limit` begins to count |
 //! | `SPARE_OUTPUTS` | `src/runtime/send.rs` | `256` | buffers beyond are freed |
 //! | `CLIENTS_PER_CRON` | `src/runtime/cron.rs` | `200` | idle and limit checks of further clients come in later slices |
 //! | `EXPIRE_SLICE` | `src/shard/mod.rs` | `200` | further keys whose time has come wait for the next pass |
@@ -173,8 +177,8 @@
 //! wake at all where it can be had: a core spends most of its time in the kernel, and then a peer may use its engine.
 //! `benches/compare --locality 2` measures what that leaves of a hop.
 //!
-//! **Loans rather than locks on a global order.** A command that runs on one core, on entries that are all there, needs
-//! no second code path: `RENAME` does not know that its keys came from afar. Commands that do not borrow pay one
+//! **Unions and loans rather than locks on a global order.** A command that runs on one core, on entries that are all
+//! there, needs no second code path: `RENAME` does not know that its keys came from afar. Commands on one shard pay one
 //! branch.
 //!
 //! **A table of our own.** No pause at any size, full SCAN guarantee, random entries and prefetching at once: see the
@@ -225,7 +229,7 @@
 //! | 4 | `stats` | `command` |
 //! | 4 | `shared` | `command` `config` |
 //! | 4 | `route` | `command` `resp` |
-//! | 5 | `shard` | `command` `config` `keyspace` `resp` `route` `stats` |
+//! | 5 | `shard` | `command` `config` `keyspace` `resp` `route` `session` `stats` |
 //!
 //! [`runtime`] may import all of them, and nobody imports it. Known exceptions:
 //!

@@ -1,6 +1,10 @@
 //! What is remembered of a client: who it is, which database and protocol it chose, and what `CLIENT LIST` tells of it.
 //! No sockets here and no buffers: those are the connection's.
 
+mod transaction;
+
+pub use transaction::{Transaction, Watched};
+
 use crate::resp::Protocol;
 use bitflags::bitflags;
 
@@ -31,6 +35,10 @@ bitflags! {
         const NO_TOUCH = 1 << 8;
         /// Connected through a unix socket.
         const UNIX_SOCKET = 1 << 9;
+        /// Between `MULTI` and `EXEC`: commands are queued.
+        const IN_TRANSACTION = 1 << 11;
+        /// Its transaction runs: commands do not block.
+        const DENY_BLOCKING = 1 << 12;
     }
 }
 
@@ -73,6 +81,12 @@ pub struct Session {
     pub output_bytes: u64,
     /// Commands it ran.
     pub commands: u64,
+    /// What it queued since `MULTI`; empty outside [`Mode::IN_TRANSACTION`].
+    pub transaction: Transaction,
+    /// The keys it watches.
+    pub watched: Vec<Watched>,
+    /// Keys that it watches no more and whose shards are to be told.
+    pub unwatched: Vec<Watched>,
     /// Bytes of its input buffer in use now, filled in for listings.
     pub query_bytes: usize,
     /// Bytes of its output waiting now, filled in for listings.
@@ -101,6 +115,9 @@ impl Session {
             input_bytes: 0,
             output_bytes: 0,
             commands: 0,
+            transaction: Transaction::default(),
+            watched: Vec::new(),
+            unwatched: Vec::new(),
             query_bytes: 0,
             pending_bytes: 0,
         }
@@ -112,7 +129,27 @@ impl Session {
         self.user = "default".to_string();
         self.db = 0;
         self.protocol = Protocol::Resp2;
+        self.discard();
         self.mode &= Mode::UNIX_SOCKET;
         self.mode.set(Mode::UNAUTHENTICATED, !authenticated);
+    }
+
+    /// Ends the transaction, if there is one, and what is watched for it.
+    pub fn discard(&mut self) {
+        self.mode.remove(Mode::IN_TRANSACTION);
+        self.transaction.clear();
+        self.unwatch();
+    }
+
+    /// Watches nothing any more; the shards have yet to be told.
+    pub fn unwatch(&mut self) {
+        self.unwatched.append(&mut self.watched);
+    }
+
+    /// A command could not be queued: `EXEC` will refuse the transaction, if there is one.
+    pub fn spoil_transaction(&mut self) {
+        if self.mode.contains(Mode::IN_TRANSACTION) {
+            self.transaction.is_spoiled = true;
+        }
     }
 }

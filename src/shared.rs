@@ -23,6 +23,8 @@ pub struct Shared {
     pub executable: String,
     /// What changes of the configuration ask of the machine; [`NoMachine`] until the runtime sets its own.
     pub machine: Box<dyn Machine>,
+    /// Makes every core look at [`Shared::stopping`] at once, asleep or not; does nothing until the runtime sets it.
+    pub alarm: Box<dyn Fn() + Send + Sync>,
     config: Mutex<Arc<Config>>,
     next_client: AtomicU64,
     /// Clients connected now, over all cores: what `maxclients` bounds.
@@ -59,6 +61,7 @@ impl Shared {
             cpus,
             executable: std::env::current_exe().map_or_else(|_| String::new(), |path| path.display().to_string()),
             machine: Box::new(NoMachine),
+            alarm: Box::new(|| {}),
             config: Mutex::new(Arc::new(config)),
             next_client: AtomicU64::new(1),
             clients: AtomicUsize::new(0),
@@ -104,5 +107,22 @@ impl Shared {
     pub fn stop(&self, exit_code: u8) {
         self.exit_code.store(exit_code, Ordering::Relaxed);
         self.stopping.store(true, Ordering::Release);
+        (self.alarm)();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stopping_raises_the_alarm_when_there_is_something_to_see() {
+        let mut shared = Shared::new(Config::default(), vec![0], 1, String::new());
+        let (send, raised) = std::sync::mpsc::channel();
+        shared.alarm = Box::new(move || send.send(()).expect("somebody listens"));
+        assert!(raised.try_recv().is_err());
+        shared.stop(3);
+        assert!(shared.stopping.load(Ordering::Relaxed) && raised.try_recv().is_ok());
+        assert_eq!(shared.exit_code.load(Ordering::Relaxed), 3);
     }
 }

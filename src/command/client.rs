@@ -87,7 +87,7 @@ const SUBCOMMANDS: &[Command] = &[
     )
     .syntax("ON|OFF"),
     subcommand("PAUSE", Run::Session(pause), -3, ADMIN, "2.9.50", "Holds back commands of all clients for some time.")
-        .syntax("timeout [WRITE|ALL]"),
+        .syntax("timeout:integer [WRITE|ALL]"),
     subcommand("REPLY", Run::Session(reply_mode), 3, PLAIN, "3.2.0", "Chooses whether the client gets replies.")
         .syntax("ON|OFF|SKIP"),
     subcommand(
@@ -248,7 +248,8 @@ fn info(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Comm
 pub(super) fn memory_bytes(session: &Session) -> usize {
     let Session { name, library_name, library_version, peer, local, user, .. } = session;
     let texts = name.len() + library_name.len() + library_version.len() + peer.len() + local.len() + user.len();
-    size_of::<Session>() + texts + session.query_bytes + session.pending_bytes
+    let transaction = session.transaction.memory_bytes();
+    size_of::<Session>() + texts + transaction + session.query_bytes + session.pending_bytes
 }
 
 /// One line of `CLIENT LIST`, with its line end. The order of the fields is that of Redis 7.2.
@@ -279,15 +280,20 @@ fn line(session: &Session, now_ms: u64) -> Vec<u8> {
     number!("idle", seconds_since(session.active_ms));
     put("flags", letters(session.mode).as_bytes());
     number!("db", session.db);
-    // Subscriptions and transactions: nobody has any.
+    // Subscriptions: nobody has any.
     for name in ["sub", "psub", "ssub"] {
         put(name, b"0");
     }
-    put("multi", b"-1");
+    let is_in_transaction = session.mode.contains(Mode::IN_TRANSACTION);
+    number!("multi", if is_in_transaction { session.transaction.len() as i64 } else { -1 });
     number!("qbuf", session.query_bytes);
     // Buffers belong to the core, not to its clients: a client holds what has not been read or sent yet, and no room
     // beyond it.
-    for name in ["qbuf-free", "argv-mem", "multi-mem", "rbs", "rbp", "obl"] {
+    for name in ["qbuf-free", "argv-mem"] {
+        put(name, b"0");
+    }
+    number!("multi-mem", if is_in_transaction { session.transaction.memory_bytes() } else { 0 });
+    for name in ["rbs", "rbp", "obl"] {
         put(name, b"0");
     }
     number!("oll", usize::from(0 < session.pending_bytes));
@@ -300,6 +306,7 @@ fn line(session: &Session, now_ms: u64) -> Vec<u8> {
     put("resp", if session.protocol == Protocol::Resp2 { b"2" } else { b"3" });
     put("lib-name", &session.library_name);
     put("lib-ver", &session.library_version);
+    number!("watch", session.watched.len());
     line.push(b'\n');
     line
 }
@@ -308,6 +315,7 @@ fn line(session: &Session, now_ms: u64) -> Vec<u8> {
 fn letters(mode: Mode) -> String {
     const LETTERS: &[(Mode, char)] = &[
         (Mode::MONITOR, 'O'),
+        (Mode::IN_TRANSACTION, 'x'),
         (Mode::CLOSE_AFTER_REPLY, 'c'),
         (Mode::CLOSE_NOW, 'A'),
         (Mode::UNIX_SOCKET, 'U'),
@@ -532,7 +540,8 @@ fn pause(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     };
     let timeout_ms = parse_integer(args[2]).ok_or(Error::TIMEOUT_NOT_INTEGER)?;
     let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Error::TIMEOUT_NEGATIVE)?;
-    let until_ms = view.now_ms.saturating_add(timeout_ms);
+    // As in Redis, an end that no clock reaches is no pause: nobody, not even UNPAUSE, would ever run again.
+    let until_ms = view.now_ms.checked_add(timeout_ms).filter(|until_ms| i64::try_from(*until_ms).is_ok()).unwrap_or(0);
     let shared = view.shared;
     // A pause under way is only ever made longer and stricter.
     if shared.pause_until_ms.fetch_max(until_ms, Ordering::Relaxed) <= view.now_ms {
@@ -629,7 +638,7 @@ mod tests {
         );
         let (memory, after) = after.split_once(' ').unwrap();
         assert!(100 < memory.parse::<usize>().unwrap());
-        assert_eq!(after, "events=r cmd=NULL user=default redir=-1 resp=2 lib-name=lib lib-ver=");
+        assert_eq!(after, "events=r cmd=NULL user=default redir=-1 resp=2 lib-name=lib lib-ver= watch=0");
         let session = server.session(1);
         session.mode = Mode::empty();
         session.pending_bytes = 5;

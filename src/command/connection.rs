@@ -46,12 +46,12 @@ pub const COMMANDS: &[Command] = &[
         .docs(Group::Connection, "1.0.0", "Answers PONG, or its argument.")
         .syntax("[message]")
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
-    Command::new("QUIT", Run::Session(quit)).arity(-1).flags(BEFORE_AUTH).docs(
+    Command::new("QUIT", Run::Session(quit)).arity(-1).flags(BEFORE_AUTH).immediate().docs(
         Group::Connection,
         "1.0.0",
         "Closes the connection once the replies before it are sent.",
     ),
-    Command::new("RESET", Run::Session(reset)).arity(1).flags(BEFORE_AUTH).docs(
+    Command::new("RESET", Run::Session(reset)).arity(1).flags(BEFORE_AUTH).immediate().docs(
         Group::Connection,
         "6.2.0",
         "Makes the connection what it was when it was new.",
@@ -359,7 +359,7 @@ pub(super) mod double {
                     }
                     merge(&mut view(&mut sessions[home], config, shared), args, parts, reply)
                 }
-                Run::Keyspace(_) | Run::Container => panic!("not a command on clients or cores"),
+                Run::Keyspace(_) | Run::Joint(_) | Run::Container => panic!("not a command on clients or cores"),
             }
         }
     }

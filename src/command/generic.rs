@@ -9,10 +9,7 @@
 
 use super::client::write_help;
 use super::key_spec::{KeyAccess, KeySpec};
-use super::{
-    Args, Categories, Command, CommandResult, Context, CoreView, Flags, Gather, Group, Keys, Part, Run, SessionView,
-    Spread,
-};
+use super::{Args, Categories, Command, CommandResult, Context, Flags, Gather, Group, Keys, Run, SessionView, Spread};
 use crate::keyspace::access::idle_seconds;
 use crate::keyspace::{AccessPolicy, EntryRef, Keyspace, Passage, StringRef};
 use crate::resp::{Error, Reply};
@@ -151,8 +148,9 @@ pub const COMMANDS: &[Command] = &[
         .docs(Group::Generic, "2.6.0", "Returns the milliseconds until a key expires.")
         .syntax("key")
         .tips(&["nondeterministic_output"]),
-    Command::new("RANDOMKEY", Run::Everywhere { check: no_check, part: draw_part, merge: draw_merge })
+    Command::new("RANDOMKEY", Run::Keyspace(randomkey))
         .flags(Flags::READONLY)
+        .spread(Spread::Lot)
         .docs(Group::Generic, "1.0.0", "Returns a random key of the database.")
         .tips(&["request_policy:all_shards", "response_policy:special", "nondeterministic_output"]),
     Command::new("RENAME", Run::Keyspace(rename))
@@ -698,40 +696,12 @@ fn swapdb(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     Ok(())
 }
 
-// A random key of all shards
-
-/// One shard's candidate: of `len` numbers drawn by lot, one for each of its keys, the largest, and whose it was.
-/// So whoever has the largest number of all is any of all the keys, whatever the shards' sizes.
-struct Candidate {
-    lot: f64,
-    key: Vec<u8>,
-}
-
-fn no_check(_: &SessionView<'_>, _: &Args<'_>) -> CommandResult {
-    Ok(())
-}
-
-fn draw_part(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
-    let shard = &mut *view.shard;
-    Box::new(draw(&mut shard.keyspace, view.db, &mut shard.random))
-}
-
-fn draw_merge(_: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
-    let candidates =
-        parts.into_iter().filter_map(|part| *part.downcast::<Option<Candidate>>().expect("what a part returns"));
-    match candidates.max_by(|a, b| a.lot.total_cmp(&b.lot)) {
-        Some(winner) => reply.bulk(winner.key),
+fn randomkey(context: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    match context.keyspace.random(context.db, || context.random.u64(..)) {
+        Some(entry) => reply.bulk(entry.key()),
         None => reply.null(),
     }
     Ok(())
-}
-
-fn draw(keyspace: &mut Keyspace, db: usize, random: &mut fastrand::Rng) -> Option<Candidate> {
-    let key = keyspace.random(db, || random.u64(..))?.key().to_vec();
-    // The largest of n uniform numbers is distributed as the nth root of one. Its logarithm has the same order and
-    // does not crowd at 1.
-    let lot = (1.0 - random.f64()).ln() / keyspace.len(db) as f64;
-    Some(Candidate { lot, key })
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use crate::structure::geohash::{Place, Shape};
 use crate::value::number::{parse_double, parse_integer};
 use crate::value::sorted_set::{ScoreRange, SortedSet};
 
-
 const GROW: Flags = Flags::WRITE.union(Flags::DENYOOM);
 
 /// `GEORADIUS` reads a key and perhaps stores the result under another one.

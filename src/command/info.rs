@@ -113,6 +113,9 @@ pub(super) struct Report {
     dirty: u64,
     pending_free_len: usize,
     clients: usize,
+    /// Of those, which watch keys, and the keys watched on this core's shard.
+    watching_clients: usize,
+    watched_len: usize,
     pub client_bytes: usize,
     /// Largest input and output of a client.
     input_bytes_max: usize,
@@ -136,6 +139,8 @@ impl Report {
             dirty: keyspace.dirty,
             pending_free_len: keyspace.pending_free_len(),
             clients: 0,
+            watching_clients: 0,
+            watched_len: view.shard.watched_len(),
             client_bytes: 0,
             input_bytes_max: 0,
             output_bytes_max: 0,
@@ -143,6 +148,7 @@ impl Report {
         };
         view.clients.for_each(&mut |session| {
             report.clients += 1;
+            report.watching_clients += usize::from(!session.watched.is_empty());
             report.client_bytes += memory_bytes(session);
             report.input_bytes_max = report.input_bytes_max.max(session.query_bytes);
             report.output_bytes_max = report.output_bytes_max.max(session.pending_bytes);
@@ -328,13 +334,13 @@ fn write_clients(server: &Server<'_>, lines: &mut Lines) {
     lines.put("maxclients", server.view.config.maxclients);
     lines.put("client_recent_max_input_buffer", server.max(|report| report.input_bytes_max));
     lines.put("client_recent_max_output_buffer", server.max(|report| report.output_bytes_max));
+    lines.put("watching_clients", server.sum(|report| report.watching_clients));
+    lines.put("total_watched_keys", server.sum(|report| report.watched_len));
     lines.zeros(&[
         "blocked_clients",
         "tracking_clients",
         "pubsub_clients",
-        "watching_clients",
         "clients_in_timeout_table",
-        "total_watched_keys",
         "total_blocking_keys",
         "total_blocking_keys_on_nokey",
     ]);

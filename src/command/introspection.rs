@@ -149,13 +149,12 @@ fn keys_of_call(call: &Args<'_>) -> Result<(&'static Row, Vec<usize>), Error> {
 
 /// The names that a filter lets through; without one, those of all commands but no subcommands'.
 fn names_matching(filter: &Args<'_>) -> Result<Vec<String>, Error> {
-    let commands = lookup::commands();
+    let rows = lookup::commands().flat_map(|row| std::iter::once(row).chain(row.subcommand_rows()));
     let (by, value) = match filter {
-        [] => return Ok(commands.map(Row::full_name).collect()),
+        [] => return Ok(rows.map(Row::full_name).collect()),
         [word, by, value] if word.eq_ignore_ascii_case(b"FILTERBY") => (by, value),
         _ => return Err(Error::SYNTAX),
     };
-    let rows = commands.flat_map(|row| std::iter::once(row).chain(row.subcommand_rows()));
     if by.eq_ignore_ascii_case(b"MODULE") {
         // There are no modules.
         Ok(Vec::new())
@@ -231,7 +230,9 @@ fn write_key_spec(spec: &KeySpec, reply: &mut Reply<'_>) {
         Find::Range { last, step, limit } => {
             write_search("range", &[("lastkey", last), ("keystep", step), ("limit", limit)], reply);
         }
-        Find::Count => write_search("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)], reply),
+        Find::Count { step } => {
+            write_search("keynum", &[("keynumidx", 0), ("firstkey", 1), ("keystep", step)], reply);
+        }
         Find::Unknown => write_search("unknown", &[], reply),
     }
 }
@@ -291,11 +292,21 @@ fn write_docs(row: &'static Row, reply: &mut Reply<'_>) {
         ("complexity", row.complexity),
     ];
     let told = fields.iter().filter(|(_, text)| !text.is_empty());
-    let parts = usize::from(!arguments.is_empty()) + usize::from(!subcommands.is_empty());
+    let deprecation = 3 * usize::from(!row.replaced_by.is_empty());
+    let parts = deprecation + usize::from(!arguments.is_empty()) + usize::from(!subcommands.is_empty());
     reply.map(told.clone().count() + parts);
     for (name, text) in told {
         reply.bulk(name);
         reply.bulk(text);
+    }
+    if !row.replaced_by.is_empty() {
+        reply.bulk("doc_flags");
+        reply.set(1);
+        reply.simple("deprecated");
+        reply.bulk("deprecated_since");
+        reply.bulk(row.deprecated_since);
+        reply.bulk("replaced_by");
+        reply.bulk(row.replaced_by);
     }
     if !arguments.is_empty() {
         reply.bulk("arguments");
@@ -455,7 +466,7 @@ mod tests {
         check("COMMAND LIST FILTERBY ACLCAT nosuch", "*0|");
         check("COMMAND LIST FILTERBY ACLCAT @read", "*0|");
         assert!(say(Protocol::Resp2, "COMMAND LIST filterby aclcat CONNECTION").contains("|$13|command|count|"));
-        assert!(say(Protocol::Resp2, "COMMAND LIST").starts_with(&format!("*{}|", lookup::commands().len())));
+        assert!(say(Protocol::Resp2, "COMMAND LIST").starts_with(&format!("*{}|", lookup::rows().len())));
         for wrong in ["x", "FILTERBY", "FILTERBY PATTERN", "FILTERBY FOO x", "FOO PATTERN x", "FILTERBY PATTERN x y"] {
             check(&format!("COMMAND LIST {wrong}"), "-ERR syntax error|");
         }
@@ -514,7 +525,7 @@ mod tests {
             };
             let find = match spec.find {
                 Find::Range { last, step, limit } => format!("range {last} {step} {limit}"),
-                Find::Count => "keynum".to_string(),
+                Find::Count { .. } => "keynum".to_string(),
                 Find::Unknown => "unknown".to_string(),
             };
             format!("{begin}, {find}: {}", spec.access.names().collect::<Vec<_>>().join(" "))

@@ -93,7 +93,10 @@ pub enum Find {
         limit: i16,
     },
     /// A count, then that many keys.
-    Count,
+    Count {
+        /// Distance between keys.
+        step: i16,
+    },
     /// Nobody can say.
     Unknown,
 }
@@ -124,7 +127,7 @@ impl KeySpec {
 
     /// A count at an index, then keys.
     pub const fn counted(index: i16, access: KeyAccess) -> KeySpec {
-        KeySpec { begin: Begin::Index(index), find: Find::Count, access, notes: "" }
+        KeySpec { begin: Begin::Index(index), find: Find::Count { step: 1 }, access, notes: "" }
     }
 
     /// One key behind a word, which is searched from an index on.
@@ -179,9 +182,9 @@ impl KeySpec {
                 };
                 (first, end, step as usize)
             }
-            Find::Count => {
-                let count = parse_count(args.get(first)?)?;
-                (first + 1, (first + 1).checked_add(count)?, 1)
+            Find::Count { step } => {
+                let words = parse_count(args.get(first)?)?.checked_mul(step as usize)?;
+                (first + 1, (first + 1).checked_add(words)?, step as usize)
             }
             Find::Unknown => return None,
         };
@@ -396,7 +399,7 @@ mod tests {
             let args: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
             let from = if from == 0 { 1 } else { from };
             for begin in [Begin::Index(index), Begin::Keyword("KEYS", from), Begin::Unknown] {
-                for find in [Find::Range { last, step, limit }, Find::Count, Find::Unknown] {
+                for find in [Find::Range { last, step, limit }, Find::Count { step }, Find::Unknown] {
                     let spec = KeySpec { begin, find, access: KeyAccess::READ, notes: "" };
                     for position in spec.positions(&args).into_iter().flatten() {
                         prop_assert!(0 < position && position < args.len());

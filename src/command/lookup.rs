@@ -17,6 +17,7 @@
 //! of its first and last 8 bytes) in capitals, so that a comparison is two words and a length, whatever the case. The
 //! few longer names (`GEORADIUSBYMEMBER`) are compared once more in full.
 
+use super::elsewhere::is_known;
 use super::{Args, Categories, Command, FAMILIES, Flags, Group, Keys, Run};
 use crate::resp::Error;
 use std::ops::{Deref, Range};
@@ -414,7 +415,8 @@ impl std::fmt::Display for RenameError {
 }
 
 /// Applies `rename-command` directives, in their order: (old name, new name); an empty new name takes the command
-/// away. Once, before anything is looked up; what is applied stays for the life of the process.
+/// away. Lines for commands of Redis that are not here have no effect. Once, before anything is looked up; what is
+/// applied stays for the life of the process.
 pub fn rename(directives: &[(Vec<u8>, Vec<u8>)]) -> Result<(), RenameError> {
     if directives.is_empty() {
         return Ok(());
@@ -428,7 +430,13 @@ fn renamed_names(rows: &[Row], directives: &[(Vec<u8>, Vec<u8>)]) -> Result<Box<
     let mut current: Vec<Vec<u8>> = rows[..TOP_LEVEL_COUNT].iter().map(|row| row.name.into()).collect();
     for (old, new) in directives {
         let find = |name: &[u8]| current.iter().position(|known| !name.is_empty() && known.eq_ignore_ascii_case(name));
-        let row = find(old).ok_or_else(|| RenameError::Unknown(text(old)))?;
+        let Some(row) = find(old) else {
+            if rows[..TOP_LEVEL_COUNT].iter().all(|row| !row.name.as_bytes().eq_ignore_ascii_case(old)) && is_known(old)
+            {
+                continue;
+            }
+            return Err(RenameError::Unknown(text(old)));
+        };
         if find(new).is_some_and(|taken| taken != row) {
             return Err(RenameError::Taken(text(new)));
         }
@@ -737,6 +745,7 @@ mod tests {
         assert_eq!(refused(&[("nosuch", "x")]), unknown);
         assert_eq!(refused(&[("get", "SET")]), Some("Target command name already exists: SET".to_string()));
         assert_eq!(refused(&[("get", ""), ("get", "x")]), Some("No such command in rename-command: get".to_string()));
+        assert!(renamed(&[("psync", ""), ("cluster", "c")]).is_ok());
         assert!(rename(&[]).is_ok());
     }
 

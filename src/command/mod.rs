@@ -13,6 +13,7 @@ mod config;
 mod connection;
 mod context;
 mod debug;
+mod elsewhere;
 mod generic;
 mod geo;
 mod info;
@@ -26,6 +27,7 @@ pub mod slowlog;
 mod sorted_set;
 mod string;
 pub mod syntax;
+mod transaction;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
 pub use key_spec::{KeyAccess, KeySpec};
 pub use lookup::key_positions;
@@ -188,6 +190,8 @@ pub enum Spread {
     Every(Gather),
     /// Runs on the shard that its first argument, a cursor, points into: the cursor modulo the number of shards.
     Cursor,
+    /// Runs on a shard drawn by lot, each as often as it has keys.
+    Lot,
 }
 
 /// How partial replies become one.
@@ -205,6 +209,9 @@ pub enum Gather {
     First,
 }
 
+/// Makes a reply of the parts of all cores.
+pub type Merge = fn(&mut SessionView<'_>, &Args<'_>, Vec<Part>, &mut Reply<'_>) -> CommandResult;
+
 /// What a command's code may touch follows from the variant: a string command cannot reach a socket because its
 /// signature has none.
 #[derive(Clone, Copy)]
@@ -220,10 +227,21 @@ pub enum Run {
         /// One core's part.
         part: fn(&mut CoreView<'_>, &Args<'_>) -> Part,
         /// All parts, by core, become the reply.
-        merge: fn(&mut SessionView<'_>, &Args<'_>, Vec<Part>, &mut Reply<'_>) -> CommandResult,
+        merge: Merge,
     },
+    /// On shards and client alike: `WATCH` on the shards of its keys, `EXEC` on those of all keys that were queued.
+    Joint(Joint),
     /// Only its subcommands run.
     Container,
+}
+
+/// What a command does with what is remembered of the client and with shards, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joint {
+    /// Remembers the versions of keys.
+    Watch,
+    /// Runs what was queued, unless a watched key has another version now.
+    Exec,
 }
 
 /// One row of the table.
@@ -248,6 +266,8 @@ pub struct Command {
     pub flags: Flags,
     /// ACL categories that do not follow from `flags` and `group`.
     pub categories: Categories,
+    /// Inside `MULTI` it runs at once rather than being queued.
+    pub is_immediate: bool,
     /// How it meets several shards.
     pub spread: Spread,
     /// Its documentation group.
@@ -260,6 +280,10 @@ pub struct Command {
     pub complexity: &'static str,
     /// The arguments as a grammar: `key value [NX|XX] [GET] [EX seconds|PX milliseconds|KEEPTTL]`, `key [key ...]`.
     pub syntax: &'static str,
+    /// Version since which another is to be preferred, or empty.
+    pub deprecated_since: &'static str,
+    /// What is to be preferred, in Markdown; empty: nothing is.
+    pub replaced_by: &'static str,
     /// Command tips, as `COMMAND INFO` gives them.
     pub tips: &'static [&'static str],
     /// Rows of its subcommands.
@@ -280,12 +304,15 @@ impl Command {
             secrets: None,
             flags: Flags::empty(),
             categories: Categories::empty(),
+            is_immediate: false,
             spread: Spread::Owner,
             group: Group::Generic,
             since: "1.0.0",
             summary: "",
             complexity: "O(1)",
             syntax: "",
+            deprecated_since: "",
+            replaced_by: "",
             tips: &[],
             subcommands: &[],
         }
@@ -345,6 +372,12 @@ impl Command {
         self
     }
 
+    /// It is not queued inside `MULTI`.
+    pub const fn immediate(mut self) -> Command {
+        self.is_immediate = true;
+        self
+    }
+
     /// Sets how it meets several shards.
     pub const fn spread(mut self, spread: Spread) -> Command {
         self.spread = spread;
@@ -368,6 +401,13 @@ impl Command {
     /// Sets the grammar of the arguments.
     pub const fn syntax(mut self, syntax: &'static str) -> Command {
         self.syntax = syntax;
+        self
+    }
+
+    /// Says what replaces it, since which version, as Redis' documentation has it.
+    pub const fn deprecated(mut self, since: &'static str, replaced_by: &'static str) -> Command {
+        self.deprecated_since = since;
+        self.replaced_by = replaced_by;
         self
     }
 
@@ -399,6 +439,7 @@ pub const FAMILIES: &[&[Command]] = &[
     generic::COMMANDS,
     string::COMMANDS,
     bitmap::COMMANDS,
+    transaction::COMMANDS,
     sorted_set::COMMANDS,
     geo::COMMANDS,
 ];

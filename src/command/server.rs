@@ -64,6 +64,9 @@ fn role(_: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Command
 
 /// A client that watches already gets no reply, as in Redis.
 fn monitor(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    if view.session.mode.contains(Mode::DENY_BLOCKING) {
+        return Err(Error::fixed("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
     if !view.session.mode.contains(Mode::MONITOR) {
         view.session.mode |= Mode::MONITOR;
         view.shared.monitors.fetch_add(1, Ordering::Relaxed);

@@ -6,7 +6,8 @@
 //!
 //! `GET` and `SET` without options are what a cache mostly does; they look up once and write once.
 
-use super::{Args, Command, CommandResult, Context, Flags, Gather, Group, KeyAccess, Keys, Run, Spread};
+use super::key_spec::Find;
+use super::{Args, Command, CommandResult, Context, Flags, Gather, Group, KeyAccess, KeySpec, Keys, Run, Spread};
 use crate::keyspace::{Event, Expiry, Keyspace};
 use crate::resp::{Error, Reply};
 use crate::value::number::{self, Extended};
@@ -50,6 +51,7 @@ pub const COMMANDS: &[Command] = &[
         .key()
         .flags(GROW_FAST)
         .access(KeyAccess::READ_CHANGE)
+        .deprecated("6.2.0", "`SET` with the `!GET` argument")
         .docs(Group::String, "1.0.0", "Puts a string under a key and returns the one that was there.")
         .syntax("key value"),
     Command::new("GETDEL", Run::Keyspace(getdel))
@@ -121,6 +123,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("MSETEX", Run::Keyspace(msetex))
         .arity(-4)
         .keys(Keys::Custom(msetex_keys))
+        .key_specs(&[KeySpec::counted(1, KeyAccess::OVERWRITE).find(Find::Count { step: 2 })])
         .flags(GROW.union(Flags::MOVABLEKEYS))
         .docs(Group::String, "8.4.0", "Puts strings under several keys, with one deadline, if a condition holds.")
         .complexity("O(N) where N is the number of keys")
@@ -163,7 +166,7 @@ pub const COMMANDS: &[Command] = &[
         .flags(GROW_FAST)
         .access(KeyAccess::READ_CHANGE)
         .docs(Group::String, "2.6.0", "Adds to the number under a key, which may have decimals.")
-        .syntax("key increment"),
+        .syntax("key increment:double"),
     Command::new("INCREX", Run::Keyspace(increx))
         .arity(-2)
         .key()
@@ -206,6 +209,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(4)
         .key()
         .flags(READ)
+        .deprecated("2.0.0", "`GETRANGE`")
         .docs(Group::String, "1.0.0", "Returns part of the string under a key; an old name of GETRANGE.")
         .complexity("O(N) where N is the length of the part")
         .syntax("key start end"),

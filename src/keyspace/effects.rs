@@ -135,6 +135,16 @@ impl Effects {
         self.log.drain(..)
     }
 
+    /// Hands over the events all at once, for whoever looks at the keyspace meanwhile.
+    pub fn take_all(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.log)
+    }
+
+    /// Adds an event that happened elsewhere to a key of this keyspace.
+    pub fn push(&mut self, effect: Effect) {
+        self.log.push(effect);
+    }
+
     /// Takes over the events of others, after the own ones.
     pub fn append(&mut self, others: &mut Effects) {
         self.log.append(&mut others.log);

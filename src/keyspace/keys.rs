@@ -179,6 +179,11 @@ impl Keyspace {
         }
     }
 
+    /// Takes an entry out if its deadline has come; "expired".
+    pub fn drop_if_expired(&mut self, db: usize, key: &[u8]) {
+        self.live_position(db, self.hash_of(key), key);
+    }
+
     /// An empty keyspace with the same databases, hashes and listeners, for entries on loan. Their deadlines stay with
     /// their owners: nothing expires here but what is looked at.
     pub fn sibling(&self) -> Keyspace {
@@ -200,5 +205,6 @@ impl Keyspace {
         self.stats.evicted += stats.evicted;
         self.dirty += std::mem::take(&mut sibling.dirty);
         self.effects.append(&mut sibling.effects);
+        self.graveyard.append(&mut sibling.graveyard);
     }
 }

@@ -475,6 +475,14 @@ impl Graveyard {
         self.drained_bytes += entry_bytes;
     }
 
+    fn append(&mut self, other: &mut Graveyard) {
+        self.values.append(&mut other.values);
+        self.entries.append(&mut other.entries);
+        self.drains.append(&mut other.drains);
+        self.wheels.append(&mut other.wheels);
+        self.drained_bytes += std::mem::take(&mut other.drained_bytes);
+    }
+
     fn memory_bytes(&self) -> usize {
         let values: usize = self.values.iter().map(Value::heap_bytes).sum();
         let entries: usize = self.entries.iter().map(|entry| entry.view().memory_bytes()).sum();

@@ -212,7 +212,7 @@ impl Error {
     /// EXEC itself is refused.
     pub fn exec_abort(reason: &Error) -> Error {
         let mut text = b"EXECABORT Transaction discarded because of: ".to_vec();
-        text.extend_from_slice(reason.as_bytes());
+        text.extend_from_slice(reason.as_bytes().strip_prefix(b"ERR ").unwrap_or(reason.as_bytes()));
         Error::new(text)
     }
 

@@ -1,13 +1,15 @@
 //! Keys of one shard that are lent to a command running elsewhere, and who waits for them.
 //!
-//! A command whose keys live on several shards borrows the entries: each owner hands them over (they leave its table),
-//! the command runs on one core as on a keyspace of its own, and the entries go home. Between handing over and coming
-//! home a key is *held*: whatever else needs it waits here, in the order of arrival.
+//! A command or transaction that needs several shards and does not find their engines free (see
+//! [`crate::shard::union`]) borrows: each owner hands over the entries it needs, or its whole keyspace (they leave its
+//! engine), the work is done on one core as on a keyspace of its own, and everything goes home. Between handing over
+//! and coming home a key, or the shard, is *held*: whatever else needs it waits here, in the order of arrival.
 //!
 //! Why nobody waits for ever. A borrower asks the shards one after the other, in rising order, and within a shard takes
-//! all its keys at once or none: a circle of borrowers, each waiting for the next, would need a shard lower than
-//! itself. Who holds keys runs without waiting for anything else, so every hold ends; the queue is first come, first
-//! served among those that share a key, so everyone's turn comes.
+//! all it needs at once or nothing: a circle of borrowers, each waiting for the next, would need a shard lower than
+//! itself. Who has all runs without waiting for anything that waits in a queue, so every hold ends; the queue is first
+//! come, first served among those that share a key, so everyone's turn comes. Visitors, who take no part in this, keep
+//! away from a shard that has anything held or anybody waiting.
 //!
 //! What it costs those who do not borrow: [`Locks::is_free`], one branch.
 
@@ -31,6 +33,8 @@ pub enum Need {
 #[derive(Debug)]
 pub struct Locks<T> {
     held: AHashSet<Vec<u8>>,
+    /// The whole shard is.
+    holds_everything: bool,
     queue: VecDeque<(Need, T)>,
     /// How many in the queue need each key.
     wanted: AHashMap<Vec<u8>, usize>,
@@ -40,7 +44,13 @@ pub struct Locks<T> {
 
 impl<T> Default for Locks<T> {
     fn default() -> Locks<T> {
-        Locks { held: AHashSet::new(), queue: VecDeque::new(), wanted: AHashMap::new(), wanting_everything: 0 }
+        Locks {
+            held: AHashSet::new(),
+            holds_everything: false,
+            queue: VecDeque::new(),
+            wanted: AHashMap::new(),
+            wanting_everything: 0,
+        }
     }
 }
 
@@ -48,7 +58,7 @@ impl<T> Locks<T> {
     /// Whether nothing is held and nobody waits: then nothing here needs to be asked.
     #[inline]
     pub fn is_free(&self) -> bool {
-        self.held.is_empty() && self.queue.is_empty()
+        self.held.is_empty() && self.queue.is_empty() && !self.holds_everything
     }
 
     /// How many wait.
@@ -61,7 +71,8 @@ impl<T> Locks<T> {
         match need {
             Need::Everything => !self.is_free(),
             Need::Keys(keys) => {
-                0 < self.wanting_everything
+                self.holds_everything
+                    || 0 < self.wanting_everything
                     || keys.iter().any(|key| self.held.contains(key) || self.wanted.contains_key(key))
             }
         }
@@ -76,22 +87,40 @@ impl<T> Locks<T> {
         self.queue.push_back((need, waiter));
     }
 
-    /// Holds keys that nobody holds.
-    pub fn hold(&mut self, keys: &[Vec<u8>]) {
-        for key in keys {
-            assert!(self.held.insert(key.clone()), "a key is held once");
+    /// Holds what nobody holds.
+    pub fn hold(&mut self, need: &Need) {
+        assert!(!self.holds_everything, "a shard is held once");
+        match need {
+            Need::Everything => {
+                assert!(self.held.is_empty(), "a shard is held when no key of it is");
+                self.holds_everything = true;
+            }
+            Need::Keys(keys) => {
+                for key in keys {
+                    assert!(self.held.insert(key.clone()), "a key is held once");
+                }
+            }
         }
     }
 
-    /// Lets go of held keys. Then [`Locks::next_ready`] until it has no more.
-    pub fn release(&mut self, keys: &[Vec<u8>]) {
-        for key in keys {
-            assert!(self.held.remove(key), "what is released was held");
+    /// Lets go of what was held. Then [`Locks::next_ready`] until it has no more.
+    pub fn release(&mut self, need: &Need) {
+        match need {
+            Need::Everything => assert!(std::mem::take(&mut self.holds_everything), "what is released was held"),
+            Need::Keys(keys) => {
+                for key in keys {
+                    assert!(self.held.remove(key), "what is released was held");
+                }
+            }
         }
     }
 
-    /// Takes the first in the queue that need wait no longer. It runs, or holds its keys, before this is called again.
-    pub fn next_ready(&mut self) -> Option<T> {
+    /// Takes the first in the queue that need wait no longer, with what it needs. It runs, or holds that, before this
+    /// is called again.
+    pub fn next_ready(&mut self) -> Option<(Need, T)> {
+        if self.holds_everything {
+            return None;
+        }
         let mut ahead: AHashSet<&[u8]> = AHashSet::new();
         let mut ready = None;
         for (at, (need, _)) in self.queue.iter().take(LOOKED_AT_MAX).enumerate() {
@@ -112,19 +141,19 @@ impl<T> Locks<T> {
             }
         }
         let (need, waiter) = self.queue.remove(ready?).expect("an index into the queue");
-        match need {
+        match &need {
             Need::Everything => self.wanting_everything -= 1,
             Need::Keys(keys) => {
                 for key in keys {
-                    let count = self.wanted.get_mut(&key).expect("counted when it joined");
+                    let count = self.wanted.get_mut(key).expect("counted when it joined");
                     *count -= 1;
                     if *count == 0 {
-                        self.wanted.remove(&key);
+                        self.wanted.remove(key);
                     }
                 }
             }
         }
-        Some(waiter)
+        Some((need, waiter))
     }
 }
 
@@ -136,11 +165,15 @@ mod tests {
         names.iter().map(|name| name.as_bytes().to_vec()).collect()
     }
 
+    fn next(locks: &mut Locks<u32>) -> Option<u32> {
+        locks.next_ready().map(|(_, waiter)| waiter)
+    }
+
     #[test]
     fn waiters_of_a_key_come_in_order_and_others_pass() {
         let mut locks = Locks::default();
         assert!(locks.is_free());
-        locks.hold(&keys(&["a", "b"]));
+        locks.hold(&Need::Keys(keys(&["a", "b"])));
         assert!(locks.conflicts(&Need::Keys(keys(&["b"]))));
         assert!(!locks.conflicts(&Need::Keys(keys(&["c"]))));
         assert!(locks.conflicts(&Need::Everything));
@@ -148,27 +181,46 @@ mod tests {
         locks.wait(Need::Keys(keys(&["c"])), 2);
         locks.wait(Need::Keys(keys(&["b"])), 3);
         assert!(locks.conflicts(&Need::Keys(keys(&["c"]))), "c is wanted by one who came earlier");
-        assert_eq!(locks.next_ready(), None);
-        locks.release(&keys(&["b"]));
-        assert_eq!(locks.next_ready(), Some(3));
-        assert_eq!(locks.next_ready(), None);
-        locks.release(&keys(&["a"]));
-        assert_eq!(locks.next_ready(), Some(1));
-        assert_eq!(locks.next_ready(), Some(2));
+        assert_eq!(next(&mut locks), None);
+        locks.release(&Need::Keys(keys(&["b"])));
+        assert_eq!(next(&mut locks), Some(3));
+        assert_eq!(next(&mut locks), None);
+        locks.release(&Need::Keys(keys(&["a"])));
+        assert_eq!(next(&mut locks), Some(1));
+        assert_eq!(next(&mut locks), Some(2));
         assert!(locks.is_free());
     }
 
     #[test]
     fn one_who_needs_everything_is_not_overtaken() {
         let mut locks = Locks::default();
-        locks.hold(&keys(&["a"]));
+        locks.hold(&Need::Keys(keys(&["a"])));
         locks.wait(Need::Everything, 1);
         assert!(locks.conflicts(&Need::Keys(keys(&["z"]))), "or it would wait for ever");
         locks.wait(Need::Keys(keys(&["z"])), 2);
-        assert_eq!(locks.next_ready(), None);
-        locks.release(&keys(&["a"]));
-        assert_eq!(locks.next_ready(), Some(1));
-        assert_eq!(locks.next_ready(), Some(2));
-        assert_eq!(locks.next_ready(), None);
+        assert_eq!(next(&mut locks), None);
+        locks.release(&Need::Keys(keys(&["a"])));
+        assert_eq!(next(&mut locks), Some(1));
+        assert_eq!(next(&mut locks), Some(2));
+        assert_eq!(next(&mut locks), None);
+    }
+    #[test]
+    fn a_shard_that_is_held_as_a_whole_has_no_free_key() {
+        let mut locks = Locks::default();
+        locks.hold(&Need::Everything);
+        assert!(!locks.is_free());
+        assert!(locks.conflicts(&Need::Keys(keys(&["a"]))) && locks.conflicts(&Need::Everything));
+        locks.wait(Need::Keys(keys(&["a"])), 1);
+        locks.wait(Need::Everything, 2);
+        locks.wait(Need::Keys(keys(&["b"])), 3);
+        assert_eq!(next(&mut locks), None);
+        locks.release(&Need::Everything);
+        assert_eq!(next(&mut locks), Some(1));
+        assert_eq!(next(&mut locks), Some(2));
+        locks.hold(&Need::Everything);
+        assert_eq!(next(&mut locks), None);
+        locks.release(&Need::Everything);
+        assert_eq!(next(&mut locks), Some(3));
+        assert!(locks.is_free());
     }
 }

@@ -78,6 +78,12 @@ pub fn place(map: SlotMap, command: &Command, args: &Args<'_>) -> Place {
     }
 }
 
+/// The shard that a SCAN cursor points into.
+pub fn cursor_shard(args: &Args<'_>, shards: usize) -> usize {
+    let cursor = args.get(1).and_then(|arg| std::str::from_utf8(arg).ok()).and_then(|text| text.parse::<u64>().ok());
+    cursor.map_or(0, |cursor| (cursor % shards as u64) as usize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -199,6 +199,8 @@ impl Core {
             {
                 continue; // Their completions bring it back here.
             }
+            self.connections[index as usize].session.unwatch();
+            self.tell_unwatched(index);
             let connection = self.connections.remove(index as usize);
             if connection.session.mode.contains(Mode::MONITOR) {
                 self.shared.monitors.fetch_sub(1, Ordering::Relaxed);

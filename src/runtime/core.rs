@@ -14,6 +14,7 @@
 //! `cron` (what nobody asks for).
 
 use super::accept::{AcceptFailures, Listener};
+use super::clocks::{Clocks, moved};
 use super::gathering::Gathering;
 use super::lend::Loan;
 use super::listen::Doors;
@@ -84,12 +85,16 @@ pub struct Core {
     pub(super) paused: Vec<u32>,
     pub(super) spare_outputs: Vec<Vec<u8>>,
     pub(super) clock: quanta::Clock,
-    /// When rates are sampled next …
+    /// Both clocks, read at the beginning of the pass.
+    pub(super) clocks: Clocks,
+    /// What the steady one began with.
+    started: quanta::Instant,
+    /// When rates are sampled next, by the steady clock …
     pub(super) sample_due_ms: u64,
     /// … and timeouts and limits of some clients looked at, from this connection on.
     pub(super) cron_due_ms: u64,
     pub(super) cron_next: usize,
-    /// When the shard wants to be looked after at the latest.
+    /// When the shard wants to be looked after at the latest, Unix milliseconds.
     pub(super) shard_due_ms: Option<u64>,
     /// How fast requests come in.
     pub(super) pace: Pace,
@@ -128,6 +133,7 @@ impl Core {
     /// Assembles a core.
     pub fn new(parts: Parts) -> Core {
         let config = parts.shared.config();
+        let clock = quanta::Clock::new();
         Core {
             core: parts.core,
             map: SlotMap::new(parts.shared.cores),
@@ -158,7 +164,9 @@ impl Core {
             closing: Vec::new(),
             paused: Vec::new(),
             spare_outputs: Vec::new(),
-            clock: quanta::Clock::new(),
+            started: clock.now(),
+            clock,
+            clocks: Clocks::default(),
             sample_due_ms: 0,
             cron_due_ms: 0,
             cron_next: 0,
@@ -184,12 +192,12 @@ impl Core {
 
     /// One pass over everything that is ready.
     fn pass(&mut self) {
-        let now_ms = unix_ms();
-        if now_ms < self.now_ms {
-            // The clock was set back: nothing waits until it is as late as it was.
-            (self.sample_due_ms, self.cron_due_ms, self.shard_due_ms) = (0, 0, Some(0));
+        let now = self.clock.now();
+        self.now_ms = unix_ms();
+        let steady_ms = now.duration_since(self.started).as_millis() as u64;
+        if let Some(step_ms) = self.clocks.note(self.now_ms, steady_ms) {
+            self.clock_was_set(step_ms);
         }
-        self.now_ms = now_ms;
         self.stats.counters.passes += 1;
         while let Some(event) = self.ring.next_event() {
             match event {
@@ -205,10 +213,10 @@ impl Core {
         for buffer in self.used_buffers.drain(..) {
             self.ring.give_back(buffer);
         }
-        if self.sample_due_ms <= self.now_ms {
+        if self.sample_due_ms <= steady_ms {
             self.sample();
         }
-        if self.cron_due_ms <= self.now_ms {
+        if self.cron_due_ms <= steady_ms {
             self.cron();
         }
         if self.shard_due_ms.is_some_and(|due_ms| due_ms <= self.now_ms) {
@@ -217,21 +225,32 @@ impl Core {
         self.let_go();
         self.flush();
         self.close_closing();
+        self.pace.note(std::mem::take(&mut self.receives), now);
+    }
+
+    /// Somebody set the wall clock. Times noted of clients move with it, so that nobody is silent for an hour more or
+    /// less than they were; keys are looked at by the new time.
+    #[cold]
+    fn clock_was_set(&mut self, step_ms: i64) {
+        self.shard_due_ms = Some(0);
+        for (_, connection) in self.connections.iter_mut() {
+            let session = &mut connection.session;
+            session.active_ms = moved(session.active_ms, step_ms);
+            session.connected_ms = moved(session.connected_ms, step_ms);
+            connection.soft_limit_since_ms = connection.soft_limit_since_ms.map(|since_ms| moved(since_ms, step_ms));
+        }
     }
 
     /// Enters the kernel: asleep if nothing is left to do.
     fn rest(&mut self) {
-        self.pace.note(std::mem::take(&mut self.receives), self.clock.now());
         let sends = std::mem::take(&mut self.sends);
-        let now_ms = self.now_ms;
-        let due_ms = self.due_ms();
-        let busy = due_ms <= now_ms || !self.again.is_empty() || !self.closing.is_empty();
+        let idle_ms = self.idle_ms();
+        let busy = idle_ms == 0 || !self.again.is_empty() || !self.closing.is_empty();
         if busy || !self.mailbox.park() {
             self.ring.enter(None, 0, 1);
             return;
         }
-        let wait = Duration::from_millis(due_ms.saturating_sub(now_ms).max(1));
-        self.ring.enter(Some(wait), sends, self.pace.batch());
+        self.ring.enter(Some(Duration::from_millis(idle_ms)), sends, self.pace.batch());
         self.mailbox.unpark();
     }
 }

@@ -17,21 +17,24 @@ const CLIENTS_PER_CRON_MIN: usize = 5;
 const HZ_MAX: usize = 500;
 
 impl Core {
-    /// When there is something to do although nobody asks.
-    pub(super) fn due_ms(&self) -> u64 {
-        self.cron_due_ms.min(self.sample_due_ms).min(self.shard_due_ms.unwrap_or(u64::MAX))
+    /// For how long there is nothing to do unless somebody asks, in milliseconds.
+    pub(super) fn idle_ms(&self) -> u64 {
+        let timer_ms = self.cron_due_ms.min(self.sample_due_ms).saturating_sub(self.clocks.steady_ms());
+        let shard_ms = self.shard_due_ms.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(self.now_ms));
+        timer_ms.min(shard_ms)
     }
 
     /// What is looked at ten times a second, whatever `hz` says.
     pub(super) fn sample(&mut self) {
         let now_ms = self.now_ms;
-        self.sample_due_ms = now_ms + SAMPLE_MS;
+        let steady_ms = self.clocks.steady_ms();
+        self.sample_due_ms = steady_ms + SAMPLE_MS;
         // Whether keys go by themselves may have changed, and there is tidying to do that no deadline asks for.
         self.shard_due_ms = Some(0);
         let counters = &mut self.stats.counters;
         counters.wakes += std::mem::take(&mut self.mailbox.wakes);
         counters.ring_enters += std::mem::take(&mut self.ring.enters);
-        self.stats.sample_rates(now_ms * 1000);
+        self.stats.sample_rates(steady_ms * 1000);
         self.tend_doors();
         if self.core == 0 {
             crate::memory::used_bytes(); // Notes the peak.
@@ -53,7 +56,7 @@ impl Core {
     /// What is looked at `hz` times a second.
     pub(super) fn cron(&mut self) {
         let hz = cron_hz(&self.config, self.connections.len());
-        self.cron_due_ms = self.now_ms + (1000 / hz) as u64;
+        self.cron_due_ms = self.clocks.steady_ms() + (1000 / hz) as u64;
         // As in Redis, every client is looked at once a second, so that many clients do not cause pauses.
         let slots = self.connections.capacity();
         let visits = slots.div_ceil(hz).max(CLIENTS_PER_CRON_MIN).min(slots);

@@ -9,7 +9,7 @@ use super::send::mark_dirty;
 use super::slow;
 use super::visit::VISIT_ARGUMENTS_MAX;
 use crate::command::lookup::Row;
-use crate::command::{Args, Flags, Keys, Run, SessionView, Spread, key_positions, slowlog};
+use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, slowlog};
 use crate::keyspace::Keyspace;
 use crate::resp::{Error, Protocol, Reply};
 use crate::route::Place;
@@ -51,8 +51,13 @@ impl Core {
         self.spans.clear();
         for index in std::mem::take(&mut self.active) {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            let is_held_back = !connection.held_back.is_empty();
             connection.consume_planned();
             connection.session.active_ms = self.now_ms;
+            if is_held_back && !connection.barrier && !connection.again {
+                connection.again = true;
+                self.again.push(index);
+            }
         }
     }
 
@@ -86,7 +91,7 @@ impl Core {
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
         let slices = || -> ArgSlices<'_> { spans.iter().map(|span| span.of(request)).collect() };
-        if OUTPUT_PAUSE_BYTES <= connection.replies.bytes() || !connection.held_back.is_empty() {
+        if OUTPUT_PAUSE_BYTES <= connection.replies.bytes() || connection.barrier || !connection.held_back.is_empty() {
             if matches!(planned.what, What::ProtocolError) {
                 // Its bytes are read again behind the others.
                 connection.protocol_error = None;
@@ -127,6 +132,7 @@ impl Core {
                 What::UnknownSubcommand(row) => Error::unknown_subcommand(row.name, slices()[1]),
                 _ => Error::unknown_command(&slices()),
             };
+            connection.session.spoil_transaction();
             connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
             self.stats.error(error.prefix());
             mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
@@ -135,12 +141,24 @@ impl Core {
         if (!connection.session.mode.is_empty() || !row.accepts(spans.len()))
             && let Some(error) = refused(&connection.session, row, spans.len())
         {
-            connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
-            self.stats.rejected(row.id, error.prefix());
+            let session = &mut connection.session;
+            session.spoil_transaction();
+            let mut said = error.clone();
+            if matches!(row.command.run, Run::Joint(Joint::Exec)) {
+                session.discard();
+                said = Error::exec_abort(&error);
+            }
+            connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&said));
+            self.stats.rejected(row.id, said.prefix());
             mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+            self.tell_unwatched(planned.connection);
             return self.clock.raw();
         }
+        if connection.session.mode.contains(Mode::IN_TRANSACTION) && !row.command.is_immediate {
+            return self.queue(planned, row);
+        }
         let is_shown = !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN));
+        let is_shown = is_shown && !matches!(row.command.run, Run::Joint(Joint::Exec)); // Shown after its commands.
         if self.shared.monitors.load(Ordering::Relaxed) != 0 && is_shown {
             let line = monitor::line(&connection.session, &slowlog::redacted(row, &slices()));
             feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
@@ -152,7 +170,7 @@ impl Core {
     /// Runs a command whose client may run it.
     #[inline]
     pub(super) fn run_row(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
-        if !row.is_quick && 1 < self.map.shards() {
+        if !row.is_quick && planned.place != Place::Several && 1 < self.map.shards() {
             self.end_visits();
         }
         let connection =
@@ -172,10 +190,18 @@ impl Core {
                 let to = match (planned.place, row.command.spread) {
                     (Place::One(shard), _) => shard,
                     _ if self.map.shards() == 1 => 0,
-                    (Place::Anywhere, Spread::Owner) => self.core,
+                    (Place::Anywhere, Spread::Owner | Spread::Split(_)) => self.core,
+                    (Place::Anywhere, Spread::Cursor) => {
+                        drop(args);
+                        return self.start_walk(planned, row, started);
+                    }
+                    (Place::Anywhere, Spread::Every(how)) if !row.is_quick => {
+                        drop(args);
+                        return self.ask_shards(planned, row, how, started);
+                    }
                     _ => {
                         drop(args);
-                        return self.spread(planned, row, started);
+                        return self.run_on_several(planned, row, started);
                     }
                 };
                 let call = call_of(session);
@@ -249,6 +275,7 @@ impl Core {
                 ended
             }
             Run::Session(_) => self.run_session(planned, row, started),
+            Run::Joint(joint) => self.run_joint(joint, planned, row, started),
             Run::Everywhere { check, .. } => {
                 let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
                 let view = SessionView {
@@ -332,6 +359,9 @@ impl Core {
         mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
         if connection.session.mode.intersects(CLOSING) {
             self.closing.push(planned.connection);
+        }
+        if !connection.session.unwatched.is_empty() {
+            self.tell_unwatched(planned.connection);
         }
         if reconfigured {
             self.reconfigure(planned.connection, row, held_back, started);

@@ -2,20 +2,22 @@
 //! Their client waits behind a barrier until the last contribution makes the reply.
 
 use super::core::Core;
-use super::execute::{call_of, flags_of, need_of};
-use super::lend::Borrowing;
+use super::execute::{call_of, flags_of};
+use super::joint::{Borrowing, Work};
+use super::lend::Ground;
 use super::mailbox::Control;
 use super::read::{Planned, Source};
 use super::slow;
 use super::walk::Walk;
 use crate::command::lookup::Row;
-use crate::command::{Args, Clients, CoreView, Gather, Keys, Part, Run, SessionView, Spread, key_positions, slowlog};
+use crate::command::{Clients, CoreView, Gather, Part, Run, SessionView, slowlog};
 use crate::connection::Connection;
 use crate::resp::Reply;
-use crate::route::gather;
+use crate::route::locks::Need;
 use crate::route::parcel::{ArgSlices, RequestHeader, flags};
+use crate::route::{cursor_shard, gather};
 use crate::session::{Mode, Session};
-use crate::shard::{Waiter, finish};
+use crate::shard::{Call, Waiter, finish};
 use slab::Slab;
 use std::sync::Arc;
 
@@ -34,12 +36,16 @@ pub(super) struct Gathering {
 
 /// What it waits for.
 pub(super) enum Kind {
-    /// Entries of several shards.
-    Borrowing(Borrowing),
+    /// What several shards lend.
+    Borrowing(Box<Borrowing>),
+    /// Contributions of every core, for a call of a transaction that goes on afterwards.
+    Asking { borrowing: Box<Borrowing>, ground: Ground, parts: Vec<Option<Part>> },
+    /// Nothing: it is being worked on.
+    Moving,
     /// One shard after the other.
     Walk(Walk),
     /// Finished replies of shards.
-    Replies { how: Gather, replies: Vec<Option<Vec<u8>>>, key_shards: Vec<u16> },
+    Replies { how: Gather, replies: Vec<Option<Vec<u8>>> },
     /// Contributions of every core.
     Parts(Vec<Option<Part>>),
     /// The reply is there already; every core has to acknowledge first.
@@ -47,8 +53,25 @@ pub(super) enum Kind {
 }
 
 impl Core {
-    /// Sends the parts of a command to the shards that share it; their replies are merged later.
-    pub(super) fn spread(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
+    /// Begins a walk from shard to shard.
+    pub(super) fn start_walk(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
+        let (call, args, sequence) = self.begin_barrier(planned);
+        let shard = cursor_shard(&args.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>(), self.map.shards());
+        let gathering = self.gatherings.insert(Gathering {
+            connection: planned.connection,
+            sequence,
+            row,
+            kind: Kind::Walk(Walk::new(call, shard, &args)),
+            args: Arc::new(args),
+            missing: 0,
+            started,
+        });
+        self.walk(gathering as u32);
+        self.clock.raw()
+    }
+
+    /// The client waits from now on; the reply to the command has its place. What is known of the call.
+    fn begin_barrier(&mut self, planned: &Planned) -> (Call, Vec<Vec<u8>>, u32) {
         let connection =
             &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
         let bytes = match planned.source {
@@ -57,126 +80,48 @@ impl Core {
         };
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
-        let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
-        let shards = self.map.shards();
-        let (how, parts, key_shards) = match row.command.spread {
-            Spread::Split(how) => {
-                let Keys::Range { first, last: -1, step } = row.command.keys else {
-                    panic!("{} splits keys that are no range to the end", row.full_name());
-                };
-                let (first, step) = (first as usize, step as usize);
-                let mut parts: Vec<Option<ArgSlices<'_>>> = (0..shards).map(|_| None).collect();
-                let mut key_shards = Vec::new();
-                let mut at = first;
-                while at < args.len() {
-                    let shard = self.map.shard_of(args[at]);
-                    key_shards.push(shard as u16);
-                    let part = parts[shard].get_or_insert_with(|| ArgSlices::from_slice(&args[..first]));
-                    part.extend_from_slice(&args[at..(at + step).min(args.len())]);
-                    at += step;
-                }
-                if !(args.len() - first).is_multiple_of(step) {
-                    // A key without its value: the command's own code words the error, on any one shard.
-                    parts = (0..shards).map(|shard| (shard == self.core).then(|| args.clone())).collect();
-                }
-                (how, parts, key_shards)
-            }
-            Spread::Every(how) => (how, (0..shards).map(|_| Some(args.clone())).collect(), Vec::new()),
-            Spread::Cursor => {
-                let shard = cursor_shard(&args, shards);
-                let call = call_of(&connection.session);
-                let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
-                drop(args);
-                let sequence = connection.replies.reserve();
-                connection.barrier = true;
-                let gathering = self.gatherings.insert(Gathering {
-                    connection: planned.connection,
-                    sequence,
-                    row,
-                    kind: Kind::Walk(Walk::new(call, shard, &owned)),
-                    args: Arc::new(owned),
-                    missing: 0,
-                    started,
-                });
-                self.walk(gathering as u32);
-                return self.clock.raw();
-            }
-            Spread::Owner => {
-                let mut keys = Vec::new();
-                key_positions(row.command, &args, &mut keys).expect("checked when it was planned");
-                let call = call_of(&connection.session);
-                let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
-                drop(args);
-                let sequence = connection.replies.reserve();
-                connection.barrier = true;
-                let kind = Kind::Borrowing(Borrowing::new(self.map, call, &owned, &keys));
-                let gathering = self.gatherings.insert(Gathering {
-                    connection: planned.connection,
-                    sequence,
-                    row,
-                    args: Arc::new(owned),
-                    missing: 0,
-                    kind,
-                    started,
-                });
-                self.borrow(gathering as u32);
-                return self.clock.raw();
-            }
-        };
-        let session = &connection.session;
-        let call = call_of(session);
-        // What the slow log will show, should it come to that.
-        let kept = if self.slow_nanoseconds == u64::MAX { Vec::new() } else { slowlog::kept(row, &args) };
-        let missing = parts.iter().flatten().count();
-        let sequence = connection.replies.reserve();
+        let args = spans.iter().map(|span| span.of(request).to_vec()).collect();
         connection.barrier = true;
+        (call_of(&connection.session), args, connection.replies.reserve())
+    }
+
+    /// Asks every shard for its reply, each at its own moment; the replies are merged.
+    pub(super) fn ask_shards(&mut self, planned: &Planned, row: &'static Row, how: Gather, started: u64) -> u64 {
+        let (call, args, sequence) = self.begin_barrier(planned);
+        let shards = self.map.shards();
         let gathering = self.gatherings.insert(Gathering {
             connection: planned.connection,
             sequence,
             row,
-            args: Arc::new(kept),
-            missing,
-            kind: Kind::Replies { how, replies: (0..shards).map(|_| None).collect(), key_shards },
+            args: Arc::default(),
+            missing: shards,
+            kind: Kind::Replies { how, replies: (0..shards).map(|_| None).collect() },
             started,
         });
-        let mut own = None;
-        for (shard, part) in parts.iter().enumerate() {
-            let Some(part) = part else { continue };
-            if shard == self.core {
-                if !self.shard.locks.is_free()
-                    && let need = need_of(row, part)
-                    && self.shard.locks.conflicts(&need)
-                {
-                    // It waits like a request of another core would; its answer comes the same way.
-                    let header = RequestHeader {
-                        target: gathering as u32,
-                        sequence: 0,
-                        command: row.id.index() as u16,
-                        db: call.db as u16,
-                        flags: flags_of(call) | flags::GATHER,
-                    };
-                    let args = part.iter().map(|arg| arg.to_vec()).collect();
-                    self.shard.locks.wait(need, Waiter::Sent { from: self.core, header, args });
-                    continue;
-                }
-                let mut out = Vec::new();
-                self.shard.execute(row, call, part, self.now_ms, &mut self.stats, &mut out);
-                own = Some(out);
-            } else {
-                let header = RequestHeader {
-                    target: gathering as u32,
-                    sequence: 0,
-                    command: row.id.index() as u16,
-                    db: call.db as u16,
-                    flags: flags_of(call) | flags::GATHER,
-                };
-                self.mailbox.request(shard, header, part);
-            }
+        let slices: ArgSlices<'_> = args.iter().map(Vec::as_slice).collect();
+        // What the slow log will show, should it come to that.
+        if self.slow_nanoseconds != u64::MAX {
+            self.gatherings[gathering].args = Arc::new(slowlog::kept(row, &slices));
         }
-        drop(parts);
-        drop(args);
-        if let Some(own) = own {
-            self.own_part(gathering as u32, own);
+        let header = RequestHeader {
+            target: gathering as u32,
+            sequence: 0,
+            command: row.id.index() as u16,
+            db: call.db as u16,
+            flags: flags_of(call) | flags::GATHER,
+        };
+        for shard in (0..shards).filter(|&shard| shard != self.core) {
+            self.mailbox.request(shard, header, &slices);
+        }
+        self.shard.take();
+        if self.shard.locks.is_free() {
+            let mut out = Vec::new();
+            self.shard.execute(row, call, &slices, self.now_ms, &mut self.stats, &mut out);
+            self.own_part(gathering as u32, out);
+        } else {
+            drop(slices);
+            // It waits like a request of another core would; its answer comes the same way.
+            self.shard.locks.wait(Need::Everything, Waiter::Sent { from: self.core, header, args });
         }
         self.clock.raw()
     }
@@ -199,7 +144,6 @@ impl Core {
         let connection = &mut *self.connections[index as usize];
         connection.barrier = true;
         let sequence = connection.replies.reserve();
-        let (db, client) = (connection.session.db, connection.session.id);
         let gathering = self.gatherings.insert(Gathering {
             connection: index,
             sequence,
@@ -209,24 +153,35 @@ impl Core {
             kind: Kind::Parts((0..cores).map(|_| None).collect()),
             started,
         });
-        for core in (0..cores).filter(|&core| core != self.core) {
+        self.ask_cores(gathering as u32, row, args);
+    }
+
+    /// Asks every core for its part of a command, for a gathering that waits for them.
+    pub(super) fn ask_cores(&mut self, gathering: u32, row: &'static Row, args: Arc<Vec<Vec<u8>>>) {
+        let session = &self.connections[self.gatherings[gathering as usize].connection as usize].session;
+        let (db, client) = (session.db, session.id);
+        for core in (0..self.map.shards()).filter(|&core| core != self.core) {
             let args = args.clone();
             let command = row.id.index() as u16;
-            self.mailbox.control(core, Control::Ask { gathering: gathering as u32, command, db, client, args });
+            self.mailbox.control(core, Control::Ask { gathering, command, db, client, args });
         }
         let part = self.part(row, db, client, &args);
-        self.gathered(gathering, self.core, |kind, core| match kind {
-            Kind::Parts(parts) => parts[core] = Some(part),
+        self.gathered(gathering as usize, self.core, |kind, core| match kind {
+            Kind::Parts(parts) | Kind::Asking { parts, .. } => parts[core] = Some(part),
             _ => panic!("a part for a gathering of replies"),
         });
     }
 
     /// Holds a reply back until every core took the new configuration.
     pub(super) fn reconfigure(&mut self, index: u32, row: &'static Row, reply: Vec<u8>, started: u64) {
+        let sequence = self.connections[index as usize].replies.reserve();
+        self.acknowledge(index, row, sequence, reply, started);
+    }
+
+    /// The same for a reply that has its place already.
+    pub(super) fn acknowledge(&mut self, index: u32, row: &'static Row, sequence: u32, reply: Vec<u8>, started: u64) {
         let cores = self.map.shards();
-        let connection = &mut *self.connections[index as usize];
-        connection.barrier = true;
-        let sequence = connection.replies.reserve();
+        self.connections[index as usize].barrier = true;
         let gathering = self.gatherings.insert(Gathering {
             connection: index,
             sequence,
@@ -277,6 +232,16 @@ impl Core {
         if 0 < waiting.missing {
             return;
         }
+        if let Kind::Asking { .. } = waiting.kind {
+            let index = waiting.connection;
+            let Kind::Asking { mut borrowing, ground, parts } = std::mem::replace(&mut waiting.kind, Kind::Moving)
+            else {
+                unreachable!("seen above");
+            };
+            let Work::Exec(exec) = &mut borrowing.work else { panic!("only a transaction asks and goes on") };
+            self.take_parts(index, exec, parts.into_iter().map(|part| part.expect("every core answered")).collect());
+            return self.exec_borrowed(gathering as u32, borrowing, ground);
+        }
         let done = self.gatherings.remove(gathering);
         let connection = &mut *self.connections[done.connection as usize];
         let protocol = connection.session.protocol;
@@ -284,11 +249,13 @@ impl Core {
         // Of a command that was split only what the slow log shows is left.
         let row_splits = matches!(done.kind, Kind::Replies { .. });
         match done.kind {
-            Kind::Replies { how, replies, key_shards } => {
-                gather::merge(how, &replies, &key_shards, &mut Reply::new(&mut out, protocol));
+            Kind::Replies { how, replies } => {
+                gather::merge(how, &replies, &[], &mut Reply::new(&mut out, protocol));
             }
             Kind::Acknowledged { reply } => out = reply,
-            Kind::Borrowing(_) | Kind::Walk(_) => panic!("these count no contributions"),
+            Kind::Borrowing(_) | Kind::Asking { .. } | Kind::Moving | Kind::Walk(_) => {
+                panic!("these count no contributions")
+            }
             Kind::Parts(parts) => {
                 let Run::Everywhere { merge, .. } = done.row.command.run else {
                     panic!("parts of a command that asks nobody");
@@ -308,7 +275,7 @@ impl Core {
             }
         }
         let nanoseconds = self.clock.delta_as_nanos(done.started, self.clock.raw());
-        if !matches!(done.row.command.run, Run::Session(_)) {
+        if !matches!(done.row.command.run, Run::Session(_) | Run::Joint(_)) {
             self.stats.record(done.row.id, nanoseconds);
             if self.slow_nanoseconds <= nanoseconds {
                 let session = &self.connections[done.connection as usize].session;
@@ -335,12 +302,6 @@ impl Core {
         }
         self.fill(index, sequence, reply);
     }
-}
-
-/// The shard that a SCAN cursor points into.
-pub(super) fn cursor_shard(args: &Args<'_>, shards: usize) -> usize {
-    let cursor = args.get(1).and_then(|arg| std::str::from_utf8(arg).ok()).and_then(|text| text.parse::<u64>().ok());
-    cursor.map_or(0, |cursor| (cursor % shards as u64) as usize)
 }
 
 /// The clients of this core, for listings and kills.

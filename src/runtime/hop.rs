@@ -117,20 +117,21 @@ impl Core {
             }
             Control::Answer { gathering, part } => {
                 self.gathered(gathering as usize, from, |kind, core| match kind {
-                    Kind::Parts(parts) => parts[core] = Some(part),
+                    Kind::Parts(parts) | Kind::Asking { parts, .. } => parts[core] = Some(part),
                     Kind::Acknowledged { .. } => {}
-                    Kind::Replies { .. } | Kind::Borrowing(_) | Kind::Walk(_) => {
+                    Kind::Replies { .. } | Kind::Borrowing(_) | Kind::Moving | Kind::Walk(_) => {
                         panic!("a part for a gathering of replies")
                     }
                 });
             }
-            Control::Lend { gathering, keys } => {
-                if let Some(loan) = self.lend(from, gathering, keys) {
+            Control::Lend { gathering, request } => {
+                if let Some(loan) = self.lend(from, gathering, request) {
                     self.mailbox.control(from, Control::Lent { gathering, loan });
                 }
             }
             Control::Lent { gathering, loan } => self.borrowed(gathering, loan),
             Control::Home(loan) => self.come_home(loan),
+            Control::Unwatch(unwatched) => self.unwatch(&unwatched),
             Control::Reconfigure { gathering } => {
                 self.take_config();
                 self.mailbox.control(from, Control::Answer { gathering, part: Box::new(()) });

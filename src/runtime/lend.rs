@@ -1,6 +1,6 @@
-//! Commands whose keys live on several shards: the owners lend the entries, the command runs here on a keyspace made of
-//! them, and the entries go home. The code of a command never knows. See [`crate::route::locks`] for why nobody waits
-//! for ever.
+//! Borrowing: the owners lend entries, or their whole keyspaces; the command or transaction runs here on a keyspace, or
+//! a union of keyspaces, made of them, and everything goes home. The code of a command never knows. See
+//! [`crate::route::locks`] for why nobody waits for ever.
 //!
 //! ```text
 //!   borrower (the client's core)          owner 0          owner 2
@@ -17,111 +17,186 @@
 
 use super::core::Core;
 use super::gathering::Kind;
+use super::joint::{Borrowing, Work};
 use super::mailbox::Control;
-use crate::keyspace::Entry;
-use crate::route::SlotMap;
+use crate::command::lookup::{self, Row};
+use crate::command::{Args, Run, slowlog};
+use crate::config::Config;
+use crate::keyspace::{Class, Effect, Entry, Keyspace};
+use crate::resp::{Protocol, Reply};
 use crate::route::locks::Need;
 use crate::route::parcel::{ReplyHeader, flags};
-use crate::shard::{Call, Waiter};
-use std::collections::BTreeMap;
+use crate::session::Watched;
+use crate::shard::union::{Parts, Union};
+use crate::shard::{Call, Held, Request, Shard, Waiter, fail};
+use crate::stats::Stats;
+use std::sync::{Arc, MutexGuard};
 
-/// Entries of one shard, away from home: the keys asked for, and what was there, by database.
+/// What one shard lends.
+pub enum Lent {
+    /// The entries of the keys that are held, with their databases.
+    Entries(Vec<(usize, Entry)>),
+    /// All there is.
+    Whole(Box<Keyspace>),
+}
+
+/// Something away from home.
 pub struct Loan {
-    /// The keys held for it.
-    pub keys: Vec<Vec<u8>>,
-    /// The entries, with their databases.
-    pub entries: Vec<(usize, Entry)>,
+    /// What is held for it.
+    pub need: Need,
+    /// What was there.
+    pub lent: Lent,
+    /// Events that somebody at home listens to …
+    pub listened: Class,
+    /// … and those that happened.
+    pub effects: Vec<Effect>,
+    /// Whether the watched keys of the request were as they had been.
+    pub is_unchanged: bool,
+    /// Keys that are watched from now on.
+    pub watched: Vec<Watched>,
 }
 
-/// What a borrower has so far.
-pub struct Borrowing {
-    /// How the command is to be run.
-    pub call: Call,
-    /// The shards to ask, in rising order, with their keys.
-    pub owners: Vec<(usize, Vec<Vec<u8>>)>,
-    /// What came, by position in `owners`.
-    pub loans: Vec<Loan>,
+/// What a command or transaction runs on.
+pub(super) enum Ground {
+    /// Engines that this core holds.
+    Engines,
+    /// Borrowed entries of any shards, in one keyspace.
+    Entries(Box<Keyspace>),
+    /// The borrowed keyspaces of all shards.
+    Whole(Vec<Keyspace>),
 }
 
-impl Borrowing {
-    /// Of a call whose keys stand at `keys`: by shard, in rising order.
-    pub fn new(map: SlotMap, call: Call, args: &[Vec<u8>], keys: &[usize]) -> Borrowing {
-        let mut owners: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
-        for &at in keys {
-            let of_shard = owners.entry(map.shard_of(&args[at])).or_default();
-            if !of_shard.contains(&args[at]) {
-                of_shard.push(args[at].clone());
+/// The engines that a core may hold: its number, its own, those of others.
+type Engines<'a> = (usize, &'a mut Held, &'a mut Vec<Option<MutexGuard<'static, Shard>>>);
+
+impl Ground {
+    /// Runs a command. True: it succeeded.
+    #[expect(clippy::too_many_arguments, reason = "all that a command may see")]
+    pub(super) fn run(
+        &mut self,
+        (core, own, visited): Engines<'_>,
+        overlay: &mut Option<Box<Keyspace>>,
+        config: &Config,
+        row: &'static Row,
+        call: Call,
+        args: &Args<'_>,
+        now_ms: u64,
+        stats: &mut Stats,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        own.take();
+        let Shard { keyspace, random, .. } = &mut **own;
+        let parts: Parts<'_> = match self {
+            Ground::Engines => {
+                let mut parts: Parts<'_> =
+                    visited.iter_mut().map(|peer| peer.as_mut().map(|peer| &mut peer.keyspace)).collect();
+                parts[core] = Some(keyspace);
+                parts
             }
-        }
-        Borrowing { call, owners: owners.into_iter().collect(), loans: Vec::new() }
+            Ground::Entries(borrowed) => std::iter::once(Some(&mut **borrowed)).collect(),
+            Ground::Whole(borrowed) => borrowed.iter_mut().map(Some).collect(),
+        };
+        Union::new(parts, overlay, config, random).execute(row, call, args, now_ms, stats, out)
     }
 }
 
 impl Core {
-    /// Starts a command that borrows. Its client waits; its reply has its place.
+    /// Asks the shards, one after the other, for what is still missing.
     pub(super) fn borrow(&mut self, gathering: u32) {
         loop {
-            let Kind::Borrowing(borrowing) = &self.gatherings[gathering as usize].kind else {
-                panic!("a loan for a gathering that borrows nothing");
-            };
-            let Some((owner, keys)) = borrowing.owners.get(borrowing.loans.len()) else {
+            let borrowing = self.borrowing(gathering);
+            let Some((owner, request)) = borrowing.requests.get(borrowing.loans.len()) else {
                 return self.run_borrowed(gathering);
             };
-            let (owner, keys) = (*owner, keys.clone());
+            let (owner, request) = (*owner, request.clone());
             if owner != self.core {
-                return self.mailbox.control(owner, Control::Lend { gathering, keys });
+                return self.mailbox.control(owner, Control::Lend { gathering, request });
             }
-            match self.lend(self.core, gathering, keys) {
-                Some(loan) => self.take_loan(gathering, loan),
+            match self.lend(self.core, gathering, request) {
+                Some(loan) => self.borrowing(gathering).loans.push(loan),
                 None => return, // In the queue of this very shard.
             }
         }
     }
 
-    fn take_loan(&mut self, gathering: u32, loan: Loan) {
-        let Kind::Borrowing(borrowing) = &mut self.gatherings[gathering as usize].kind else {
-            panic!("a loan for a gathering that borrows nothing");
-        };
-        borrowing.loans.push(loan);
+    fn borrowing(&mut self, gathering: u32) -> &mut Borrowing {
+        match &mut self.gatherings[gathering as usize].kind {
+            Kind::Borrowing(borrowing) => borrowing,
+            _ => panic!("a loan for a gathering that borrows nothing"),
+        }
     }
 
     /// A loan came from another core, or from this one's queue.
     pub(super) fn borrowed(&mut self, gathering: u32, loan: Loan) {
-        self.take_loan(gathering, loan);
+        self.borrowing(gathering).loans.push(loan);
         self.borrow(gathering);
     }
 
     /// Hands entries out, or queues the borrower.
-    pub(super) fn lend(&mut self, from: usize, gathering: u32, keys: Vec<Vec<u8>>) -> Option<Loan> {
+    pub(super) fn lend(&mut self, from: usize, gathering: u32, request: Request) -> Option<Loan> {
         self.shard.take();
-        let need = Need::Keys(keys);
-        if self.shard.locks.conflicts(&need) {
-            let Need::Keys(keys) = &need else { unreachable!("made above") };
-            let waiter = Waiter::Borrower { from, gathering, keys: keys.clone() };
-            self.shard.locks.wait(need, waiter);
+        if self.shard.locks.conflicts(&request.need) {
+            let need = request.need.clone();
+            self.shard.locks.wait(need, Waiter::Borrower { from, gathering, request });
             return None;
         }
-        let Need::Keys(keys) = need else { unreachable!("made above") };
-        Some(self.hand_out(keys))
+        Some(self.hand_out(request))
     }
 
-    fn hand_out(&mut self, keys: Vec<Vec<u8>>) -> Loan {
-        self.shard.locks.hold(&keys);
-        let mut entries = Vec::new();
-        for key in &keys {
-            self.shard.keyspace.lend(key, |db, entry| entries.push((db, entry)));
+    fn hand_out(&mut self, request: Request) -> Loan {
+        let Request { need, watched, watches_in } = request;
+        let now_ms = self.now_ms;
+        let shard = &mut *self.shard;
+        shard.locks.hold(&need);
+        let mut is_unchanged = true;
+        for watched in &watched {
+            is_unchanged &= shard.is_unchanged(watched, now_ms);
+            shard.unwatch(watched.db, &watched.key);
         }
-        Loan { keys, entries }
+        let mut watched = Vec::new();
+        shard.keyspace.begin(now_ms, false);
+        let lent = match &need {
+            Need::Keys(keys) => {
+                let mut entries = Vec::new();
+                for key in keys {
+                    if let Some(db) = watches_in {
+                        let version = shard.watch(db, key, now_ms);
+                        watched.push(Watched { db, key: key.clone(), version });
+                    } else {
+                        shard.keyspace.lend(key, |db, entry| entries.push((db, entry)));
+                    }
+                }
+                Lent::Entries(entries)
+            }
+            Need::Everything => Lent::Whole(shard.part_with_keyspace()),
+        };
+        if !shard.keyspace.effects.is_empty() {
+            shard.settle(); // Some had expired.
+        }
+        let listened = shard.keyspace.effects.listened();
+        Loan { need, lent, listened, effects: Vec::new(), is_unchanged, watched }
     }
 
     /// Entries are home: everybody who waited for them, and needs wait no longer, has their turn.
     pub(super) fn come_home(&mut self, loan: Loan) {
         self.shard.take();
-        for (db, entry) in loan.entries {
-            self.shard.keyspace.adopt(db, entry);
+        match loan.lent {
+            Lent::Entries(entries) => {
+                for (db, entry) in entries {
+                    self.shard.keyspace.adopt(db, entry);
+                }
+                for effect in loan.effects {
+                    self.shard.keyspace.effects.push(effect);
+                }
+                if !self.shard.keyspace.effects.is_empty() {
+                    self.shard.keyspace.begin(self.now_ms, false);
+                    self.shard.settle();
+                }
+            }
+            Lent::Whole(keyspace) => self.shard.take_keyspace_back(keyspace),
         }
-        self.shard.locks.release(&loan.keys);
-        while let Some(waiter) = self.shard.locks.next_ready() {
+        self.shard.locks.release(&loan.need);
+        while let Some((_, waiter)) = self.shard.locks.next_ready() {
             match waiter {
                 Waiter::Own { connection, sequence, row, call, args } => {
                     let mut out = Vec::new();
@@ -131,7 +206,7 @@ impl Core {
                     self.fill(connection, sequence, &out);
                 }
                 Waiter::Sent { from, header, args } => {
-                    let row = crate::command::lookup::find_by_index(header.command as usize);
+                    let row = lookup::find_by_index(header.command as usize);
                     let slices: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
                     let reply = ReplyHeader {
                         target: header.target,
@@ -153,8 +228,8 @@ impl Core {
                         }
                     });
                 }
-                Waiter::Borrower { from, gathering, keys } => {
-                    let loan = self.hand_out(keys);
+                Waiter::Borrower { from, gathering, request } => {
+                    let loan = self.hand_out(request);
                     if from == self.core {
                         self.ready.push_back((gathering, loan));
                     } else {
@@ -178,38 +253,154 @@ impl Core {
         self.going_on = false;
     }
 
-    /// Everything is here: runs the command on what was borrowed, sends it home, and answers.
+    /// Everything is here: does what it was borrowed for.
     fn run_borrowed(&mut self, gathering: u32) {
+        self.end_visits();
         self.shard.take();
-        let done = self.gatherings.remove(gathering as usize);
-        let Kind::Borrowing(borrowing) = done.kind else {
+        let waiting = &mut self.gatherings[gathering as usize];
+        let (index, row, args) = (waiting.connection, waiting.row, waiting.args.clone());
+        let Kind::Borrowing(mut borrowing) = std::mem::replace(&mut waiting.kind, Kind::Moving) else {
             panic!("a gathering that borrows nothing");
         };
-        let started = self.clock.raw();
-        let owners: Vec<usize> = borrowing.owners.iter().map(|(owner, _)| *owner).collect();
-        let mut loans = borrowing.loans;
-        let mut own = std::mem::take(&mut self.overlay).unwrap_or_else(|| Box::new(self.shard.keyspace.sibling()));
-        std::mem::swap(&mut self.shard.keyspace, &mut *own);
-        for loan in &mut loans {
-            for (db, entry) in loan.entries.drain(..) {
-                self.shard.keyspace.adopt(db, entry);
+        let mut ground = self.settle_in(&mut borrowing.loans);
+        match &mut borrowing.work {
+            Work::Command => {
+                let mut out = Vec::new();
+                let started = self.clock.raw();
+                let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
+                let engines = (self.core, &mut self.shard, &mut self.visited);
+                let (call, now_ms, stats) = (borrowing.call, self.now_ms, &mut self.stats);
+                ground.run(engines, &mut self.overlay, &self.config, row, call, &args, now_ms, stats, &mut out);
+                let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
+                self.stats.record(row.id, nanoseconds);
+                if self.slow_nanoseconds <= nanoseconds {
+                    let session = &self.connections[index as usize].session;
+                    let kept = || slowlog::kept(row, &args);
+                    super::slow::record(&self.shared, &self.config, row, kept, nanoseconds, session);
+                }
+                let done = self.gatherings.remove(gathering as usize);
+                self.finish_gathering(done.connection, done.sequence, &out);
+            }
+            Work::Watch => {
+                let mut out = Vec::new();
+                Reply::new(&mut out, Protocol::Resp2).ok();
+                let watched = borrowing.loans.iter_mut().flat_map(|loan| loan.watched.drain(..));
+                self.connections[index as usize].session.watched.extend(watched);
+                self.stats.record(row.id, 0);
+                let done = self.gatherings.remove(gathering as usize);
+                self.finish_gathering(done.connection, done.sequence, &out);
+            }
+            Work::Exec(exec) => {
+                if borrowing.loans.iter().all(|loan| loan.is_unchanged) {
+                    return self.exec_borrowed(gathering, borrowing, ground);
+                }
+                self.write_unchanged_failure(index, &mut exec.out);
+                return self.end_borrowed_exec(gathering, *borrowing, ground);
             }
         }
-        let mut out = Vec::new();
-        let args: Vec<&[u8]> = done.args.iter().map(|arg| arg.as_slice()).collect();
-        self.shard.execute(done.row, borrowing.call, &args, self.now_ms, &mut self.stats, &mut out);
-        for loan in &mut loans {
-            for key in &loan.keys {
-                self.shard.keyspace.lend(key, |db, entry| loan.entries.push((db, entry)));
+        self.send_home(*borrowing, ground);
+    }
+
+    /// Runs a transaction on what is borrowed, as far as it goes without other cores.
+    pub(super) fn exec_borrowed(&mut self, gathering: u32, mut borrowing: Box<Borrowing>, mut ground: Ground) {
+        self.shard.take();
+        let waiting = &self.gatherings[gathering as usize];
+        let index = waiting.connection;
+        let Work::Exec(exec) = &mut borrowing.work else { panic!("a transaction that is none") };
+        while !self.run_calls(index, exec, &mut ground) {
+            let row = lookup::find_by_index(exec.transaction.command(exec.next) as usize);
+            let args: Vec<Vec<u8>> = exec.transaction.args(exec.next).map(<[u8]>::to_vec).collect();
+            if let Err(error) = self.check_everywhere(index, row, &args) {
+                fail(&mut self.stats, row, &error, exec.out.len(), &mut exec.out);
+                exec.next += 1;
+                continue;
+            }
+            let waiting = &mut self.gatherings[gathering as usize];
+            waiting.missing = self.map.shards();
+            let parts = (0..self.map.shards()).map(|_| None).collect();
+            waiting.kind = Kind::Asking { borrowing, ground, parts };
+            return self.ask_cores(gathering, row, Arc::new(args));
+        }
+        self.end_borrowed_exec(gathering, *borrowing, ground);
+    }
+
+    /// Whether a command that asks every core may do so.
+    fn check_everywhere(&mut self, index: u32, row: &'static Row, args: &[Vec<u8>]) -> crate::command::CommandResult {
+        let Run::Everywhere { check, .. } = row.command.run else { panic!("it asks nobody") };
+        let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
+        let view = crate::command::SessionView {
+            session: &mut self.connections[index as usize].session,
+            config: &self.config,
+            shared: &self.shared,
+            now_ms: self.now_ms,
+            reconfigured: false,
+        };
+        check(&view, &args)
+    }
+
+    fn end_borrowed_exec(&mut self, gathering: u32, mut borrowing: Borrowing, ground: Ground) {
+        let done = self.gatherings.remove(gathering as usize);
+        let Work::Exec(exec) = std::mem::replace(&mut borrowing.work, Work::Command) else {
+            panic!("a transaction that is none")
+        };
+        self.stats.record(done.row.id, self.clock.delta_as_nanos(done.started, self.clock.raw()));
+        self.finish_exec(done.connection, done.row, Some(done.sequence), *exec, done.started);
+        self.send_home(borrowing, ground);
+    }
+
+    /// Makes ground of loans.
+    fn settle_in(&mut self, loans: &mut [Loan]) -> Ground {
+        if loans.iter().any(|loan| matches!(loan.lent, Lent::Whole(_))) {
+            let whole =
+                loans.iter_mut().map(|loan| match std::mem::replace(&mut loan.lent, Lent::Entries(Vec::new())) {
+                    Lent::Whole(keyspace) => *keyspace,
+                    Lent::Entries(_) => panic!("all shards are borrowed as a whole, or none"),
+                });
+            return Ground::Whole(whole.collect());
+        }
+        let mut overlay = self.overlay.take().unwrap_or_else(|| Box::new(self.shard.keyspace.sibling()));
+        overlay.begin(self.now_ms, false);
+        let mut listened = Class::empty();
+        for loan in loans {
+            listened |= loan.listened;
+            if let Lent::Entries(entries) = &mut loan.lent {
+                entries.drain(..).for_each(|(db, entry)| overlay.adopt(db, entry));
             }
         }
-        std::mem::swap(&mut self.shard.keyspace, &mut *own);
-        self.shard.keyspace.absorb(&mut own);
-        self.overlay = Some(own);
-        let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
-        self.stats.record(done.row.id, nanoseconds);
-        self.finish_gathering(done.connection, done.sequence, &out);
-        for (owner, loan) in owners.into_iter().zip(loans) {
+        overlay.effects.listen(listened);
+        Ground::Entries(overlay)
+    }
+
+    /// Sends everything home.
+    fn send_home(&mut self, borrowing: Borrowing, ground: Ground) {
+        let Borrowing { requests, mut loans, .. } = borrowing;
+        match ground {
+            Ground::Engines => panic!("engines are not borrowed"),
+            Ground::Entries(mut overlay) => {
+                overlay.begin(self.now_ms, false);
+                for loan in &mut loans {
+                    if let (Need::Keys(keys), Lent::Entries(entries)) = (&loan.need, &mut loan.lent) {
+                        keys.iter().for_each(|key| overlay.lend(key, |db, entry| entries.push((db, entry))));
+                    }
+                }
+                for effect in overlay.effects.take_all() {
+                    let owner = self.map.shard_of(&effect.key);
+                    let at = requests.iter().position(|(of, _)| *of == owner);
+                    let loan = &mut loans[at.expect("a command touches no key that it does not name")];
+                    if loan.listened.intersects(effect.event.class) {
+                        loan.effects.push(effect);
+                    }
+                }
+                self.shard.keyspace.absorb(&mut overlay);
+                self.overlay = Some(overlay);
+            }
+            Ground::Whole(keyspaces) => {
+                for (loan, keyspace) in loans.iter_mut().zip(keyspaces) {
+                    loan.lent = Lent::Whole(Box::new(keyspace));
+                }
+            }
+        }
+        for ((owner, _), loan) in requests.into_iter().zip(loans) {
             if owner == self.core {
                 self.come_home(loan);
             } else {

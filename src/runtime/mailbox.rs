@@ -15,6 +15,8 @@
 use super::lend::Loan;
 use crate::command::{Part, slowlog};
 use crate::route::parcel::{PARCEL_BYTES_MAX, Parcel, ReplyHeader, RequestHeader};
+use crate::session::Watched;
+use crate::shard::Request;
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -65,12 +67,12 @@ pub enum Control {
         /// The part.
         part: Part,
     },
-    /// Hand over the entries of these keys, as soon as nobody holds them.
+    /// Hand over what is wanted, as soon as nobody holds it.
     Lend {
         /// The borrower's gathering.
         gathering: u32,
-        /// The keys.
-        keys: Vec<Vec<u8>>,
+        /// What it wants.
+        request: Request,
     },
     /// Here they are.
     Lent {
@@ -81,6 +83,8 @@ pub enum Control {
     },
     /// Borrowed entries come home.
     Home(Loan),
+    /// These keys are watched by one client less.
+    Unwatch(Vec<Watched>),
     /// The configuration changed: take the newest, then answer with an empty part.
     Reconfigure {
         /// The asker's gathering.

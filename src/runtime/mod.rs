@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "the real world has clocks and randomness")]
 
 mod accept;
+mod clocks;
 pub mod core;
 mod crash;
 mod cron;
@@ -9,6 +10,7 @@ mod execute;
 mod gathering;
 mod hop;
 mod host;
+mod joint;
 mod lend;
 mod listen;
 mod machine;

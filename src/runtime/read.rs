@@ -3,12 +3,12 @@
 
 use super::core::Core;
 use crate::command::lookup::{self, Row};
-use crate::command::{Flags, Keys, Run};
+use crate::command::{Flags, Joint, Keys, Run};
 use crate::connection::Connection;
 use crate::resp::{Limits, Span};
 use crate::route::parcel::ArgSlices;
 use crate::route::{Place, place};
-use crate::session::Mode;
+use crate::session::{Mode, Session};
 use crate::shared::Shared;
 use crate::sys::ring::Buffer;
 use std::sync::atomic::Ordering;
@@ -226,7 +226,9 @@ impl Core {
                 hash: 0,
             };
             if let What::Row(row) = what {
-                if self.shared.pause_mode.load(Ordering::Relaxed) != 0 && is_paused(&self.shared, row, self.now_ms) {
+                if self.shared.pause_mode.load(Ordering::Relaxed) != 0
+                    && is_paused(&self.shared, row, &connection.session, self.now_ms)
+                {
                     connection.paused = true;
                     self.paused.push(index);
                     // It is read again when the pause ends. An inline request was decoded in place, so that its bytes
@@ -246,16 +248,13 @@ impl Core {
                         Keys::None => {
                             blocked = match row.run {
                                 Run::Session(_) => row.flags.contains(Flags::ADMIN),
-                                Run::Container => false,
-                                Run::Keyspace(_) => 1 < self.map.shards(),
+                                Run::Container | Run::Keyspace(_) | Run::Joint(_) => false,
                                 Run::Everywhere { .. } => true,
                             };
                         }
                         _ => {
                             let args: ArgSlices<'_> = self.request_spans.iter().map(|span| span.of(request)).collect();
                             planned.place = place(self.map, row.command, &args);
-                            // Later commands of this client may not overtake one that several cores work on.
-                            blocked = planned.place == Place::Several;
                         }
                     }
                 }
@@ -315,12 +314,16 @@ pub(super) fn encode_request(spans: &[Span], request: &[u8]) -> Vec<u8> {
 }
 
 /// Whether `CLIENT PAUSE` holds this command back.
-pub(super) fn is_paused(shared: &Shared, row: &'static Row, now_ms: u64) -> bool {
+pub(super) fn is_paused(shared: &Shared, row: &'static Row, session: &Session, now_ms: u64) -> bool {
     if shared.pause_until_ms.load(Ordering::Relaxed) <= now_ms {
         return false;
     }
     let all = shared.pause_mode.load(Ordering::Relaxed) == 2;
-    let writes = row.command.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
+    let does_write = |row: &Row| row.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
+    let queued = &session.transaction;
+    let writes = does_write(row)
+        || matches!(row.command.run, Run::Joint(Joint::Exec))
+            && (0..queued.len()).any(|at| does_write(lookup::find_by_index(queued.command(at) as usize)));
     // CLIENT itself must stay usable, or nobody could unpause.
     (all && !row.command.flags.contains(Flags::ALLOW_BUSY)) || writes
 }

@@ -126,6 +126,10 @@ pub(super) fn mark_dirty(dirty: &mut Vec<u32>, listed: &mut bool, index: u32) {
     }
 }
 
+/// Unread replies that no limit counts, in bytes: Redis keeps as many in the client itself. So the smallest limit lets
+/// an operator read the reply to the command that lifts it.
+const OUTPUT_FREE_BYTES: u64 = 16 * 1024;
+
 /// Whether a client has left more of its replies unread than it may, or for too long.
 pub(super) fn passes_output_limit(
     connection: &mut Connection,
@@ -138,7 +142,7 @@ pub(super) fn passes_output_limit(
     // default, the limit is that of subscribers.
     let is_normal = !connection.session.mode.contains(Mode::MONITOR) || limits.normal.is_limited();
     let limit = if is_normal { &limits.normal } else { &limits.pubsub };
-    let held = connection.replies.bytes() as u64;
+    let held = (connection.replies.bytes() as u64).saturating_sub(OUTPUT_FREE_BYTES);
     let mut passes = 0 < limit.hard_bytes && limit.hard_bytes <= held;
     if 0 < limit.soft_bytes && limit.soft_bytes <= held {
         let since_ms = *connection.soft_limit_since_ms.get_or_insert(now_ms);

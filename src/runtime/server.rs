@@ -12,7 +12,8 @@ use crate::keyspace::Keyspace;
 use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::sys::background::{self, Forked, Outcome, Starter};
-use crate::sys::{process, ring::Ring};
+use crate::sys::process;
+use crate::sys::ring::{Alarm, Ring};
 use crate::{log, memory};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::path::PathBuf;
@@ -202,9 +203,15 @@ fn run(mut config: Config, supervisor: Supervisor, starter: Option<&mut Option<S
     let mut shared = Shared::new(config, cpus.clone(), now_ms as u64, run_id());
     shared.supervised = supervisor.kind();
     shared.machine = Box::new(ThisMachine { doors: doors.clone(), cores });
+    let alarms = (0..cores).map(|_| Alarm::new().map(Arc::new)).collect::<std::io::Result<Vec<_>>>();
+    let alarms = alarms.map_err(|error| format!("cannot make an event descriptor: {error}"))?;
+    shared.alarm = Box::new({
+        let alarms = alarms.clone();
+        move || alarms.iter().for_each(|alarm| alarm.raise())
+    });
     let shared = Arc::new(shared);
     let config = shared.config();
-    let threads = start_cores(&shared, &doors)?;
+    let threads = start_cores(&shared, &doors, &alarms)?;
     memory::mark_startup();
     let pidfile = PidFile::path(&config, is_background).and_then(|path| PidFile::create(&path));
     let traces = Arc::new(Traces { doors, pidfile });
@@ -254,7 +261,11 @@ fn say_where(config: &Config, cores: usize, files_max: u64) {
 }
 
 /// Starts a pinned thread per core; comes back when all of them serve.
-fn start_cores(shared: &Arc<Shared>, doors: &Arc<Doors>) -> Result<Vec<ExecutorJoinHandle<()>>, String> {
+fn start_cores(
+    shared: &Arc<Shared>,
+    doors: &Arc<Doors>,
+    alarms: &[Arc<Alarm>],
+) -> Result<Vec<ExecutorJoinHandle<()>>, String> {
     let config = shared.config();
     let cores = shared.cores;
     let parking = Parking::new(cores);
@@ -270,19 +281,20 @@ fn start_cores(shared: &Arc<Shared>, doors: &Arc<Doors>) -> Result<Vec<ExecutorJ
     let mut threads = Vec::new();
     for (core, mailbox) in connect(cores, &parking).into_iter().enumerate() {
         let (shared, parking, ready) = (shared.clone(), parking.clone(), ready.clone());
-        let (doors, hasher) = (doors.clone(), hasher.clone());
+        let (doors, hasher, alarm) = (doors.clone(), hasher.clone(), alarms[core].clone());
         let cpu = shared.cpus[core];
         let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
             .name(&format!("core-{core}"))
             .io_memory(GLOMMIO_IO_BYTES)
             .spawn(move || async move {
-                let ring = match Ring::new() {
+                let mut ring = match Ring::new() {
                     Ok(ring) => ring,
                     Err(error) => {
                         let _ = ready.send(Err(format!("core {core}: {error}")));
                         return;
                     }
                 };
+                ring.watch(&alarm);
                 parking.announce(core, ring.fd());
                 let core = Core::new(Parts { core, mailbox, doors, shards, hasher, shared, ring });
                 let _ = ready.send(Ok(()));

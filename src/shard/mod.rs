@@ -1,17 +1,22 @@
 //! One core's engine: its keys and its statistics, and the execution of commands on them. A command runs to completion:
 //! no await, no lock, `now` handed in.
 
+pub mod union;
+mod watch;
+
 use crate::command::lookup::Row;
 use crate::command::{Args, CommandResult, Context, Run};
 use crate::config::{Config, MaxmemoryPolicy};
-use crate::keyspace::{AccessPolicy, Keyspace};
+use crate::keyspace::{AccessPolicy, Class, Keyspace};
 use crate::resp::{Error, Protocol, Reply};
 use crate::route::SlotMap;
-use crate::route::locks::Locks;
+use crate::route::locks::{Locks, Need};
 use crate::route::parcel::{RequestHeader, flags};
+use crate::session::Watched;
 use crate::stats::Stats;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard};
+use watch::Watches;
 
 /// Entries that active expiry looks at in one slice, times `active-expire-effort`: about 50 µs.
 const EXPIRE_SLICE: usize = 200;
@@ -30,6 +35,8 @@ pub struct Shard {
     pub locks: Locks<Waiter>,
     /// The keys.
     pub keyspace: Keyspace,
+    /// Keys that clients watch.
+    watches: Watches,
     /// The configuration in force here.
     pub config: Arc<Config>,
     /// Randomness of this shard.
@@ -78,15 +85,26 @@ pub enum Waiter {
         /// Its arguments.
         args: Vec<Vec<u8>>,
     },
-    /// A command elsewhere that borrows these keys.
+    /// A command or transaction elsewhere that borrows.
     Borrower {
         /// Its core.
         from: usize,
         /// Its gathering there.
         gathering: u32,
-        /// The keys.
-        keys: Vec<Vec<u8>>,
+        /// What it wants.
+        request: Request,
     },
+}
+
+/// What a borrower wants of a shard.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The keys, or all.
+    pub need: Need,
+    /// Keys that its client watches: whether they are as they were is told with the loan, and they are watched no more.
+    pub watched: Vec<Watched>,
+    /// The needed keys are to be watched, in this database.
+    pub watches_in: Option<usize>,
 }
 
 /// A core's hold on an engine: taken for a pass, let go in the kernel.
@@ -107,6 +125,15 @@ impl Held {
         if self.guard.is_none() {
             self.guard = Some(self.cell.lock().expect("a panic ends the process"));
         }
+    }
+
+    /// Takes hold unless a visitor has it; whether it is held now.
+    #[inline]
+    pub fn try_take(&mut self) -> bool {
+        if self.guard.is_none() {
+            self.guard = self.cell.try_lock().ok();
+        }
+        self.guard.is_some()
     }
 
     /// Whether it is held now.
@@ -177,6 +204,7 @@ impl Shard {
         Shard {
             locks: Locks::default(),
             keyspace,
+            watches: Watches::default(),
             config,
             random: fastrand::Rng::with_seed(seed ^ (index as u64 + 1)),
             index,
@@ -206,6 +234,9 @@ impl Shard {
         let expires_now = expires && self.locks.is_free();
         if expires_now {
             self.keyspace.expire_cycle(now_ms, EXPIRE_SLICE * self.config.active_expire_effort as usize);
+            if !self.keyspace.effects.is_empty() {
+                self.settle();
+            }
         }
         let is_late = expires_now && self.keyspace.next_deadline_ms().is_some_and(|next_ms| next_ms <= now_ms);
         let is_freeing = self.keyspace.has_garbage() && self.keyspace.free_some(FREE_SLICE);
@@ -264,13 +295,99 @@ impl Shard {
             shard: self.index,
             shards: self.shards,
         };
-        match run(&mut context, args, &mut reply) {
+        let succeeds = match run(&mut context, args, &mut reply) {
             Ok(()) => true,
             Err(error) => {
                 fail(stats, row, &error, start, out);
                 false
             }
+        };
+        if !self.keyspace.effects.is_empty() {
+            self.settle();
         }
+        succeeds
+    }
+
+    /// Tells those who listen what has happened since they were told last. Whoever changes keys otherwise than by
+    /// [`Shard::execute`] calls this before anybody else may look.
+    #[cold]
+    pub fn settle(&mut self) {
+        for effect in self.keyspace.effects.take_all() {
+            self.watches.note(&self.keyspace, &effect);
+        }
+    }
+
+    /// Has the keyspace note what somebody listens to.
+    fn listen(&mut self) {
+        let classes = if self.watches.is_empty() { Class::empty() } else { Class::all() };
+        self.keyspace.effects.listen(classes);
+    }
+
+    // Watched keys
+
+    /// How many keys clients watch here.
+    pub fn watched_len(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// A client watches a key from now on. Returns the key's version.
+    pub fn watch(&mut self, db: usize, key: &[u8], now_ms: u64) -> u64 {
+        self.expire(db, key, now_ms);
+        let version = self.watches.add(db, key, self.keyspace.peek(db, key).is_some());
+        self.listen();
+        version
+    }
+
+    /// A client watches a key no more.
+    pub fn unwatch(&mut self, db: usize, key: &[u8]) {
+        self.watches.remove(db, key);
+        self.listen();
+    }
+
+    /// Whether a key that a client watches is as it was.
+    pub fn is_unchanged(&mut self, watched: &Watched, now_ms: u64) -> bool {
+        self.expire(watched.db, &watched.key, now_ms);
+        self.watches.version(watched.db, &watched.key) == Some(watched.version)
+    }
+
+    /// Removes a key whose time has come, and tells of it.
+    fn expire(&mut self, db: usize, key: &[u8], now_ms: u64) {
+        self.keyspace.begin(now_ms, false);
+        self.keyspace.drop_if_expired(db, key);
+        if !self.keyspace.effects.is_empty() {
+            self.settle();
+        }
+    }
+
+    // A keyspace that is lent as a whole
+
+    /// Hands the whole keyspace out. Until it is back an empty one stands in its place.
+    pub fn part_with_keyspace(&mut self) -> Box<Keyspace> {
+        let stand_in = self.keyspace.sibling();
+        Box::new(std::mem::replace(&mut self.keyspace, stand_in))
+    }
+
+    /// The keyspace is back.
+    pub fn take_keyspace_back(&mut self, keyspace: Box<Keyspace>) {
+        let mut stand_in = std::mem::replace(&mut self.keyspace, *keyspace);
+        // Questions to all cores do not wait: DEBUG may have made keys meanwhile.
+        for db in 0..stand_in.databases() {
+            let mut keys = Vec::new();
+            stand_in.for_each(db, |entry| keys.push(entry.key().to_vec()));
+            for key in keys {
+                if let Some(entry) = stand_in.take(db, &key)
+                    && self.keyspace.peek(db, &key).is_none()
+                {
+                    self.keyspace.adopt(db, entry);
+                }
+            }
+            stand_in.flush(db);
+        }
+        stand_in.effects.take_all();
+        self.keyspace.policy = access_policy(&self.config);
+        self.keyspace.absorb(&mut stand_in);
+        self.listen();
+        self.settle();
     }
 }
 

@@ -16,7 +16,7 @@
 use io_uring::types::{self, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -73,6 +73,35 @@ pub enum Event {
     },
     /// Another core (or the signal thread) wants attention.
     Woken,
+}
+
+/// Wakes a core from any thread, also from one that has no ring. Raised once or often, it is never lowered: it is for
+/// what comes at most a few times in a server's life.
+#[derive(Debug)]
+pub struct Alarm(OwnedFd);
+
+impl Alarm {
+    /// Makes one; see [`Ring::watch`].
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn new() -> io::Result<Alarm> {
+        // SAFETY: no pointer is passed.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was made just above and belongs to nobody else.
+        Ok(Alarm(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Wakes the ring that watches it, or keeps it from falling asleep.
+    pub fn raise(&self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: eight bytes are read from an array of eight. It can only fail when the count is full, and then the
+        // ring was woken often enough.
+        unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
 }
 
 /// A filled receive buffer; hand it back with [`Ring::give_back`].
@@ -268,6 +297,15 @@ impl Ring {
         self.push(&entry);
     }
 
+    /// Reports each raise of an alarm as [`Event::Woken`]. The alarm lives as long as the ring.
+    pub fn watch(&mut self, alarm: &Alarm) {
+        let entry = opcode::PollAdd::new(Fd(alarm.0.as_raw_fd()), libc::POLLIN as u32)
+            .multi(true)
+            .build()
+            .user_data(user_data(KIND_WAKE, 0));
+        self.push(&entry);
+    }
+
     /// The bytes of a filled buffer.
     pub fn bytes(&self, buffer: Buffer) -> &[u8] {
         assert!(buffer.id < RECEIVE_BUFFERS && buffer.len as usize <= RECEIVE_BUFFER_BYTES);
@@ -397,5 +435,37 @@ impl Drop for Ring {
         for bytes in self.sending.drain(..).flatten() {
             std::mem::forget(bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn an_alarm_ends_a_sleep_whenever_it_is_raised() {
+        let mut ring = Ring::new().expect("a ring");
+        let alarm = Arc::new(Alarm::new().expect("an event descriptor"));
+        alarm.raise();
+        ring.watch(&alarm);
+        let started = Instant::now();
+        for delay_ms in [0, 50] {
+            let raiser = std::thread::spawn({
+                let alarm = alarm.clone();
+                move || {
+                    std::thread::sleep(Duration::from_millis(delay_ms));
+                    alarm.raise();
+                }
+            });
+            ring.enter(Some(LONG), 0, 1);
+            assert!(matches!(ring.next_event(), Some(Event::Woken)));
+            while ring.next_event().is_some() {}
+            raiser.join().unwrap();
+        }
+        assert!(started.elapsed() < LONG);
     }
 }

@@ -285,21 +285,3 @@ fn databases_are_emptied_and_swapped() {
     world.db = 5;
     world.check("DBSIZE | FLUSHALL SYNC | DBSIZE", ":1 | +OK | :0");
 }
-
-#[test]
-fn a_random_key_is_any_key_of_all_shards() {
-    let mut worlds = [World::new(), World::new()];
-    let drawn = |worlds: &mut [World]| {
-        let candidates = worlds.iter_mut().filter_map(|world| draw(&mut world.keyspace, 0, &mut world.random));
-        candidates.max_by(|a, b| a.lot.total_cmp(&b.lot)).map(|winner| winner.key)
-    };
-    worlds[1].random.seed(2);
-    assert_eq!(drawn(&mut worlds), None);
-    worlds[0].check("set few:1 v", "set");
-    for index in 0..9 {
-        worlds[1].check(&format!("set many:{index} v"), "set");
-    }
-    let few = (0..2000).filter(|_| drawn(&mut worlds).expect("there are keys") == b"few:1").count();
-    // One in ten: 200, with a deviation of 13.
-    assert!((130..270).contains(&few), "{few}");
-}

@@ -1,0 +1,568 @@
+//! Commands that need several shards at one moment, and transactions: run at once on the engines if those are free, on
+//! borrowed keys if not. How that makes everything atomic: see [`crate::shard::union`].
+//!
+//! ```text
+//!   engines free      hold 0, 2 ─▶ run ─▶ let go                                   (this file)
+//!   one is busy       borrow from 0 ─▶ borrow from 2 ─▶ run ─▶ home                (`lend`)
+//!   EXEC with INFO    borrow … ─▶ run ─▶ ask all cores ─▶ run on ─▶ home           (`lend`, `gathering`)
+//! ```
+
+use super::accept::CLOSING;
+use super::core::Core;
+use super::execute::{call_of, discards};
+use super::gathering::{Gathering, Kind};
+use super::lend::{Ground, Loan};
+use super::mailbox::Control;
+use super::monitor::{self, feed_monitors};
+use super::read::{Planned, Source};
+use super::send::mark_dirty;
+use super::slow;
+use super::visit::hold_several;
+use crate::command::lookup::{self, Row};
+use crate::command::{Args, Flags, Joint, Keys, Part, Run, SessionView, Spread, key_positions, slowlog};
+use crate::resp::{Error, Protocol, Reply};
+use crate::route::SlotMap;
+use crate::route::locks::Need;
+use crate::route::parcel::ArgSlices;
+use crate::session::{Mode, Transaction, Watched};
+use crate::shard::{Call, Request, fail, finish};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A call with more arguments keeps engines of other cores too long: it borrows.
+const ARGS_AT_ONCE_MAX: usize = 256;
+/// So does a transaction of more calls.
+const CALLS_AT_ONCE_MAX: usize = 64;
+
+/// Numbers of shards, rising.
+pub(super) type Shards = SmallVec<[usize; 8]>;
+
+/// What has to be done when everything borrowed is there.
+pub(super) enum Work {
+    /// The gathering's command.
+    Command,
+    /// Nothing: its keys are watched from now on.
+    Watch,
+    /// A transaction.
+    Exec(Box<Exec>),
+}
+
+/// A transaction on its way.
+pub(super) struct Exec {
+    pub(super) transaction: Transaction,
+    /// The next call.
+    pub(super) next: usize,
+    /// The replies so far.
+    pub(super) out: Vec<u8>,
+    /// A call changed the configuration: every core has to take it before the reply leaves.
+    pub(super) is_reconfigured: bool,
+}
+
+/// What is borrowed for it.
+pub(super) struct Borrowing {
+    pub(super) call: Call,
+    /// By shard, in rising order.
+    pub(super) requests: Vec<(usize, Request)>,
+    /// What came, in the same order.
+    pub(super) loans: Vec<Loan>,
+    pub(super) work: Work,
+}
+
+/// What is needed, of which shards.
+struct Needs {
+    map: SlotMap,
+    is_everything: bool,
+    keys: BTreeMap<usize, Vec<Vec<u8>>>,
+    watched: BTreeMap<usize, Vec<Watched>>,
+}
+
+impl Needs {
+    fn new(map: SlotMap) -> Needs {
+        Needs { map, is_everything: false, keys: BTreeMap::new(), watched: BTreeMap::new() }
+    }
+
+    fn add(&mut self, key: &[u8]) {
+        let of_shard = self.keys.entry(self.map.shard_of(key)).or_default();
+        if !of_shard.iter().any(|known| known == key) {
+            of_shard.push(key.to_vec());
+        }
+    }
+
+    fn add_call(&mut self, row: &'static Row, args: &Args<'_>) {
+        if !matches!(row.command.run, Run::Keyspace(_) | Run::Joint(_)) {
+            return;
+        }
+        if matches!(row.command.keys, Keys::None) {
+            self.is_everything |= !matches!(row.command.spread, Spread::Owner);
+            return;
+        }
+        let mut positions = Vec::new();
+        // If the keys cannot be found, the command's own code says what is wrong, and touches none.
+        if key_positions(row.command, args, &mut positions).is_ok() {
+            positions.into_iter().for_each(|at| self.add(args[at]));
+        }
+    }
+
+    fn add_watched(&mut self, watched: &[Watched]) {
+        for key in watched {
+            self.add(&key.key);
+            self.watched.entry(self.map.shard_of(&key.key)).or_default().push(key.clone());
+        }
+    }
+
+    fn shards(&self) -> Shards {
+        if self.is_everything { (0..self.map.shards()).collect() } else { self.keys.keys().copied().collect() }
+    }
+
+    /// What to ask of each shard.
+    fn into_requests(mut self, watches_in: Option<usize>) -> Vec<(usize, Request)> {
+        let shards = self.shards();
+        let mut request = |shard: usize| {
+            let watched = self.watched.remove(&shard).unwrap_or_default();
+            let keys = self.keys.remove(&shard).unwrap_or_default();
+            let need = if self.is_everything { Need::Everything } else { Need::Keys(keys) };
+            (shard, Request { need, watched, watches_in })
+        };
+        shards.into_iter().map(&mut request).collect()
+    }
+}
+
+/// Whether a call ends soon enough to run in engines of other cores.
+fn is_brief(row: &'static Row, argc: usize) -> bool {
+    let is_split = matches!(row.command.spread, Spread::Split(_)) && argc <= ARGS_AT_ONCE_MAX;
+    row.is_quick || is_split || matches!(row.command.run, Run::Session(_))
+}
+
+/// The shards that a call on several of them needs.
+fn shards_of(map: SlotMap, row: &'static Row, args: &Args<'_>) -> Shards {
+    if matches!(row.command.keys, Keys::None) {
+        return (0..map.shards()).collect();
+    }
+    let mut positions = Vec::new();
+    key_positions(row.command, args, &mut positions).expect("checked when it was planned");
+    let mut shards: Shards = positions.into_iter().map(|at| map.shard_of(args[at])).collect();
+    shards.sort_unstable();
+    shards.dedup();
+    shards
+}
+
+impl Core {
+    /// Runs a command with keys on several shards, or on all of them.
+    pub(super) fn run_on_several(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
+        let connection =
+            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let request = &bytes[planned.base..];
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+        let call = call_of(&connection.session);
+        // At once only if nothing this client sent before is still on its way.
+        if connection.replies.outstanding() == 0
+            && is_brief(row, args.len())
+            && hold_several(
+                self.core,
+                self.shards,
+                &mut self.shard,
+                &mut self.visited,
+                &shards_of(self.map, row, &args),
+            )
+        {
+            let (shard, visited, overlay) = (&mut self.shard, &mut self.visited, &mut self.overlay);
+            let (core, now_ms, stats) = (self.core, self.now_ms, &mut self.stats);
+            connection.replies.write(|out| {
+                Ground::Engines.run((core, shard, visited), overlay, &self.config, row, call, &args, now_ms, stats, out)
+            });
+            mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+            let ended = self.clock.raw();
+            let nanoseconds = self.clock.delta_as_nanos(started, ended);
+            self.stats.record(row.id, nanoseconds);
+            self.stats.counters.commands_visiting += 1;
+            if self.slow_nanoseconds <= nanoseconds {
+                let kept = || slowlog::kept(row, &args);
+                slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
+            }
+            drop(args);
+            self.settle_engines();
+            return ended;
+        }
+        let mut needs = Needs::new(self.map);
+        needs.add_call(row, &args);
+        let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+        drop(args);
+        self.borrow_for(planned.connection, row, owned, call, needs.into_requests(None), Work::Command, started);
+        self.clock.raw()
+    }
+
+    /// Begins to borrow. The client waits; its reply has its place.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a call")]
+    fn borrow_for(
+        &mut self,
+        index: u32,
+        row: &'static Row,
+        args: Vec<Vec<u8>>,
+        call: Call,
+        requests: Vec<(usize, Request)>,
+        work: Work,
+        started: u64,
+    ) {
+        let connection = &mut *self.connections[index as usize];
+        connection.barrier = true;
+        let sequence = connection.replies.reserve();
+        self.stats.counters.commands_forwarded += 1;
+        let gathering = self.gatherings.insert(Gathering {
+            connection: index,
+            sequence,
+            row,
+            args: Arc::new(args),
+            missing: 0,
+            kind: Kind::Borrowing(Box::new(Borrowing { call, requests, loans: Vec::new(), work })),
+            started,
+        });
+        self.borrow(gathering as u32);
+    }
+
+    /// Commands ran on engines by [`Ground::run`]: those who listen are told, owners are told of deadlines.
+    pub(super) fn settle_engines(&mut self) {
+        if !self.shard.keyspace.effects.is_empty() {
+            self.shard.settle();
+        }
+        for (owner, visited) in self.visited.iter_mut().enumerate() {
+            let Some(peer) = visited else { continue };
+            if !peer.keyspace.effects.is_empty() {
+                peer.settle();
+            }
+            if peer.wants_owner() {
+                self.mailbox.control(owner, Control::Sooner);
+            }
+        }
+    }
+
+    // Queueing
+
+    /// Queues a command of a client between `MULTI` and `EXEC`.
+    pub(super) fn queue(&mut self, planned: &Planned, row: &'static Row) -> u64 {
+        let connection =
+            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let request = &bytes[planned.base..];
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        let session = &mut connection.session;
+        session.last_command = Some(row.id.index() as u16);
+        session.commands += 1;
+        if !session.transaction.is_spoiled {
+            session.transaction.push(row.id.index() as u16, spans.iter().map(|span| span.of(request)));
+        }
+        connection.replies.write(|out| Reply::new(out, Protocol::Resp2).simple("QUEUED"));
+        mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+        self.clock.raw()
+    }
+
+    /// Runs `WATCH` and `EXEC`.
+    pub(super) fn run_joint(&mut self, joint: Joint, planned: &Planned, row: &'static Row, started: u64) -> u64 {
+        match joint {
+            Joint::Watch => self.watch(planned, row, started),
+            Joint::Exec => self.exec(planned.connection, row, started),
+        }
+        self.clock.raw()
+    }
+
+    // Watching
+
+    fn watch(&mut self, planned: &Planned, row: &'static Row, started: u64) {
+        let connection =
+            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let request = &bytes[planned.base..];
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        let session = &mut connection.session;
+        if session.mode.contains(Mode::IN_TRANSACTION) {
+            connection.replies.write(|out| fail(&mut self.stats, row, &Error::WATCH_IN_MULTI, out.len(), out));
+            mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+            return;
+        }
+        let db = session.db;
+        let is_known = |key: &[u8]| session.watched.iter().any(|watched| watched.db == db && watched.key == key);
+        let mut needs = Needs::new(self.map);
+        spans[1..].iter().map(|span| span.of(request)).filter(|key| !is_known(key)).for_each(|key| needs.add(key));
+        if connection.replies.outstanding() == 0
+            && hold_several(self.core, self.shards, &mut self.shard, &mut self.visited, &needs.shards())
+        {
+            for (owner, keys) in needs.keys {
+                let engine = if owner == self.core {
+                    &mut *self.shard
+                } else {
+                    self.visited[owner].as_mut().expect("held above")
+                };
+                for key in keys {
+                    let version = engine.watch(db, &key, self.now_ms);
+                    session.watched.push(Watched { db, key, version });
+                }
+            }
+            connection.replies.write(|out| Reply::new(out, Protocol::Resp2).ok());
+            mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+            self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
+            return;
+        }
+        let call = call_of(session);
+        self.borrow_for(planned.connection, row, Vec::new(), call, needs.into_requests(Some(db)), Work::Watch, started);
+    }
+
+    /// Tells the shards what a client watches no more.
+    pub(super) fn tell_unwatched(&mut self, index: u32) {
+        let unwatched = std::mem::take(&mut self.connections[index as usize].session.unwatched);
+        self.forget_watched(unwatched);
+    }
+
+    /// The same for keys on any shards.
+    pub(super) fn forget_watched(&mut self, unwatched: Vec<Watched>) {
+        let mut by_shard: BTreeMap<usize, Vec<Watched>> = BTreeMap::new();
+        for watched in unwatched {
+            by_shard.entry(self.map.shard_of(&watched.key)).or_default().push(watched);
+        }
+        for (owner, unwatched) in by_shard {
+            if owner == self.core {
+                self.unwatch(&unwatched);
+            } else if let Some(peer) = &mut self.visited[owner] {
+                unwatched.iter().for_each(|watched| peer.unwatch(watched.db, &watched.key));
+            } else {
+                self.mailbox.control(owner, Control::Unwatch(unwatched));
+            }
+        }
+    }
+
+    /// Keys of this shard are watched by one client less.
+    pub(super) fn unwatch(&mut self, unwatched: &[Watched]) {
+        self.shard.take();
+        unwatched.iter().for_each(|watched| self.shard.unwatch(watched.db, &watched.key));
+    }
+
+    // Transactions
+
+    fn exec(&mut self, index: u32, row: &'static Row, started: u64) {
+        let connection = &mut *self.connections[index as usize];
+        let session = &mut connection.session;
+        let error = if !session.mode.contains(Mode::IN_TRANSACTION) {
+            Some(Error::EXEC_WITHOUT_MULTI)
+        } else if session.transaction.is_spoiled {
+            session.discard();
+            Some(Error::EXEC_ABORT)
+        } else {
+            None
+        };
+        if let Some(error) = error {
+            connection.replies.write(|out| fail(&mut self.stats, row, &error, out.len(), out));
+            mark_dirty(&mut self.dirty, &mut connection.dirty, index);
+            return self.tell_unwatched(index);
+        }
+        session.mode.remove(Mode::IN_TRANSACTION);
+        let transaction = std::mem::take(&mut session.transaction);
+        let watched = std::mem::take(&mut session.watched);
+        let mut needs = Needs::new(self.map);
+        let mut is_brief_all = transaction.len() <= CALLS_AT_ONCE_MAX;
+        let mut asks_all_cores = false;
+        for at in 0..transaction.len() {
+            let row = lookup::find_by_index(transaction.command(at) as usize);
+            let args: ArgSlices<'_> = transaction.args(at).collect();
+            needs.add_call(row, &args);
+            is_brief_all &= is_brief(row, args.len());
+            asks_all_cores |= matches!(row.command.run, Run::Everywhere { .. });
+        }
+        needs.add_watched(&watched);
+        let shards = needs.shards();
+        let is_own = shards.iter().all(|&shard| shard == self.core);
+        let mut exec = Exec { transaction, next: 0, out: Vec::new(), is_reconfigured: false };
+        if connection.replies.outstanding() == 0
+            && (is_brief_all || is_own)
+            && (!asks_all_cores || self.map.shards() == 1)
+            && hold_several(self.core, self.shards, &mut self.shard, &mut self.visited, &shards)
+        {
+            let mut is_unchanged = true;
+            for watched in &watched {
+                let owner = self.map.shard_of(&watched.key);
+                let engine = if owner == self.core {
+                    &mut *self.shard
+                } else {
+                    self.visited[owner].as_mut().expect("held above")
+                };
+                is_unchanged &= engine.is_unchanged(watched, self.now_ms);
+                engine.unwatch(watched.db, &watched.key);
+            }
+            if is_unchanged {
+                let is_done = self.run_calls(index, &mut exec, &mut Ground::Engines);
+                assert!(is_done, "no call asks other cores");
+                self.settle_engines();
+            } else {
+                self.write_unchanged_failure(index, &mut exec.out);
+            }
+            self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
+            return self.finish_exec(index, row, None, exec, started);
+        }
+        let call = call_of(session);
+        let work = Work::Exec(Box::new(exec));
+        self.borrow_for(index, row, Vec::new(), call, needs.into_requests(None), work, started);
+    }
+
+    /// A watched key has changed: the reply is a null array.
+    pub(super) fn write_unchanged_failure(&self, index: u32, out: &mut Vec<u8>) {
+        Reply::new(out, self.connections[index as usize].session.protocol).null_array();
+    }
+
+    /// Runs the calls of a transaction that are left, on what is held for it. False: the next one asks all cores.
+    pub(super) fn run_calls(&mut self, index: u32, exec: &mut Exec, ground: &mut Ground) -> bool {
+        let Exec { transaction, next, out, is_reconfigured } = exec;
+        let session = &mut self.connections[index as usize].session;
+        session.mode.insert(Mode::DENY_BLOCKING);
+        if *next == 0 {
+            Reply::new(out, session.protocol).array(transaction.len());
+        }
+        while *next < transaction.len() {
+            let row = lookup::find_by_index(transaction.command(*next) as usize);
+            let args: ArgSlices<'_> = transaction.args(*next).collect();
+            let started = self.clock.raw();
+            if let Run::Everywhere { .. } = row.command.run
+                && 1 < self.map.shards()
+            {
+                return false;
+            }
+            self.show_to_monitors(index, row, &args);
+            let start = out.len();
+            let session = &mut self.connections[index as usize].session;
+            let call = call_of(session);
+            let mut view = SessionView {
+                session,
+                config: &self.config,
+                shared: &self.shared,
+                now_ms: self.now_ms,
+                reconfigured: false,
+            };
+            match row.command.run {
+                Run::Keyspace(_) => {
+                    let engines = (self.core, &mut self.shard, &mut self.visited);
+                    let (now_ms, stats) = (self.now_ms, &mut self.stats);
+                    ground.run(engines, &mut self.overlay, &self.config, row, call, &args, now_ms, stats, out);
+                }
+                Run::Session(run) => {
+                    let result = run(&mut view, &args, &mut Reply::new(out, call.protocol));
+                    *is_reconfigured |= view.reconfigured;
+                    finish(result, &mut self.stats, row, start, out);
+                }
+                Run::Everywhere { check, merge, .. } => match check(&view, &args) {
+                    Err(error) => fail(&mut self.stats, row, &error, start, out),
+                    Ok(()) => {
+                        let (db, client) = (view.session.db, view.session.id);
+                        let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+                        let part = self.part(row, db, client, &owned);
+                        self.merge_parts(index, row, merge, &args, vec![part], out);
+                    }
+                },
+                Run::Joint(_) | Run::Container => panic!("{} is not queued", row.full_name()),
+            }
+            let session = &self.connections[index as usize].session;
+            if discards(session.mode) {
+                out.truncate(start);
+            }
+            self.note_call(index, row, &args, started);
+            *next += 1;
+        }
+        true
+    }
+
+    /// The parts of all cores became there; the call that asked for them has its reply.
+    pub(super) fn take_parts(&mut self, index: u32, exec: &mut Exec, parts: Vec<Part>) {
+        let Exec { transaction, next, out, .. } = exec;
+        let row = lookup::find_by_index(transaction.command(*next) as usize);
+        let args: ArgSlices<'_> = transaction.args(*next).collect();
+        let Run::Everywhere { merge, .. } = row.command.run else { panic!("parts of a call that asks nobody") };
+        let started = self.clock.raw();
+        let start = out.len();
+        self.merge_parts(index, row, merge, &args, parts, out);
+        if discards(self.connections[index as usize].session.mode) {
+            out.truncate(start);
+        }
+        self.note_call(index, row, &args, started);
+        *next += 1;
+    }
+
+    fn merge_parts(
+        &mut self,
+        index: u32,
+        row: &'static Row,
+        merge: crate::command::Merge,
+        args: &Args<'_>,
+        parts: Vec<Part>,
+        out: &mut Vec<u8>,
+    ) {
+        let session = &mut self.connections[index as usize].session;
+        let (start, protocol) = (out.len(), session.protocol);
+        let mut view = SessionView {
+            session,
+            config: &self.config,
+            shared: &self.shared,
+            now_ms: self.now_ms,
+            reconfigured: false,
+        };
+        let result = merge(&mut view, args, parts, &mut Reply::new(out, protocol));
+        assert!(!view.reconfigured, "a merge does not change the configuration");
+        finish(result, &mut self.stats, row, start, out);
+    }
+
+    /// Counts a call of a transaction.
+    fn note_call(&mut self, index: u32, row: &'static Row, args: &Args<'_>, started: u64) {
+        let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
+        self.stats.record(row.id, nanoseconds);
+        if self.slow_nanoseconds <= nanoseconds {
+            let session = &self.connections[index as usize].session;
+            slow::record(&self.shared, &self.config, row, || slowlog::kept(row, args), nanoseconds, session);
+        }
+    }
+
+    fn show_to_monitors(&mut self, index: u32, row: &'static Row, args: &Args<'_>) {
+        let is_shown = !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN));
+        if self.shared.monitors.load(Ordering::Relaxed) != 0 && is_shown {
+            let session = &self.connections[index as usize].session;
+            let line = monitor::line(session, &slowlog::redacted(row, args));
+            feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
+        }
+    }
+
+    /// Answers `EXEC`; `sequence`: the place that its reply has already.
+    pub(super) fn finish_exec(
+        &mut self,
+        index: u32,
+        row: &'static Row,
+        sequence: Option<u32>,
+        exec: Exec,
+        started: u64,
+    ) {
+        let Exec { mut transaction, out, is_reconfigured, .. } = exec;
+        self.show_to_monitors(index, row, &[b"exec"]);
+        let connection = &mut *self.connections[index as usize];
+        connection.session.mode.remove(Mode::DENY_BLOCKING);
+        transaction.clear();
+        connection.session.transaction = transaction; // With the room that it has.
+        if connection.session.mode.intersects(CLOSING) {
+            self.closing.push(index);
+        }
+        if is_reconfigured {
+            let sequence = sequence.unwrap_or_else(|| connection.replies.reserve());
+            self.acknowledge(index, row, sequence, out, started);
+        } else if let Some(sequence) = sequence {
+            self.finish_gathering(index, sequence, &out);
+        } else {
+            connection.replies.write(|replies| replies.extend_from_slice(&out));
+            mark_dirty(&mut self.dirty, &mut connection.dirty, index);
+        }
+        self.tell_unwatched(index);
+    }
+}
