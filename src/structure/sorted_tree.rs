@@ -43,8 +43,8 @@
 //! A leaf that would exceed 1 KiB is divided in two halves of equal size; at either end of the set a new leaf is begun
 //! instead, so that rising scores fill their leaves. Below 256 bytes it is joined with a neighbour of the same parent
 //! if both fit into 768. Inner nodes have at most 128 branches, and are joined likewise below 32.
-//! Nothing moves as a whole: arenas grow by chunks, the table by segments. What is left of a set is freed in slices, by
-//! [`Remains`].
+//! Nothing moves as a whole: arenas grow by chunks, the table by segments. A set that is gone is freed in slices. The
+//! arenas' own arrays, 20 bytes for a leaf that was there once, are given back with the last member.
 //!
 //! # Bounds
 //!
@@ -80,8 +80,6 @@ const BRANCHES_MAX: usize = 128;
 const BRANCHES_MIN: usize = 32;
 /// … unless both together have more.
 const BRANCHES_JOINED_MAX: usize = 96;
-/// Members of a set that is worth freeing in slices.
-const HEAVY_LEN_MIN: usize = 20_000;
 
 /// How members are hashed: by a function that nobody outside can compute, lest they make members that collide.
 pub trait MemberHash: 'static {
@@ -103,6 +101,8 @@ pub struct SortedTree<H> {
     len: usize,
     /// Of leaves' blocks, branches and long members.
     block_bytes: usize,
+    /// Of a set that is gone: what was in `members`.
+    slots: Option<Drain>,
     hash: PhantomData<fn() -> H>,
 }
 
@@ -208,6 +208,7 @@ impl<H: MemberHash> SortedTree<H> {
             depth: 0,
             len: 0,
             block_bytes: 0,
+            slots: None,
             hash: PhantomData,
         }
     }
@@ -225,12 +226,7 @@ impl<H: MemberHash> SortedTree<H> {
     /// Bytes of heap, the allocator's rounding included. In constant time.
     pub fn heap_bytes(&self) -> usize {
         let arenas = self.leaves.memory_bytes() + self.inners.memory_bytes() + self.longs.memory_bytes();
-        self.block_bytes + arenas + self.members.memory_bytes()
-    }
-
-    /// Whether it had better be freed in slices.
-    pub fn is_heavy(&self) -> bool {
-        HEAVY_LEN_MIN <= self.len
+        self.block_bytes + arenas + self.members.memory_bytes() + self.slots.as_ref().map_or(0, Drain::memory_bytes)
     }
 
     // One member
@@ -756,14 +752,30 @@ impl<H: MemberHash> SortedTree<H> {
         copy
     }
 
-    /// What is to be freed in slices.
-    pub fn into_remains(mut self) -> Remains {
-        Remains {
-            leaves: std::mem::replace(&mut self.leaves, Arena::new()),
-            inners: std::mem::replace(&mut self.inners, Arena::new()),
-            longs: std::mem::replace(&mut self.longs, Arena::new()),
-            slots: self.members.take(),
+    /// Allocations, about.
+    pub fn allocations(&self) -> usize {
+        (self.leaves.span() + self.inners.span() + self.longs.span()) as usize
+    }
+
+    /// Gives back about `budget` allocations of a set that is gone, and says whether there are more. After the first
+    /// call nothing else may be asked but [`SortedTree::heap_bytes`], which stays true.
+    pub fn free_some(&mut self, budget: usize) -> bool {
+        /// Slots are freed by blocks of several hundred; what is looked at of them for one allocation of the budget.
+        const SLOTS_PER_ALLOCATION: usize = 32;
+        let slots = self.slots.get_or_insert_with(|| self.members.take());
+        let (long_bytes, is_more_longs) = self.longs.drop_some(budget, |long| allocated_bytes(long.len()));
+        self.block_bytes -= long_bytes;
+        if is_more_longs {
+            return true;
         }
+        let (leaf_bytes, is_more_leaves) = self.leaves.drop_some(budget, Leaf::block_bytes);
+        self.block_bytes -= leaf_bytes;
+        if is_more_leaves {
+            return true;
+        }
+        let (inner_bytes, is_more_inners) = self.inners.drop_some(budget, Inner::heap_bytes);
+        self.block_bytes -= inner_bytes;
+        is_more_inners || slots.step(budget.saturating_mul(SLOTS_PER_ALLOCATION), |_| ())
     }
 }
 
@@ -884,26 +896,5 @@ impl<'a, H: MemberHash> Iterator for IterBack<'a, H> {
             }
         }
         Some(item)
-    }
-}
-
-/// What is left of a set that is gone, to be freed when nobody waits.
-pub struct Remains {
-    leaves: Arena<Leaf>,
-    inners: Arena<Inner>,
-    longs: Arena<Box<[u8]>>,
-    slots: Drain,
-}
-
-impl Remains {
-    /// Frees what about `budget` members took. False when nothing is left.
-    pub fn free_some(&mut self, budget: usize) -> bool {
-        /// Members of a leaf, about.
-        const LEAF_LEN: usize = 36;
-        if self.longs.drop_some(budget) || self.leaves.drop_some(budget / LEAF_LEN) {
-            return true;
-        }
-        // A slot is freed with a block of some hundreds: cheap.
-        self.inners.drop_some(budget) || self.slots.step(budget, |_| ())
     }
 }

@@ -43,6 +43,9 @@ impl MemberHash for Keyed {
     }
 }
 
+/// A set of so many allocations had better be freed when nobody waits.
+const HEAVY_ALLOCATIONS_MIN: usize = 1000;
+
 /// A sorted set.
 #[derive(Debug)]
 pub struct SortedSet(Form);
@@ -329,6 +332,6 @@ impl Container for SortedSet {
     }
 
     fn is_heavy(&self) -> bool {
-        matches!(&self.0, Form::Large(tree) if tree.is_heavy())
+        matches!(&self.0, Form::Large(tree) if HEAVY_ALLOCATIONS_MIN <= tree.allocations())
     }
 }

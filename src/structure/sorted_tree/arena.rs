@@ -65,15 +65,15 @@ impl<T: Default> Arena<T> {
         thing
     }
 
-    /// Drops about `budget` things from the end. What was numbered is not to be asked for any more. False if nothing
-    /// is left.
-    pub fn drop_some(&mut self, budget: usize) -> bool {
+    /// Drops about `budget` things from the end; how many bytes they took, and whether there are more. What was numbered is not to be asked
+    /// for any more. False if nothing is left.
+    pub fn drop_some(&mut self, budget: usize, mut bytes_of: impl FnMut(&T) -> usize) -> (usize, bool) {
         self.free = Vec::new();
-        let mut left = budget.max(1);
+        let (mut left, mut bytes) = (budget.max(1), 0);
         while let Some(chunk) = self.chunks.last_mut() {
             let keep = chunk.len().saturating_sub(left);
             left -= chunk.len() - keep;
-            chunk.truncate(keep);
+            bytes += chunk.drain(keep..).map(|thing| bytes_of(&thing)).sum::<usize>();
             if keep == 0 {
                 self.chunks.pop();
             }
@@ -81,7 +81,7 @@ impl<T: Default> Arena<T> {
                 break;
             }
         }
-        !self.chunks.is_empty()
+        (bytes, !self.chunks.is_empty())
     }
 
     /// Bytes of the arena itself.
@@ -114,10 +114,16 @@ mod tests {
         let mut arena = Arena::new();
         (0..2500).for_each(|thing| _ = arena.add(Box::new(thing)));
         let mut steps = 1;
-        while arena.drop_some(100) {
+        let mut bytes = 0;
+        loop {
+            let (of_step, is_more) = arena.drop_some(100, |_| 8);
+            bytes += of_step;
+            if !is_more {
+                break;
+            }
             steps += 1;
         }
-        assert_eq!(steps, 25);
+        assert_eq!((steps, bytes), (25, 2500 * 8));
         assert!(arena.memory_bytes() < 4096, "{}", arena.memory_bytes());
     }
 }

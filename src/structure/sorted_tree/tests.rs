@@ -304,14 +304,16 @@ fn a_member_takes_some_32_bytes() {
 }
 
 #[test]
-fn what_is_left_is_freed_in_slices() {
+fn what_is_gone_is_freed_in_slices() {
     let mut tree = filled(|number| number as f64);
     tree.set(&[7; 1000], 1.0);
-    assert!(tree.is_heavy());
-    let mut remains = tree.into_remains();
-    let mut slices = 1;
-    while remains.free_some(1000) {
+    let allocations = tree.allocations();
+    let (mut slices, mut bytes) = (1, tree.heap_bytes());
+    while tree.free_some(100) {
         slices += 1;
+        assert!(tree.heap_bytes() <= bytes);
+        bytes = tree.heap_bytes();
     }
-    assert!(MANY / 1000 < slices && slices < 3 * MANY / 1000, "{slices}");
+    assert!(allocations / 100 < slices && slices < 3 * allocations / 100, "{slices} slices for {allocations}");
+    assert!(tree.heap_bytes() < 10_000, "{}", tree.heap_bytes());
 }
