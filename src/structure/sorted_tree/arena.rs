@@ -65,8 +65,8 @@ impl<T: Default> Arena<T> {
         thing
     }
 
-    /// Drops about `budget` things from the end; how many bytes they took, and whether there are more. What was numbered is not to be asked
-    /// for any more. False if nothing is left.
+    /// Drops about `budget` things from the end; how many bytes they took, and whether there are more. What was
+    /// numbered is not to be asked for any more.
     pub fn drop_some(&mut self, budget: usize, mut bytes_of: impl FnMut(&T) -> usize) -> (usize, bool) {
         self.free = Vec::new();
         let (mut left, mut bytes) = (budget.max(1), 0);

@@ -1,3 +1,5 @@
+//! Against the plainest model, with good hashes and with colliding ones; memory; freeing.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};

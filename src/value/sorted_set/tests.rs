@@ -1,3 +1,5 @@
+//! The two forms against each other, limits, and bytes from outside.
+
 use super::*;
 use proptest::prelude::*;
 
@@ -87,7 +89,8 @@ proptest! {
             small.set(member.as_bytes(), 1.0, roomy);
             large.set(member.as_bytes(), 1.0, ALWAYS_LARGE);
         }
-        let expected = members.iter().filter(|member| !range.is_below(member.as_bytes()) && range.is_up_to_max(member.as_bytes())).count();
+        let is_within = |member: &&String| !range.is_below(member.as_bytes()) && range.is_up_to_max(member.as_bytes());
+        let expected = members.iter().filter(is_within).count();
         for from_back in [false, true] {
             let (start, count) = small.lex_range(&range, from_back);
             assert_eq!(count, expected);
