@@ -105,6 +105,8 @@ impl Connection {
             self.input_start = 0;
         }
         if !self.held_back.is_empty() {
+            // What the parser knows of an incomplete request at the end is read again, behind these.
+            self.parser = Parser::new();
             let start = self.input_start;
             self.input.splice(start..start, self.held_back.drain(..));
         }
@@ -128,5 +130,24 @@ mod tests {
             assert_eq!(&c.input[c.input_start..], rest);
         }
         assert_eq!((c.input_start, c.input.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_is_held_back_is_read_before_the_half_request_behind_it() {
+        use crate::resp::Limits;
+        let limits = Limits { bulk_bytes_max: 1 << 20, authenticated: true };
+        let mut c = Connection::new(Session::new(1, 0, 3, 0));
+        let mut spans = Vec::new();
+        c.input.extend_from_slice(b"*1\r\n$4\r\nPI");
+        assert_eq!(c.parser.parse(&mut c.input, &limits, &mut spans).ok(), Some(None));
+        c.held_back.extend_from_slice(b"*1\r\n$6\r\nDBSIZE\r\n");
+        c.consume_planned();
+        c.input.extend_from_slice(b"NG\r\n");
+        for name in [&b"DBSIZE"[..], b"PING"] {
+            spans.clear();
+            let consumed = c.parser.parse(&mut c.input[c.input_start..], &limits, &mut spans).ok().flatten().unwrap();
+            assert_eq!(spans[0].of(&c.input[c.input_start..]), name);
+            c.input_start += consumed;
+        }
     }
 }

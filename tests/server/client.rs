@@ -275,6 +275,8 @@ impl Client {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset && self.pending.is_empty() => {
                     return Ok(None);
                 }
+                // A read with a timeout is not taken up again by the kernel when something interrupted it.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let text = format!("no reply for {READ_TIMEOUT_MS} ms");
                     return Err(io::Error::new(io::ErrorKind::TimedOut, text));

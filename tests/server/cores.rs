@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 /// A server on which each core also listens on a port of its own, and the first of those ports.
 fn start_with_core_ports(shards: usize, arguments: &[&str]) -> (Server, u16) {
     for attempt in 1.. {
-        // The ports behind a free one are mostly free too.
         let first = free_port();
         let text = first.to_string();
         let mut all = vec!["--core-ports", text.as_str()];

@@ -60,10 +60,19 @@ pub struct Server {
     pub kind: Kind,
 }
 
-/// A port nobody listens on right now.
+/// A port that nobody listens on right now, with `PORTS_APART - 1` free ones behind it that no other call in this
+/// process returns. Below the range from which the kernel takes the ports of outgoing connections, which come and go.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("the kernel hands out a port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    const PORTS: std::ops::Range<u16> = 10_000..32_000;
+    const PORTS_APART: u16 = 8;
+    static NEXT: std::sync::LazyLock<AtomicU32> = std::sync::LazyLock::new(|| AtomicU32::new(std::process::id() * 61));
+    loop {
+        let place = NEXT.fetch_add(1, Ordering::Relaxed) % u32::from(PORTS.len() as u16 / PORTS_APART);
+        let port = PORTS.start + place as u16 * PORTS_APART;
+        if (port..port + PORTS_APART).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return port;
+        }
+    }
 }
 
 fn scratch_directory() -> PathBuf {
