@@ -160,7 +160,7 @@ fn bits_of(score: f64) -> u64 {
 /// The integer part, or the lowest integer where there is none of 64 bits.
 fn truncated(score: f64) -> i64 {
     const HALF: f64 = 9_223_372_036_854_775_808.0;
-    if -HALF <= score && score < HALF { score as i64 } else { i64::MIN }
+    if (-HALF..HALF).contains(&score) { score as i64 } else { i64::MIN }
 }
 
 fn place_of(set: &SortedSet, member: &[u8]) -> Option<Place> {
@@ -233,7 +233,7 @@ fn geoadd(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comma
         *flag = true;
         rest = tail;
     }
-    if rest.is_empty() || rest.len() % 3 != 0 || conditions.nx && conditions.xx {
+    if rest.is_empty() || !rest.len().is_multiple_of(3) || conditions.nx && conditions.xx {
         return Err(Error::SYNTAX);
     }
     let mut members = Vec::with_capacity(rest.len() / 3);

@@ -85,7 +85,7 @@ impl SortedSet {
 
     /// A small set from its bytes; `None` if they are no pairs of members, each once and in order, and scores.
     pub fn from_listpack(listpack: Listpack) -> Option<SortedSet> {
-        if listpack.len() % 2 != 0 {
+        if !listpack.len().is_multiple_of(2) {
             return None;
         }
         let mut seen = std::collections::BTreeSet::new();

@@ -58,13 +58,13 @@ fn add(
     reply: &mut Reply<'_>,
 ) -> CommandResult {
     let Conditions { nx, xx, gt, lt, incr, .. } = conditions;
-    if pairs.is_empty() || pairs.len() % 2 != 0 {
+    if pairs.is_empty() || !pairs.len().is_multiple_of(2) {
         return Err(Error::SYNTAX);
     }
     if nx && xx {
         return Err(Error::fixed("ERR XX and NX options at the same time are not compatible"));
     }
-    if gt && nx || lt && nx || gt && lt {
+    if nx && (gt || lt) || gt && lt {
         return Err(Error::fixed("ERR GT, LT, and/or NX options at the same time are not compatible"));
     }
     if incr && 2 < pairs.len() {
