@@ -117,7 +117,7 @@ fn load(arguments: &[Vec<u8>]) -> Result<Config, LoadError> {
     let host = Host {
         read_file: &|path| std::fs::read(path),
         expand: &expand,
-        resolve_directory: &|path| std::fs::canonicalize(path),
+        resolve_directory: &corering::runtime::resolve_directory,
         machine_memory_bytes: corering::sys::process::memory_bytes(),
     };
     let failed = |place: Place, error: std::io::Error| LoadError { place, line: None, reason: error.to_string() };

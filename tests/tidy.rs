@@ -31,7 +31,8 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         &["src/runtime/", "tests/"],
         "randomness is handed in",
     ),
-    (&["async", "await", "glommio"], &["src/runtime/"], "only the runtime suspends"),
+    // The bell is what glommio hears of a ring.
+    (&["async", "await", "glommio"], &["src/runtime/", "src/sys/bell.rs"], "only the runtime suspends"),
     (
         &["Mutex", "RwLock", "Condvar", "RefCell", "AtomicBool", "AtomicUsize", "AtomicU64", "AtomicI64", "AtomicU8"],
         &[

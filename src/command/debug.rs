@@ -294,22 +294,44 @@ fn serialized_bytes(entry: EntryRef<'_>) -> usize {
             -0x8000_0000..=0x7fff_ffff => 5,
             _ => 1 + itoa::Buffer::new().format(integer).len(),
         },
-        ValueRef::String(bytes) => match bytes.len() {
-            len @ ..0x40 => 1 + len,
-            len @ ..0x4000 => 2 + len,
-            len => 5 + len,
+        ValueRef::String(bytes) => string_bytes(bytes.len()),
+        ValueRef::Set(set) => match (set.intset(), set.listpack()) {
+            (Some(integers), _) => string_bytes(integers.as_bytes().len()),
+            (_, Some(members)) => string_bytes(members.byte_len()),
+            _ => length_bytes(set.len()) + set.iter().map(|member| string_bytes(member.len())).sum::<usize>(),
+        },
+        ValueRef::Hash(hash) => match hash.listpack() {
+            Some(pairs) => string_bytes(pairs.byte_len()),
+            None => {
+                let fields = hash.iter(0).map(|field| string_bytes(field.name.len()) + string_bytes(field.value.len()));
+                length_bytes(hash.len()) + fields.sum::<usize>()
+            }
         },
         ValueRef::SortedSet(set) => match set.as_listpack() {
-            Some(listpack) => 2 + listpack.byte_len(),
+            Some(pairs) => string_bytes(pairs.byte_len()),
             None => {
-                let mut bytes = 5;
-                set.visit_all(|member, _| bytes += 1 + member.len() + size_of::<f64>());
+                let mut bytes = length_bytes(set.len());
+                set.visit_all(|member, _| bytes += string_bytes(member.len()) + size_of::<f64>());
                 bytes
             }
         },
         #[cfg(test)]
         ValueRef::Probe(_) => 0,
     }
+}
+
+/// Bytes of a length in a snapshot.
+fn length_bytes(len: usize) -> usize {
+    match len {
+        ..0x40 => 1,
+        0x40..0x4000 => 2,
+        _ => 5,
+    }
+}
+
+/// Bytes of a string in a snapshot, with its length.
+fn string_bytes(len: usize) -> usize {
+    length_bytes(len) + len
 }
 
 /// 160 bits that stand for data. Digests of several things are added bit by bit without carry, so that their order does
@@ -331,6 +353,16 @@ impl Digest {
         match entry.value() {
             ValueRef::Integer(integer) => Digest::of(itoa::Buffer::new().format(integer).as_bytes()),
             ValueRef::String(bytes) => Digest::of(bytes),
+            ValueRef::Set(set) => {
+                let mut digits = itoa::Buffer::new();
+                Digest::of_all(set.iter().map(|member| Digest::of(member.bytes(&mut digits))))
+            }
+            ValueRef::Hash(hash) => Digest::of_all(hash.iter(0).map(|field| {
+                let mut pair = field.name.to_vec();
+                pair.extend_from_slice(&(pair.len() as u64).to_le_bytes());
+                pair.extend_from_slice(field.value.bytes(&mut itoa::Buffer::new()));
+                Digest::of(&pair)
+            })),
             ValueRef::SortedSet(set) => {
                 let mut sum = Digest::default();
                 set.visit_all(|member, score| {
@@ -359,6 +391,13 @@ impl Digest {
             state.update(&[u8::from(entry.deadline_ms().is_some())]);
         }
         Digest { high: high.digest128(), low: low.digest() as u32 }
+    }
+
+    /// Of things in no order.
+    fn of_all(digests: impl Iterator<Item = Digest>) -> Digest {
+        let mut sum = Digest::default();
+        digests.for_each(|digest| sum.add(&digest));
+        sum
     }
 
     fn add(&mut self, other: &Digest) {

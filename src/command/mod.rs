@@ -16,13 +16,16 @@ mod debug;
 mod elsewhere;
 mod generic;
 mod geo;
+mod hash;
 mod info;
 mod introspection;
 pub mod key_spec;
 pub mod latency;
 pub mod lookup;
 mod memory;
+mod scan;
 mod server;
+mod set;
 pub mod slowlog;
 mod sorted_set;
 mod string;
@@ -440,6 +443,9 @@ pub const FAMILIES: &[&[Command]] = &[
     string::COMMANDS,
     bitmap::COMMANDS,
     transaction::COMMANDS,
+    hash::COMMANDS,
+    hash::EXPIRY_COMMANDS,
+    set::COMMANDS,
     sorted_set::COMMANDS,
     geo::COMMANDS,
 ];

@@ -90,13 +90,16 @@ const TITLE_VARIABLES: &[&str] =
 fn check_title(template: &str) -> Result<(), &'static str> {
     const INVALID: &str = "template format is invalid or contains unknown variables";
     let mut rest = template;
+    let mut is_empty = true;
     while let Some(open) = rest.find('{') {
         let inside = &rest[open + 1..];
         let close = inside.find('}').ok_or(INVALID)?;
-        if !TITLE_VARIABLES.contains(&&inside[..close]) {
+        let name = &inside[..close];
+        if !TITLE_VARIABLES.contains(&name) {
             return Err(INVALID);
         }
+        is_empty &= open == 0 && matches!(name, "title" | "server-mode"); // These may stand for nothing.
         rest = &inside[close + 1..];
     }
-    Ok(())
+    if is_empty && rest.is_empty() { Err(INVALID) } else { Ok(()) }
 }

@@ -105,6 +105,9 @@ pub struct Caller<'a> {
 /// Fastest and slowest pace of background work.
 const HZ_RANGE: std::ops::RangeInclusive<u32> = 1..=500;
 
+/// Smallest backlog for replicas.
+const BACKLOG_BYTES_MIN: u64 = 16 * 1024;
+
 impl Default for Config {
     /// Every directive as its row says. `dir` is `.` until a [`Loader`] makes it absolute.
     fn default() -> Config {
@@ -222,6 +225,7 @@ impl Config {
         let threshold = u64::try_from(self.slowlog_log_slower_than).ok();
         self.slow_nanoseconds = threshold.map_or(u64::MAX, |microseconds| microseconds.saturating_mul(1000));
         self.hz = self.hz.clamp(*HZ_RANGE.start(), *HZ_RANGE.end());
+        self.repl_backlog_size = self.repl_backlog_size.max(BACKLOG_BYTES_MIN);
     }
 
     /// Directives with another value than in `other` that this version does not act on yet: worth a warning.

@@ -223,19 +223,19 @@ directives! {
 
     "Encodings" {
         /// A hash of up to so many fields is kept compact.
-        hash_max_listpack_entries: usize = "hash-max-listpack-entries" | "hash-max-ziplist-entries", LONG_COUNT, "512", PENDING;
+        hash_max_listpack_entries: usize = "hash-max-listpack-entries" | "hash-max-ziplist-entries", LONG_COUNT, "512";
         /// A hash is kept compact while every field and value is at most so long.
-        hash_max_listpack_value: usize = "hash-max-listpack-value" | "hash-max-ziplist-value", SIZE, "64", PENDING;
+        hash_max_listpack_value: usize = "hash-max-listpack-value" | "hash-max-ziplist-value", SIZE, "64";
         /// Size of a list's nodes: entries if positive, -1 to -5 for 4, 8, 16, 32, 64 kB.
         list_max_listpack_size: i32 = "list-max-listpack-size" | "list-max-ziplist-size", ANY_INT, "-2", PENDING;
         /// Nodes at both ends of a list that stay uncompressed; 0: no compression.
         list_compress_depth: u32 = "list-compress-depth", COUNT, "0", PENDING;
         /// A set of integers up to this size is kept as an array.
-        set_max_intset_entries: usize = "set-max-intset-entries", LONG_COUNT, "512", PENDING;
-        /// A set of up to so many members is kept compact.
-        set_max_listpack_entries: usize = "set-max-listpack-entries", LONG_COUNT, "128", NEWER, PENDING;
+        set_max_intset_entries: usize = "set-max-intset-entries", LONG_COUNT, "512";
+        /// A set of up to so many members is a "listpack", as in Redis 7.2 (where it is 128); 0: as in Redis 7.0, none is.
+        set_max_listpack_entries: usize = "set-max-listpack-entries", LONG_COUNT, "0", NEWER;
         /// A set is kept compact while every member is at most so long.
-        set_max_listpack_value: usize = "set-max-listpack-value", SIZE, "64", NEWER, PENDING;
+        set_max_listpack_value: usize = "set-max-listpack-value", SIZE, "64", NEWER;
         /// A sorted set of up to so many members is kept compact.
         zset_max_listpack_entries: usize = "zset-max-listpack-entries" | "zset-max-ziplist-entries", LONG_COUNT, "128";
         /// A sorted set is kept compact while every member is at most so long.
@@ -454,9 +454,9 @@ directives! {
         /// Whether clients must show a certificate.
         tls_auth_clients: TlsAuthClients = "tls-auth-clients", Choice(TlsAuthClients::NAMES), "yes", PENDING;
         /// Uses TLS to the primary.
-        tls_replication: bool = "tls-replication", YesNo, "no", PENDING;
+        tls_replication: bool = "tls-replication", YesNo, "no", ABSENT;
         /// Uses TLS on the cluster bus.
-        tls_cluster: bool = "tls-cluster", YesNo, "no", PENDING;
+        tls_cluster: bool = "tls-cluster", YesNo, "no", ABSENT;
         /// Versions of TLS, such as "TLSv1.2 TLSv1.3"; empty: these two.
         tls_protocols: String = "tls-protocols", Text, "", PENDING;
         /// Cipher suites of TLS 1.2, as OpenSSL names them; empty: the usual ones.

@@ -1,6 +1,6 @@
 //! Types of directives that are more than a number or a text: choices and lists.
 
-use super::kind::{Form, INT_MAX, Input, Kind, Lines, Refusal, Setting, choose, not_among};
+use super::kind::{Form, INT_MAX, Input, Kind, LONG_MAX, Lines, Refusal, Setting, choose, not_among};
 use super::parse;
 use bitflags::bitflags;
 use std::fmt;
@@ -397,7 +397,8 @@ impl Setting for SavePoints {
         let mut points = Vec::new();
         for pair in words.chunks_exact(2) {
             let seconds = number(&pair[0]).filter(|seconds| 1 <= *seconds).ok_or(INVALID)?;
-            let changes = number(&pair[1]).ok_or(INVALID)?;
+            let changes = if pair[1].is_empty() { Some(0) } else { number(&pair[1]) };
+            let changes = changes.ok_or(INVALID)?;
             let changes = u32::try_from(changes).map_err(|_| INVALID)?;
             points.push(SavePoint { seconds, changes });
         }
@@ -646,10 +647,8 @@ impl MemoryLimit {
             MemoryLimit::Percent(percent) => (u128::from(whole_bytes) * u128::from(percent) / 100) as u64,
         }
     }
-}
 
-impl Setting for MemoryLimit {
-    fn read(&mut self, input: &Input<'_>) -> Result<(), Refusal> {
+    fn take(&mut self, input: &Input<'_>) -> Result<(), Refusal> {
         let (Kind::MemoryOrShare(refusal), [word]) = (input.kind, input.words) else { panic!("another kind") };
         if let Some(bytes) = parse::memory_bytes(word) {
             *self = MemoryLimit::Bytes(bytes);
@@ -661,6 +660,18 @@ impl Setting for MemoryLimit {
             percent @ 1..=100 => MemoryLimit::Percent(percent as u8),
             _ => return Err("percentage argument must be less or equal to 100".into()),
         };
+        Ok(())
+    }
+}
+
+impl Setting for MemoryLimit {
+    fn read(&mut self, input: &Input<'_>) -> Result<(), Refusal> {
+        let mut limit = *self;
+        limit.take(input)?;
+        if matches!(limit, MemoryLimit::Bytes(bytes) if LONG_MAX < bytes) {
+            return Err("percentage argument must be less or equal to 100".into()); // What Redis takes it for.
+        }
+        *self = limit;
         Ok(())
     }
 
@@ -685,7 +696,7 @@ pub struct Budget {
 /// Replies bytes, since monitoring tools expect a number; a file keeps the share.
 impl Setting for Budget {
     fn read(&mut self, input: &Input<'_>) -> Result<(), Refusal> {
-        self.limit.read(input)?;
+        self.limit.take(input)?;
         self.bytes = self.limit.bytes(input.machine_memory_bytes);
         if self.bytes == 0 && matches!(self.limit, MemoryLimit::Percent(_)) {
             return Err("the memory of this machine is not known: give a size".into());

@@ -10,14 +10,16 @@
 //!    word says. So whatever is due is found in time.
 //! 2. A deadline that is put off needs no new record: the old one comes, finds the entry not due, and is filed again.
 //!    Only an earlier one does. So a session that is prolonged with every request has one record, not thousands.
-//! 3. Records of keys that were removed stay until their time has come. If they become too many ([`STALE_MIN`]), the
+//! 3. For a container with a part that is to be removed (a field of a hash), a record waits that is due not later than
+//!    [`Container::due_ms`]. It is filed when that time becomes earlier, and again when the parts due are gone.
+//! 4. Records of keys that were removed stay until their time has come. If they become too many ([`STALE_MIN`]), the
 //!    wheel is made anew from the entries, step by step while the old one goes on working: see [`Rebuild`].
 
 use super::HASH_MASK;
 use super::entry::{Entries, EntriesDrain, Entry, EntryRef};
 use crate::structure::table::Position;
 use crate::structure::wheel::Wheel;
-use crate::value::Container;
+use crate::value::{Container, Removed};
 
 /// Fewer stale records than this are no reason to make a wheel anew (32 KiB).
 const STALE_MIN: usize = 4096;
@@ -30,6 +32,8 @@ pub(super) struct Database {
     /// Its entries are lent by other keyspaces, whose wheels have their records.
     is_loan: bool,
     volatile_len: usize,
+    /// Entries of which a part is to be removed some time.
+    due_len: usize,
     /// Of the volatile entries, in unix ms.
     deadline_sum_ms: u128,
     /// Of all entries and of what their values have allocated.
@@ -59,11 +63,12 @@ fn hash_of_record(record: u64) -> u64 {
 struct Share {
     bytes: usize,
     deadline_ms: Option<u64>,
+    due_ms: Option<u64>,
 }
 
 impl Share {
     fn of(view: EntryRef<'_>) -> Share {
-        Share { bytes: view.memory_bytes(), deadline_ms: view.deadline_ms() }
+        Share { bytes: view.memory_bytes(), deadline_ms: view.deadline_ms(), due_ms: view.due_ms() }
     }
 }
 
@@ -75,6 +80,7 @@ impl Default for Database {
             rebuild: None,
             is_loan: false,
             volatile_len: 0,
+            due_len: 0,
             deadline_sum_ms: 0,
             entry_bytes: 0,
         }
@@ -138,7 +144,7 @@ impl Database {
         let before = Share::of(entry.view());
         let result = change(&mut entry);
         let after = Share::of(entry.view());
-        debug_assert!(before.deadline_ms == after.deadline_ms);
+        debug_assert!(before.deadline_ms == after.deadline_ms && before.due_ms.is_none() && after.due_ms.is_none());
         drop(entry);
         self.entry_bytes = self.entry_bytes - before.bytes + after.bytes;
         result
@@ -158,18 +164,20 @@ impl Database {
         let armed_until_ms = entry.view().armed_until_ms();
         let result = change(&mut entry);
         let after = Share::of(entry.view());
+        if before.deadline_ms != after.deadline_ms
+            && let Some(deadline_ms) = after.deadline_ms
+            && !self.is_loan
+            && armed_until_ms.is_none_or(|armed_until_ms| deadline_ms < armed_until_ms)
+        {
+            entry.set_armed(true);
+            file(&mut self.wheel, deadline_ms, hash, now_ms);
+        }
+        drop(entry);
         if before.deadline_ms != after.deadline_ms {
-            if let Some(deadline_ms) = after.deadline_ms
-                && !self.is_loan
-                && armed_until_ms.is_none_or(|armed_until_ms| deadline_ms < armed_until_ms)
-            {
-                entry.set_armed(true);
-                file(&mut self.wheel, deadline_ms, hash, now_ms);
-            }
-            drop(entry);
             self.discount_deadline(before.deadline_ms);
             self.count_deadline(after.deadline_ms);
         }
+        self.due_changed(hash, before.due_ms, after.due_ms, now_ms);
         self.entry_bytes = self.entry_bytes - before.bytes + after.bytes;
         result
     }
@@ -187,15 +195,22 @@ impl Database {
             entry.set_armed(true);
             file(&mut self.wheel, deadline_ms, hash, now_ms);
         }
+        self.due_changed(hash, None, share.due_ms, now_ms);
         self.entries.insert(hash, entry, hash_of);
     }
 
     pub fn remove(&mut self, position: Position) -> Entry {
         let entry = self.entries.remove(position);
-        let share = Share::of(entry.view());
-        self.discount_deadline(share.deadline_ms);
-        self.entry_bytes -= share.bytes;
+        self.discount(entry.view());
         entry
+    }
+
+    /// An entry has gone.
+    fn discount(&mut self, view: EntryRef<'_>) {
+        let share = Share::of(view);
+        self.discount_deadline(share.deadline_ms);
+        self.due_len -= usize::from(share.due_ms.is_some());
+        self.entry_bytes -= share.bytes;
     }
 
     /// The value at a position, if it is a container of this type. The caller reports by [`Database::resized`] how much
@@ -205,8 +220,42 @@ impl Database {
     }
 
     /// A container, which had `heap_bytes_before`, has `heap_bytes_after` now.
+    #[inline]
     pub fn resized(&mut self, heap_bytes_before: usize, heap_bytes_after: usize) {
         self.entry_bytes = self.entry_bytes - heap_bytes_before + heap_bytes_after;
+    }
+
+    /// The time at which a part of the entry with this hash is to be removed was another before.
+    #[inline]
+    pub fn due_changed(&mut self, hash: u64, before_ms: Option<u64>, after_ms: Option<u64>, now_ms: u64) {
+        if before_ms == after_ms {
+            return;
+        }
+        self.due_len = self.due_len - usize::from(before_ms.is_some()) + usize::from(after_ms.is_some());
+        if let Some(after_ms) = after_ms
+            && !self.is_loan
+            && before_ms.is_none_or(|before_ms| after_ms < before_ms)
+        {
+            file(&mut self.wheel, after_ms, hash, now_ms);
+        }
+    }
+
+    /// Removes parts of an entry whose time has come, those of about `budget` allocations; the record that said so has
+    /// come too, or will.
+    pub fn remove_due(&mut self, hash: u64, position: Position, now_ms: u64, budget: usize) -> Removed {
+        let mut entry = self.entries.entry_mut(position);
+        let before = Share::of(entry.view());
+        let removed = entry.remove_due(now_ms, budget);
+        let after = Share::of(entry.view());
+        drop(entry);
+        self.due_len = self.due_len - usize::from(before.due_ms.is_some()) + usize::from(after.due_ms.is_some());
+        self.entry_bytes = self.entry_bytes - before.bytes + after.bytes;
+        if let Some(due_ms) = after.due_ms
+            && !self.is_loan
+        {
+            file(&mut self.wheel, due_ms, hash, now_ms);
+        }
+        removed
     }
 
     /// Takes everything out; gives with it how many bytes the entries had.
@@ -226,6 +275,12 @@ impl Database {
 
     // Deadlines
 
+    /// Entries of which a part is to be removed some time.
+    #[cfg(test)]
+    pub fn due_len(&self) -> usize {
+        self.due_len
+    }
+
     /// Records in the wheels.
     #[cfg(test)]
     pub fn record_len(&self) -> usize {
@@ -242,38 +297,32 @@ impl Database {
     }
 
     /// Takes out entries whose deadline has come, as far as the budget goes: of about so many entries the memory is
-    /// looked at. Adds wheels to be freed to `wheels`. True if there is more to do at this time.
-    pub fn expire(
-        &mut self,
-        now_ms: u64,
-        budget: usize,
-        hash_of: impl Fn(&[u8]) -> u64,
-        expired: &mut Vec<Entry>,
-        wheels: &mut Vec<Wheel>,
-    ) -> bool {
+    /// looked at. Adds wheels to be freed to `found`. True if there is more to do at this time.
+    pub fn expire(&mut self, now_ms: u64, budget: usize, hash_of: impl Fn(&[u8]) -> u64, found: &mut Found) -> bool {
+        let Found { expired, due: parts, wheels } = found;
         let before = expired.len();
         let entries = &mut self.entries;
-        let mut due = |record| look_up(entries, hash_of_record(record), now_ms, &hash_of, expired);
+        let mut due = |record| look_up(entries, hash_of_record(record), now_ms, &hash_of, expired, parts);
         let mut is_more = self.wheel.advance(now_ms, budget, &mut due);
         if let Some(rebuild) = &mut self.rebuild {
             is_more |= rebuild.old.advance(now_ms, budget, &mut due);
         }
         for entry in &expired[before..] {
-            let share = Share::of(entry.view());
-            self.discount_deadline(share.deadline_ms);
-            self.entry_bytes -= share.bytes;
+            self.discount(entry.view());
         }
         if let Some(rebuild) = &mut self.rebuild {
             rebuild.cursor = self.entries.scan_armed(rebuild.cursor, budget, |view| {
-                let deadline_ms = view.deadline_ms().expect("those without are not visited");
-                file(&mut self.wheel, deadline_ms, hash_of(view.key()), now_ms);
+                let hash = hash_of(view.key());
+                for due_ms in view.deadline_ms().into_iter().chain(view.due_ms()) {
+                    file(&mut self.wheel, due_ms, hash, now_ms);
+                }
             });
             if rebuild.cursor == 0 {
                 wheels.extend(self.rebuild.take().map(|rebuild| rebuild.old));
             } else {
                 is_more = true;
             }
-        } else if self.wheel.len().saturating_sub(self.volatile_len) > self.stale_max() {
+        } else if self.wheel.len().saturating_sub(self.volatile_len + self.due_len) > self.stale_max() {
             self.start_rebuild(now_ms, wheels);
             is_more = true;
         }
@@ -318,6 +367,17 @@ fn file(wheel: &mut Wheel, deadline_ms: u64, hash: u64, now_ms: u64) {
     wheel.file(deadline_ms, record_of(hash));
 }
 
+/// What [`Database::expire`] finds.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Entries whose deadline has come.
+    pub expired: Vec<Entry>,
+    /// Keys of entries of which a part is due.
+    pub due: Vec<Box<[u8]>>,
+    /// Wheels to be freed.
+    pub wheels: Vec<Wheel>,
+}
+
 /// Looks at the keys with this hash for which a record has come. Those that are due are taken out. For others the
 /// record is to be filed again: the result says when.
 fn look_up(
@@ -326,6 +386,7 @@ fn look_up(
     now_ms: u64,
     hash_of: impl Fn(&[u8]) -> u64,
     expired: &mut Vec<Entry>,
+    parts: &mut Vec<Box<[u8]>>,
 ) -> Option<u64> {
     while let Some((position, _)) = entries.find_where(hash, |view| view.is_expired(now_ms)) {
         expired.push(entries.remove(position));
@@ -335,6 +396,13 @@ fn look_up(
     let is_meant = |view: EntryRef<'_>| view.armed_until_ms().is_some() && hash_of(view.key()) == hash;
     let (mut next_ms, mut is_any_untimed) = (None, false);
     entries.find_where(hash, |view| {
+        match view.due_ms() {
+            Some(due_ms) if due_ms <= now_ms && hash_of(view.key()) == hash => parts.push(view.key().into()),
+            Some(due_ms) if hash_of(view.key()) == hash => {
+                next_ms = Some(next_ms.map_or(due_ms, |next_ms: u64| next_ms.min(due_ms)))
+            }
+            _ => {}
+        }
         if is_meant(view) {
             match view.deadline_ms() {
                 Some(deadline_ms) => {

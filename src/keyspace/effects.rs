@@ -65,6 +65,21 @@ impl Event {
     pub const INCRBY: Event = Event::new("incrby", Class::STRING);
     pub const INCRBYFLOAT: Event = Event::new("incrbyfloat", Class::STRING);
 
+    pub const SADD: Event = Event::new("sadd", Class::SET);
+    pub const SREM: Event = Event::new("srem", Class::SET);
+    pub const SPOP: Event = Event::new("spop", Class::SET);
+    pub const SINTERSTORE: Event = Event::new("sinterstore", Class::SET);
+    pub const SUNIONSTORE: Event = Event::new("sunionstore", Class::SET);
+    pub const SDIFFSTORE: Event = Event::new("sdiffstore", Class::SET);
+
+    pub const HSET: Event = Event::new("hset", Class::HASH);
+    pub const HDEL: Event = Event::new("hdel", Class::HASH);
+    pub const HINCRBY: Event = Event::new("hincrby", Class::HASH);
+    pub const HINCRBYFLOAT: Event = Event::new("hincrbyfloat", Class::HASH);
+    pub const HEXPIRE: Event = Event::new("hexpire", Class::HASH);
+    pub const HPERSIST: Event = Event::new("hpersist", Class::HASH);
+    pub const HEXPIRED: Event = Event::new("hexpired", Class::HASH);
+
     pub const EXPIRED: Event = Event::new("expired", Class::EXPIRED);
     pub const EVICTED: Event = Event::new("evicted", Class::EVICTED);
     pub const KEY_MISS: Event = Event::new("keymiss", Class::KEY_MISS);

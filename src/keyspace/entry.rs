@@ -39,7 +39,7 @@ use super::WrongType;
 use crate::structure::table::{Drain, PAYLOAD_MAX, Position, Table};
 use crate::value::allocation::{allocated_bytes, class_bytes, class_for};
 use crate::value::{
-    Container, EMBSTR_LEN_MAX, INLINE_LEN_MAX, LongString, StringRef, Type, Value, ValueRef, containers,
+    Container, EMBSTR_LEN_MAX, INLINE_LEN_MAX, LongString, Removed, StringRef, Type, Value, ValueRef, containers,
 };
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::marker::PhantomData;
@@ -434,6 +434,18 @@ macro_rules! define_kinds {
                 }
             }
 
+            /// A time in unix ms at which a part of the value is to be removed, or some time before.
+            #[inline]
+            pub fn due_ms(self) -> Option<u64> {
+                if self.header().kind() <= KIND_LONG {
+                    return None;
+                }
+                match self.value() {
+                    ValueRef::Integer(_) | ValueRef::String(_) => None,
+                    $($(#[$attribute])* ValueRef::$variant(value) => value.due_ms(),)*
+                }
+            }
+
             /// A copy of the value that shares nothing with it.
             fn duplicate_value(self) -> Value<'a> {
                 match self.value() {
@@ -445,6 +457,22 @@ macro_rules! define_kinds {
             }
         }
 
+        impl Entry {
+            /// Removes parts of the value whose time has come, those of about `budget` allocations.
+            pub(super) fn remove_due(&mut self, now_ms: u64, budget: usize) -> Removed {
+                match self.view().value_type() {
+                    Type::String => Removed::default(),
+                    $(
+                        $(#[$attribute])*
+                        Type::$variant => {
+                            let value: &mut $type = self.container_mut().expect("its type was seen");
+                            value.remove_due(now_ms, budget)
+                        }
+                    )*
+                }
+            }
+        }
+
         impl Value<'_> {
             /// Bytes that it has allocated itself.
             pub fn heap_bytes(&self) -> usize {
@@ -452,6 +480,14 @@ macro_rules! define_kinds {
                     Value::Integer(_) | Value::String(_) | Value::Raw(_) => 0,
                     Value::Long(string) => string.heap_bytes(),
                     $($(#[$attribute])* Value::$variant(value) => value.heap_bytes(),)*
+                }
+            }
+
+            /// Gives back about `budget` allocations of a value that nobody will use again; whether there are more.
+            pub(super) fn free_some(&mut self, budget: usize) -> bool {
+                match self {
+                    Value::Integer(_) | Value::String(_) | Value::Raw(_) | Value::Long(_) => false,
+                    $($(#[$attribute])* Value::$variant(value) => value.free_some(budget),)*
                 }
             }
 
@@ -711,6 +747,17 @@ impl Entry {
     /// A copy under another key, with the same deadline.
     pub fn duplicate(view: EntryRef<'_>, key: &[u8], clock: u32) -> Entry {
         Entry::new(key, view.duplicate_value(), view.deadline_ms(), clock)
+    }
+
+    /// What the value owns, if it owns something, without the entry.
+    pub(super) fn into_value(self) -> Option<Value<'static>> {
+        let address = ManuallyDrop::new(self).address;
+        // SAFETY: ours alone, and not used again: the value moves out, then the allocation goes without it.
+        unsafe {
+            let value = address.take_value(address.header());
+            address.free();
+            value
+        }
     }
 
     /// Its address, for the table: 48 bits.
@@ -988,8 +1035,8 @@ impl Entries {
         self.table.scan(cursor, budget, |payload| visit(unsafe { EntryRef::from_payload(payload) }))
     }
 
-    /// A step of an iteration as by [`Entries::scan`] over the armed entries: those with a deadline are visited, the
-    /// others disarmed.
+    /// A step of an iteration as by [`Entries::scan`]: visits the entries that have a deadline or a part that has one.
+    /// Armed ones without are disarmed.
     pub fn scan_armed(&mut self, cursor: u64, budget: usize, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
         self.table.scan(cursor, budget, |payload| {
             // SAFETY: the table's payloads are living entries and nobody else's, and `self` is ours alone: there is no
@@ -997,12 +1044,11 @@ impl Entries {
             unsafe {
                 let view = EntryRef::from_payload(payload);
                 let (address, header) = (view.address, view.header());
-                if header.has(Header::ARMED) {
-                    if header.has(Header::TIMED) {
-                        visit(view);
-                    } else {
-                        address.set_header(header.with(Header::ARMED, false));
-                    }
+                if header.has(Header::ARMED) && !header.has(Header::TIMED) {
+                    address.set_header(header.with(Header::ARMED, false));
+                }
+                if header.has(Header::TIMED) || view.due_ms().is_some() {
+                    visit(view);
                 }
             }
         })

@@ -3,13 +3,16 @@
 //! A key expires when somebody looks at it, or when its record in the database's wheel comes, whichever is first. Not
 //! here: how records are kept right (see [`super::database`]), and who calls [`Keyspace::expire_cycle`] in time.
 
-use super::database::Database;
+use super::database::{Database, Found};
 use super::{Event, Keyspace, hash_with};
 use crate::structure::table::Position;
 
 /// If the clock goes back further than this, in ms, wheels are made anew at the new time; else deadlines wait for it to
 /// come back.
 const CLOCK_BACK_MS_MAX: u64 = 1000;
+
+/// Parts of a container (fields) whose removal costs about as much as one look at an allocation.
+const PARTS_PER_ALLOCATION: usize = 8;
 
 impl Keyspace {
     /// Gives a key a deadline in unix ms; "expire". One that has come already removes the key: "del". Whether there was
@@ -79,20 +82,28 @@ impl Keyspace {
             }
         }
         self.expired_until_ms = now_ms;
-        let hasher = &self.hasher;
         let count = self.databases.len();
-        let mut expired = Vec::new();
+        let mut found = Found::default();
         let mut removed = 0;
         for step in 0..count {
             let db = (self.expire_first_db + step) % count;
-            let wheels = &mut self.graveyard.wheels;
-            let is_more = self.databases[db].expire(now_ms, budget, |key| hash_with(hasher, key), &mut expired, wheels);
-            for entry in expired.drain(..) {
+            let hasher = &self.hasher;
+            let mut is_more = self.databases[db].expire(now_ms, budget, |key| hash_with(hasher, key), &mut found);
+            for entry in found.expired.drain(..) {
                 removed += 1;
                 self.stats.expired += 1;
                 self.effects.note(Event::EXPIRED, db, entry.view().key());
                 self.graveyard.discard(entry);
             }
+            let mut parts_left = budget;
+            for key in found.due.drain(..) {
+                let hash = hash_with(&self.hasher, &key);
+                let Some((position, _)) = self.databases[db].find(hash, &key) else { continue };
+                let count = self.remove_due_at(db, hash, position, 1 + parts_left / PARTS_PER_ALLOCATION).0;
+                parts_left = parts_left.saturating_sub(count);
+                is_more |= parts_left == 0;
+            }
+            self.graveyard.wheels.append(&mut found.wheels);
             if is_more {
                 // The others come first next time.
                 self.expire_first_db = (db + 1) % count;
@@ -101,6 +112,27 @@ impl Keyspace {
         }
         self.next_deadline_ms = self.databases.iter().filter_map(Database::next_deadline_ms).min().unwrap_or(u64::MAX);
         removed
+    }
+
+    /// Removes parts of an entry whose time has come; "hexpired", and "del" if nothing is left. How many there were, and
+    /// whether the entry is still there.
+    #[cold]
+    pub(super) fn remove_due_at(&mut self, db: usize, hash: u64, position: Position, budget: usize) -> (usize, bool) {
+        let database = &mut self.databases[db];
+        let removed = database.remove_due(hash, position, self.now_ms, budget);
+        let view = database.view(position);
+        if let Some(due_ms) = view.due_ms() {
+            self.next_deadline_ms = self.next_deadline_ms.min(due_ms);
+        }
+        if 0 < removed.count {
+            self.effects.note(Event::HEXPIRED, db, view.key());
+        }
+        if removed.is_empty {
+            let entry = database.remove(position);
+            self.effects.note(Event::DEL, db, entry.view().key());
+            self.discard(entry);
+        }
+        (removed.count, !removed.is_empty)
     }
 
     /// Removes an entry whose deadline has come; "expired". Counts no change: the log of writes learns of it by the

@@ -161,14 +161,19 @@ impl Hint {
     const NONE: Hint = Hint { start: 0, len: usize::MAX, hash: 0 };
 }
 
+/// Whoever looks at a container removes the parts that are due in so many allocations: a table of fields has some ten in
+/// each. Others are passed over until their turn comes.
+const DUE_ALLOCATIONS: usize = 100;
 /// Records that are freed at a time with a part of a wheel.
 const WHEEL_CHUNK_LEN: usize = 511;
 
 /// What is to be freed when nobody waits.
 #[derive(Default)]
 struct Graveyard {
+    /// Heavy ones, freed from the last to the first, in slices.
     values: Vec<Value<'static>>,
-    entries: Vec<Entry>,
+    /// What the values have allocated.
+    value_bytes: usize,
     drains: Vec<EntriesDrain>,
     wheels: Vec<Wheel>,
     /// Of the drained entries, until the last of them is gone.
@@ -300,10 +305,13 @@ impl Keyspace {
     /// # Errors
     /// The key holds something else.
     pub fn read_container<T: Container>(&mut self, db: usize, key: &[u8]) -> Result<Option<&T>, WrongType> {
-        match self.read(db, key) {
-            Some(view) => view.container().map(Some).ok_or(WrongType),
-            None => Ok(None),
-        }
+        let Some((_, position)) = self.container_position::<T>(db, key) else {
+            self.missed(db, key);
+            return Ok(None);
+        };
+        self.stats.hits += 1;
+        self.touch_at(db, position);
+        self.databases[db].view(position).container().map(Some).ok_or(WrongType)
     }
 
     /// A look at a container that nobody notices.
@@ -326,11 +334,37 @@ impl Keyspace {
         db: usize,
         key: &[u8],
     ) -> Result<Option<ContainerMut<'_, T>>, WrongType> {
-        let Some(position) = self.write_position(db, self.hash_of(key), key) else { return Ok(None) };
-        let database = &mut self.databases[db];
+        let Some((hash, position)) = self.container_position::<T>(db, key) else { return Ok(None) };
+        self.touch_at(db, position);
+        let Keyspace { databases, next_deadline_ms, now_ms, .. } = self;
+        let database = &mut databases[db];
         let container: &mut T = database.container_mut(position).ok_or(WrongType)?;
-        let heap_bytes_before = container.heap_bytes();
-        Ok(Some(ContainerMut { database, position, heap_bytes_before, container: PhantomData }))
+        let (heap_bytes_before, due_ms_before) = (container.heap_bytes(), container.due_ms());
+        Ok(Some(ContainerMut {
+            database,
+            position,
+            hash,
+            heap_bytes_before,
+            due_ms_before,
+            next_deadline_ms,
+            now_ms: *now_ms,
+            container: PhantomData,
+        }))
+    }
+
+    /// The key's hash and where it is, unless its deadline has come. Parts of the container whose time has come are
+    /// removed first, and with the last of them the key.
+    #[inline]
+    fn container_position<T: Container>(&mut self, db: usize, key: &[u8]) -> Option<(u64, Position)> {
+        let hash = self.hash_of(key);
+        let position = self.live_position(db, hash, key)?;
+        let due_ms = self.databases[db].view(position).container::<T>().and_then(T::due_ms);
+        if due_ms.is_some_and(|due_ms| due_ms <= self.now_ms)
+            && !self.remove_due_at(db, hash, position, DUE_ALLOCATIONS).1
+        {
+            return None;
+        }
+        Some((hash, position))
     }
 
     /// Counts a change of a key and notes its event.
@@ -412,37 +446,24 @@ impl Keyspace {
 
     // What waits to be freed
 
-    /// Values, entries and keys of flushed databases that wait to be freed (`lazyfree_pending_objects`).
+    /// Values and keys of flushed databases that wait to be freed (`lazyfree_pending_objects`).
     pub fn pending_free_len(&self) -> usize {
         let drained: usize = self.graveyard.drains.iter().map(EntriesDrain::len).sum();
-        self.graveyard.values.len() + self.graveyard.entries.len() + drained
+        self.graveyard.values.len() + drained
     }
 
-    /// Frees one heavy value, or about `budget` keys or deadlines of a flushed database. False when nothing is left.
+    /// Frees about `budget` allocations of a heavy value, or keys or deadlines of a flushed database. False when
+    /// nothing is left.
     pub fn free_some(&mut self, budget: usize) -> bool {
-        let graveyard = &mut self.graveyard;
-        if graveyard.values.pop().is_some() || graveyard.entries.pop().is_some() {
-            // One heavy thing at a time.
-        } else if let Some(wheel) = graveyard.wheels.last_mut() {
-            if !wheel.free(budget.div_ceil(WHEEL_CHUNK_LEN)) {
-                graveyard.wheels.pop();
-            }
-        } else if let Some(drain) = graveyard.drains.last_mut() {
-            let mut freed_bytes = 0;
-            let more = drain.step(budget, |entry| freed_bytes += entry.view().memory_bytes());
-            graveyard.drained_bytes -= freed_bytes;
-            if !more {
-                graveyard.drains.pop();
-            }
-        }
+        self.graveyard.free_some(budget);
         self.has_garbage()
     }
 
     /// Whether [`Keyspace::free_some`] has something to do.
     #[inline]
     pub fn has_garbage(&self) -> bool {
-        let Graveyard { values, entries, drains, wheels, .. } = &self.graveyard;
-        !(values.is_empty() && entries.is_empty() && wheels.is_empty() && drains.is_empty())
+        let Graveyard { values, drains, wheels, .. } = &self.graveyard;
+        !(values.is_empty() && wheels.is_empty() && drains.is_empty())
     }
 
     /// Drops an entry: now, or when nobody waits, if that may take long.
@@ -450,20 +471,27 @@ impl Keyspace {
         self.graveyard.discard(entry);
     }
 
-    /// The same for the value that an entry had.
-    fn discard_value(&mut self, value: Option<Value<'static>>) {
-        if let Some(value) = value
-            && value.is_heavy()
-        {
-            self.graveyard.values.push(value);
+    /// The same for a value.
+    pub fn discard_value(&mut self, value: Option<Value<'static>>) {
+        if let Some(value) = value {
+            self.graveyard.discard_value(value);
         }
     }
 }
 
 impl Graveyard {
     fn discard(&mut self, entry: Entry) {
-        if entry.view().is_heavy() {
-            self.entries.push(entry);
+        if entry.view().is_heavy()
+            && let Some(value) = entry.into_value()
+        {
+            self.discard_value(value);
+        }
+    }
+
+    fn discard_value(&mut self, value: Value<'static>) {
+        if value.is_heavy() {
+            self.value_bytes += value.heap_bytes();
+            self.values.push(value);
         }
     }
 
@@ -477,18 +505,41 @@ impl Graveyard {
 
     fn append(&mut self, other: &mut Graveyard) {
         self.values.append(&mut other.values);
-        self.entries.append(&mut other.entries);
         self.drains.append(&mut other.drains);
         self.wheels.append(&mut other.wheels);
         self.drained_bytes += std::mem::take(&mut other.drained_bytes);
+        self.value_bytes += std::mem::take(&mut other.value_bytes);
+    }
+
+    fn free_some(&mut self, budget: usize) {
+        if let Some(value) = self.values.last_mut() {
+            let bytes_before = value.heap_bytes();
+            let mut bytes_after = 0;
+            if value.free_some(budget) {
+                bytes_after = value.heap_bytes();
+            } else {
+                self.values.pop();
+            }
+            self.value_bytes = self.value_bytes - bytes_before + bytes_after;
+        } else if let Some(wheel) = self.wheels.last_mut() {
+            if !wheel.free(budget.div_ceil(WHEEL_CHUNK_LEN)) {
+                self.wheels.pop();
+            }
+        } else if let Some(mut drain) = self.drains.pop() {
+            let is_more = drain.step(budget, |entry| {
+                self.drained_bytes -= entry.view().memory_bytes();
+                self.discard(entry);
+            });
+            if is_more {
+                self.drains.push(drain);
+            }
+        }
     }
 
     fn memory_bytes(&self) -> usize {
-        let values: usize = self.values.iter().map(Value::heap_bytes).sum();
-        let entries: usize = self.entries.iter().map(|entry| entry.view().memory_bytes()).sum();
         let tables: usize = self.drains.iter().map(EntriesDrain::table_bytes).sum();
         let wheels: usize = self.wheels.iter().map(Wheel::memory_bytes).sum();
-        values + entries + tables + wheels + self.drained_bytes
+        self.value_bytes + tables + wheels + self.drained_bytes
     }
 }
 
@@ -496,7 +547,11 @@ impl Graveyard {
 pub struct ContainerMut<'a, T: Container> {
     database: &'a mut Database,
     position: Position,
+    hash: u64,
     heap_bytes_before: usize,
+    due_ms_before: Option<u64>,
+    next_deadline_ms: &'a mut u64,
+    now_ms: u64,
     container: PhantomData<&'a mut T>,
 }
 
@@ -516,8 +571,12 @@ impl<T: Container> DerefMut for ContainerMut<'_, T> {
 
 impl<T: Container> Drop for ContainerMut<'_, T> {
     fn drop(&mut self) {
-        let heap_bytes_after = self.heap_bytes();
+        let (heap_bytes_after, due_ms_after) = (self.heap_bytes(), self.due_ms());
         self.database.resized(self.heap_bytes_before, heap_bytes_after);
+        if self.due_ms_before != due_ms_after {
+            self.database.due_changed(self.hash, self.due_ms_before, due_ms_after, self.now_ms);
+            *self.next_deadline_ms = due_ms_after.map_or(*self.next_deadline_ms, |ms| ms.min(*self.next_deadline_ms));
+        }
     }
 }
 

@@ -102,6 +102,9 @@ impl Keyspace {
         if let Expiry::At(deadline_ms) = expiry {
             self.note_deadline(deadline_ms);
         }
+        if let Some(due_ms) = self.databases[db].view(position).due_ms() {
+            self.note_deadline(due_ms);
+        }
         self.discard_value(old);
     }
 
@@ -181,8 +184,8 @@ impl Keyspace {
 
     /// The same without the event.
     pub(super) fn insert_known(&mut self, db: usize, hash: u64, entry: Entry) {
-        if let Some(deadline_ms) = entry.view().deadline_ms() {
-            self.note_deadline(deadline_ms);
+        for due_ms in entry.view().deadline_ms().into_iter().chain(entry.view().due_ms()) {
+            self.note_deadline(due_ms);
         }
         let hasher = &self.hasher;
         self.databases[db].insert(hash, entry, self.now_ms, |key| hash_with(hasher, key));

@@ -42,9 +42,10 @@ fn expire_all(keyspace: &mut Keyspace, now_ms: u64) {
 /// The sums kept by the way against those counted now.
 fn check_sums(keyspace: &Keyspace) {
     for database in &keyspace.databases {
-        let (mut len, mut volatile_len, mut bytes, mut deadline_sum_ms) = (0, 0, 0, 0u128);
+        let (mut len, mut due_len, mut volatile_len, mut bytes, mut deadline_sum_ms) = (0, 0, 0, 0, 0u128);
         database.entries().for_each(|view| {
             len += 1;
+            due_len += usize::from(view.due_ms().is_some());
             bytes += view.memory_bytes();
             if let Some(deadline_ms) = view.deadline_ms() {
                 volatile_len += 1;
@@ -52,6 +53,7 @@ fn check_sums(keyspace: &Keyspace) {
             }
         });
         assert_eq!(database.len(), len);
+        assert_eq!(database.due_len(), due_len);
         assert_eq!(database.volatile_len(), volatile_len);
         assert_eq!(database.memory_bytes() - database.table_bytes(), bytes);
         let mean_ms = deadline_sum_ms.checked_div(volatile_len as u128).unwrap_or(0);
@@ -569,10 +571,37 @@ fn heavy_values_are_freed_when_nobody_waits() {
     assert_eq!(keyspace.pending_free_len(), 4);
     assert_eq!(Arc::strong_count(&alive), 5);
     assert!(bytes < keyspace.memory_bytes() + 1000);
-    assert!(keyspace.free_some(1) && keyspace.free_some(1) && keyspace.free_some(1) && !keyspace.free_some(1));
-    assert_eq!(Arc::strong_count(&alive), 1);
+    // A probe gives back 1024 bytes an allocation: three slices of 400 for each of the four.
+    let mut slices = 1;
+    let mut bytes_before = keyspace.memory_bytes();
+    while keyspace.free_some(400) {
+        assert!(keyspace.memory_bytes() < bytes_before && bytes_before - keyspace.memory_bytes() <= 400 * 1024);
+        bytes_before = keyspace.memory_bytes();
+        slices += 1;
+    }
+    assert_eq!((slices, Arc::strong_count(&alive)), (4 * 3, 1));
     assert!(keyspace.memory_bytes() < 5000);
     check_sums(&keyspace);
+}
+
+#[test]
+fn heavy_values_of_a_flushed_database_are_freed_in_slices_too() {
+    let alive = Arc::new(());
+    let mut keyspace = keyspace();
+    for key in 0..10u8 {
+        let probe = Probe { heavy: true, ..Probe::new(&alive, 1 << 20) };
+        keyspace.put(0, &[key], probe.into(), Expiry::Clear, Event::SET);
+    }
+    keyspace.flush(0);
+    let mut slices = 0;
+    let mut bytes_before = keyspace.memory_bytes();
+    while keyspace.free_some(100) {
+        assert!(bytes_before - keyspace.memory_bytes() <= 100 * 1024 + 5000);
+        bytes_before = keyspace.memory_bytes();
+        slices += 1;
+    }
+    assert!(100 < slices, "{slices}");
+    assert_eq!((keyspace.memory_bytes(), Arc::strong_count(&alive)), (0, 1));
 }
 
 #[test]
@@ -770,4 +799,68 @@ fn an_entry_on_loan_comes_home_with_its_deadline() {
     expire_all(&mut home, START_MS + 800);
     assert_eq!(events(&mut home), "expired k");
     assert_eq!((home.len(0), home.len(3)), (0, 1));
+}
+
+#[test]
+fn fields_of_a_hash_expire_by_themselves_and_when_somebody_looks() {
+    use crate::value::hash::{Deadline, Hash, Limits};
+    let limits = Limits { listpack_len_max: 10, listpack_bytes_max: 64, seed: 1 };
+    let hash_of = |fields: u64, deadline_ms: u64| {
+        let mut hash = Hash::new();
+        for field in 0..fields {
+            hash.set(field.to_string().as_bytes(), b"v", Deadline::At(deadline_ms), 0, &limits);
+        }
+        hash.set(b"stays", b"v", Deadline::Clear, 0, &limits);
+        hash
+    };
+    let len = |keyspace: &Keyspace, key: &[u8]| keyspace.peek_container::<Hash>(0, key).expect("a hash").map(Hash::len);
+    let mut keyspace = keyspace();
+    keyspace.effects.listen(Class::HASH | Class::GENERIC);
+    for (key, fields) in [(&b"small"[..], 3), (b"large", 50)] {
+        keyspace.put(0, key, hash_of(fields, START_MS + 100).into(), Expiry::Clear, Event::HSET);
+    }
+    // A deadline set later, through the guard.
+    keyspace.put(0, b"late", hash_of(0, 0).into(), Expiry::Clear, Event::HSET);
+    let mut late = keyspace.container_mut::<Hash>(0, b"late").expect("a hash").expect("there");
+    assert!(late.set_deadline(b"stays", Some(START_MS + 50), START_MS));
+    drop(late);
+    keyspace.effects.take().for_each(drop);
+    assert!(keyspace.next_deadline_ms().is_some_and(|due_ms| due_ms <= START_MS + 50));
+    check_sums(&keyspace);
+
+    // By themselves: the last field takes the key along.
+    keyspace.begin(START_MS + 50, true);
+    assert_eq!(keyspace.expire_cycle(START_MS + 50, 1000), 0);
+    let events: Vec<&str> = keyspace.effects.take().map(|effect| effect.event.name).collect();
+    assert_eq!(events, ["hexpired", "del"]);
+    assert!(keyspace.peek(0, b"late").is_none());
+    assert!(keyspace.next_deadline_ms().is_some_and(|due_ms| START_MS + 50 < due_ms));
+
+    // When somebody looks, before they go by themselves.
+    keyspace.begin(START_MS + 100, true);
+    assert_eq!(keyspace.read_container::<Hash>(0, b"small").map(|hash| hash.map(Hash::len)), Ok(Some(1)));
+    assert_eq!(len(&keyspace, b"large"), Some(51));
+    while keyspace.next_deadline_ms().is_some_and(|due_ms| due_ms <= START_MS + 100) {
+        keyspace.expire_cycle(START_MS + 100, 8);
+    }
+    assert_eq!(len(&keyspace, b"large"), Some(1));
+    check_sums(&keyspace);
+
+    // A key with a deadline of its own, copied, renamed, overwritten and flushed.
+    let expiry = Expiry::At(START_MS + 10_000);
+    keyspace.put(0, b"small", hash_of(3, START_MS + 200).into(), expiry, Event::HSET);
+    assert_eq!(keyspace.copy((0, b"small"), (0, b"copy"), false), Passage::Done);
+    assert_eq!(keyspace.rename(0, b"small", b"renamed", false), Passage::Done);
+    keyspace.put(0, b"gone", hash_of(3, START_MS + 200).into(), expiry, Event::HSET);
+    keyspace.set_string(0, b"gone", b"v", Expiry::Clear);
+    check_sums(&keyspace);
+    keyspace.begin(START_MS + 200, true);
+    while keyspace.next_deadline_ms().is_some_and(|due_ms| due_ms <= START_MS + 200) {
+        keyspace.expire_cycle(START_MS + 200, 1000);
+    }
+    assert_eq!((len(&keyspace, b"copy"), len(&keyspace, b"renamed")), (Some(1), Some(1)));
+    check_sums(&keyspace);
+    keyspace.put(0, b"more", hash_of(3, START_MS + 300).into(), expiry, Event::HSET);
+    keyspace.flush(0);
+    check_sums(&keyspace);
 }

@@ -29,7 +29,7 @@ const ACCEPT_LOG_MS: u64 = 1000;
 pub struct AcceptFailures {
     count: u64,
     last: Option<io::Error>,
-    logged_ms: u64,
+    logged_ms: Option<u64>,
 }
 
 impl AcceptFailures {
@@ -39,12 +39,12 @@ impl AcceptFailures {
     }
 
     /// What to log now, if anything.
-    fn take(&mut self, now_ms: u64) -> Option<String> {
-        if now_ms < self.logged_ms + ACCEPT_LOG_MS && self.logged_ms <= now_ms {
+    fn take(&mut self, steady_ms: u64) -> Option<String> {
+        if self.logged_ms.is_some_and(|logged_ms| steady_ms < logged_ms + ACCEPT_LOG_MS) {
             return None;
         }
         let error = self.last.take()?;
-        self.logged_ms = now_ms;
+        self.logged_ms = Some(steady_ms);
         let times = std::mem::take(&mut self.count);
         let times = if times == 1 { String::new() } else { format!(" ({times} times)") };
         Some(format!("Accepting client connection: {error}{times}"))
@@ -86,7 +86,7 @@ impl Core {
                 DoorState::Closed => *slot = None,
             }
         }
-        if let Some(text) = self.accept_failures.take(self.now_ms) {
+        if let Some(text) = self.accept_failures.take(self.clocks.steady_ms()) {
             tracing::warn!("{text}");
         }
     }
@@ -108,7 +108,9 @@ impl Core {
                 }
             }
             Err(error) => {
-                if listener.door.state() == DoorState::Open && !self.shared.stopping.load(Ordering::Relaxed) {
+                // EINVAL: the door was closed, and is perhaps open again by now.
+                let is_news = error != libc::EINVAL && listener.door.state() == DoorState::Open;
+                if is_news && !self.shared.stopping.load(Ordering::Relaxed) {
                     self.accept_failures.note(io::Error::from_raw_os_error(error));
                 }
                 if !is_of_connection(error) {

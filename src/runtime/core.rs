@@ -21,6 +21,7 @@ use super::listen::Doors;
 use super::mailbox::Mailbox;
 use super::pace::Pace;
 use super::read::Planned;
+use super::tasks;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::keyspace::{KeyHasher, Keyspace};
@@ -179,12 +180,19 @@ impl Core {
         }
     }
 
-    /// Serves until the server stops. The executor's other tasks run between passes when there are any.
+    /// Serves until the server stops. The executor's other tasks run between passes when there are any; see
+    /// [`super::tasks`].
     pub async fn run(mut self) {
         self.take_doors();
+        let mut bell = None;
         while !self.shared.stopping.load(Ordering::Acquire) {
             self.pass();
-            self.rest();
+            if tasks::are_running() {
+                self.rest_beside(&mut bell).await;
+            } else {
+                self.silence(&mut bell);
+                self.rest();
+            }
         }
         self.shard.take();
         self.close_all();
@@ -241,12 +249,16 @@ impl Core {
         }
     }
 
+    /// Whether there is more to do before anything else completes.
+    pub(super) fn is_busy(&self, idle_ms: u64) -> bool {
+        idle_ms == 0 || !self.again.is_empty() || !self.closing.is_empty()
+    }
+
     /// Enters the kernel: asleep if nothing is left to do.
     fn rest(&mut self) {
         let sends = std::mem::take(&mut self.sends);
         let idle_ms = self.idle_ms();
-        let busy = idle_ms == 0 || !self.again.is_empty() || !self.closing.is_empty();
-        if busy || !self.mailbox.park() {
+        if self.is_busy(idle_ms) || !self.mailbox.park() {
             self.ring.enter(None, 0, 1);
             return;
         }

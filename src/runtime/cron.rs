@@ -29,6 +29,7 @@ impl Core {
         let now_ms = self.now_ms;
         let steady_ms = self.clocks.steady_ms();
         self.sample_due_ms = steady_ms + SAMPLE_MS;
+        self.shared.beats_of_core[self.core].fetch_add(1, Ordering::Relaxed);
         // Whether keys go by themselves may have changed, and there is tidying to do that no deadline asks for.
         self.shard_due_ms = Some(0);
         let counters = &mut self.stats.counters;

@@ -24,6 +24,7 @@ mod server;
 mod signals;
 mod slow;
 mod supervise;
+pub mod tasks;
 mod visit;
 mod walk;
 

@@ -7,7 +7,7 @@ use super::machine::ThisMachine;
 use super::mailbox::{Parking, connect};
 use super::supervise::{PidFile, Supervisor};
 use crate::command::lookup::{self, RenameError};
-use crate::config::{Config, Supervised};
+use crate::config::{Config, Supervised, reason};
 use crate::keyspace::Keyspace;
 use crate::shard::Shard;
 use crate::shared::Shared;
@@ -118,7 +118,7 @@ fn fit_maxclients(config: &mut Config, cores: usize) -> Result<u64, String> {
 fn start_log(config: &Config, file: Option<PathBuf>) -> Result<(), String> {
     let syslog = config.syslog_enabled.then(|| (config.syslog_ident.clone(), config.syslog_facility));
     log::start(log::Options { level: config.loglevel, file, syslog })
-        .map_err(|error| format!("Can't open the log file '{}': {error}", config.logfile))
+        .map_err(|error| format!("Can't open the log file '{}': {}", config.logfile, reason(&error)))
 }
 
 /// Hexadecimal digits of a random name for this run of the server.
@@ -139,8 +139,8 @@ pub fn serve(config: Config) -> Result<u8, String> {
         RenameError::Late => panic!("commands are renamed before anything else"),
     })?;
     std::env::set_current_dir(&config.dir)
-        .map_err(|error| format!("Can't chdir to '{}': {error}", config.dir.display()))?;
-    let supervisor = Supervisor::find(config.supervised, &|name| std::env::var_os(name));
+        .map_err(|error| format!("Can't chdir to '{}': {}", config.dir.display(), reason(&error)))?;
+    let supervisor = Arc::new(Supervisor::find(config.supervised, &|name| std::env::var_os(name)));
     if supervisor.kind() == Supervised::Upstart {
         background::stop_until_continued();
     }
@@ -178,7 +178,7 @@ impl Traces {
 }
 
 /// Runs a server in this process. `starter` is taken and told when it serves.
-fn run(mut config: Config, supervisor: Supervisor, starter: Option<&mut Option<Starter>>) -> Result<u8, String> {
+fn run(mut config: Config, supervisor: Arc<Supervisor>, starter: Option<&mut Option<Starter>>) -> Result<u8, String> {
     let log_file = (!config.logfile.is_empty()).then(|| config.dir.join(&config.logfile));
     start_log(&config, log_file.clone())?;
     super::crash::watch(log_file.as_deref());
@@ -222,6 +222,7 @@ fn run(mut config: Config, supervisor: Supervisor, starter: Option<&mut Option<S
     say_where(&config, cores, files_max);
     tracing::info!("Ready to accept connections");
     supervisor.ready();
+    supervisor.watch(&shared, &|name| std::env::var_os(name));
     if let Some(starter) = starter.and_then(Option::take) {
         starter.succeeded();
     }
@@ -237,6 +238,7 @@ fn run(mut config: Config, supervisor: Supervisor, starter: Option<&mut Option<S
 
 /// Says where clients find the server, and how many.
 fn say_where(config: &Config, cores: usize, files_max: u64) {
+    tracing::info!("Running mode=standalone, port={}.", config.port);
     if config.port != 0 {
         let last = config.core_ports.saturating_add(cores as u16 - 1);
         let own = if config.core_ports == 0 {

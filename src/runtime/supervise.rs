@@ -1,6 +1,7 @@
 //! What those who started the process are told: systemd and upstart, and readers of the pidfile.
 
 use crate::config::{Config, Supervised};
+use crate::shared::Shared;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -8,6 +9,9 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// The pidfile of a process in the background that was given no other.
 const PIDFILE: &str = "/var/run/redis.pid";
@@ -75,6 +79,33 @@ impl Supervisor {
     /// Tells systemd that clients are served.
     pub fn ready(&self) {
         self.send("READY=1\nSTATUS=Ready to accept connections");
+    }
+
+    /// Where systemd wants to hear of the process all the time (`WatchdogSec=`), tells it that all cores are well, as
+    /// long as they are. In a thread that ends with the process.
+    pub fn watch(self: &Arc<Supervisor>, shared: &Arc<Shared>, variable: &dyn Fn(&str) -> Option<OsString>) {
+        let number = |name: &str| variable(name).and_then(|text| text.to_str()?.parse::<u64>().ok());
+        let is_for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let Some(microseconds) = number("WATCHDOG_USEC").filter(|_| is_for_us && self.socket.is_some()) else { return };
+        let interval = Duration::from_micros(microseconds / 2);
+        let (supervisor, shared) = (self.clone(), shared.clone());
+        let beat = move || {
+            let beats = || shared.beats_of_core.iter().map(|beats| beats.load(Ordering::Relaxed)).collect::<Vec<_>>();
+            let mut before = beats();
+            loop {
+                std::thread::sleep(interval);
+                let now = beats();
+                let silent = std::iter::zip(&before, &now).position(|(before, now)| before == now);
+                before = now;
+                match silent {
+                    None => supervisor.send("WATCHDOG=1"),
+                    Some(core) => tracing::warn!("core {core} has been busy with one thing for {interval:?}"),
+                }
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("watchdog".into()).spawn(beat) {
+            tracing::warn!("cannot tell systemd's watchdog of the cores: {error}");
+        }
     }
 
     /// Tells systemd that the process is about to end.

@@ -6,6 +6,7 @@ pub mod geohash;
 pub mod glob;
 pub mod intset;
 pub mod listpack;
+pub mod packed;
 pub mod sorted_tree;
 pub mod table;
 pub mod wheel;

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a wrapper over the kernel may ask it for the time")]
 
 pub mod background;
+pub mod bell;
 pub mod crash;
 pub mod net;
 pub mod process;

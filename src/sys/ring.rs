@@ -13,6 +13,7 @@
 //! live in [`Ring`] until then, and a ring that is dropped leaks what is still in flight rather than freeing it.
 #![allow(unsafe_code)]
 
+use super::bell::Bell;
 use io_uring::types::{self, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use std::io;
@@ -306,6 +307,16 @@ impl Ring {
         self.push(&entry);
     }
 
+    /// Rings a bell whenever something completes, or none. The bell lives until this is called again, or longer.
+    pub fn ring_bell(&mut self, bell: Option<&Bell>) {
+        let submitter = self.uring.submitter();
+        let result = match bell {
+            Some(bell) => submitter.register_eventfd(bell.as_raw_fd()),
+            None => submitter.unregister_eventfd(),
+        };
+        result.expect("a ring has one bell at most");
+    }
+
     /// The bytes of a filled buffer.
     pub fn bytes(&self, buffer: Buffer) -> &[u8] {
         assert!(buffer.id < RECEIVE_BUFFERS && buffer.len as usize <= RECEIVE_BUFFER_BYTES);
@@ -385,6 +396,11 @@ impl Ring {
     /// Drops what completed and was not looked at: the loop has ended.
     pub fn forget_events(&mut self) {
         self.next_completion = self.completions.len();
+    }
+
+    /// Whether something completed that was not looked at yet.
+    pub fn has_events(&self) -> bool {
+        self.next_completion < self.completions.len()
     }
 
     /// The next completed operation of this pass.

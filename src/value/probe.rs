@@ -37,4 +37,9 @@ impl Container for Probe {
     fn is_heavy(&self) -> bool {
         self.heavy
     }
+
+    fn free_some(&mut self, budget: usize) -> bool {
+        self.heap_bytes = self.heap_bytes.saturating_sub(budget * 1024);
+        self.heap_bytes != 0
+    }
 }

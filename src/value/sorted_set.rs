@@ -16,9 +16,9 @@ mod small;
 #[cfg(test)]
 mod tests;
 
-use super::Container;
 use super::member_hash::member_hash;
 use super::number::format_double;
+use super::{Container, HEAVY_ALLOCATIONS_MIN};
 use crate::structure::listpack::Listpack;
 use crate::structure::sorted_tree::{MemberHash, SortedTree};
 pub use range::{LexBound, LexRange, ScoreRange};
@@ -42,9 +42,6 @@ impl MemberHash for Keyed {
         member_hash(member)
     }
 }
-
-/// A set of so many allocations had better be freed when nobody waits.
-const HEAVY_ALLOCATIONS_MIN: usize = 1000;
 
 /// A sorted set.
 #[derive(Debug)]
@@ -333,5 +330,12 @@ impl Container for SortedSet {
 
     fn is_heavy(&self) -> bool {
         matches!(&self.0, Form::Large(tree) if HEAVY_ALLOCATIONS_MIN <= tree.allocations())
+    }
+
+    fn free_some(&mut self, budget: usize) -> bool {
+        match &mut self.0 {
+            Form::Small(_) => false,
+            Form::Large(tree) => tree.free_some(budget),
+        }
     }
 }

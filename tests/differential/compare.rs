@@ -47,6 +47,14 @@ pub fn same(mode: Mode, theirs: &Reply, ours: &Reply) -> bool {
         (Mode::AnyOrder, Value::Array(a), Value::Array(b)) | (Mode::AnyOrder, Value::Set(a), Value::Set(b)) => {
             sorted(a) == sorted(b)
         }
+        (Mode::AnyOrder, Value::Map(a), Value::Map(b)) => {
+            let pairs = |map: &[(Value, Value)]| {
+                let mut texts: Vec<String> = map.iter().map(|(key, value)| format!("{key} {value}")).collect();
+                texts.sort();
+                texts
+            };
+            pairs(a) == pairs(b)
+        }
         (Mode::Time, Value::Integer(a), Value::Integer(b)) => {
             *a >= 0 && *b >= 0 && a.abs_diff(*b) <= APART_MS_MAX as u64
         }

@@ -16,6 +16,7 @@ mod cores;
 mod extra;
 mod operation;
 mod process;
+mod settings;
 mod transcript;
 
 use process::{Kind, Server};

@@ -172,7 +172,9 @@ fn systemd_is_told_when_the_server_serves_and_when_it_ends() {
             "--daemonize",
             "yes",
         ])
+        .args(["--enable-debug-command", "yes", "--shards", "2"])
         .env("NOTIFY_SOCKET", scratch.path("notify"))
+        .env("WATCHDOG_USEC", "1000000")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
@@ -188,8 +190,72 @@ fn systemd_is_told_when_the_server_serves_and_when_it_ends() {
     let text = info(&mut client, "server");
     assert!(text.contains("\r\nprocess_supervised:systemd\r\n"), "{text}");
     assert!(text.contains(&format!("\r\nprocess_id:{}\r\n", child.id())), "a supervised server does not fork");
+    assert_eq!([hear(), hear()], ["WATCHDOG=1", "WATCHDOG=1"]);
+    // A core that is stuck is not vouched for.
+    let began = Instant::now();
+    client.send_raw(&encode(&["DEBUG", "SLEEP", "3"])).unwrap();
+    systemd.set_read_timeout(Some(Duration::from_millis(1200))).expect("set");
+    while systemd.recv(&mut [0; 10]).is_ok() {
+        assert!(began.elapsed() < Duration::from_millis(1700), "somebody vouched for a core that sleeps");
+    }
+    systemd.set_read_timeout(Some(Duration::from_millis(SOON_MS))).expect("set");
+    assert_eq!(client.read().unwrap(), ok());
     client.send_raw(&encode(&["SHUTDOWN", "NOSAVE"])).unwrap();
-    assert!(hear().starts_with("STOPPING=1\n"));
+    eventually("systemd is told of the end", || hear().starts_with("STOPPING=1\n"));
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn upstart_lets_the_server_go_on() {
+    let scratch = Scratch::new("upstart");
+    let port = free_port();
+    let mut child = Command::new(binary())
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            &scratch.text(""),
+            "--supervised",
+            "upstart",
+        ])
+        .args(["--pidfile", &scratch.text("pid")])
+        .env("UPSTART_JOB", "corering")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let stat = format!("/proc/{}/stat", child.id());
+    let state =
+        || std::fs::read_to_string(&stat).unwrap_or_default().rsplit(") ").next().unwrap_or_default().chars().next();
+    eventually("it stops itself", || state() == Some('T'));
+    assert!(Client::connect(port).is_err() && scratch.pid().is_none());
+    assert!(Command::new("kill").args(["-CONT", &child.id().to_string()]).status().expect("kill runs").success());
+    eventually("it serves", || scratch.pid().is_some());
+    assert!(info(&mut connect(port), "server").contains("\r\nprocess_supervised:upstart\r\n"));
+    scratch.kill("-TERM");
+    assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_server_whose_output_nobody_reads_serves_on() {
+    let scratch = Scratch::new("output");
+    let port = free_port();
+    let mut child = Command::new(binary())
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", &scratch.text(""), "--loglevel", "debug"])
+        .args(["--pidfile", &scratch.text("pid")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    drop(child.stdout.take()); // Whoever read the log is gone.
+    eventually("it serves", || scratch.pid().is_some() && Client::connect(port).is_ok());
+    let mut client = connect(port);
+    for samples in 1..50 {
+        assert_eq!(client.call(&["CONFIG", "SET", "maxmemory-samples", &samples.to_string()]).unwrap(), ok());
+    }
+    scratch.kill("-TERM");
     assert!(child.wait().expect("it ends").success());
 }
 
@@ -495,6 +561,23 @@ fn standard_input_and_arguments_configure_too() {
     assert!(text.contains("\nrequirepass \"--a b#\"\n"), "{text}");
     scratch.kill("-TERM");
     assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn the_tuning_check_tells_what_to_mend() {
+    let check = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/check");
+    let output = Command::new(&check).output().expect("bash runs");
+    let said = words(&output);
+    assert!(said.contains("\nok    io_uring           0\n"), "{said}");
+    let to_mend = said.lines().filter(|line| line.starts_with("MEND ")).count();
+    assert!(said.ends_with(&format!(" looked at, {to_mend} to mend\n")), "{said}");
+    assert_eq!(output.status.code(), Some(i32::from(0 < to_mend)));
+    // A server beyond the limits of this machine.
+    let output = Command::new(&check).env("CORERING_CLIENTS", "4000000000").output().expect("bash runs");
+    assert!(
+        words(&output).contains("MEND  open files") || words(&output).contains("ok    open files         unlimited")
+    );
+    assert_eq!(Command::new(&check).arg("--nonsense").output().expect("bash runs").status.code(), Some(2));
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! Members and their scores: added, changed, removed, asked for one by one.
 
 use super::{event, float, limits, note_removals, reply_score};
-use crate::command::generic::parse_cursor;
+use crate::command::scan::{self, Scan};
 use crate::command::{Args, CommandResult, Context};
 use crate::keyspace::Expiry;
 use crate::resp::{Error, Reply};
-use crate::structure::glob::Pattern;
-use crate::value::number::parse_integer;
 use crate::value::sorted_set::{Limits, SortedSet};
 
 /// The options of `ZADD`.
@@ -242,38 +240,22 @@ fn rank(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>, is_from_ba
 }
 
 pub(super) fn zscan(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let cursor = parse_cursor(args[2]).ok_or(Error::INVALID_CURSOR)?;
+    let cursor = scan::cursor(args[2])?;
     let Some(set) = cx.keyspace.read_container::<SortedSet>(cx.db, args[1])? else {
-        reply.array(2);
-        reply.bulk(b"0");
-        reply.array(0);
+        scan::reply_empty(reply);
         return Ok(());
     };
-    let (mut count, mut pattern) = (10, Pattern::All);
-    let mut options = args[3..].iter();
-    while let Some(option) = options.next() {
-        let value = options.next().ok_or(Error::SYNTAX)?;
-        if option.eq_ignore_ascii_case(b"count") {
-            let number = parse_integer(value).ok_or(Error::NOT_INTEGER)?;
-            count = usize::try_from(number).ok().filter(|&count| 0 < count).ok_or(Error::SYNTAX)?;
-        } else if option.eq_ignore_ascii_case(b"match") {
-            pattern = Pattern::new(value);
-        } else {
-            return Err(Error::SYNTAX);
-        }
-    }
-    let (mut members, mut len) = (Vec::new(), 0);
-    let mut members_reply = Reply::new(&mut members, reply.protocol());
-    let next = set.scan(cursor, count, |member, score| {
-        if pattern.matches(member) {
-            members_reply.bulk(member);
-            members_reply.bulk(score);
-            len += 2;
-        }
+    let options = Scan::parse(&args[3..], false)?;
+    options.reply(reply, |elements| {
+        let mut len = 0;
+        let next = set.scan(cursor, options.count, |member, score| {
+            if options.pattern.matches(member) {
+                elements.bulk(member);
+                elements.bulk(score);
+                len += 2;
+            }
+        });
+        (len, next)
     });
-    reply.array(2);
-    reply.bulk_text(format_args!("{next}"));
-    reply.array(len);
-    reply.raw(&members);
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::command::{Args, CommandResult, Context};
 use crate::keyspace::{EntryRef, Keyspace};
 use crate::resp::{Error, Reply};
 use crate::value::ValueRef;
+use crate::value::set::Set;
 use crate::value::sorted_set::SortedSet;
 use ahash::AHashMap;
 use std::cmp::Ordering;
@@ -61,6 +62,8 @@ impl Aggregate {
 enum Members<'a> {
     None,
     Sorted(&'a SortedSet),
+    /// All of score 1.
+    Plain(&'a Set),
 }
 
 impl<'a> Members<'a> {
@@ -68,6 +71,7 @@ impl<'a> Members<'a> {
     fn of(entry: EntryRef<'a>) -> Option<Members<'a>> {
         match entry.value() {
             ValueRef::SortedSet(set) => Some(Members::Sorted(set)),
+            ValueRef::Set(set) => Some(Members::Plain(set)),
             _ => None,
         }
     }
@@ -76,6 +80,7 @@ impl<'a> Members<'a> {
         match self {
             Members::None => 0,
             Members::Sorted(set) => set.len(),
+            Members::Plain(set) => set.len(),
         }
     }
 
@@ -83,6 +88,7 @@ impl<'a> Members<'a> {
         match self {
             Members::None => None,
             Members::Sorted(set) => set.score(member),
+            Members::Plain(set) => set.contains(member).then_some(1.0),
         }
     }
 
@@ -93,6 +99,10 @@ impl<'a> Members<'a> {
             Members::Sorted(set) => {
                 let mut goes_on = true;
                 set.visit(0, set.len(), true, |member, score| goes_on = goes_on && visit(member, score));
+            }
+            Members::Plain(set) => {
+                let mut digits = itoa::Buffer::new();
+                _ = set.iter().all(|member| visit(member.bytes(&mut digits), 1.0));
             }
         }
     }

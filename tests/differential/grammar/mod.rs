@@ -22,8 +22,10 @@ use crate::compare::Mode;
 mod bitmaps;
 mod expiry;
 mod geo;
+mod hashes;
 mod keys;
 mod server;
+mod sets;
 mod sorted_sets;
 mod strings;
 
@@ -49,8 +51,10 @@ pub const FAMILIES: &[&Family] = &[
     &bitmaps::FAMILY,
     &expiry::FAMILY,
     &geo::FAMILY,
+    &hashes::FAMILY,
     &keys::FAMILY,
     &server::FAMILY,
+    &sets::FAMILY,
     &sorted_sets::FAMILY,
     &strings::FAMILY,
 ];

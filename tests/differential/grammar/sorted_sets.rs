@@ -52,6 +52,8 @@ pub const FAMILY: Family = Family {
         "4 ZINTERSTORE $key 2 $key $key [WEIGHTS $score $score] [AGGREGATE (SUM|MIN|MAX)]",
         "3 ZDIFFSTORE $key 2 $key $key",
         "1 (ZUNIONSTORE|ZINTERSTORE|ZDIFFSTORE) $key $numkeys $key [$key] [WITHSCORES|WEIGHTS $score|AGGREGATE]",
+        // Sets can be combined with sorted ones.
+        "3 SADD $key {$zmember}",
         "14 ZADD $lexkey 0 $lexmember 0 $lexmember",
         "2 ZREM $lexkey $lexmember",
         "6 ZRANGEBYLEX $lexkey $lex $lex [LIMIT $int $int]",
@@ -264,5 +266,6 @@ pub const FAMILY: Family = Family {
         "ZADD KEY 1 a 2 b 2 c 3.5 1 inf m1 -inf 10",
         "ZADD KEY 1 a 1 b 2 c 3 more-than-sixty-four-bytes-01234567890123456789012345678901234567",
         "ZADD KEY 0 a 0 b 0 m1 0 1",
+        "SADD KEY a b 1 m1",
     ],
 };
