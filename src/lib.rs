@@ -142,6 +142,8 @@
 //! | `UNAUTHENTICATED_ARGUMENTS_MAX` | `src/resp/parser.rs` | `10` | protocol error, closed |
 //! | `UNAUTHENTICATED_BULK_BYTES_MAX` | `src/resp/parser.rs` | `16 * 1024` | protocol error, closed |
 //! | `QUEUE_LINES_MAX` | `src/log.rs` | `8192` | lines are dropped, and the log says how many |
+//! | `LEAF_BYTES_MAX` | `src/structure/sorted_tree.rs` | `1024` | a leaf of a sorted set is divided |
+//! | `LEAVES_MAX` | `src/structure/sorted_tree.rs` | `(1 << 25) - 1` | a broken belief: leaves are larger long before |
 //! | `EVENTS_MAX` | `src/command/latency.rs` | `64` | a broken belief: the kinds are few and fixed |
 //! | `SAMPLES_MAX` | `src/command/latency.rs` | `160` | the oldest sample goes |
 //! | `ERRORS_MAX` | `src/stats.rs` | `128` | further error words are counted together |

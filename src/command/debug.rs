@@ -318,6 +318,14 @@ fn serialized_bytes(entry: EntryRef<'_>) -> usize {
             });
             bytes
         }
+        ValueRef::SortedSet(set) => match set.as_listpack() {
+            Some(pairs) => string_bytes(pairs.byte_len()),
+            None => {
+                let mut bytes = length_bytes(set.len());
+                set.visit_all(|member, _| bytes += string_bytes(member.len()) + size_of::<f64>());
+                bytes
+            }
+        },
         #[cfg(test)]
         ValueRef::Probe(_) => 0,
     }
@@ -373,6 +381,14 @@ impl Digest {
                     let head = [&before.high.to_le_bytes()[..], &before.low.to_le_bytes()].concat();
                     Digest::of(&[&head, element.bytes(&mut digits)].concat())
                 })
+            }
+            ValueRef::SortedSet(set) => {
+                let mut sum = Digest::default();
+                set.visit_all(|member, score| {
+                    let score = crate::value::number::format_double(score);
+                    sum.add(&Digest::of(&[member, b"\0", score.as_bytes()].concat()));
+                });
+                sum
             }
             #[cfg(test)]
             ValueRef::Probe(_) => Digest::default(),

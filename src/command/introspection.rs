@@ -566,6 +566,8 @@ mod tests {
         ("config|rewrite", "tips", "told since 7.2"),
         ("randomkey", "tips", "told since 7.2"),
         ("scan", "tips", "told since 7.2"),
+        ("zrank", "arity", "takes WITHSCORE since 7.2"),
+        ("zrevrank", "arity", "takes WITHSCORE since 7.2"),
     ];
 
     /// Every row says of itself what Redis 7.0 says of the command; a grammar may have newer tokens.
@@ -599,7 +601,7 @@ mod tests {
     }
 
     /// Commands whose arity is not the one their grammar means, as in Redis: command, arity by the grammar.
-    const ARITIES: &[(&str, i64)] = &[("client|kill", -2), ("quit", 1)];
+    const ARITIES: &[(&str, i64)] = &[("client|kill", -2), ("quit", 1), ("geosearch", -5), ("geosearchstore", -6)];
 
     #[test]
     fn grammars_are_well_formed_and_mean_the_arity() {

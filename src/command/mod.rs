@@ -15,6 +15,7 @@ mod context;
 mod debug;
 mod elsewhere;
 mod generic;
+mod geo;
 mod hash;
 mod info;
 mod introspection;
@@ -27,6 +28,7 @@ mod scan;
 mod server;
 mod set;
 pub mod slowlog;
+mod sorted_set;
 mod string;
 pub mod syntax;
 mod transaction;
@@ -446,6 +448,8 @@ pub const FAMILIES: &[&[Command]] = &[
     hash::EXPIRY_COMMANDS,
     set::COMMANDS,
     list::COMMANDS,
+    sorted_set::COMMANDS,
+    geo::COMMANDS,
 ];
 
 impl From<crate::keyspace::WrongType> for Error {

@@ -237,9 +237,9 @@ directives! {
         /// A set is kept compact while every member is at most so long.
         set_max_listpack_value: usize = "set-max-listpack-value", SIZE, "64", NEWER;
         /// A sorted set of up to so many members is kept compact.
-        zset_max_listpack_entries: usize = "zset-max-listpack-entries" | "zset-max-ziplist-entries", LONG_COUNT, "128", PENDING;
+        zset_max_listpack_entries: usize = "zset-max-listpack-entries" | "zset-max-ziplist-entries", LONG_COUNT, "128";
         /// A sorted set is kept compact while every member is at most so long.
-        zset_max_listpack_value: usize = "zset-max-listpack-value" | "zset-max-ziplist-value", SIZE, "64", PENDING;
+        zset_max_listpack_value: usize = "zset-max-listpack-value" | "zset-max-ziplist-value", SIZE, "64";
         /// Bytes in one node of a stream; 0: no limit.
         stream_node_max_bytes: usize = "stream-node-max-bytes", SIZE, "4096", PENDING;
         /// Entries in one node of a stream; 0: no limit.

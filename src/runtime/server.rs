@@ -272,6 +272,7 @@ fn start_cores(
     let cores = shared.cores;
     let parking = Parking::new(cores);
     let seed = fastrand::u64(..);
+    crate::value::seed_member_hash(fastrand::u64(..));
     let (ready, started) = std::sync::mpsc::channel::<Result<(), String>>();
     let databases = config.databases as usize;
     let shard =

@@ -2,10 +2,12 @@
 
 pub mod allocation;
 pub mod bits;
+pub mod geohash;
 pub mod glob;
 pub mod intset;
 pub mod listpack;
 pub mod packed;
 pub mod quicklist;
+pub mod sorted_tree;
 pub mod table;
 pub mod wheel;

@@ -349,8 +349,8 @@ impl Table {
 
     /// Adds an entry. The caller knows that it is not there yet.
     ///
-    /// `rehash` gives the hash of a payload of the table. Few insertions need it, those for some 200 entries, and for
-    /// at most nine hundred. It is never asked for the new payload.
+    /// `rehash` gives the hash of a payload of the table; its tag need not be right. Few insertions need it, those for
+    /// some 200 entries, and for at most nine hundred. It is never asked for the new payload.
     ///
     /// # Panics
     /// If the payload is 0, above `PAYLOAD_MAX` or no multiple of 8.
@@ -449,6 +449,9 @@ impl Table {
             for slot in rest {
                 let payload = slot & PAYLOAD_MASK;
                 let hash = if payload == new_payload { new_hash } else { rehash(payload) };
+                // A caller whose payloads do not say their tags gives the rest of the hash.
+                let tag = tag_of_slot(slot);
+                let hash = if tag_of(hash) == tag { hash } else { hash & !0xffff | u64::from(tag) };
                 self.overflow.push(Stray { hash, payload });
             }
             self.account(segment);

@@ -23,13 +23,16 @@ pub mod bitfield;
 pub mod hash;
 pub mod list;
 mod long_string;
+mod member_hash;
 pub mod number;
 #[cfg(test)]
 pub(crate) mod probe;
 pub mod set;
+pub mod sorted_set;
 
 pub use crate::structure::allocation;
 pub use long_string::LongString;
+pub use member_hash::seed_member_hash;
 
 use number::parse_integer;
 
@@ -153,6 +156,7 @@ macro_rules! containers {
     ($then:ident) => {
         $then! {
             (5, Set, crate::value::set::Set, "set")
+            (6, SortedSet, crate::value::sorted_set::SortedSet, "zset")
             (7, Hash, crate::value::hash::Hash, "hash")
             (4, List, crate::value::list::List, "list")
             #[cfg(test)]

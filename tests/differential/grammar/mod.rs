@@ -21,11 +21,13 @@ use crate::compare::Mode;
 
 mod bitmaps;
 mod expiry;
+mod geo;
 mod hashes;
 mod keys;
 mod lists;
 mod server;
 mod sets;
+mod sorted_sets;
 mod strings;
 
 /// A family of commands.
@@ -49,10 +51,12 @@ pub struct Family {
 pub const FAMILIES: &[&Family] = &[
     &bitmaps::FAMILY,
     &expiry::FAMILY,
+    &geo::FAMILY,
     &hashes::FAMILY,
     &keys::FAMILY,
     &lists::FAMILY,
     &server::FAMILY,
     &sets::FAMILY,
+    &sorted_sets::FAMILY,
     &strings::FAMILY,
 ];
