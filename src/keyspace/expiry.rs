@@ -114,7 +114,7 @@ impl Keyspace {
         removed
     }
 
-    /// Removes parts of an entry whose time has come; "hexpired", and "del" if nothing is left. How many there were, and
+    /// Removes parts of an entry whose time has come: "hexpired", and "del" if nothing is left. How many there were and
     /// whether the entry is still there.
     #[cold]
     pub(super) fn remove_due_at(&mut self, db: usize, hash: u64, position: Position, budget: usize) -> (usize, bool) {
