@@ -13,6 +13,7 @@ use crate::keyspace::{EntryRef, Expiry};
 use crate::resp::{Error, Protocol, Reply};
 use crate::structure::glob;
 use crate::value::ValueRef;
+use crate::value::list::Node;
 use crate::value::number::{parse_double, parse_integer};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -307,6 +308,16 @@ fn serialized_bytes(entry: EntryRef<'_>) -> usize {
                 length_bytes(hash.len()) + fields.sum::<usize>()
             }
         },
+        ValueRef::List(list) => {
+            let mut bytes = 1;
+            list.for_each_node(|node| {
+                bytes += match node {
+                    Node::Plain(text) => 6 + text.len(),
+                    Node::Packed(elements, _) => 9 + elements.len(),
+                };
+            });
+            bytes
+        }
         ValueRef::SortedSet(set) => match set.as_listpack() {
             Some(pairs) => string_bytes(pairs.byte_len()),
             None => {
@@ -363,6 +374,14 @@ impl Digest {
                 pair.extend_from_slice(field.value.bytes(&mut itoa::Buffer::new()));
                 Digest::of(&pair)
             })),
+            ValueRef::List(list) => {
+                // Each element changes the digest of those before it: their order matters.
+                let mut digits = itoa::Buffer::new();
+                list.iter().fold(Digest::default(), |before, element| {
+                    let head = [&before.high.to_le_bytes()[..], &before.low.to_le_bytes()].concat();
+                    Digest::of(&[&head, element.bytes(&mut digits)].concat())
+                })
+            }
             ValueRef::SortedSet(set) => {
                 let mut sum = Digest::default();
                 set.visit_all(|member, score| {

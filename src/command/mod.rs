@@ -21,6 +21,7 @@ mod info;
 mod introspection;
 pub mod key_spec;
 pub mod latency;
+mod list;
 pub mod lookup;
 mod memory;
 mod scan;
@@ -446,6 +447,7 @@ pub const FAMILIES: &[&[Command]] = &[
     hash::COMMANDS,
     hash::EXPIRY_COMMANDS,
     set::COMMANDS,
+    list::COMMANDS,
     sorted_set::COMMANDS,
     geo::COMMANDS,
 ];

@@ -227,7 +227,7 @@ directives! {
         /// A hash is kept compact while every field and value is at most so long.
         hash_max_listpack_value: usize = "hash-max-listpack-value" | "hash-max-ziplist-value", SIZE, "64";
         /// Size of a list's nodes: entries if positive, -1 to -5 for 4, 8, 16, 32, 64 kB.
-        list_max_listpack_size: i32 = "list-max-listpack-size" | "list-max-ziplist-size", ANY_INT, "-2", PENDING;
+        list_max_listpack_size: i32 = "list-max-listpack-size" | "list-max-ziplist-size", ANY_INT, "-2";
         /// Nodes at both ends of a list that stay uncompressed; 0: no compression.
         list_compress_depth: u32 = "list-compress-depth", COUNT, "0", PENDING;
         /// A set of integers up to this size is kept as an array.

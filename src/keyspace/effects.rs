@@ -79,6 +79,14 @@ impl Event {
     pub const HEXPIRE: Event = Event::new("hexpire", Class::HASH);
     pub const HPERSIST: Event = Event::new("hpersist", Class::HASH);
     pub const HEXPIRED: Event = Event::new("hexpired", Class::HASH);
+    pub const LPUSH: Event = Event::new("lpush", Class::LIST);
+    pub const RPUSH: Event = Event::new("rpush", Class::LIST);
+    pub const LPOP: Event = Event::new("lpop", Class::LIST);
+    pub const RPOP: Event = Event::new("rpop", Class::LIST);
+    pub const LINSERT: Event = Event::new("linsert", Class::LIST);
+    pub const LSET: Event = Event::new("lset", Class::LIST);
+    pub const LREM: Event = Event::new("lrem", Class::LIST);
+    pub const LTRIM: Event = Event::new("ltrim", Class::LIST);
 
     pub const EXPIRED: Event = Event::new("expired", Class::EXPIRED);
     pub const EVICTED: Event = Event::new("evicted", Class::EVICTED);

@@ -24,6 +24,13 @@ impl Keyspace {
         true
     }
 
+    /// Removes a key whose container has become empty; "del". The change that emptied it is counted already.
+    pub fn delete_emptied(&mut self, db: usize, key: &[u8]) {
+        let entry = self.take(db, key).expect("its container was changed just now");
+        self.effects.note(Event::DEL, db, key);
+        self.discard(entry);
+    }
+
     /// Removes a key to free memory; "evicted". Counts no change: the log of writes learns of it by the event.
     pub fn evict(&mut self, db: usize, key: &[u8]) -> bool {
         let Some(entry) = self.take(db, key) else { return false };

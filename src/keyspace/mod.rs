@@ -373,6 +373,12 @@ impl Keyspace {
         self.effects.note(event, db, key);
     }
 
+    /// The same for a command that counts as so many changes: pushes count each element, a trim may count none.
+    pub fn changed_by(&mut self, db: usize, key: &[u8], event: Event, changes: u64) {
+        self.dirty += changes;
+        self.effects.note(event, db, key);
+    }
+
     /// Where the key is, unless its deadline has come; then it is removed.
     #[inline]
     fn live_position(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Position> {
@@ -503,14 +509,6 @@ impl Graveyard {
         self.drained_bytes += entry_bytes;
     }
 
-    fn append(&mut self, other: &mut Graveyard) {
-        self.values.append(&mut other.values);
-        self.drains.append(&mut other.drains);
-        self.wheels.append(&mut other.wheels);
-        self.drained_bytes += std::mem::take(&mut other.drained_bytes);
-        self.value_bytes += std::mem::take(&mut other.value_bytes);
-    }
-
     fn free_some(&mut self, budget: usize) {
         if let Some(value) = self.values.last_mut() {
             let bytes_before = value.heap_bytes();
@@ -534,6 +532,14 @@ impl Graveyard {
                 self.drains.push(drain);
             }
         }
+    }
+
+    fn append(&mut self, other: &mut Graveyard) {
+        self.values.append(&mut other.values);
+        self.drains.append(&mut other.drains);
+        self.wheels.append(&mut other.wheels);
+        self.drained_bytes += std::mem::take(&mut other.drained_bytes);
+        self.value_bytes += std::mem::take(&mut other.value_bytes);
     }
 
     fn memory_bytes(&self) -> usize {

@@ -34,7 +34,7 @@
 //! classes are 1.2 apart), not each time. An insertion or removal moves what is behind it: containers convert at some
 //! thousand bytes. The length is known at once below 65535 elements.
 
-mod element;
+pub(in crate::structure) mod element;
 #[cfg(test)]
 mod tests;
 

@@ -7,6 +7,7 @@ pub mod glob;
 pub mod intset;
 pub mod listpack;
 pub mod packed;
+pub mod quicklist;
 pub mod sorted_tree;
 pub mod table;
 pub mod wheel;

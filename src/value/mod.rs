@@ -21,6 +21,7 @@
 
 pub mod bitfield;
 pub mod hash;
+pub mod list;
 mod long_string;
 mod member_hash;
 pub mod number;
@@ -157,6 +158,7 @@ macro_rules! containers {
             (5, Set, crate::value::set::Set, "set")
             (6, SortedSet, crate::value::sorted_set::SortedSet, "zset")
             (7, Hash, crate::value::hash::Hash, "hash")
+            (4, List, crate::value::list::List, "list")
             #[cfg(test)]
             (15, Probe, crate::value::probe::Probe, "probe")
         }

@@ -1,7 +1,7 @@
 //! One element of a listpack: its codes, and the size behind it.
 
 /// What ends a listpack, in the place of a code.
-pub(super) const END: u8 = 0xff;
+pub(in crate::structure) const END: u8 = 0xff;
 
 const CODE_STRING_6: u8 = 0x80;
 const CODE_INTEGER_13: u8 = 0xc0;
@@ -89,7 +89,7 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Element<'a> {
 
 /// The integer whose one canonical text this is: no plus, no leading zero, no "-0".
 #[inline]
-pub(super) fn canonical_integer(text: &[u8]) -> Option<i64> {
+pub(in crate::structure) fn canonical_integer(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text.split_first()? {
         (b'-', digits) => (true, digits),
         _ => (false, text),
@@ -114,7 +114,7 @@ pub(super) fn canonical_integer(text: &[u8]) -> Option<i64> {
 /// The element at the front of the bytes, and the size of its code and data. `None` if it is not whole, or if there is
 /// none.
 #[inline]
-pub(super) fn decode(bytes: &[u8]) -> Option<(Element<'_>, usize)> {
+pub(in crate::structure) fn decode(bytes: &[u8]) -> Option<(Element<'_>, usize)> {
     let &first = bytes.first()?;
     let string = |head: usize, len: usize| {
         let size = head.checked_add(len)?;
@@ -143,7 +143,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(Element<'_>, usize)> {
 
 /// The size of code and data of the element at the front of the bytes. `None` if it is not whole, or if there is none.
 #[inline]
-pub(super) fn size_of(bytes: &[u8]) -> Option<usize> {
+pub(in crate::structure) fn size_of(bytes: &[u8]) -> Option<usize> {
     let &first = bytes.first()?;
     let size = match first {
         0..CODE_STRING_6 => 1,
@@ -161,7 +161,7 @@ pub(super) fn size_of(bytes: &[u8]) -> Option<usize> {
 }
 
 /// An element ready to be written.
-pub(super) struct Encoded<'a> {
+pub(in crate::structure) struct Encoded<'a> {
     /// The code, with the length or the whole integer.
     head: [u8; 9],
     head_len: u8,
@@ -170,7 +170,7 @@ pub(super) struct Encoded<'a> {
 
 impl<'a> Encoded<'a> {
     #[inline]
-    pub(super) fn of(element: Element<'a>) -> Encoded<'a> {
+    pub(in crate::structure) fn of(element: Element<'a>) -> Encoded<'a> {
         match element {
             Element::Integer(integer) => Encoded::of_integer(integer),
             Element::Bytes(bytes) => match canonical_integer(bytes) {
@@ -239,13 +239,13 @@ impl<'a> Encoded<'a> {
 
     /// Bytes of code and data.
     #[inline]
-    pub(super) fn size(&self) -> usize {
+    pub(in crate::structure) fn size(&self) -> usize {
         usize::from(self.head_len) + self.body.len()
     }
 
     /// Writes all of it to the front of `into`; gives what remains of that.
     #[inline]
-    pub(super) fn write<'b>(&self, into: &'b mut [u8]) -> &'b mut [u8] {
+    pub(in crate::structure) fn write<'b>(&self, into: &'b mut [u8]) -> &'b mut [u8] {
         let (head, rest) = into.split_at_mut(self.head_len.into());
         head.copy_from_slice(&self.head[..self.head_len.into()]);
         let (body, rest) = rest.split_at_mut(self.body.len());
@@ -260,7 +260,7 @@ impl<'a> Encoded<'a> {
 
 /// How many bytes the size behind an element takes. The limits are Redis', one below what would fit.
 #[inline]
-pub(super) fn backlen_bytes(size: usize) -> usize {
+pub(in crate::structure) fn backlen_bytes(size: usize) -> usize {
     match size {
         0..=127 => 1,
         128..16_383 => 2,
@@ -272,7 +272,7 @@ pub(super) fn backlen_bytes(size: usize) -> usize {
 
 /// The size as it stands behind an element.
 #[inline]
-pub(super) fn write_backlen(size: usize, into: &mut [u8; 5]) -> &[u8] {
+pub(in crate::structure) fn write_backlen(size: usize, into: &mut [u8; 5]) -> &[u8] {
     let count = backlen_bytes(size);
     for (at, byte) in into[..count].iter_mut().enumerate() {
         let mark = if at == 0 { 0 } else { 0x80 };
@@ -282,7 +282,7 @@ pub(super) fn write_backlen(size: usize, into: &mut [u8; 5]) -> &[u8] {
 }
 
 /// The size at the end of the bytes, and how many bytes it takes.
-pub(super) fn read_backlen(bytes: &[u8]) -> (usize, usize) {
+pub(in crate::structure) fn read_backlen(bytes: &[u8]) -> (usize, usize) {
     let (mut size, mut count) = (0usize, 0);
     for &byte in bytes.iter().rev().take(5) {
         size |= usize::from(byte & 0x7f) << (7 * count);

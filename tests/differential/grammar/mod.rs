@@ -24,6 +24,7 @@ mod expiry;
 mod geo;
 mod hashes;
 mod keys;
+mod lists;
 mod server;
 mod sets;
 mod sorted_sets;
@@ -53,6 +54,7 @@ pub const FAMILIES: &[&Family] = &[
     &geo::FAMILY,
     &hashes::FAMILY,
     &keys::FAMILY,
+    &lists::FAMILY,
     &server::FAMILY,
     &sets::FAMILY,
     &sorted_sets::FAMILY,
