@@ -38,6 +38,24 @@
 //! Redis' skiplist of the same member: a node of 8 + 8 + 1.33 × 16 bytes, a string of its own of 16, an entry of the
 //! dictionary of 24 and its share of the buckets, 8 to 16: about 85 to 100 with the allocator's rounding.
 //!
+//! # Costs
+//!
+//! Bytes a member (of ten digits): 33.1 for a million with random scores, 32 where they come in order; Redis 7.0.15
+//! takes 109.8 (`used_memory`). Freeing a million: no slice above 25 µs.
+//!
+//! Instructions (counted by callgrind, which counts no cache misses, of which there are fewer here: a leaf's lines lie
+//! together, Redis compares members one jump each), 100,000 members with random scores, beside what Redis spends on the
+//! same command beyond one on a missing key:
+//!
+//! | operation | here | Redis 7.0.15 |
+//! |---|---:|---:|
+//! | add a member | 2,570 | 1,970 |
+//! | score of a member | 530 | – |
+//! | rank of a member | 1,090 | 1,270 |
+//! | change a score | 4,470 | – |
+//! | take out the first member | 1,790 | – |
+//! | read 100 members in order | 10,200 | – |
+//!
 //! # Growth, shrinking, freeing
 //!
 //! A leaf that would exceed 1 KiB is divided in two halves of equal size; at either end of the set a new leaf is begun
