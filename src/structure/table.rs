@@ -304,7 +304,9 @@ impl Table {
 
     #[cold]
     fn find_in_overflow(&self, hash: u64, equal: &mut dyn FnMut(u64) -> bool) -> Option<(Position, u64)> {
-        let index = self.overflow.iter().position(|stray| stray.hash == hash && equal(stray.payload))?;
+        // A tag of 0 is known as 1.
+        let is_same = |other: u64| other >> TAG_BITS == hash >> TAG_BITS && tag_of(other) == tag_of(hash);
+        let index = self.overflow.iter().position(|stray| is_same(stray.hash) && equal(stray.payload))?;
         Some((Position { place: IN_OVERFLOW, index: index as u32 }, self.overflow[index].payload))
     }
 
