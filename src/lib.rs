@@ -144,6 +144,7 @@
 //! | `QUEUE_LINES_MAX` | `src/log.rs` | `8192` | lines are dropped, and the log says how many |
 //! | `LEAF_BYTES_MAX` | `src/structure/sorted_tree.rs` | `1024` | a leaf of a sorted set is divided |
 //! | `LEAVES_MAX` | `src/structure/sorted_tree.rs` | `(1 << 25) - 1` | a broken belief: leaves are larger long before |
+//! | `RANDOM_COUNT_MAX` | `src/command/set.rs` | `1 << 27` | elements drawn with repetition: refused |
 //! | `EVENTS_MAX` | `src/command/latency.rs` | `64` | a broken belief: the kinds are few and fixed |
 //! | `SAMPLES_MAX` | `src/command/latency.rs` | `160` | the oldest sample goes |
 //! | `ERRORS_MAX` | `src/stats.rs` | `128` | further error words are counted together |

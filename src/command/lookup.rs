@@ -607,12 +607,18 @@ pub fn key_positions(command: &Command, args: &Args<'_>, positions: &mut Vec<usi
     if found || command.flags.contains(Flags::NO_MANDATORY_KEYS) { Ok(()) } else { Err(BAD_KEYS) }
 }
 
-/// A count of keys as Redis reads one: decimal digits without sign, space or leading zeros.
+/// A count of keys as Redis reads one: "0", or what C's `atoi` makes of the word if it is above 0. (The commands
+/// themselves are stricter, but tell that in their own words.)
 pub fn parse_count(word: &[u8]) -> Option<usize> {
-    if word.is_empty() || 10 < word.len() || (word[0] == b'0' && word.len() > 1) {
-        return None;
+    if word == b"0" {
+        return Some(0);
     }
-    word.iter().try_fold(0_usize, |count, byte| byte.is_ascii_digit().then(|| count * 10 + (byte - b'0') as usize))
+    let digits = word.trim_ascii_start();
+    let digits = digits.strip_prefix(b"+").unwrap_or(digits);
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+    // Wraps around as it does there.
+    let count = std::str::from_utf8(&digits[..end]).ok()?.parse::<i64>().ok()? as i32;
+    usize::try_from(count).ok().filter(|count| 0 < *count)
 }
 
 #[cfg(test)]
@@ -663,8 +669,11 @@ mod tests {
         check("zunion 2 a b withscores", Command { ..union }, "2 3");
         let store = row().keys(Keys::Counted { at: 2, destination: 1 });
         check("zunionstore d 2 a b weights 1 2", Command { ..store }, "1 3 4");
-        for wrong in ["3", "0", "-1", "x", "", "+1", "01", "2147483647", "4294967297", "9223372036854775807"] {
+        for wrong in ["3", "0", "00", "-1", "x", "", "2147483647", "9223372036854775807"] {
             check(&format!("zunion {wrong} a b"), Command { ..union }, BAD);
+        }
+        for one in ["1", "+1", "01", "1x", "4294967297"] {
+            check(&format!("zunion {one} a b"), Command { ..union }, "2");
         }
         let script = row().keys(Keys::Counted { at: 2, destination: 0 }).flags(Flags::NO_MANDATORY_KEYS);
         check("eval x 0 a", script, "");

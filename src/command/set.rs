@@ -390,7 +390,8 @@ fn srandmember(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     } else if wanted == 0 {
         reply.array(0);
     } else if set.len() <= wanted {
-        reply_set(reply, set);
+        reply.array(set.len());
+        set.iter().for_each(|member| reply_element(reply, member));
     } else if set.len() < wanted.saturating_mul(DRAW_FACTOR) {
         reply.array(wanted);
         for_distinct(set.len(), wanted, || random.u64(..), set.iter(), |member| reply_element(reply, member));

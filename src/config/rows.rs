@@ -232,7 +232,7 @@ directives! {
         list_compress_depth: u32 = "list-compress-depth", COUNT, "0", PENDING;
         /// A set of integers up to this size is kept as an array.
         set_max_intset_entries: usize = "set-max-intset-entries", LONG_COUNT, "512";
-        /// A set of up to so many members is a "listpack", as in Redis 7.2 (where it is 128); 0: as in Redis 7.0, none is.
+        /// A set of up to so many members is a "listpack", as in Redis 7.2 with 128; 0: none is, as in Redis 7.0.
         set_max_listpack_entries: usize = "set-max-listpack-entries", LONG_COUNT, "0", NEWER;
         /// A set is kept compact while every member is at most so long.
         set_max_listpack_value: usize = "set-max-listpack-value", SIZE, "64", NEWER;

@@ -114,8 +114,8 @@ impl Keyspace {
         removed
     }
 
-    /// Removes parts of an entry whose time has come; "hexpired", and "del" if nothing is left. How many there were, and
-    /// whether the entry is still there.
+    /// Removes parts of an entry whose time has come; "hexpired", and "del" if nothing is left. How many there were,
+    /// and whether the entry is still there.
     #[cold]
     pub(super) fn remove_due_at(&mut self, db: usize, hash: u64, position: Position, budget: usize) -> (usize, bool) {
         let database = &mut self.databases[db];

@@ -161,8 +161,8 @@ impl Hint {
     const NONE: Hint = Hint { start: 0, len: usize::MAX, hash: 0 };
 }
 
-/// Whoever looks at a container removes the parts that are due in so many allocations: a table of fields has some ten in
-/// each. Others are passed over until their turn comes.
+/// Whoever looks at a container removes the parts that are due in so many allocations: a table of fields has some ten
+/// in each. Others are passed over until their turn comes.
 const DUE_ALLOCATIONS: usize = 100;
 /// Records that are freed at a time with a part of a wheel.
 const WHEEL_CHUNK_LEN: usize = 511;

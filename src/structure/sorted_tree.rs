@@ -38,6 +38,24 @@
 //! Redis' skiplist of the same member: a node of 8 + 8 + 1.33 × 16 bytes, a string of its own of 16, an entry of the
 //! dictionary of 24 and its share of the buckets, 8 to 16: about 85 to 100 with the allocator's rounding.
 //!
+//! # Costs
+//!
+//! Bytes a member (of ten digits): 33.1 for a million with random scores, 32 where they come in order; Redis 7.0.15
+//! takes 109.8 (`used_memory`). Freeing a million: no slice above 25 µs.
+//!
+//! Instructions (counted by callgrind, which counts no cache misses, of which there are fewer here: a leaf's lines lie
+//! together, Redis compares members one jump each), 100,000 members with random scores, beside what Redis spends on the
+//! same command beyond one on a missing key:
+//!
+//! | operation | here | Redis 7.0.15 |
+//! |---|---:|---:|
+//! | add a member | 2,570 | 1,970 |
+//! | score of a member | 530 | – |
+//! | rank of a member | 1,090 | 1,270 |
+//! | change a score | 4,470 | – |
+//! | take out the first member | 1,790 | – |
+//! | read 100 members in order | 10,200 | – |
+//!
 //! # Growth, shrinking, freeing
 //!
 //! A leaf that would exceed 1 KiB is divided in two halves of equal size; at either end of the set a new leaf is begun
@@ -51,14 +69,18 @@
 //! Of 2^25 leaves there are names for in a slot. Beyond 2^24 leaves (some 600 million members) leaves may take 16 KiB.
 
 mod arena;
+mod change;
 mod leaf;
+mod order;
 #[cfg(test)]
 mod tests;
 
 use super::allocation::allocated_bytes;
 use super::table::{Drain, Table};
 use arena::Arena;
-use leaf::{ENTRY_BYTES, INLINE_LEN_MAX, Leaf, NONE, Stored};
+use change::set_leaf;
+use leaf::{INLINE_LEN_MAX, Leaf, NONE, Stored};
+pub use order::{Iter, IterBack};
 use smallvec::SmallVec;
 use std::marker::PhantomData;
 
@@ -157,12 +179,6 @@ impl Found {
     pub fn score(self) -> Option<f64> {
         self.place.map(|place| place.score)
     }
-}
-
-/// A new neighbour of a node.
-struct Sibling {
-    branch: Branch,
-    is_left: bool,
 }
 
 /// The bits of a hash that are used: the upper 20 and the lower 16, which are not 0.
@@ -339,6 +355,9 @@ impl<H: MemberHash> SortedTree<H> {
     fn branch_for(&self, inner: &Inner, depth: u32, score: f64, member: &[u8]) -> usize {
         let branches = &inner.0[..];
         let end = branches.partition_point(|branch| branch.score <= score);
+        if end == 0 || branches[end - 1].score < score {
+            return end.saturating_sub(1);
+        }
         let start = branches[..end].partition_point(|branch| branch.score < score);
         let ties = &branches[start..end];
         let before = ties.partition_point(|branch| self.first_member(branch.child, depth - 1) <= member);
@@ -369,7 +388,10 @@ impl<H: MemberHash> SortedTree<H> {
     /// The number of entries of a leaf that come before (score, member).
     fn position_in(&self, leaf: &Leaf, score: f64, member: &[u8]) -> usize {
         let start = leaf.partition_scores(|other| other < score);
-        let end = start + leaf.partition_scores(|other| other <= score) - start;
+        if start == leaf.len() || leaf.score(start) != score {
+            return start;
+        }
+        let end = leaf.partition_scores(|other| other <= score);
         leaf.partition_members(start..end, |stored| resolve(&self.longs, stored) < member)
     }
 
@@ -389,326 +411,6 @@ impl<H: MemberHash> SortedTree<H> {
             node = branches[index].child;
         }
         (path, node, left)
-    }
-
-    /// Puts an entry into its leaf, and makes the way there right; the leaf. The table is the caller's concern.
-    fn attach(&mut self, hash: u64, score: f64, member: &[u8], stored: Stored<'_>) -> u32 {
-        assert!(!score.is_nan());
-        if self.root == NONE {
-            let leaf = Leaf::new();
-            self.block_bytes += leaf.block_bytes();
-            self.root = self.leaves.add(leaf);
-        }
-        let (path, number) = self.descend(score, member);
-        let leaf = self.leaves.get(number);
-        let index = self.position_in(leaf, score, member);
-        let bytes = ENTRY_BYTES
-            + match stored {
-                Stored::Inline(bytes) => bytes.len(),
-                Stored::Long(_) => size_of::<u32>(),
-            };
-        let bytes_max = if self.leaves.span() < LEAVES_MANY { LEAF_BYTES_MAX } else { LEAF_BYTES_MAX_OF_MANY };
-        let (number_of_new, index, sibling) =
-            if leaf.used_bytes() + bytes <= bytes_max { (number, index, None) } else { self.make_room(number, index) };
-        let leaf = self.leaves.get_mut(number_of_new);
-        let bytes_before = leaf.block_bytes();
-        leaf.insert(index, score, fingerprint(hash), stored);
-        self.block_bytes = self.block_bytes - bytes_before + leaf.block_bytes();
-        self.len += 1;
-        let sibling = sibling.map(|(child, is_left)| {
-            let leaf = self.leaves.get(child);
-            Sibling { branch: Branch { score: leaf.score(0), child, members: leaf.len() as u32 }, is_left }
-        });
-        let first = self.leaves.get(number).score(0);
-        self.grow_way(&path, first, sibling);
-        number_of_new
-    }
-
-    /// Makes room in a leaf for an entry at an index: in which leaf, at which index, and the leaf that is new, if it
-    /// lies left of the old one.
-    fn make_room(&mut self, number: u32, index: usize) -> (u32, usize, Option<(u32, bool)>) {
-        let leaf = self.leaves.get(number);
-        let (next, prev, len) = (leaf.next(), leaf.prev(), leaf.len());
-        if index == len && next == NONE {
-            let new = self.add_leaf(Leaf::new(), number, NONE);
-            return (new, 0, Some((new, false)));
-        }
-        if index == 0 && prev == NONE {
-            let new = self.add_leaf(Leaf::new(), NONE, number);
-            return (new, 0, Some((new, true)));
-        }
-        let middle = leaf.middle();
-        let leaf = self.leaves.get_mut(number);
-        let bytes_before = leaf.block_bytes();
-        let right = leaf.split_off(middle);
-        self.block_bytes = self.block_bytes - bytes_before + leaf.block_bytes();
-        let new = self.add_leaf(right, number, next);
-        set_leaves(&self.leaves, &self.longs, &mut self.members, hash_of::<H>, new, number, new);
-        if index <= middle { (number, index, Some((new, false))) } else { (new, index - middle, Some((new, false))) }
-    }
-
-    /// Puts a leaf between two others.
-    fn add_leaf(&mut self, mut leaf: Leaf, prev: u32, next: u32) -> u32 {
-        leaf.set_prev(prev);
-        leaf.set_next(next);
-        self.block_bytes += leaf.block_bytes();
-        let number = self.leaves.add(leaf);
-        self.link(prev, number);
-        self.link(number, next);
-        number
-    }
-
-    /// Makes two leaves neighbours; either may be none.
-    fn link(&mut self, left: u32, right: u32) {
-        if left != NONE {
-            self.leaves.get_mut(left).set_next(right);
-        }
-        if right != NONE {
-            self.leaves.get_mut(right).set_prev(left);
-        }
-    }
-
-    /// One member more lies at the end of a way: below a child whose first score is `first` now, or below the child's
-    /// new sibling.
-    fn grow_way(&mut self, path: &[Step], mut first: f64, mut sibling: Option<Sibling>) {
-        for step in path.iter().rev() {
-            let inner = self.inners.get_mut(step.inner);
-            let bytes_before = inner.heap_bytes();
-            let branch = &mut inner.0[step.index];
-            branch.score = first;
-            branch.members += 1;
-            if let Some(Sibling { branch: new, is_left }) = sibling.take() {
-                branch.members -= new.members;
-                inner.0.insert(step.index + usize::from(!is_left), new);
-                if BRANCHES_MAX < inner.0.len() {
-                    let right = Inner(inner.0.split_off(BRANCHES_MAX / 2));
-                    let (score, members) = (right.0[0].score, right.members());
-                    inner.0.shrink_to(BRANCHES_MAX);
-                    self.block_bytes += right.heap_bytes();
-                    sibling = Some(Sibling { branch: Branch { score, child: NONE, members }, is_left: false });
-                    first = inner.0[0].score;
-                    self.block_bytes = self.block_bytes - bytes_before + inner.heap_bytes();
-                    let child = self.inners.add(right);
-                    sibling = sibling.map(|of| Sibling { branch: Branch { child, ..of.branch }, ..of });
-                    continue;
-                }
-            }
-            first = inner.0[0].score;
-            self.block_bytes = self.block_bytes - bytes_before + inner.heap_bytes();
-        }
-        if let Some(Sibling { branch: new, is_left }) = sibling {
-            let members = u32::try_from(self.len).expect("fewer than 2^32 members") - new.members;
-            let old = Branch { score: first, child: self.root, members };
-            let root = Inner(if is_left { vec![new, old] } else { vec![old, new] });
-            self.block_bytes += root.heap_bytes();
-            self.root = self.inners.add(root);
-            self.depth += 1;
-        }
-    }
-
-    /// Takes the entry of a member with this score out of its leaf; the leaf, and the number of a long member. The
-    /// table is the caller's concern.
-    fn detach(&mut self, score: f64, member: &[u8]) -> (u32, Option<u32>) {
-        let (path, number) = self.descend(score, member);
-        let leaf = self.leaves.get(number);
-        let index = self.position_in(leaf, score, member);
-        assert!(resolve(&self.longs, leaf.stored(index)) == member);
-        (number, self.detach_at(&path, number, index))
-    }
-
-    /// The same at the end of a known way; the number of a long member.
-    fn detach_at(&mut self, path: &[Step], number: u32, index: usize) -> Option<u32> {
-        let leaf = self.leaves.get_mut(number);
-        let long = match leaf.stored(index) {
-            Stored::Inline(_) => None,
-            Stored::Long(long) => Some(long),
-        };
-        let bytes_before = leaf.block_bytes();
-        leaf.remove(index);
-        self.block_bytes = self.block_bytes - bytes_before + leaf.block_bytes();
-        self.len -= 1;
-        let mut is_gone = leaf.len() == 0;
-        let mut first = 0.0;
-        if is_gone {
-            let (prev, next) = (leaf.prev(), leaf.next());
-            self.link(prev, next);
-            self.block_bytes -= self.leaves.take(number).block_bytes();
-        } else {
-            first = leaf.score(0);
-        }
-        for (level, step) in path.iter().rev().enumerate() {
-            let inner = self.inners.get_mut(step.inner);
-            if is_gone {
-                inner.0.remove(step.index);
-                is_gone = inner.0.is_empty();
-                if is_gone {
-                    let inner = self.inners.take(step.inner);
-                    self.block_bytes -= inner.heap_bytes();
-                    continue;
-                }
-            } else {
-                let branch = &mut inner.0[step.index];
-                branch.score = first;
-                branch.members -= 1;
-                self.join_small(step.inner, step.index, level as u32);
-            }
-            first = self.inners.get(step.inner).0[0].score;
-        }
-        if is_gone {
-            self.root = NONE;
-            self.depth = 0;
-            self.leaves = Arena::new();
-            self.inners = Arena::new();
-        }
-        while 0 < self.depth && self.inners.get(self.root).0.len() == 1 {
-            let root = self.inners.take(self.root);
-            self.block_bytes -= root.heap_bytes();
-            self.root = root.0[0].child;
-            self.depth -= 1;
-        }
-        long
-    }
-
-    /// Joins a child of a node with a neighbour if it has become small and both fit into one. `depth` is that of the
-    /// child, 0 for a leaf.
-    fn join_small(&mut self, parent: u32, index: usize, depth: u32) {
-        let branches = &self.inners.get(parent).0;
-        let size = |index: usize| match depth {
-            0 => self.leaves.get(branches[index].child).used_bytes(),
-            _ => self.inners.get(branches[index].child).0.len(),
-        };
-        let (min, joined_max) =
-            if depth == 0 { (LEAF_BYTES_MIN, LEAF_BYTES_JOINED_MAX) } else { (BRANCHES_MIN, BRANCHES_JOINED_MAX) };
-        let own = size(index);
-        if min <= own {
-            return;
-        }
-        let fits = |other: usize| own + size(other) <= joined_max;
-        let left = if index + 1 < branches.len() && fits(index + 1) {
-            index
-        } else if 0 < index && fits(index - 1) {
-            index - 1
-        } else {
-            return;
-        };
-        let (a, b) = (branches[left], branches[left + 1]);
-        let child = if depth == 0 { self.join_leaves(a.child, b.child) } else { self.join_inners(a.child, b.child) };
-        let branches = &mut self.inners.get_mut(parent).0;
-        branches[left] = Branch { score: a.score, child, members: a.members + b.members };
-        branches.remove(left + 1);
-    }
-
-    /// Joins two neighbours; the one with more members keeps its number, which is returned.
-    fn join_leaves(&mut self, left: u32, right: u32) -> u32 {
-        let (a, b) = (self.leaves.get(left), self.leaves.get(right));
-        let (prev, next) = (a.prev(), b.next());
-        let (keep, give) = if a.len() < b.len() { (right, left) } else { (left, right) };
-        let joined = a.joined(b);
-        let bytes_before = a.block_bytes() + b.block_bytes();
-        set_leaves(&self.leaves, &self.longs, &mut self.members, hash_of::<H>, give, give, keep);
-        self.block_bytes = self.block_bytes - bytes_before + joined.block_bytes();
-        self.leaves.take(give);
-        *self.leaves.get_mut(keep) = joined;
-        self.link(prev, keep);
-        self.link(keep, next);
-        keep
-    }
-
-    fn join_inners(&mut self, left: u32, right: u32) -> u32 {
-        let right = self.inners.take(right);
-        self.block_bytes -= right.heap_bytes();
-        let inner = self.inners.get_mut(left);
-        self.block_bytes -= inner.heap_bytes();
-        inner.0.extend(right.0);
-        self.block_bytes += inner.heap_bytes();
-        left
-    }
-
-    // Order
-
-    /// The rank of a member, from 0, and its score.
-    pub fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
-        let place = self.find(member).place?;
-        let mut node = self.root;
-        let mut rank = place.index;
-        for depth in (1..=self.depth).rev() {
-            let inner = self.inners.get(node);
-            let index = self.branch_for(inner, depth, place.score, member);
-            rank += members_before(inner, index);
-            node = inner.0[index].child;
-        }
-        assert!(node == place.leaf);
-        Some((rank, place.score))
-    }
-
-    /// The number of members whose scores are as `is_before` says, which is true up to some score and false from there
-    /// on.
-    pub fn count_by_score(&self, is_before: impl Fn(f64) -> bool) -> usize {
-        if self.root == NONE {
-            return 0;
-        }
-        let (mut node, mut rank) = (self.root, 0);
-        for _ in 0..self.depth {
-            let inner = self.inners.get(node);
-            let index = inner.0.partition_point(|branch| is_before(branch.score)).saturating_sub(1);
-            rank += members_before(inner, index);
-            node = inner.0[index].child;
-        }
-        rank + self.leaves.get(node).partition_scores(is_before)
-    }
-
-    /// The number of members that are as `is_before` says, which is true up to some member and false from there on:
-    /// for sets of one score.
-    pub fn count_by_member(&self, is_before: impl Fn(&[u8]) -> bool) -> usize {
-        if self.root == NONE {
-            return 0;
-        }
-        let (mut node, mut rank) = (self.root, 0);
-        for depth in (0..self.depth).rev() {
-            let inner = self.inners.get(node);
-            let before = inner.0.partition_point(|branch| is_before(self.first_member(branch.child, depth)));
-            let index = before.saturating_sub(1);
-            rank += members_before(inner, index);
-            node = inner.0[index].child;
-        }
-        let leaf = self.leaves.get(node);
-        rank + leaf.partition_members(0..leaf.len(), |stored| is_before(resolve(&self.longs, stored)))
-    }
-
-    /// The member of a rank.
-    pub fn nth(&self, rank: usize) -> Option<(&[u8], f64)> {
-        self.iter_from(rank).next()
-    }
-
-    /// All members from a rank on, rising.
-    pub fn iter_from(&self, rank: usize) -> Iter<'_, H> {
-        let (leaf, index) = match rank < self.len {
-            true => {
-                let (_, leaf, index) = self.descend_to_rank(rank);
-                (leaf, index)
-            }
-            false => (NONE, 0),
-        };
-        let offset = if leaf == NONE { 0 } else { self.leaves.get(leaf).offset(index) };
-        Iter { tree: self, leaf, index, offset }
-    }
-
-    /// All members from a rank on, falling.
-    pub fn iter_back_from(&self, rank: usize) -> IterBack<'_, H> {
-        let (leaf, index) = match rank < self.len {
-            true => {
-                let (_, leaf, index) = self.descend_to_rank(rank);
-                (leaf, index + 1)
-            }
-            false => (NONE, 0),
-        };
-        let offset = if leaf == NONE { 0 } else { self.leaves.get(leaf).offset(index) };
-        IterBack { tree: self, leaf, index, offset }
-    }
-
-    /// All members, rising.
-    pub fn iter(&self) -> Iter<'_, H> {
-        self.iter_from(0)
     }
 
     /// Takes out `count` members from a rank on, or as many as there are, and hands each out before.
@@ -796,105 +498,4 @@ impl<H: MemberHash> std::fmt::Debug for SortedTree<H> {
 
 fn hash_of<H: MemberHash>(member: &[u8]) -> u64 {
     canonical(H::hash(member))
-}
-
-fn members_before(inner: &Inner, index: usize) -> usize {
-    inner.0[..index].iter().map(|branch| branch.members as usize).sum()
-}
-
-/// The member with this hash went from one leaf to another. (Should two members of a leaf share all bits of their
-/// hashes, their slots are the same, and either may be changed.)
-fn set_leaf(members: &mut Table, hash: u64, from: u32, to: u32) {
-    let payload = payload_of(from, hash);
-    let position = members.find(hash, |other| other == payload).expect("every member has a slot");
-    members.set_payload(position, payload_of(to, hash));
-}
-
-/// The members that `leaf` holds went from one leaf to another.
-fn set_leaves(
-    leaves: &Arena<Leaf>,
-    longs: &Arena<Box<[u8]>>,
-    members: &mut Table,
-    hash_of: impl Fn(&[u8]) -> u64,
-    leaf: u32,
-    from: u32,
-    to: u32,
-) {
-    let leaf = leaves.get(leaf);
-    let mut offset = leaf.offset(0);
-    let mut hashes: SmallVec<[u64; 96]> = SmallVec::new();
-    for index in 0..leaf.len() {
-        let hash = hash_of(resolve(longs, leaf.stored_at(index, offset)));
-        members.prefetch(hash);
-        hashes.push(hash);
-        offset += leaf.stored_bytes(index);
-    }
-    for hash in hashes {
-        set_leaf(members, hash, from, to);
-    }
-}
-
-/// Members from a rank on, rising.
-pub struct Iter<'a, H> {
-    tree: &'a SortedTree<H>,
-    leaf: u32,
-    index: usize,
-    offset: usize,
-}
-
-impl<'a, H: MemberHash> Iterator for Iter<'a, H> {
-    type Item = (&'a [u8], f64);
-
-    #[inline]
-    fn next(&mut self) -> Option<(&'a [u8], f64)> {
-        if self.leaf == NONE {
-            return None;
-        }
-        let leaf = self.tree.leaves.get(self.leaf);
-        let item = (resolve(&self.tree.longs, leaf.stored_at(self.index, self.offset)), leaf.score(self.index));
-        self.offset += leaf.stored_bytes(self.index);
-        self.index += 1;
-        if self.index == leaf.len() {
-            self.leaf = leaf.next();
-            self.index = 0;
-            if self.leaf != NONE {
-                self.offset = self.tree.leaves.get(self.leaf).offset(0);
-            }
-        }
-        Some(item)
-    }
-}
-
-/// Members from a rank on, falling.
-pub struct IterBack<'a, H> {
-    tree: &'a SortedTree<H>,
-    leaf: u32,
-    /// One beyond the next, never 0 …
-    index: usize,
-    /// … and where its bytes end.
-    offset: usize,
-}
-
-impl<'a, H: MemberHash> Iterator for IterBack<'a, H> {
-    type Item = (&'a [u8], f64);
-
-    #[inline]
-    fn next(&mut self) -> Option<(&'a [u8], f64)> {
-        if self.leaf == NONE {
-            return None;
-        }
-        let leaf = self.tree.leaves.get(self.leaf);
-        self.index -= 1;
-        self.offset -= leaf.stored_bytes(self.index);
-        let item = (resolve(&self.tree.longs, leaf.stored_at(self.index, self.offset)), leaf.score(self.index));
-        if self.index == 0 {
-            self.leaf = leaf.prev();
-            if self.leaf != NONE {
-                let leaf = self.tree.leaves.get(self.leaf);
-                self.index = leaf.len();
-                self.offset = leaf.used_bytes();
-            }
-        }
-        Some(item)
-    }
 }

@@ -340,17 +340,24 @@ fn few_file_descriptors_refuse_clients_in_words() {
     for client in &mut clients {
         assert_eq!(client.call(&["PING"]).unwrap(), pong());
     }
-    // While the only core sleeps, more clients come than there are descriptors left. All are told why they must go.
-    first.send_raw(&encode(&["DEBUG", "SLEEP", "0.5"])).unwrap();
-    std::thread::sleep(Duration::from_millis(100));
-    let many: Vec<Client> = (0..CLIENTS).map(|_| connect(port)).collect();
-    assert_eq!(first.read().unwrap(), ok());
-    for mut client in many {
-        assert_eq!(client.read().unwrap(), refused);
+    // While the only core sleeps, more clients come than there are descriptors left. All are told why they must go. On a
+    // busy machine the core may accept them in small groups: then again.
+    let failures = || scratch.read("log").matches("Accepting client connection: Too many open files").count();
+    let begun = Instant::now();
+    for _ in 0..20 {
+        first.send_raw(&encode(&["DEBUG", "SLEEP", "0.5"])).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        let many: Vec<Client> = (0..CLIENTS).map(|_| connect(port)).collect();
+        assert_eq!(first.read().unwrap(), ok());
+        for mut client in many {
+            assert_eq!(client.read().unwrap(), refused);
+        }
+        if failures() != 0 {
+            break;
+        }
     }
-    let log = scratch.read("log");
-    let failures = log.lines().filter(|line| line.contains("Accepting client connection: Too many open files"));
-    assert!((1..=3).contains(&failures.count()), "told once a second: {log}");
+    let failures_max = 3 + begun.elapsed().as_secs() as usize;
+    assert!((1..=failures_max).contains(&failures()), "told once a second: {}", scratch.read("log"));
     assert_eq!(first.call(&["PING"]).unwrap(), pong());
     drop(clients.pop());
     eventually("a free place is given out", || connect(port).call(&["PING"]).is_ok_and(|reply| reply == pong()));

@@ -1,4 +1,4 @@
-//! `CONFIG SET` of every directive of Redis 7.0, with values good and bad: the same reply, and the same value afterwards,
+//! `CONFIG SET` of every directive of Redis 7.0, with values good and bad: the same reply and the same value after it,
 //! as Debian's redis-server gives.
 
 use crate::client::{Client, Value, encode};

@@ -1,6 +1,7 @@
 //! The ends of sorted sets, which are taken out; and members at random, which stay.
 
 use super::{count, event, integer, note_removals, positive, reply_member, reply_members, reply_score};
+use crate::command::set::{RANDOM_COUNT_MAX, RANGE};
 use crate::command::{Args, CommandResult, Context};
 use crate::resp::{Error, Protocol, Reply};
 use crate::value::sorted_set::SortedSet;
@@ -159,8 +160,7 @@ pub(super) fn zrandmember(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Rep
     };
     let count = integer(count)?;
     if count == i64::MIN {
-        let text = format!("ERR value is out of range, value must between {} and {}", -i64::MAX, i64::MAX);
-        return Err(Error::new(text));
+        return Err(RANGE);
     }
     let with_scores = match &args[3..] {
         [] => false,
@@ -182,6 +182,9 @@ pub(super) fn zrandmember(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Rep
         set.visit(rank, 1, false, |member, score| reply_member(reply, member, score, with_scores));
     };
     if !is_unique {
+        if RANDOM_COUNT_MAX < count {
+            return Err(Error::VALUE_OUT_OF_RANGE);
+        }
         reply_members(reply, count, with_scores);
         for _ in 0..count {
             say(reply, cx.random.usize(..len));

@@ -63,6 +63,13 @@ fn stored_bytes(length: u8) -> u16 {
     if length == LONG { LONG_BYTES as u16 } else { u16::from(length) }
 }
 
+/// Bytes that entries of these lengths have there. Without checks for overflow, which there is none of in a block, so
+/// that many are added at a time.
+#[inline(always)]
+fn stored_bytes_of(lengths: &[u8]) -> usize {
+    usize::from(lengths.iter().fold(0u16, |sum, &length| sum.wrapping_add(stored_bytes(length))))
+}
+
 impl Leaf {
     /// A leaf without entries and neighbours.
     pub fn new() -> Leaf {
@@ -202,8 +209,7 @@ impl Leaf {
     /// Where the bytes of an entry begin; for `len`, where those of the last end.
     #[inline]
     pub fn offset(&self, index: usize) -> usize {
-        let before: u16 = self.lengths()[..index].iter().map(|&length| stored_bytes(length)).sum();
-        self.bytes_start() + usize::from(before)
+        self.bytes_start() + stored_bytes_of(&self.lengths()[..index])
     }
 
     /// Bytes that an entry has among the members' bytes.
@@ -234,8 +240,7 @@ impl Leaf {
         let mut first_offset = self.offset(first);
         while first < end {
             let middle = first.midpoint(end);
-            let between: u16 = self.lengths()[first..middle].iter().map(|&length| stored_bytes(length)).sum();
-            let offset = first_offset + usize::from(between);
+            let offset = first_offset + stored_bytes_of(&self.lengths()[first..middle]);
             if is_before(self.stored_at(middle, offset)) {
                 first = middle + 1;
                 first_offset = offset + self.stored_bytes(middle);
