@@ -479,7 +479,7 @@ pub(super) fn move_one(
     reply: &mut Reply<'_>,
 ) -> Result<bool, Error> {
     let moved = take_for(cx, source, destination, from, 1, true)?;
-    let Some((elements, is_empty)) = moved else { return Ok(false) };
+    let Some(Taken { elements, is_empty }) = moved else { return Ok(false) };
     reply.bulk(&elements[0]);
     push(cx, destination, &[&elements[0]], to, true)?;
     // The change is counted once.
@@ -488,8 +488,16 @@ pub(super) fn move_one(
     Ok(true)
 }
 
-/// Takes up to `count` elements (or just as many) from an end of a list, in the order in which they come off, when the
-/// destination can take them; whether the list is empty then. `None`: there are none, or not enough.
+/// What was taken to be put elsewhere.
+struct Taken {
+    /// In the order in which they came off.
+    elements: Vec<Vec<u8>>,
+    /// Whether nothing is left.
+    is_empty: bool,
+}
+
+/// Takes up to `count` elements (or just as many) from an end of a list, if the destination can take them. `None`:
+/// there are none, or not enough.
 fn take_for(
     cx: &mut Context<'_>,
     source: &[u8],
@@ -497,7 +505,7 @@ fn take_for(
     from: End,
     count: usize,
     takes_fewer: bool,
-) -> Result<Option<(Vec<Vec<u8>>, bool)>, Error> {
+) -> Result<Option<Taken>, Error> {
     match cx.keyspace.container_mut::<List>(cx.db, source)? {
         Some(list) if takes_fewer || count <= list.len() => {}
         _ => return Ok(None),
@@ -513,7 +521,7 @@ fn take_for(
     let is_empty = list.is_empty();
     drop(list);
     cx.keyspace.discard_value(removed);
-    Ok(Some((elements, is_empty)))
+    Ok(Some(Taken { elements, is_empty }))
 }
 
 /// How many elements `LMOVEM` moves.
@@ -571,7 +579,7 @@ pub(super) fn move_many(
     reply: &mut Reply<'_>,
 ) -> Result<bool, Error> {
     let moved = take_for(cx, source, destination, from, how_many.count, how_many.takes_fewer)?;
-    let Some((mut elements, is_empty)) = moved else { return Ok(false) };
+    let Some(Taken { mut elements, is_empty }) = moved else { return Ok(false) };
     // As they will lie in the destination: one by one, the last that came off lies outermost; in bulk, as they lay.
     let turns = if how_many.one_by_one { to == End::Left } else { from == End::Right };
     if turns {

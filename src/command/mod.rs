@@ -17,6 +17,7 @@ mod elsewhere;
 mod generic;
 mod geo;
 mod hash;
+mod hyperloglog;
 mod info;
 mod introspection;
 pub mod key_spec;
@@ -28,6 +29,7 @@ mod scan;
 mod server;
 mod set;
 pub mod slowlog;
+mod sort;
 mod sorted_set;
 mod string;
 pub mod syntax;
@@ -248,6 +250,15 @@ pub enum Joint {
     Exec,
 }
 
+/// Keys that follow from what other keys hold: `SORT … BY weight_*`. A call that uses them needs every shard.
+#[derive(Clone, Copy)]
+pub struct Derived {
+    /// Whether a call uses such keys.
+    pub is_used: fn(&Args<'_>) -> bool,
+    /// Which they are, in a keyspace that has those the call names, in a database of it.
+    pub keys: fn(&crate::keyspace::Keyspace, usize, &Args<'_>) -> Vec<Vec<u8>>,
+}
+
 /// One row of the table.
 pub struct Command {
     /// In capitals; a subcommand's row has only its own word.
@@ -262,6 +273,8 @@ pub struct Command {
     pub access: KeyAccess,
     /// The same where it depends on the arguments.
     pub access_of: Option<fn(&Args<'_>) -> KeyAccess>,
+    /// Keys that a call needs and does not name.
+    pub derived: Option<Derived>,
     /// Key specifications as clients are told them; empty: those that `keys` imply.
     pub key_specs: &'static [KeySpec],
     /// Finds the arguments that logs must not show: pushes the index of every secret.
@@ -304,6 +317,7 @@ impl Command {
             keys: Keys::None,
             access: KeyAccess::empty(),
             access_of: None,
+            derived: None,
             key_specs: &[],
             secrets: None,
             flags: Flags::empty(),
@@ -349,6 +363,12 @@ impl Command {
     /// Sets what tells, from the arguments, what it does to its keys.
     pub const fn access_of(mut self, access_of: fn(&Args<'_>) -> KeyAccess) -> Command {
         self.access_of = Some(access_of);
+        self
+    }
+
+    /// Sets what tells which keys a call needs beside those it names.
+    pub const fn derived(mut self, derived: Derived) -> Command {
+        self.derived = Some(derived);
         self
     }
 
@@ -450,6 +470,8 @@ pub const FAMILIES: &[&[Command]] = &[
     list::COMMANDS,
     sorted_set::COMMANDS,
     geo::COMMANDS,
+    hyperloglog::COMMANDS,
+    sort::COMMANDS,
 ];
 
 impl From<crate::keyspace::WrongType> for Error {

@@ -245,7 +245,7 @@ directives! {
         /// Entries in one node of a stream; 0: no limit.
         stream_node_max_entries: u64 = "stream-node-max-entries", LONG_COUNT, "100", PENDING;
         /// A HyperLogLog is kept sparse up to this size.
-        hll_sparse_max_bytes: usize = "hll-sparse-max-bytes", SIZE, "3000", PENDING;
+        hll_sparse_max_bytes: usize = "hll-sparse-max-bytes", SIZE, "3000";
         /// Seconds that a stream remembers the id of a message, so that it is added once.
         stream_idmp_duration: u32 = "stream-idmp-duration", Integer(1, 86_400), "100", NEWER, PENDING;
         /// Such ids remembered per producer.

@@ -65,6 +65,8 @@ impl Event {
     pub const INCRBY: Event = Event::new("incrby", Class::STRING);
     pub const INCRBYFLOAT: Event = Event::new("incrbyfloat", Class::STRING);
 
+    pub const PFADD: Event = Event::new("pfadd", Class::STRING);
+
     pub const SADD: Event = Event::new("sadd", Class::SET);
     pub const SREM: Event = Event::new("srem", Class::SET);
     pub const SPOP: Event = Event::new("spop", Class::SET);

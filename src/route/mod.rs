@@ -66,6 +66,7 @@ pub fn place(map: SlotMap, command: &Command, args: &Args<'_>) -> Place {
         Keys::None => Place::Anywhere,
         Keys::Range { first: 1, last: 1, .. } => Place::One(map.shard_of(args[1])),
         _ if map.shards == 1 => Place::One(0),
+        _ if command.derived.is_some_and(|derived| (derived.is_used)(args)) => Place::Several,
         _ => {
             let mut positions = Vec::new();
             if crate::command::key_positions(command, args, &mut positions).is_err() || positions.is_empty() {

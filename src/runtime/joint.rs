@@ -98,6 +98,7 @@ impl Needs {
             self.is_everything |= !matches!(row.command.spread, Spread::Owner);
             return;
         }
+        self.is_everything |= row.command.derived.is_some_and(|derived| (derived.is_used)(args));
         let mut positions = Vec::new();
         // If the keys cannot be found, the command's own code says what is wrong, and touches none.
         if key_positions(row.command, args, &mut positions).is_ok() {

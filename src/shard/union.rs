@@ -30,7 +30,8 @@
 //! # How a union runs a command
 //!
 //! Keys on one shard: there. Split by key: each shard its part. On every shard: each. Several keys that the command
-//! must see together: their entries move into an overlay for as long as it runs. Events go to the shard of their key.
+//! must see together: their entries move into an overlay for as long as it runs, and after them those of the keys that
+//! follow from what they hold (`SORT … BY weight_*`; every keyspace is held then). Events go to the shard of their key.
 
 use crate::command::lookup::Row;
 use crate::command::{Args, Context, Gather, Keys, Run, Spread, key_positions};
@@ -42,6 +43,7 @@ use crate::route::{Place, SlotMap, gather, place};
 use crate::shard::{Call, fail};
 use crate::stats::Stats;
 use smallvec::SmallVec;
+use std::borrow::Cow;
 
 /// Keyspaces by shard; `None`: not held, since nothing there is needed.
 pub type Parts<'a> = SmallVec<[Option<&'a mut Keyspace>; 8]>;
@@ -204,8 +206,8 @@ impl<'a> Union<'a> {
     ) -> bool {
         let mut positions = Vec::new();
         key_positions(row.command, args, &mut positions).expect("its place was found by them");
-        let mut keys: SmallVec<[(&[u8], usize); 8]> =
-            positions.iter().map(|&at| (args[at], self.map.shard_of(args[at]))).collect();
+        let mut keys: SmallVec<[(Cow<'_, [u8]>, usize); 8]> =
+            positions.iter().map(|&at| (Cow::Borrowed(args[at]), self.map.shard_of(args[at]))).collect();
         keys.sort_unstable();
         keys.dedup();
         let mut overlay = self.overlay.take().unwrap_or_else(|| {
@@ -214,11 +216,25 @@ impl<'a> Union<'a> {
         });
         let mut listened = Class::empty();
         overlay.begin(now_ms, false);
-        for (key, shard) in &keys {
-            let keyspace = &mut **self.parts[*shard].as_mut().expect("what a command needs is held");
+        let parts = &mut self.parts;
+        let mut lend = |overlay: &mut Keyspace, (key, shard): &(Cow<'_, [u8]>, usize)| {
+            let keyspace = &mut **parts[*shard].as_mut().expect("what a command needs is held");
             keyspace.begin(now_ms, false);
             listened |= keyspace.effects.listened();
             keyspace.lend(key, |db, entry| overlay.adopt(db, entry));
+        };
+        keys.iter().for_each(|key| lend(&mut overlay, key));
+        if let Some(derived) = row.command.derived.filter(|derived| (derived.is_used)(args)) {
+            let mut more = (derived.keys)(&overlay, call.db, args);
+            more.sort_unstable();
+            more.dedup();
+            more.retain(|key| !keys.iter().any(|(known, _)| known[..] == key[..]));
+            for key in more {
+                let shard = self.map.shard_of(&key);
+                let key = (Cow::Owned(key), shard);
+                lend(&mut overlay, &key);
+                keys.push(key);
+            }
         }
         overlay.effects.listen(listened);
         let random = &mut *self.random;

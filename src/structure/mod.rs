@@ -4,6 +4,7 @@ pub mod allocation;
 pub mod bits;
 pub mod geohash;
 pub mod glob;
+pub mod hyperloglog;
 pub mod intset;
 pub mod listpack;
 pub mod packed;

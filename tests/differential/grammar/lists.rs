@@ -43,7 +43,7 @@ pub const FAMILY: Family = Family {
         "1 RPOPLPUSH $key $list",
         "6 LMPOP (1 $list|2 $list $list|3 $list $list $list) (LEFT|RIGHT) [COUNT (1|2|5|$int)]",
         "1 LMPOP $int $key (LEFT|$word) [COUNT|$word]",
-        "1 COMMAND GETKEYS (LMPOP (1|2|$int) $key $key LEFT|LMOVE $key $key LEFT LEFT|LPUSH $key $value)",
+        "1 COMMAND GETKEYS (LMPOP (1|2) $key $key LEFT|LMOVE $key $key LEFT LEFT|LPUSH $key $value)",
     ],
     things: &[
         ("list", &[b"list:a", b"list:b", b"list:c", b"{t}list"]),

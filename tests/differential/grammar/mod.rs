@@ -23,10 +23,12 @@ mod bitmaps;
 mod expiry;
 mod geo;
 mod hashes;
+mod hyperloglog;
 mod keys;
 mod lists;
 mod server;
 mod sets;
+mod sort;
 mod sorted_sets;
 mod strings;
 
@@ -53,10 +55,12 @@ pub const FAMILIES: &[&Family] = &[
     &expiry::FAMILY,
     &geo::FAMILY,
     &hashes::FAMILY,
+    &hyperloglog::FAMILY,
     &keys::FAMILY,
     &lists::FAMILY,
     &server::FAMILY,
     &sets::FAMILY,
+    &sort::FAMILY,
     &sorted_sets::FAMILY,
     &strings::FAMILY,
 ];

@@ -1,0 +1,28 @@
+//! Commands on HyperLogLogs. That the strings are the same, byte for byte, the values and `GET` tell.
+
+use super::Family;
+
+/// The family.
+pub const FAMILY: Family = Family {
+    name: "hyperloglog",
+    rows: &[
+        "10 PFADD $hll {$value}",
+        "10 PFADD $hll $value $value $value $value $value $value $value $value $value $value $value $value",
+        "2 PFADD $hll",
+        "2 PFADD $key {$value}",
+        "8 PFCOUNT $hll",
+        "4 PFCOUNT {$hll}",
+        "1 PFCOUNT $key {$hll}",
+        "5 PFMERGE $hll {$hll}",
+        "1 PFMERGE $key {$key}",
+        "6 GET $hll",
+        "2 PFDEBUG (DECODE|ENCODING|$word) $hll",
+        "1 PFDEBUG (TODENSE|GETREG) $hll",
+        "2 SETRANGE $hll (0|4|5|15|16|17|20|40) $value",
+        "1 APPEND $hll $value",
+        "2 DEL $hll",
+    ],
+    things: &[("hll", &[b"hll:a", b"hll:b", b"hll:c", b"{t}hll"])],
+    values: &[],
+    givens: &["PFADD KEY", "PFADD KEY a b c d e f g h i j k l m n o p"],
+};
