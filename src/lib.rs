@@ -87,10 +87,11 @@
 //!
 //! **What crosses cores.** (1) Parcels, by value, through one bounded single-producer ring per ordered pair of cores.
 //! (2) `Control` messages in the same rings, in the same order: accepted sockets, questions to all cores and their
-//! parts, loans, "take the new configuration", lines for `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]:
-//! atomics that the hot path reads at most once, and locks that only configuration changes and slow commands take. (5)
-//! The log's queue, the allocator's counters, who sleeps, and the alarm that a stop raises. Nothing else. A `CONFIG
-//! SET` is answered when every core has taken the new configuration.
+//! parts, loans, answers to blocked clients, "take the new configuration", lines for `MONITOR`. (3) Engines, by visits.
+//! (4) [`shared::Shared`]: atomics that the hot path reads at most once, and locks that only configuration changes and
+//! slow commands take. (5) The log's queue, the allocator's counters, who sleeps, the alarm that a stop raises, and who
+//! may answer a blocked client. Nothing else. A `CONFIG SET` is answered when every core has taken the new
+//! configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one

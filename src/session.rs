@@ -39,6 +39,8 @@ bitflags! {
         const IN_TRANSACTION = 1 << 11;
         /// Its transaction runs: commands do not block.
         const DENY_BLOCKING = 1 << 12;
+        /// Waits: in a blocking command, or for the end of `CLIENT PAUSE` (filled in for listings).
+        const BLOCKED = 1 << 13;
     }
 }
 

@@ -37,7 +37,8 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         &["Mutex", "RwLock", "Condvar", "RefCell", "AtomicBool", "AtomicUsize", "AtomicU64", "AtomicI64", "AtomicU8"],
         &[
             "src/runtime/",
-            "src/shard/mod.rs", // The hold on an engine.
+            "src/shard/mod.rs",     // The hold on an engine.
+            "src/shard/blocked.rs", // Who answers a client that waits on several shards.
             "src/shared.rs",
             "src/command/slowlog.rs", // One log for all cores.
             "src/command/latency.rs", // One monitor for all cores.

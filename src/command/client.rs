@@ -1,7 +1,7 @@
 //! `CLIENT`: what is known of clients, and what may be done to them.
 //!
 //! Clients live on the core that serves them, so LIST and KILL ask every core. Not here: `CLIENT TRACKING` and
-//! `CLIENT CACHING` (there is no client-side caching yet), and clients that block (there are none yet).
+//! `CLIENT CACHING` (there is no client-side caching yet).
 
 use super::connection::{DEFAULT_USER, is_name, set_name};
 use super::lookup::find_by_index;
@@ -111,9 +111,16 @@ const SUBCOMMANDS: &[Command] = &[
         "6.2.0",
         "Tells about client-side caching for the client: that it is off.",
     ),
-    subcommand("UNBLOCK", Run::Session(unblock), -3, ADMIN, "5.0.0", "Ends the waiting of a client in a blocking command.")
-        .complexity("O(log N) where N is the number of client connections")
-        .syntax("client-id [TIMEOUT|ERROR]"),
+    subcommand(
+        "UNBLOCK",
+        Run::Everywhere { check: check_unblock, part: unblock_part, merge: unblock_merge },
+        -3,
+        ADMIN,
+        "5.0.0",
+        "Ends the waiting of a client in a blocking command.",
+    )
+    .complexity("O(N) where N is the number of client connections")
+    .syntax("client-id [TIMEOUT|ERROR]"),
     subcommand("UNPAUSE", Run::Session(unpause), 2, ADMIN, "6.2.0", "Ends a pause of clients.")
         .complexity("O(N) where N is the number of paused clients"),
 ];
@@ -316,6 +323,7 @@ fn letters(mode: Mode) -> String {
     const LETTERS: &[(Mode, char)] = &[
         (Mode::MONITOR, 'O'),
         (Mode::IN_TRANSACTION, 'x'),
+        (Mode::BLOCKED, 'b'),
         (Mode::CLOSE_AFTER_REPLY, 'c'),
         (Mode::CLOSE_NOW, 'A'),
         (Mode::UNIX_SOCKET, 'U'),
@@ -560,17 +568,34 @@ fn unpause(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> C
     Ok(())
 }
 
-fn unblock(_: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    match args {
-        [_, _, _] => {}
+/// Which client is to be woken, and whether with an error.
+fn parse_unblock(args: &Args<'_>) -> Result<(u64, bool), Error> {
+    let is_error = match args {
+        [_, _, _] => false,
         [_, _, _, reason] => match reason.to_ascii_lowercase().as_slice() {
-            b"timeout" | b"error" => {}
+            b"timeout" => false,
+            b"error" => true,
             _ => return Err(Error::fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
         },
         _ => return Err(Error::subcommand_syntax("CLIENT", args[1])),
-    }
-    parse_integer(args[2]).ok_or(Error::NOT_INTEGER)?;
-    reply.integer(0); // No command blocks, so nobody waits.
+    };
+    let id = parse_integer(args[2]).ok_or(Error::NOT_INTEGER)?;
+    // No client has a negative id; 0 stands for it, which no client has either.
+    Ok((u64::try_from(id).unwrap_or(0), is_error))
+}
+
+fn check_unblock(_: &SessionView<'_>, args: &Args<'_>) -> CommandResult {
+    parse_unblock(args).map(|_| ())
+}
+
+fn unblock_part(view: &mut CoreView<'_>, args: &Args<'_>) -> Part {
+    let (id, is_error) = parse_unblock(args).expect("checked before any core was asked");
+    Box::new(view.clients.unblock(id, is_error))
+}
+
+fn unblock_merge(_: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
+    let was_woken = parts.into_iter().any(|part| *part.downcast::<bool>().expect("a part of CLIENT UNBLOCK"));
+    reply.integer(was_woken.into());
     Ok(())
 }
 

@@ -262,6 +262,12 @@ pub(super) mod double {
                 visit(session);
             }
         }
+
+        fn unblock(&mut self, id: u64, _: bool) -> bool {
+            let session = self.0.iter_mut().find(|session| session.id == id);
+            let waits = |session: &&mut &mut Session| session.mode.contains(Mode::BLOCKED);
+            session.filter(waits).map(|session| session.mode.remove(Mode::BLOCKED)).is_some()
+        }
     }
 
     impl Server {
@@ -359,7 +365,9 @@ pub(super) mod double {
                     }
                     merge(&mut view(&mut sessions[home], config, shared), args, parts, reply)
                 }
-                Run::Keyspace(_) | Run::Joint(_) | Run::Container => panic!("not a command on clients or cores"),
+                Run::Keyspace(_) | Run::Blocking(_) | Run::Joint(_) | Run::Container => {
+                    panic!("not a command on clients or cores")
+                }
             }
         }
     }

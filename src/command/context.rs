@@ -75,4 +75,8 @@ pub trait Clients {
     /// Visits every client, with the listing fields of its session filled in. A visitor closes a client by setting
     /// `Mode::CLOSE_NOW`.
     fn for_each(&mut self, visit: &mut dyn FnMut(&mut Session));
+
+    /// Ends the waiting of a client in a blocking command, with an error or as its timeout would. False: there is none
+    /// of this id that waits.
+    fn unblock(&mut self, id: u64, is_error: bool) -> bool;
 }

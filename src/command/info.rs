@@ -12,6 +12,7 @@ use super::{Args, Categories, Command, CommandResult, CoreView, Flags, Group, Pa
 use crate::keyspace::{DatabaseStats, KeyspaceStats};
 use crate::memory;
 use crate::resp::Reply;
+use crate::session::Mode;
 use crate::stats::{Counters, RatesNow, Stats};
 use crate::sys::process::{self, CpuOf};
 use std::fmt::{Display, Write};
@@ -116,6 +117,9 @@ pub(super) struct Report {
     /// Of those, which watch keys, and the keys watched on this core's shard.
     watching_clients: usize,
     watched_len: usize,
+    /// Those that wait, and the keys that some wait for.
+    blocked_clients: usize,
+    blocking_len: usize,
     pub client_bytes: usize,
     /// Largest input and output of a client.
     input_bytes_max: usize,
@@ -141,6 +145,8 @@ impl Report {
             clients: 0,
             watching_clients: 0,
             watched_len: view.shard.watched_len(),
+            blocked_clients: 0,
+            blocking_len: view.shard.blocking_len(),
             client_bytes: 0,
             input_bytes_max: 0,
             output_bytes_max: 0,
@@ -148,6 +154,7 @@ impl Report {
         };
         view.clients.for_each(&mut |session| {
             report.clients += 1;
+            report.blocked_clients += usize::from(session.mode.contains(Mode::BLOCKED));
             report.watching_clients += usize::from(!session.watched.is_empty());
             report.client_bytes += memory_bytes(session);
             report.input_bytes_max = report.input_bytes_max.max(session.query_bytes);
@@ -334,16 +341,11 @@ fn write_clients(server: &Server<'_>, lines: &mut Lines) {
     lines.put("maxclients", server.view.config.maxclients);
     lines.put("client_recent_max_input_buffer", server.max(|report| report.input_bytes_max));
     lines.put("client_recent_max_output_buffer", server.max(|report| report.output_bytes_max));
+    lines.put("blocked_clients", server.sum(|report| report.blocked_clients));
+    lines.put("total_blocking_keys", server.sum(|report| report.blocking_len));
     lines.put("watching_clients", server.sum(|report| report.watching_clients));
     lines.put("total_watched_keys", server.sum(|report| report.watched_len));
-    lines.zeros(&[
-        "blocked_clients",
-        "tracking_clients",
-        "pubsub_clients",
-        "clients_in_timeout_table",
-        "total_blocking_keys",
-        "total_blocking_keys_on_nokey",
-    ]);
+    lines.zeros(&["tracking_clients", "pubsub_clients", "clients_in_timeout_table", "total_blocking_keys_on_nokey"]);
 }
 
 /// The server's memory, in bytes: for `INFO memory` and `MEMORY STATS`.

@@ -3,6 +3,8 @@
 //! What Redis 7.0 has answers as Redis 7.0.15 does; `LMOVEM` follows the documentation and the public test suite of
 //! Redis 8.10. An empty list is no key: what empties one deletes it.
 
+pub mod blocking;
+
 use super::{Args, Command, CommandResult, Context, Flags, Group, KeyAccess, KeySpec, Keys, Run};
 use crate::keyspace::{Event, Expiry};
 use crate::resp::{Error, Reply};

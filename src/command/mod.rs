@@ -5,6 +5,8 @@
 //! the rows asks for a command's name.
 
 use crate::resp::{Error, Reply};
+use crate::value::Type;
+use crate::value::number::parse_double;
 use bitflags::bitflags;
 
 mod bitmap;
@@ -185,6 +187,60 @@ pub enum Keys {
     Custom(fn(&Args<'_>, &mut Vec<usize>)),
 }
 
+/// What a blocking command waits for that found nothing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// The keys, with the call to run when something happens to one.
+    pub retries: Vec<Retry>,
+    /// It is run when the key holds this.
+    pub value_type: Type,
+    /// How long it waits, in milliseconds; 0: for ever.
+    pub timeout_ms: u64,
+    /// What it replies where it may not wait; after the timeout all reply with a null array, as in Redis 7.0.
+    pub refused: Refused,
+}
+
+/// One key that a client waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The call that looks at this one only (and at a destination).
+    pub args: Vec<Vec<u8>>,
+}
+
+/// A reply that says that there is nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Of commands that return arrays.
+    NullArray,
+    /// Of commands that return one element.
+    Null,
+}
+
+impl Refused {
+    /// Writes it.
+    pub fn write(self, reply: &mut Reply<'_>) {
+        match self {
+            Refused::NullArray => reply.null_array(),
+            Refused::Null => reply.null(),
+        }
+    }
+}
+
+/// The timeout of a blocking command, in seconds with fractions, as milliseconds; 0: for ever.
+///
+/// # Errors
+/// No number, or negative; what 64 bits cannot count in milliseconds is negative in Redis 7.0.
+pub fn parse_timeout_ms(word: &[u8]) -> Result<u64, Error> {
+    let seconds = parse_double(word).filter(|seconds| !seconds.is_nan());
+    let milliseconds = (seconds.ok_or(Error::TIMEOUT_NOT_FLOAT)? * 1000.0).ceil();
+    if milliseconds < 0.0 || i64::MAX as f64 <= milliseconds {
+        return Err(Error::TIMEOUT_NEGATIVE);
+    }
+    Ok(milliseconds as u64)
+}
+
 /// How a command with several keys, or with none, meets several shards.
 #[derive(Debug, Clone, Copy)]
 pub enum Spread {
@@ -224,6 +280,9 @@ pub type Merge = fn(&mut SessionView<'_>, &Args<'_>, Vec<Part>, &mut Reply<'_>) 
 pub enum Run {
     /// On the shard that owns its keys.
     Keyspace(fn(&mut Context<'_>, &Args<'_>, &mut Reply<'_>) -> CommandResult),
+    /// The same, but if there is nothing to do yet the client waits, as the result says. Outside a transaction or
+    /// script it is run again for each of the keys to which something happens.
+    Blocking(fn(&mut Context<'_>, &Args<'_>, &mut Reply<'_>) -> Result<Option<Wait>, Error>),
     /// On the connection's own core, with what is remembered of the client.
     Session(fn(&mut SessionView<'_>, &Args<'_>, &mut Reply<'_>) -> CommandResult),
     /// On every core; the parts meet on the connection's core and become the reply there.
@@ -468,7 +527,9 @@ pub const FAMILIES: &[&[Command]] = &[
     hash::EXPIRY_COMMANDS,
     set::COMMANDS,
     list::COMMANDS,
+    list::blocking::COMMANDS,
     sorted_set::COMMANDS,
+    sorted_set::blocking::COMMANDS,
     geo::COMMANDS,
     hyperloglog::COMMANDS,
     sort::COMMANDS,

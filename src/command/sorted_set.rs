@@ -17,6 +17,7 @@ use crate::value::number::{format_double, parse_double, parse_integer};
 use crate::value::sorted_set::{Limits, SortedSet};
 
 mod add;
+pub mod blocking;
 mod combine;
 mod pop;
 mod range;

@@ -61,6 +61,11 @@ impl<T> Locks<T> {
         self.held.is_empty() && self.queue.is_empty() && !self.holds_everything
     }
 
+    /// Whether a key is held.
+    pub fn is_held(&self, key: &[u8]) -> bool {
+        self.holds_everything || self.held.contains(key)
+    }
+
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.queue.len()

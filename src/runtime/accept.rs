@@ -177,6 +177,10 @@ impl Core {
         let mut left = Vec::new();
         for index in closing.drain(..) {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            if connection.broken || connection.session.mode.intersects(Mode::CLOSE_NOW | Mode::INPUT_ENDED) {
+                self.cancel_wait(index, None);
+            }
+            let connection = &mut self.connections[index as usize];
             let mode = connection.session.mode;
             let replied = connection.replies.outstanding() == 0
                 && connection.replies.output.is_empty()

@@ -14,6 +14,7 @@
 //! `cron` (what nobody asks for).
 
 use super::accept::{AcceptFailures, Listener};
+use super::block::Waiting;
 use super::clocks::{Clocks, moved};
 use super::gathering::Gathering;
 use super::lend::Loan;
@@ -27,12 +28,13 @@ use crate::connection::Connection;
 use crate::keyspace::{KeyHasher, Keyspace};
 use crate::resp::Span;
 use crate::route::SlotMap;
-use crate::shard::{Held, Shard};
+use crate::shard::{Held, Shard, Ticket};
 use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::sys::ring::{Buffer, Event, Ring};
+use ahash::AHashMap;
 use slab::Slab;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -64,6 +66,13 @@ pub struct Core {
     pub(super) shared: Arc<Shared>,
     pub(super) config: Arc<Config>,
     pub(super) gatherings: Slab<Gathering>,
+    /// Clients of this core that wait in blocking commands, by connection, …
+    pub(super) waits: AHashMap<u32, Waiting>,
+    /// … and when they have waited long enough: milliseconds by the steady clock, connection.
+    pub(super) wait_deadlines: BTreeSet<(u64, u32)>,
+    /// Clients of this core that wait and whose call is to be run with keys of several shards, for the key of this
+    /// number.
+    pub(super) knocks: Vec<(Arc<Ticket>, usize)>,
     /// The keyspace that borrowed entries are put into; empty between uses.
     pub(super) overlay: Option<Box<Keyspace>>,
     /// Borrowers of this core that got what they waited for and have yet to go on.
@@ -152,6 +161,9 @@ impl Core {
             visited: (0..parts.shards.len()).map(|_| None).collect(),
             shared: parts.shared,
             gatherings: Slab::new(),
+            waits: AHashMap::new(),
+            wait_deadlines: BTreeSet::new(),
+            knocks: Vec::new(),
             overlay: None,
             ready: VecDeque::new(),
             going_on: false,
@@ -218,6 +230,10 @@ impl Core {
         self.read_mail();
         self.plan_again();
         self.run_planned();
+        self.answer_knocks();
+        if self.wait_due_ms() <= self.clocks.steady_ms() {
+            self.end_waits();
+        }
         for buffer in self.used_buffers.drain(..) {
             self.ring.give_back(buffer);
         }
@@ -251,7 +267,7 @@ impl Core {
 
     /// Whether there is more to do before anything else completes.
     pub(super) fn is_busy(&self, idle_ms: u64) -> bool {
-        idle_ms == 0 || !self.again.is_empty() || !self.closing.is_empty()
+        idle_ms == 0 || !self.again.is_empty() || !self.closing.is_empty() || !self.knocks.is_empty()
     }
 
     /// Enters the kernel: asleep if nothing is left to do.

@@ -19,9 +19,9 @@ const HZ_MAX: usize = 500;
 impl Core {
     /// For how long there is nothing to do unless somebody asks, in milliseconds.
     pub(super) fn idle_ms(&self) -> u64 {
-        let timer_ms = self.cron_due_ms.min(self.sample_due_ms).saturating_sub(self.clocks.steady_ms());
+        let timer_ms = self.cron_due_ms.min(self.sample_due_ms).min(self.wait_due_ms());
         let shard_ms = self.shard_due_ms.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(self.now_ms));
-        timer_ms.min(shard_ms)
+        timer_ms.saturating_sub(self.clocks.steady_ms()).min(shard_ms)
     }
 
     /// What is looked at ten times a second, whatever `hz` says.
@@ -46,6 +46,7 @@ impl Core {
             for index in self.paused.drain(..) {
                 let Some(connection) = self.connections.get_mut(index as usize) else { continue };
                 connection.paused = false;
+                connection.session.mode.remove(Mode::BLOCKED);
                 if !connection.again {
                     connection.again = true;
                     self.again.push(index);
@@ -89,7 +90,7 @@ impl Core {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let close = passes_output_limit(connection, &self.config, now_ms, &mut self.stats);
         let session = &mut connection.session;
-        let idle = !session.mode.contains(Mode::MONITOR) && session.active_ms + timeout_ms < now_ms;
+        let idle = !session.mode.intersects(Mode::MONITOR | Mode::BLOCKED) && session.active_ms + timeout_ms < now_ms;
         if close || 0 < timeout_ms && idle {
             session.mode |= Mode::CLOSE_NOW;
             self.closing.push(index as u32);

@@ -228,6 +228,8 @@ impl Core {
                             let kept = || slowlog::kept(row, &args);
                             slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
                         }
+                        drop(args);
+                        self.serve_visited(to);
                         return ended;
                     }
                     // What comes after must not overtake this one.
@@ -272,8 +274,11 @@ impl Core {
                     );
                     self.now_ms = unix_ms();
                 }
+                drop(args);
+                self.serve_own();
                 ended
             }
+            Run::Blocking(_) => self.run_on_several(planned, row, started),
             Run::Session(_) => self.run_session(planned, row, started),
             Run::Joint(joint) => self.run_joint(joint, planned, row, started),
             Run::Everywhere { check, .. } => {

@@ -1,6 +1,7 @@
 //! Commands that involve several cores: split by key, asked of every core, or answered when all have taken a change.
 //! Their client waits behind a barrier until the last contribution makes the reply.
 
+use super::block::Waiting;
 use super::core::Core;
 use super::execute::{call_of, flags_of};
 use super::joint::{Borrowing, Work};
@@ -18,6 +19,7 @@ use crate::route::parcel::{ArgSlices, RequestHeader, flags};
 use crate::route::{cursor_shard, gather};
 use crate::session::{Mode, Session};
 use crate::shard::{Call, Waiter, finish};
+use ahash::AHashMap;
 use slab::Slab;
 use std::sync::Arc;
 
@@ -206,9 +208,15 @@ impl Core {
         self.shard.take();
         let args: ArgSlices<'_> = args.iter().map(|arg| arg.as_slice()).collect();
         let now_ms = self.now_ms;
-        let mut clients = ClientsOfCore { connections: &mut self.connections, closing: &mut self.closing };
+        let mut unblocked = Vec::new();
+        let mut clients = ClientsOfCore {
+            connections: &mut self.connections,
+            closing: &mut self.closing,
+            waits: &self.waits,
+            unblocked: &mut unblocked,
+        };
         self.shard.keyspace.begin(now_ms, true);
-        part(
+        let part = part(
             &mut CoreView {
                 shard: &mut self.shard,
                 stats: &mut self.stats,
@@ -221,7 +229,9 @@ impl Core {
                 now_ms,
             },
             &args,
-        )
+        );
+        self.end_unblocked(unblocked);
+        part
     }
 
     /// Takes in what one core contributed; the last contribution makes the reply.
@@ -308,6 +318,9 @@ impl Core {
 struct ClientsOfCore<'a> {
     connections: &'a mut Slab<Box<Connection>>,
     closing: &'a mut Vec<u32>,
+    waits: &'a AHashMap<u32, Waiting>,
+    /// Those whose tickets were closed, and whether they get an error.
+    unblocked: &'a mut Vec<(u32, bool)>,
 }
 
 impl Clients for ClientsOfCore<'_> {
@@ -318,10 +331,26 @@ impl Clients for ClientsOfCore<'_> {
             }
             connection.session.query_bytes = connection.input.len() - connection.input_start;
             connection.session.pending_bytes = connection.replies.bytes();
+            let is_waiting = connection.paused || self.waits.contains_key(&(index as u32));
+            connection.session.mode.set(Mode::BLOCKED, is_waiting);
             visit(&mut connection.session);
             if connection.session.mode.contains(Mode::CLOSE_NOW) {
                 self.closing.push(index as u32);
             }
         }
+    }
+    fn unblock(&mut self, id: u64, is_error: bool) -> bool {
+        let mut clients = self.connections.iter();
+        let Some((index, _)) = clients.find(|(_, connection)| connection.session.id == id) else { return false };
+        if !self.waits.contains_key(&(index as u32)) {
+            return false;
+        }
+        let ticket = &self.waits[&(index as u32)].ticket;
+        if !ticket.try_to_answer() {
+            return false;
+        }
+        ticket.close();
+        self.unblocked.push((index as u32, is_error));
+        true
     }
 }

@@ -66,6 +66,7 @@ impl Core {
             self.mailbox.reply(from, reply, |out| {
                 if shard.execute(row, call, &args, now_ms, stats, out) { 0 } else { flags::FAILED }
             });
+            self.serve_own();
             let ended = self.clock.raw();
             let nanoseconds = self.clock.delta_as_nanos(started, ended);
             // Parts of a spread command are counted where the command came in.
@@ -131,6 +132,9 @@ impl Core {
             }
             Control::Lent { gathering, loan } => self.borrowed(gathering, loan),
             Control::Home(loan) => self.come_home(loan),
+            Control::Unblocked { ticket, reply } => self.end_wait(&ticket, &reply),
+            Control::Knock { ticket, at } => self.knocks.push((ticket, at)),
+            Control::Unblock(ticket) => self.forget_ticket(&ticket),
             Control::Unwatch(unwatched) => self.unwatch(&unwatched),
             Control::Reconfigure { gathering } => {
                 self.take_config();

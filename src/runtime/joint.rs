@@ -25,7 +25,7 @@ use crate::route::SlotMap;
 use crate::route::locks::Need;
 use crate::route::parcel::ArgSlices;
 use crate::session::{Mode, Transaction, Watched};
-use crate::shard::{Call, Request, fail, finish};
+use crate::shard::{Call, Request, Ticket, fail, finish};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub(super) enum Work {
     Watch,
     /// A transaction.
     Exec(Box<Exec>),
+    /// The call of a client that waits, for its key of this number.
+    Retry(Arc<Ticket>, usize),
 }
 
 /// A transaction on its way.
@@ -91,7 +93,7 @@ impl Needs {
     }
 
     fn add_call(&mut self, row: &'static Row, args: &Args<'_>) {
-        if !matches!(row.command.run, Run::Keyspace(_) | Run::Joint(_)) {
+        if !matches!(row.command.run, Run::Keyspace(_) | Run::Blocking(_) | Run::Joint(_)) {
             return;
         }
         if matches!(row.command.keys, Keys::None) {
@@ -130,19 +132,28 @@ impl Needs {
     }
 }
 
+/// What a call asks of each shard.
+pub(super) fn requests_of(map: SlotMap, row: &'static Row, args: &Args<'_>) -> Vec<(usize, Request)> {
+    let mut needs = Needs::new(map);
+    needs.add_call(row, args);
+    needs.into_requests(None)
+}
+
 /// Whether a call ends soon enough to run in engines of other cores.
 fn is_brief(row: &'static Row, argc: usize) -> bool {
     let is_split = matches!(row.command.spread, Spread::Split(_)) && argc <= ARGS_AT_ONCE_MAX;
-    row.is_quick || is_split || matches!(row.command.run, Run::Session(_))
+    row.is_quick || is_split || matches!(row.command.run, Run::Session(_) | Run::Blocking(_))
 }
 
-/// The shards that a call on several of them needs.
-fn shards_of(map: SlotMap, row: &'static Row, args: &Args<'_>) -> Shards {
+/// The shards that a call with keys on several of them, or on all, needs; none if its keys cannot be found.
+pub(super) fn shards_of(map: SlotMap, row: &'static Row, args: &Args<'_>) -> Shards {
     if matches!(row.command.keys, Keys::None) {
         return (0..map.shards()).collect();
     }
     let mut positions = Vec::new();
-    key_positions(row.command, args, &mut positions).expect("checked when it was planned");
+    if key_positions(row.command, args, &mut positions).is_err() {
+        return Shards::new(); // The command's own code says what is wrong.
+    }
     let mut shards: Shards = positions.into_iter().map(|at| map.shard_of(args[at])).collect();
     shards.sort_unstable();
     shards.dedup();
@@ -173,10 +184,12 @@ impl Core {
                 &shards_of(self.map, row, &args),
             )
         {
-            let (shard, visited, overlay) = (&mut self.shard, &mut self.visited, &mut self.overlay);
-            let (core, now_ms, stats) = (self.core, self.now_ms, &mut self.stats);
+            let engines = (self.core, &mut self.shard, &mut self.visited);
+            let (now_ms, stats, overlay, config) = (self.now_ms, &mut self.stats, &mut self.overlay, &self.config);
+            let mut wait = None;
             connection.replies.write(|out| {
-                Ground::Engines.run((core, shard, visited), overlay, &self.config, row, call, &args, now_ms, stats, out)
+                let wait = Some(&mut wait);
+                Ground::Engines.run(engines, overlay, config, wait, row, call, &args, now_ms, stats, out)
             });
             mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
             let ended = self.clock.raw();
@@ -188,6 +201,9 @@ impl Core {
                 slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
             }
             drop(args);
+            if let Some(wait) = wait {
+                self.wait_on_engines(planned.connection, row, call, wait);
+            }
             self.settle_engines();
             return ended;
         }
@@ -232,14 +248,16 @@ impl Core {
         if !self.shard.keyspace.effects.is_empty() {
             self.shard.settle();
         }
-        for (owner, visited) in self.visited.iter_mut().enumerate() {
-            let Some(peer) = visited else { continue };
+        self.serve_own();
+        for owner in 0..self.visited.len() {
+            let Some(peer) = &mut self.visited[owner] else { continue };
             if !peer.keyspace.effects.is_empty() {
                 peer.settle();
             }
             if peer.wants_owner() {
                 self.mailbox.control(owner, Control::Sooner);
             }
+            self.serve_visited(owner);
         }
     }
 
@@ -448,10 +466,10 @@ impl Core {
                 reconfigured: false,
             };
             match row.command.run {
-                Run::Keyspace(_) => {
+                Run::Keyspace(_) | Run::Blocking(_) => {
                     let engines = (self.core, &mut self.shard, &mut self.visited);
                     let (now_ms, stats) = (self.now_ms, &mut self.stats);
-                    ground.run(engines, &mut self.overlay, &self.config, row, call, &args, now_ms, stats, out);
+                    ground.run(engines, &mut self.overlay, &self.config, None, row, call, &args, now_ms, stats, out);
                 }
                 Run::Session(run) => {
                     let result = run(&mut view, &args, &mut Reply::new(out, call.protocol));

@@ -20,7 +20,7 @@ use super::gathering::Kind;
 use super::joint::{Borrowing, Work};
 use super::mailbox::Control;
 use crate::command::lookup::{self, Row};
-use crate::command::{Args, Run, slowlog};
+use crate::command::{Args, Run, Wait, slowlog};
 use crate::config::Config;
 use crate::keyspace::{Class, Effect, Entry, Keyspace};
 use crate::resp::{Protocol, Reply};
@@ -28,7 +28,7 @@ use crate::route::locks::Need;
 use crate::route::parcel::{ReplyHeader, flags};
 use crate::session::Watched;
 use crate::shard::union::{Parts, Union};
-use crate::shard::{Call, Held, Request, Shard, Waiter, fail};
+use crate::shard::{Call, Held, Request, Shard, Ticket, Waiter, fail};
 use crate::stats::Stats;
 use std::sync::{Arc, MutexGuard};
 
@@ -54,6 +54,10 @@ pub struct Loan {
     pub is_unchanged: bool,
     /// Keys that are watched from now on.
     pub watched: Vec<Watched>,
+    /// A client waits for keys of the loan from now on.
+    pub blocked: Option<Arc<Ticket>>,
+    /// A client that was knocked at found nothing, for its key of this number.
+    pub unknocked: Option<(Arc<Ticket>, usize)>,
 }
 
 /// What a command or transaction runs on.
@@ -77,6 +81,7 @@ impl Ground {
         (core, own, visited): Engines<'_>,
         overlay: &mut Option<Box<Keyspace>>,
         config: &Config,
+        wait: Option<&mut Option<Wait>>,
         row: &'static Row,
         call: Call,
         args: &Args<'_>,
@@ -96,7 +101,11 @@ impl Ground {
             Ground::Entries(borrowed) => std::iter::once(Some(&mut **borrowed)).collect(),
             Ground::Whole(borrowed) => borrowed.iter_mut().map(Some).collect(),
         };
-        Union::new(parts, overlay, config, random).execute(row, call, args, now_ms, stats, out)
+        let mut union = Union::new(parts, overlay, config, random);
+        if let Some(wait) = wait {
+            union = union.may_wait(wait);
+        }
+        union.execute(row, call, args, now_ms, stats, out)
     }
 }
 
@@ -174,7 +183,7 @@ impl Core {
             shard.settle(); // Some had expired.
         }
         let listened = shard.keyspace.effects.listened();
-        Loan { need, lent, listened, effects: Vec::new(), is_unchanged, watched }
+        Loan { need, lent, listened, effects: Vec::new(), is_unchanged, watched, blocked: None, unknocked: None }
     }
 
     /// Entries are home: everybody who waited for them, and needs wait no longer, has their turn.
@@ -195,7 +204,19 @@ impl Core {
             }
             Lent::Whole(keyspace) => self.shard.take_keyspace_back(keyspace),
         }
+        if let Some(ticket) = &loan.blocked
+            && ticket.is_open()
+        {
+            self.shard.block(ticket);
+        }
+        if let Some((ticket, at)) = &loan.unknocked {
+            self.shard.unknock(ticket, *at);
+        }
         self.shard.locks.release(&loan.need);
+        if let Need::Keys(keys) = &loan.need {
+            self.shard.look_for_blocked(keys);
+        }
+        self.serve_own();
         while let Some((_, waiter)) = self.shard.locks.next_ready() {
             match waiter {
                 Waiter::Own { connection, sequence, row, call, args } => {
@@ -204,6 +225,7 @@ impl Core {
                     self.shard.execute(row, call, &slices, self.now_ms, &mut self.stats, &mut out);
                     self.stats.record(row.id, 0);
                     self.fill(connection, sequence, &out);
+                    self.serve_own();
                 }
                 Waiter::Sent { from, header, args } => {
                     let row = lookup::find_by_index(header.command as usize);
@@ -227,6 +249,7 @@ impl Core {
                             flags::FAILED
                         }
                     });
+                    self.serve_own();
                 }
                 Waiter::Borrower { from, gathering, request } => {
                     let loan = self.hand_out(request);
@@ -257,6 +280,10 @@ impl Core {
     fn run_borrowed(&mut self, gathering: u32) {
         self.end_visits();
         self.shard.take();
+        if let Work::Retry(ticket, at) = &self.borrowing(gathering).work {
+            let (ticket, at) = (ticket.clone(), *at);
+            return self.retry_borrowed(gathering, ticket, at);
+        }
         let waiting = &mut self.gatherings[gathering as usize];
         let (index, row, args) = (waiting.connection, waiting.row, waiting.args.clone());
         let Kind::Borrowing(mut borrowing) = std::mem::replace(&mut waiting.kind, Kind::Moving) else {
@@ -270,7 +297,10 @@ impl Core {
                 let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
                 let engines = (self.core, &mut self.shard, &mut self.visited);
                 let (call, now_ms, stats) = (borrowing.call, self.now_ms, &mut self.stats);
-                ground.run(engines, &mut self.overlay, &self.config, row, call, &args, now_ms, stats, &mut out);
+                let (overlay, config) = (&mut self.overlay, &self.config);
+                let mut wait = None;
+                let slot = Some(&mut wait);
+                ground.run(engines, overlay, config, slot, row, call, &args, now_ms, stats, &mut out);
                 let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
                 self.stats.record(row.id, nanoseconds);
                 if self.slow_nanoseconds <= nanoseconds {
@@ -279,8 +309,15 @@ impl Core {
                     super::slow::record(&self.shared, &self.config, row, kept, nanoseconds, session);
                 }
                 let done = self.gatherings.remove(gathering as usize);
-                self.finish_gathering(done.connection, done.sequence, &out);
+                match wait {
+                    None => self.finish_gathering(done.connection, done.sequence, &out),
+                    Some(wait) => {
+                        let ticket = self.start_waiting(index, done.sequence, row, call, wait);
+                        borrowing.loans.iter_mut().for_each(|loan| loan.blocked = Some(ticket.clone()));
+                    }
+                }
             }
+            Work::Retry(..) => panic!("done above"),
             Work::Watch => {
                 let mut out = Vec::new();
                 Reply::new(&mut out, Protocol::Resp2).ok();
@@ -299,6 +336,23 @@ impl Core {
             }
         }
         self.send_home(*borrowing, ground);
+    }
+
+    /// Runs the call of a client that waits.
+    fn retry_borrowed(&mut self, gathering: u32, ticket: Arc<Ticket>, at: usize) {
+        let done = self.gatherings.remove(gathering as usize);
+        let Kind::Borrowing(mut borrowing) = done.kind else { panic!("seen before") };
+        let mut ground = self.settle_in(&mut borrowing.loans);
+        let reply = self.retry(&ticket, at, &mut ground);
+        if reply.is_none() {
+            let owner = self.map.shard_of(&ticket.wait.retries[at].key);
+            let place = borrowing.requests.iter().position(|(of, _)| *of == owner).expect("its key was borrowed");
+            borrowing.loans[place].unknocked = Some((ticket.clone(), at));
+        }
+        self.send_home(*borrowing, ground);
+        if let Some(reply) = reply {
+            self.end_wait(&ticket, &reply);
+        }
     }
 
     /// Runs a transaction on what is borrowed, as far as it goes without other cores.

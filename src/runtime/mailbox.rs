@@ -16,7 +16,7 @@ use super::lend::Loan;
 use crate::command::{Part, slowlog};
 use crate::route::parcel::{PARCEL_BYTES_MAX, Parcel, ReplyHeader, RequestHeader};
 use crate::session::Watched;
-use crate::shard::Request;
+use crate::shard::{Request, Ticket};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -83,6 +83,22 @@ pub enum Control {
     },
     /// Borrowed entries come home.
     Home(Loan),
+    /// A client of yours that waits has its reply.
+    Unblocked {
+        /// Its ticket, closed.
+        ticket: Arc<Ticket>,
+        /// The reply.
+        reply: Vec<u8>,
+    },
+    /// A client of yours that waits may have something to do, with keys of several shards.
+    Knock {
+        /// Its ticket.
+        ticket: Arc<Ticket>,
+        /// Which of its keys.
+        at: usize,
+    },
+    /// A client waits for keys of yours no more.
+    Unblock(Arc<Ticket>),
     /// These keys are watched by one client less.
     Unwatch(Vec<Watched>),
     /// The configuration changed: take the newest, then answer with an empty part.

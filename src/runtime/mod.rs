@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "the real world has clocks and randomness")]
 
 mod accept;
+mod block;
 mod clocks;
 pub mod core;
 mod crash;

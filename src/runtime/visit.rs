@@ -102,6 +102,7 @@ impl Core {
         if !self.shard.is_held() {
             return;
         }
+        self.serve_own();
         self.shard_due_ms = self.shard.next_due_ms();
         if 1 < self.map.shards() {
             let back_ms = self.now_ms + self.idle_ms();

@@ -1,11 +1,14 @@
 //! One core's engine: its keys and its statistics, and the execution of commands on them. A command runs to completion:
 //! no await, no lock, `now` handed in.
 
+mod blocked;
 pub mod union;
 mod watch;
 
+pub use blocked::{Answer, Ticket};
+
 use crate::command::lookup::Row;
-use crate::command::{Args, CommandResult, Context, Run};
+use crate::command::{Args, CommandResult, Context, Run, key_positions};
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::keyspace::{AccessPolicy, Class, Keyspace};
 use crate::resp::{Error, Protocol, Reply};
@@ -14,6 +17,7 @@ use crate::route::locks::{Locks, Need};
 use crate::route::parcel::{RequestHeader, flags};
 use crate::session::Watched;
 use crate::stats::Stats;
+use blocked::Blocked;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard};
 use watch::Watches;
@@ -37,6 +41,8 @@ pub struct Shard {
     pub keyspace: Keyspace,
     /// Keys that clients watch.
     watches: Watches,
+    /// Clients that wait for keys.
+    blocked: Blocked,
     /// The configuration in force here.
     pub config: Arc<Config>,
     /// Randomness of this shard.
@@ -205,6 +211,7 @@ impl Shard {
             locks: Locks::default(),
             keyspace,
             watches: Watches::default(),
+            blocked: Blocked::default(),
             config,
             random: fastrand::Rng::with_seed(seed ^ (index as u64 + 1)),
             index,
@@ -314,12 +321,18 @@ impl Shard {
     pub fn settle(&mut self) {
         for effect in self.keyspace.effects.take_all() {
             self.watches.note(&self.keyspace, &effect);
+            if effect.event.class == Class::DATABASE {
+                self.blocked.note_all(effect.db);
+            } else if effect.event.is_change() {
+                self.blocked.note(effect.db, &effect.key);
+            }
         }
     }
 
     /// Has the keyspace note what somebody listens to.
     fn listen(&mut self) {
-        let classes = if self.watches.is_empty() { Class::empty() } else { Class::all() };
+        let is_heard = !self.watches.is_empty() || !self.blocked.is_empty();
+        let classes = if is_heard { Class::all() } else { Class::empty() };
         self.keyspace.effects.listen(classes);
     }
 
@@ -356,6 +369,123 @@ impl Shard {
         self.keyspace.drop_if_expired(db, key);
         if !self.keyspace.effects.is_empty() {
             self.settle();
+        }
+    }
+
+    // Clients that wait for keys
+
+    /// For how many keys clients wait here.
+    pub fn blocking_len(&self) -> usize {
+        self.blocked.len()
+    }
+
+    /// A client waits for those of its keys that are here. To be called while the keys are held.
+    pub fn block(&mut self, ticket: &Arc<Ticket>) {
+        let (map, index) = (SlotMap::new(self.shards), self.index);
+        self.blocked.add(ticket, |key| map.shard_of(key) == index);
+        self.listen();
+    }
+
+    /// A client waits no more.
+    pub fn unblock(&mut self, ticket: &Arc<Ticket>) {
+        self.blocked.remove(ticket);
+        self.listen();
+    }
+
+    /// A client that was knocked at has found nothing for its key of this number.
+    pub fn unknock(&mut self, ticket: &Arc<Ticket>, at: usize) {
+        self.blocked.unknock(ticket, at);
+        self.blocked.note(ticket.call.db, &ticket.wait.retries[at].key);
+    }
+
+    /// Keys are home again: clients may wait for them, and have looked in vain while they were away.
+    pub fn look_for_blocked(&mut self, keys: &[Vec<u8>]) {
+        if !self.blocked.is_empty() {
+            for key in keys {
+                (0..self.keyspace.databases()).for_each(|db| self.blocked.note(db, key));
+            }
+        }
+    }
+
+    /// Whether something happened to keys that clients wait for: then [`Shard::serve`] before the next command.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        self.blocked.has_ready()
+    }
+
+    /// Serves the clients that wait for keys to which something happened, in the order in which they came.
+    pub fn serve(&mut self, now_ms: u64, stats: &mut Stats) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        while let Some((db, key)) = self.blocked.next_ready() {
+            self.keyspace.begin(now_ms, false);
+            let mut from = 0;
+            while let Some(value_type) = self.keyspace.peek(db, &key).map(|entry| entry.value_type())
+                && let Some((ticket, at)) = self.blocked.waiting(db, &key, from)
+            {
+                if ticket.wait.value_type != value_type {
+                    from += 1;
+                    continue;
+                }
+                if self.needs_others(&ticket, at) {
+                    self.blocked.knock(db, &key, from);
+                    answers.push(Answer::Knock(ticket, at));
+                    break;
+                }
+                if !ticket.try_to_answer() {
+                    continue; // It is dropped from the queue.
+                }
+                match self.answer(&ticket, at, now_ms, stats) {
+                    None => {
+                        ticket.give_up();
+                        from += 1;
+                    }
+                    Some(reply) => {
+                        ticket.close();
+                        self.blocked.remove(&ticket);
+                        answers.push(Answer::Reply(ticket, reply));
+                    }
+                }
+            }
+            self.settle();
+        }
+        self.listen();
+        answers
+    }
+
+    /// Whether the call for a key needs keys that are not here, or away.
+    fn needs_others(&self, ticket: &Ticket, at: usize) -> bool {
+        let retry = &ticket.wait.retries[at];
+        let args: Vec<&[u8]> = retry.args.iter().map(Vec::as_slice).collect();
+        let mut positions = Vec::new();
+        key_positions(ticket.row.command, &args, &mut positions).expect("it ran before");
+        positions.into_iter().any(|at| !self.owns(args[at]) || self.locks.is_held(args[at]))
+    }
+
+    /// Runs the call of a client that waits; `None`: there is nothing for it.
+    fn answer(&mut self, ticket: &Ticket, at: usize, now_ms: u64, stats: &mut Stats) -> Option<Vec<u8>> {
+        let call = ticket.call;
+        let mut out = Vec::new();
+        let args: Vec<&[u8]> = ticket.wait.retries[at].args.iter().map(Vec::as_slice).collect();
+        let Run::Blocking(run) = ticket.row.command.run else {
+            panic!("{} does not block", ticket.row.full_name());
+        };
+        self.keyspace.begin(now_ms, call.touch);
+        let mut context = Context {
+            keyspace: &mut self.keyspace,
+            config: &self.config,
+            random: &mut self.random,
+            db: call.db,
+            now_ms,
+            shard: self.index,
+            shards: self.shards,
+        };
+        match run(&mut context, &args, &mut Reply::new(&mut out, call.protocol)) {
+            Ok(None) => Some(out),
+            Ok(Some(_)) => None,
+            Err(error) => {
+                fail(stats, ticket.row, &error, 0, &mut out);
+                Some(out)
+            }
         }
     }
 

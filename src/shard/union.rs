@@ -34,7 +34,7 @@
 //! follow from what they hold (`SORT … BY weight_*`; every keyspace is held then). Events go to the shard of their key.
 
 use crate::command::lookup::Row;
-use crate::command::{Args, Context, Gather, Keys, Run, Spread, key_positions};
+use crate::command::{Args, Context, Gather, Keys, Run, Spread, Wait, key_positions};
 use crate::config::Config;
 use crate::keyspace::{Class, Keyspace};
 use crate::resp::Reply;
@@ -57,6 +57,8 @@ pub struct Union<'a> {
     overlay: &'a mut Option<Box<Keyspace>>,
     config: &'a Config,
     random: &'a mut fastrand::Rng,
+    /// What a command waits for that found nothing, where it may.
+    wait: Option<&'a mut Option<Wait>>,
 }
 
 impl<'a> Union<'a> {
@@ -67,7 +69,13 @@ impl<'a> Union<'a> {
         config: &'a Config,
         random: &'a mut fastrand::Rng,
     ) -> Union<'a> {
-        Union { map: SlotMap::new(parts.len()), parts, overlay, config, random }
+        Union { map: SlotMap::new(parts.len()), parts, overlay, config, random, wait: None }
+    }
+
+    /// Commands may wait: what for is told here, and nothing is written then.
+    pub fn may_wait(mut self, wait: &'a mut Option<Wait>) -> Union<'a> {
+        self.wait = Some(wait);
+        self
     }
 
     /// Runs a command, all of whose keys are held, and writes its reply or error to `out`. True: it succeeded.
@@ -147,7 +155,8 @@ impl<'a> Union<'a> {
     ) -> bool {
         let shards = self.parts.len();
         let keyspace = &mut **self.parts[shard].as_mut().expect("what a command needs is held");
-        run_in(keyspace, (shard, shards), self.config, self.random, row, call, args, now_ms, stats, out)
+        let (config, random, wait) = (self.config, &mut *self.random, self.wait.as_deref_mut());
+        run_in(keyspace, (shard, shards), config, random, wait, row, call, args, now_ms, stats, out)
     }
 
     /// Each shard runs the command on its own keys.
@@ -237,8 +246,8 @@ impl<'a> Union<'a> {
             }
         }
         overlay.effects.listen(listened);
-        let random = &mut *self.random;
-        let succeeds = run_in(&mut overlay, (0, 1), self.config, random, row, call, args, now_ms, stats, out);
+        let (config, random, wait) = (self.config, &mut *self.random, self.wait.as_deref_mut());
+        let succeeds = run_in(&mut overlay, (0, 1), config, random, wait, row, call, args, now_ms, stats, out);
         for (key, shard) in &keys {
             let keyspace = &mut **self.parts[*shard].as_mut().expect("as above");
             overlay.lend(key, |db, entry| keyspace.adopt(db, entry));
@@ -263,6 +272,7 @@ fn run_in(
     (shard, shards): (usize, usize),
     config: &Config,
     random: &mut fastrand::Rng,
+    wait: Option<&mut Option<Wait>>,
     row: &'static Row,
     call: Call,
     args: &Args<'_>,
@@ -270,13 +280,20 @@ fn run_in(
     stats: &mut Stats,
     out: &mut Vec<u8>,
 ) -> bool {
-    let Run::Keyspace(run) = row.command.run else {
-        panic!("{} does not run on a keyspace", row.full_name());
-    };
     let start = out.len();
     keyspace.begin(now_ms, call.touch);
     let mut context = Context { keyspace, config, random, db: call.db, now_ms, shard, shards };
-    match run(&mut context, args, &mut Reply::new(out, call.protocol)) {
+    let mut reply = Reply::new(out, call.protocol);
+    let result = match row.command.run {
+        Run::Keyspace(run) => run(&mut context, args, &mut reply),
+        Run::Blocking(run) => run(&mut context, args, &mut reply).map(|nothing| match (nothing, wait) {
+            (None, _) => {}
+            (Some(nothing), Some(wait)) => *wait = Some(nothing),
+            (Some(nothing), None) => nothing.refused.write(&mut reply),
+        }),
+        _ => panic!("{} does not run on a keyspace", row.full_name()),
+    };
+    match result {
         Ok(()) => true,
         Err(error) => {
             fail(stats, row, &error, start, out);

@@ -1,0 +1,250 @@
+//! Clients that wait in a blocking command: their deadlines, their answers, and how they are woken otherwise. The
+//! queues of waiting clients are the shards' (see [`crate::shard::Ticket`]); this is the side of their homes.
+//!
+//! ```text
+//!   BLPOP k     hold k's shard ─▶ nothing there ─▶ ticket on the shard          connection: barrier, place reserved
+//!   LPUSH k     any core ─▶ runs on k's shard ─▶ ticket answered there ─▶ reply ─▶ home ─▶ its place
+//! ```
+//! One who waits for keys of several shards, or whose keys are borrowed, leaves the ticket with each shard before that
+//! lets anybody near its keys.
+
+use super::core::Core;
+use super::gathering::{Gathering, Kind};
+use super::joint::{Borrowing, Work, requests_of, shards_of};
+use super::lend::Ground;
+use super::mailbox::Control;
+use super::visit::hold_several;
+use crate::command::Wait;
+use crate::command::lookup::Row;
+use crate::resp::{Error, Protocol, Reply};
+use crate::session::Mode;
+use crate::shard::{Answer, Call, Ticket};
+use std::sync::Arc;
+
+/// A client of this core that waits.
+pub(super) struct Waiting {
+    pub(super) ticket: Arc<Ticket>,
+    /// By the steady clock, milliseconds; 0: for ever.
+    deadline_ms: u64,
+}
+
+impl Core {
+    /// A client waits from now on, with its reply's place. The shards have yet to get the ticket.
+    pub(super) fn start_waiting(
+        &mut self,
+        index: u32,
+        sequence: u32,
+        row: &'static Row,
+        call: Call,
+        wait: Wait,
+    ) -> Arc<Ticket> {
+        let timeout_ms = wait.timeout_ms;
+        let ticket = Arc::new(Ticket::new(self.core, index, sequence, row, call, wait));
+        let connection = &mut *self.connections[index as usize];
+        connection.barrier = true;
+        connection.session.mode.insert(Mode::BLOCKED);
+        let deadline_ms = if timeout_ms == 0 { 0 } else { self.clocks.steady_ms().saturating_add(timeout_ms) };
+        if deadline_ms != 0 {
+            self.wait_deadlines.insert((deadline_ms, index));
+        }
+        self.waits.insert(index, Waiting { ticket: ticket.clone(), deadline_ms });
+        if connection.session.mode.contains(Mode::INPUT_ENDED) {
+            self.closing.push(index); // As Redis does with a client that closed its side and waits.
+        }
+        ticket
+    }
+
+    /// The same for a command that ran on engines that are held still.
+    pub(super) fn wait_on_engines(&mut self, index: u32, row: &'static Row, call: Call, wait: Wait) {
+        let sequence = self.connections[index as usize].replies.reserve();
+        let ticket = self.start_waiting(index, sequence, row, call, wait);
+        for shard in self.shards_waited_for(&ticket) {
+            if shard == self.core {
+                self.shard.block(&ticket);
+            } else {
+                self.visited[shard].as_mut().expect("held for the command").block(&ticket);
+            }
+        }
+    }
+
+    fn shards_waited_for(&self, ticket: &Ticket) -> Vec<usize> {
+        let mut shards: Vec<usize> = ticket.wait.retries.iter().map(|retry| self.map.shard_of(&retry.key)).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        shards
+    }
+
+    /// Serves who waits for keys of the own shard, after a command ran there.
+    #[inline]
+    pub(super) fn serve_own(&mut self) {
+        if self.shard.has_ready() {
+            let answers = self.shard.serve(self.now_ms, &mut self.stats);
+            self.hand_over(answers);
+        }
+    }
+
+    /// The same on the shard of another core, whose engine is held.
+    #[inline]
+    pub(super) fn serve_visited(&mut self, shard: usize) {
+        if let Some(peer) = &mut self.visited[shard]
+            && peer.has_ready()
+        {
+            let answers = peer.serve(self.now_ms, &mut self.stats);
+            self.hand_over(answers);
+        }
+    }
+
+    /// Takes answers to the homes of those who waited.
+    #[cold]
+    fn hand_over(&mut self, answers: Vec<Answer>) {
+        for answer in answers {
+            match answer {
+                Answer::Reply(ticket, reply) if ticket.core == self.core => self.end_wait(&ticket, &reply),
+                Answer::Reply(ticket, reply) => {
+                    self.mailbox.control(ticket.core, Control::Unblocked { ticket, reply });
+                }
+                Answer::Knock(ticket, at) if ticket.core == self.core => self.knocks.push((ticket, at)),
+                Answer::Knock(ticket, at) => self.mailbox.control(ticket.core, Control::Knock { ticket, at }),
+            }
+        }
+    }
+
+    /// A client of this core waits no more: it gets its reply, and its next commands may run. The ticket is closed.
+    pub(super) fn end_wait(&mut self, ticket: &Arc<Ticket>, reply: &[u8]) {
+        let waiting = self.waits.remove(&ticket.connection).expect("one who is answered waited");
+        self.wait_deadlines.remove(&(waiting.deadline_ms, ticket.connection));
+        self.connections[ticket.connection as usize].session.mode.remove(Mode::BLOCKED);
+        for shard in self.shards_waited_for(ticket) {
+            if shard == self.core {
+                self.forget_ticket(ticket);
+            } else {
+                self.mailbox.control(shard, Control::Unblock(ticket.clone()));
+            }
+        }
+        self.finish_gathering(ticket.connection, ticket.sequence, reply);
+    }
+
+    /// A ticket leaves the queues of this shard. Those behind it are served before this core lets go of the engine.
+    pub(super) fn forget_ticket(&mut self, ticket: &Arc<Ticket>) {
+        self.shard.take();
+        self.shard.unblock(ticket);
+    }
+
+    /// Ends the waiting of a client with an error, or as its timeout would; false: it is answered otherwise already.
+    pub(super) fn cancel_wait(&mut self, index: u32, error: Option<&Error>) -> bool {
+        let Some(ticket) = self.waits.get(&index).map(|waiting| waiting.ticket.clone()) else { return false };
+        if !ticket.try_to_answer() {
+            return false;
+        }
+        ticket.close();
+        self.end_cancelled(&ticket, error);
+        true
+    }
+
+    fn end_cancelled(&mut self, ticket: &Arc<Ticket>, error: Option<&Error>) {
+        let mut out = Vec::new();
+        match error {
+            Some(error) => {
+                self.stats.failed(ticket.row.id, error.prefix());
+                Reply::new(&mut out, Protocol::Resp2).error(error);
+            }
+            None => Reply::new(&mut out, ticket.call.protocol).null_array(),
+        }
+        self.end_wait(ticket, &out);
+    }
+
+    /// Clients that `CLIENT UNBLOCK` closed the tickets of.
+    pub(super) fn end_unblocked(&mut self, unblocked: Vec<(u32, bool)>) {
+        for (index, is_error) in unblocked {
+            let ticket = self.waits[&index].ticket.clone();
+            self.end_cancelled(&ticket, is_error.then_some(&Error::UNBLOCKED));
+        }
+    }
+
+    /// When the first of those who wait has waited long enough.
+    pub(super) fn wait_due_ms(&self) -> u64 {
+        self.wait_deadlines.first().map_or(u64::MAX, |(deadline_ms, _)| *deadline_ms)
+    }
+
+    /// Ends the waiting of those who have waited long enough.
+    pub(super) fn end_waits(&mut self) {
+        while let Some(&(deadline_ms, index)) = self.wait_deadlines.first()
+            && deadline_ms <= self.clocks.steady_ms()
+        {
+            self.wait_deadlines.pop_first();
+            self.cancel_wait(index, None);
+        }
+    }
+
+    // Calls that need keys of several shards
+
+    /// Runs the calls of waiting clients for which their shard alone was not enough.
+    pub(super) fn answer_knocks(&mut self) {
+        if self.knocks.is_empty() {
+            return;
+        }
+        for (ticket, at) in std::mem::take(&mut self.knocks) {
+            self.answer_knock(ticket, at);
+        }
+        self.end_visits();
+    }
+
+    fn answer_knock(&mut self, ticket: Arc<Ticket>, at: usize) {
+        let (row, call) = (ticket.row, ticket.call);
+        let args: Vec<&[u8]> = ticket.wait.retries[at].args.iter().map(Vec::as_slice).collect();
+        let shards = shards_of(self.map, row, &args);
+        if !ticket.is_open() {
+            return;
+        }
+        if !hold_several(self.core, self.shards, &mut self.shard, &mut self.visited, &shards) {
+            let requests = requests_of(self.map, row, &args);
+            let gathering = self.gatherings.insert(Gathering {
+                connection: ticket.connection,
+                sequence: ticket.sequence,
+                row,
+                args: Arc::new(ticket.wait.retries[at].args.clone()),
+                missing: 0,
+                started: self.clock.raw(),
+                kind: Kind::Borrowing(Box::new(Borrowing {
+                    call,
+                    requests,
+                    loans: Vec::new(),
+                    work: Work::Retry(ticket, at),
+                })),
+            });
+            return self.borrow(gathering as u32);
+        }
+        let reply = self.retry(&ticket, at, &mut Ground::Engines);
+        let owner = self.map.shard_of(&ticket.wait.retries[at].key);
+        if reply.is_none() {
+            match &mut self.visited[owner] {
+                Some(peer) => peer.unknock(&ticket, at),
+                None => self.shard.unknock(&ticket, at),
+            }
+        }
+        self.settle_engines();
+        if let Some(reply) = reply {
+            self.end_wait(&ticket, &reply);
+        }
+    }
+
+    /// Runs the call of a waiting client on what is held for it. `None`: it waits on, or has been answered.
+    pub(super) fn retry(&mut self, ticket: &Ticket, at: usize, ground: &mut Ground) -> Option<Vec<u8>> {
+        if !ticket.try_to_answer() {
+            return None;
+        }
+        let mut wait = None;
+        let mut out = Vec::new();
+        let args: Vec<&[u8]> = ticket.wait.retries[at].args.iter().map(Vec::as_slice).collect();
+        let engines = (self.core, &mut self.shard, &mut self.visited);
+        let (now_ms, stats) = (self.now_ms, &mut self.stats);
+        let (overlay, config) = (&mut self.overlay, &self.config);
+        ground.run(engines, overlay, config, Some(&mut wait), ticket.row, ticket.call, &args, now_ms, stats, &mut out);
+        if wait.is_some() {
+            ticket.give_up();
+            return None;
+        }
+        ticket.close();
+        Some(out)
+    }
+}

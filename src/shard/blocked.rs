@@ -1,0 +1,217 @@
+//! Clients that wait for keys of one shard: `BLPOP` and its like, in the order in which they came, key by key.
+//!
+//! A client that finds nothing leaves a [`Ticket`] with the shard of each key it waits for, while it holds them all, so
+//! that nothing comes in between. When something happens to such a key, whoever runs commands on the shard serves the
+//! clients in order, before any other command runs there: the client's call is run again, for that key alone.
+//!
+//! A ticket lies on several shards, and may be torn in several places at once (another shard, its deadline, `CLIENT
+//! UNBLOCK`, its client's end): the state in it decides who may answer.
+//!
+//! ```text
+//!   waiting ──▶ trying ──▶ done         trying: a shard runs its call right now
+//!      ▲──────────┘ │                   nothing came of it: it waits on
+//!      └────────────────▶ done          timeout, CLIENT UNBLOCK, closed
+//! ```
+//! A call that needs a key of another shard beside (`BLMOVE`) cannot be run by this one: its home is told, and runs it
+//! with all keys held. Those behind it wait until it has.
+//!
+//! Not here: the clients, and their deadlines.
+
+use super::Call;
+use crate::command::Wait;
+use crate::command::lookup::Row;
+use ahash::AHashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const WAITING: u8 = 0;
+const TRYING: u8 = 1;
+const DONE: u8 = 2;
+
+/// A client that waits.
+pub struct Ticket {
+    /// The core that serves the client …
+    pub core: usize,
+    /// … its connection there …
+    pub connection: u32,
+    /// … and the place of its reply.
+    pub sequence: u32,
+    /// The command.
+    pub row: &'static Row,
+    /// The client's choices.
+    pub call: Call,
+    /// What it waits for.
+    pub wait: Wait,
+    state: AtomicU8,
+}
+
+impl Ticket {
+    /// Of a client that waits from now on.
+    pub fn new(core: usize, connection: u32, sequence: u32, row: &'static Row, call: Call, wait: Wait) -> Ticket {
+        Ticket { core, connection, sequence, row, call, wait, state: AtomicU8::new(WAITING) }
+    }
+
+    /// Whether nobody has answered yet.
+    pub fn is_open(&self) -> bool {
+        self.state.load(Ordering::Acquire) != DONE
+    }
+
+    /// From now on only the caller may answer, and has to call [`Ticket::close`] or [`Ticket::give_up`]. False:
+    /// somebody has answered. Waits while another tries, which is as long as one call takes.
+    pub fn try_to_answer(&self) -> bool {
+        loop {
+            match self.state.compare_exchange_weak(WAITING, TRYING, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(DONE) => return false,
+                Err(_) => std::hint::spin_loop(),
+            }
+        }
+    }
+
+    /// It is answered.
+    pub fn close(&self) {
+        self.state.store(DONE, Ordering::Release);
+    }
+
+    /// It is not: the client waits on.
+    pub fn give_up(&self) {
+        self.state.store(WAITING, Ordering::Release);
+    }
+}
+
+/// What became of a ticket.
+pub enum Answer {
+    /// The reply.
+    Reply(Arc<Ticket>, Vec<u8>),
+    /// Its home has to run it, for the key of this number among those it waits for.
+    Knock(Arc<Ticket>, usize),
+}
+
+/// A ticket in a queue.
+struct Place {
+    ticket: Arc<Ticket>,
+    /// Which of the keys it waits for this is.
+    at: usize,
+    /// Its home was told to run it, and has not said yet what came of it.
+    is_knocked: bool,
+}
+
+/// The queues of a shard.
+#[derive(Default)]
+pub struct Blocked {
+    queues: AHashMap<usize, AHashMap<Vec<u8>, VecDeque<Place>>>,
+    /// Keys to which something happened, with their databases.
+    ready: VecDeque<(usize, Vec<u8>)>,
+}
+
+impl Blocked {
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+
+    /// For how many keys somebody waits.
+    pub fn len(&self) -> usize {
+        self.queues.values().map(|keys| keys.len()).sum()
+    }
+
+    /// Whether something happened to such a key.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// A client waits for the keys that are on this shard, last in their queues.
+    pub fn add(&mut self, ticket: &Arc<Ticket>, owns: impl Fn(&[u8]) -> bool) {
+        let keys = self.queues.entry(ticket.call.db).or_default();
+        for (at, retry) in ticket.wait.retries.iter().enumerate().filter(|(_, retry)| owns(&retry.key)) {
+            let queue = keys.entry(retry.key.clone()).or_default();
+            // The same key twice is waited for once.
+            if queue.back().is_none_or(|last| !Arc::ptr_eq(&last.ticket, ticket)) {
+                queue.push_back(Place { ticket: ticket.clone(), at, is_knocked: false });
+            }
+        }
+        self.tidy(ticket.call.db);
+    }
+
+    /// A client waits no more.
+    pub fn remove(&mut self, ticket: &Arc<Ticket>) {
+        let db = ticket.call.db;
+        let Some(keys) = self.queues.get_mut(&db) else { return };
+        for retry in &ticket.wait.retries {
+            let Some(queue) = keys.get_mut(&retry.key) else { continue };
+            let was_knocked = queue.iter().any(|place| place.is_knocked && Arc::ptr_eq(&place.ticket, ticket));
+            queue.retain(|place| !Arc::ptr_eq(&place.ticket, ticket));
+            if queue.is_empty() {
+                keys.remove(&retry.key);
+            } else if was_knocked {
+                self.ready.push_back((db, retry.key.clone())); // Others waited behind it.
+            }
+        }
+        self.tidy(db);
+    }
+
+    /// Its home has run a ticket for the key of this number, and it waits on: those behind it have their turn, and it
+    /// has its next one when something happens again.
+    pub fn unknock(&mut self, ticket: &Arc<Ticket>, at: usize) {
+        let (db, key) = (ticket.call.db, &ticket.wait.retries[at].key);
+        if let Some(queue) = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key))
+            && let Some(place) = queue.iter_mut().find(|place| Arc::ptr_eq(&place.ticket, ticket))
+        {
+            place.is_knocked = false;
+        }
+    }
+
+    fn tidy(&mut self, db: usize) {
+        if self.queues.get(&db).is_some_and(|keys| keys.is_empty()) {
+            self.queues.remove(&db);
+        }
+    }
+
+    /// Something happened to a key.
+    pub fn note(&mut self, db: usize, key: &[u8]) {
+        if self.queues.get(&db).is_some_and(|keys| keys.contains_key(key))
+            && !self.ready.iter().any(|(of, ready)| *of == db && ready == key)
+        {
+            self.ready.push_back((db, key.to_vec()));
+        }
+    }
+
+    /// Something happened to all keys of a database.
+    pub fn note_all(&mut self, db: usize) {
+        let Some(keys) = self.queues.get(&db) else { return };
+        for key in keys.keys() {
+            if !self.ready.iter().any(|(of, ready)| *of == db && ready == key) {
+                self.ready.push_back((db, key.clone()));
+            }
+        }
+    }
+
+    /// A key to which something happened since this was asked last.
+    pub fn next_ready(&mut self) -> Option<(usize, Vec<u8>)> {
+        self.ready.pop_front()
+    }
+
+    /// Who waits for a key, from a place in its queue on; answered tickets are dropped. `None`: nobody, or one who was
+    /// knocked at.
+    pub fn waiting(&mut self, db: usize, key: &[u8], from: usize) -> Option<(Arc<Ticket>, usize)> {
+        let keys = self.queues.get_mut(&db)?;
+        let queue = keys.get_mut(key)?;
+        while queue.get(from).is_some_and(|place| !place.ticket.is_open()) {
+            queue.remove(from);
+        }
+        let place = queue.get(from).map(|place| (place.is_knocked, place.ticket.clone(), place.at));
+        if queue.is_empty() {
+            keys.remove(key);
+            self.tidy(db);
+        }
+        place.filter(|(is_knocked, ..)| !is_knocked).map(|(_, ticket, at)| (ticket, at))
+    }
+
+    /// The home of the one at this place in the queue is told.
+    pub fn knock(&mut self, db: usize, key: &[u8], from: usize) {
+        let queue = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key)).expect("it was found there");
+        queue[from].is_knocked = true;
+    }
+}
