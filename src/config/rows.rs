@@ -142,9 +142,9 @@ directives! {
         /// Working directory: snapshots and logs of changes are written here.
         dir: PathBuf = "dir", Text, ".", PROTECTED, DENY_LOADING;
         /// Adjusts the score of the kernel's out-of-memory killer: yes (relative) or absolute values.
-        oom_score_adj: OomScoreAdj = "oom-score-adj", Choice(OomScoreAdj::NAMES), "no", PENDING;
+        oom_score_adj: OomScoreAdj = "oom-score-adj", Choice(OomScoreAdj::NAMES), "no";
         /// Scores as a primary, as a replica and in background work.
-        oom_score_adj_values: OomScores = "oom-score-adj-values", Words("primary replica background"), "0 200 800", PENDING;
+        oom_score_adj_values: OomScores = "oom-score-adj-values", Words("primary replica background"), "0 200 800";
         /// Seconds to wait for replicas that lag, when shutting down.
         shutdown_timeout: u32 = "shutdown-timeout", COUNT, "10", PENDING;
         /// How SIGINT shuts down.

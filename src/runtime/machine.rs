@@ -2,6 +2,7 @@
 
 use super::host;
 use super::listen::Doors;
+use super::oom::OomScore;
 use super::server::files_reserved;
 use crate::config::{Config, Machine};
 use crate::sys::process;
@@ -16,6 +17,8 @@ pub struct ThisMachine {
     pub doors: Arc<Doors>,
     /// Cores of the server.
     pub cores: usize,
+    /// How willing the kernel is to kill it.
+    pub oom: OomScore,
 }
 
 impl Machine for ThisMachine {
@@ -66,29 +69,51 @@ impl Machine for ThisMachine {
                 return Err(("maxclients", format!("{text} {clients_max}")));
             }
         }
+        if let Err((name, text)) = self.apply_steps(old, new) {
+            tracing::warn!(
+                "Failed applying new configuration. Possibly related to new {name} setting. Restoring previous settings."
+            );
+            // Steps that were not gone have nothing to restore.
+            if old.dir != new.dir
+                && let Err(error) = std::env::set_current_dir(&old.dir)
+            {
+                tracing::warn!("cannot go back to {}: {error}", old.dir.display());
+            }
+            if let Err(why) = self.oom.apply(old) {
+                tracing::warn!("{why}");
+            }
+            return Err((name, text));
+        }
+        crate::log::set_level(new.loglevel);
+        host::warn_of_pending(new, old);
+        Ok(())
+    }
+}
+
+impl ThisMachine {
+    /// What may fail half-way: the last step is the one that undoes itself.
+    fn apply_steps(&self, old: &Config, new: &Config) -> Result<(), (&'static str, String)> {
+        if (old.oom_score_adj, old.oom_score_adj_values) != (new.oom_score_adj, new.oom_score_adj_values)
+            && let Err(why) = self.oom.apply(new)
+        {
+            tracing::warn!("{why}");
+            return Err((
+                "oom-score-adj",
+                "Failed to apply new oom_score_adj configuration, check server logs.".into(),
+            ));
+        }
         if old.dir != new.dir {
             std::env::set_current_dir(&new.dir).map_err(|error| ("dir", crate::config::reason(&error)))?;
         }
         if (old.port, &old.bind) != (new.port, &new.bind)
             && let Err(why) = self.doors.change(new)
         {
-            let (name, text) = match old.port == new.port {
-                true => ("bind", "Failed to bind to specified addresses."),
-                false => ("port", "Unable to listen on this port. Check server logs."),
-            };
             tracing::warn!("Could not create server TCP listening socket {why}");
-            tracing::warn!(
-                "Failed applying new configuration. Possibly related to new {name} setting. Restoring previous settings."
-            );
-            if old.dir != new.dir
-                && let Err(error) = std::env::set_current_dir(&old.dir)
-            {
-                tracing::warn!("cannot go back to {}: {error}", old.dir.display());
-            }
-            return Err((name, text.into()));
+            return Err(match old.port == new.port {
+                true => ("bind", "Failed to bind to specified addresses.".into()),
+                false => ("port", "Unable to listen on this port. Check server logs.".into()),
+            });
         }
-        crate::log::set_level(new.loglevel);
-        host::warn_of_pending(new, old);
         Ok(())
     }
 }
@@ -105,14 +130,16 @@ pub fn resolve_directory(path: &Path) -> io::Result<PathBuf> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     fn this_machine() -> ThisMachine {
-        let config = Config {
-            port: 0,
-            unixsocket: scratch("socket").join("s").to_str().expect("plain").into(),
-            ..Config::default()
-        };
-        ThisMachine { doors: Arc::new(Doors::open(&config, 1).expect("a unix socket")), cores: 1 }
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let directory = scratch(&format!("socket-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let unixsocket = directory.join("s").to_str().expect("a plain name").to_string();
+        let config = Config { port: 0, unixsocket, ..Config::default() };
+        let doors = Arc::new(Doors::open(&config, 1).expect("a unix socket"));
+        fs::remove_dir_all(&directory).expect("removed");
+        ThisMachine { doors, cores: 1, oom: OomScore::default() }
     }
 
     fn scratch(name: &str) -> PathBuf {

@@ -18,6 +18,7 @@ mod machine;
 pub mod mailbox;
 mod memory_test;
 mod monitor;
+mod oom;
 mod pace;
 mod read;
 mod send;

@@ -5,6 +5,7 @@ use super::host;
 use super::listen::Doors;
 use super::machine::ThisMachine;
 use super::mailbox::{Parking, connect};
+use super::oom::OomScore;
 use super::supervise::{PidFile, Supervisor};
 use crate::command::lookup::{self, RenameError};
 use crate::config::{Config, Supervised, reason};
@@ -202,7 +203,11 @@ fn run(mut config: Config, supervisor: Arc<Supervisor>, starter: Option<&mut Opt
     let databases = config.databases as usize;
     let mut shared = Shared::new(config, cpus.clone(), now_ms as u64, run_id());
     shared.supervised = supervisor.kind();
-    shared.machine = Box::new(ThisMachine { doors: doors.clone(), cores });
+    let oom = OomScore::default();
+    if let Err(why) = oom.apply(&shared.config()) {
+        tracing::warn!("{why}");
+    }
+    shared.machine = Box::new(ThisMachine { doors: doors.clone(), cores, oom });
     let alarms = (0..cores).map(|_| Alarm::new().map(Arc::new)).collect::<std::io::Result<Vec<_>>>();
     let alarms = alarms.map_err(|error| format!("cannot make an event descriptor: {error}"))?;
     shared.alarm = Box::new({
@@ -211,7 +216,7 @@ fn run(mut config: Config, supervisor: Arc<Supervisor>, starter: Option<&mut Opt
     });
     let shared = Arc::new(shared);
     let config = shared.config();
-    let threads = start_cores(&shared, &doors, &alarms)?;
+    let threads = start_cores(&shared, &doors, &alarms).inspect_err(|_| doors.close())?;
     memory::mark_startup();
     let pidfile = PidFile::path(&config, is_background).and_then(|path| PidFile::create(&path));
     let traces = Arc::new(Traces { doors, pidfile });

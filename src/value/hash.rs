@@ -21,7 +21,7 @@
 //!
 //! # Bytes
 //!
-//! Of hashes with fields of ten bytes and values of ten bytes, per field, with the key and its entry; by `MEMORY USAGE …
+//! Of hashes with fields and values of ten bytes each, per field, with the key and its entry; by `MEMORY USAGE …
 //! SAMPLES 0`, which counts the allocator's rounding here and does not in Redis, and by the growth of `used_memory`,
 //! which does in both:
 //!

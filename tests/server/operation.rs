@@ -3,6 +3,7 @@
 
 use crate::client::{Client, Value, encode};
 use crate::process::{Kind, Server, free_port};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
@@ -15,6 +16,26 @@ const SOON_MS: u64 = 10_000;
 
 fn binary() -> std::ffi::OsString {
     std::env::var_os("CORERING_TEST_SERVER").unwrap_or_else(|| env!("CARGO_BIN_EXE_corering").into())
+}
+
+/// The server, as a child that does not outlive the test.
+fn server() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(binary()).stdin(Stdio::null());
+    command
+}
+
+/// A shell that becomes the server, likewise.
+fn shell(line: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "sh", "-c", line]);
+    command
+}
+
+/// Whether a process runs; one that has ended and that nobody has asked for yet does not.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|fields| !fields.is_empty() && !fields.starts_with('Z'))
 }
 
 /// A directory of its own, removed when dropped, and the server in the background that wrote its pid there.
@@ -146,7 +167,7 @@ fn a_server_in_the_background_leaves_its_starter_when_it_serves() {
     assert_eq!(client.call(&["PING"]).unwrap(), pong());
 
     scratch.kill("-TERM");
-    eventually("the server ends", || !Path::new(&format!("/proc/{pid}/stat")).exists());
+    eventually("the server ends", || !is_running(pid));
     assert!(!scratch.path("pid").exists() && !scratch.path("socket").exists(), "nothing is left behind");
     assert!(scratch.read("log").contains("ready to exit, bye bye"));
     assert_eq!(start(port).status.code(), Some(0), "the port is free at once");
@@ -159,7 +180,7 @@ fn systemd_is_told_when_the_server_serves_and_when_it_ends() {
     systemd.set_read_timeout(Some(Duration::from_millis(SOON_MS))).expect("set");
     let port = free_port();
     let (port_text, dir) = (port.to_string(), scratch.text(""));
-    let mut child = Command::new(binary())
+    let mut child = server()
         .args([
             "--port",
             &port_text,
@@ -181,7 +202,12 @@ fn systemd_is_told_when_the_server_serves_and_when_it_ends() {
         .expect("the binary runs");
     let hear = || {
         let mut packet = [0; 200];
-        let len = systemd.recv(&mut packet).expect("the server tells");
+        let len = loop {
+            match systemd.recv(&mut packet) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => break other.expect("the server tells"),
+            }
+        };
         String::from_utf8_lossy(&packet[..len]).into_owned()
     };
     assert_eq!(hear(), "STATUS=Starting");
@@ -195,7 +221,7 @@ fn systemd_is_told_when_the_server_serves_and_when_it_ends() {
     let began = Instant::now();
     client.send_raw(&encode(&["DEBUG", "SLEEP", "3"])).unwrap();
     systemd.set_read_timeout(Some(Duration::from_millis(1200))).expect("set");
-    while systemd.recv(&mut [0; 10]).is_ok() {
+    while systemd.recv(&mut [0; 10]).map_err(|error| error.kind()) != Err(ErrorKind::WouldBlock) {
         assert!(began.elapsed() < Duration::from_millis(1700), "somebody vouched for a core that sleeps");
     }
     systemd.set_read_timeout(Some(Duration::from_millis(SOON_MS))).expect("set");
@@ -209,7 +235,7 @@ fn systemd_is_told_when_the_server_serves_and_when_it_ends() {
 fn upstart_lets_the_server_go_on() {
     let scratch = Scratch::new("upstart");
     let port = free_port();
-    let mut child = Command::new(binary())
+    let mut child = server()
         .args([
             "--port",
             &port.to_string(),
@@ -242,7 +268,7 @@ fn upstart_lets_the_server_go_on() {
 fn a_server_whose_output_nobody_reads_serves_on() {
     let scratch = Scratch::new("output");
     let port = free_port();
-    let mut child = Command::new(binary())
+    let mut child = server()
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--dir", &scratch.text(""), "--loglevel", "debug"])
         .args(["--pidfile", &scratch.text("pid")])
         .stdin(Stdio::null())
@@ -328,7 +354,7 @@ fn few_file_descriptors_refuse_clients_in_words() {
         binary().to_string_lossy(),
         dir = scratch.0.display()
     );
-    let mut child = Command::new("sh").args(["-c", &command]).stdin(Stdio::null()).spawn().expect("sh runs");
+    let mut child = shell(&command).stdin(Stdio::null()).spawn().expect("sh runs");
     eventually("it serves", || scratch.read("log").contains("Ready to accept connections"));
     let mut first = connect(port);
     let max: usize = value(&mut first, "maxclients").parse().expect("a number");
@@ -340,8 +366,8 @@ fn few_file_descriptors_refuse_clients_in_words() {
     for client in &mut clients {
         assert_eq!(client.call(&["PING"]).unwrap(), pong());
     }
-    // While the only core sleeps, more clients come than there are descriptors left. All are told why they must go. On a
-    // busy machine the core may accept them in small groups: then again.
+    // While the only core sleeps, more clients come than there are descriptors left. All are told why they must go. On
+    // a busy machine the core may accept them in small groups: then again.
     let failures = || scratch.read("log").matches("Accepting client connection: Too many open files").count();
     let begun = Instant::now();
     for _ in 0..20 {
@@ -377,7 +403,7 @@ fn a_crash_ends_the_process_and_is_in_the_log() {
         let log = scratch.text("log");
         let port = free_port();
         // The harness waits for a line on standard output; this server's go to a file.
-        let mut child = Command::new(binary())
+        let mut child = server()
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--shards", "2", "--logfile", &log])
             .args(["--enable-debug-command", "yes", "--dir", &scratch.text("")])
             .stdin(Stdio::null())
@@ -432,11 +458,33 @@ fn a_second_signal_forces_and_others_are_ignored() {
 }
 
 #[test]
+fn the_score_for_the_kernel_follows_the_configuration() {
+    let server =
+        Server::start(Kind::Corering { shards: 2 }, &["--oom-score-adj", "yes", "--oom-score-adj-values", "3 4 5"]);
+    let score = || {
+        let text = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", server.child.id())).expect("it runs");
+        text.trim().parse::<i32>().expect("a number")
+    };
+    let base = score() - 3;
+    let mut client = connect(server.port);
+    let mut set = |pairs: &[&str]| client.call(&[&["CONFIG", "SET"][..], pairs].concat()).unwrap();
+    assert_eq!(set(&["oom-score-adj-values", "10 20 30"]), ok());
+    assert_eq!(score(), base + 10);
+    assert_eq!(set(&["oom-score-adj", "absolute", "oom-score-adj-values", "12 20 30"]), ok());
+    assert_eq!(score(), 12);
+    // A change that fails elsewhere changes nothing.
+    assert!(matches!(set(&["oom-score-adj-values", "15 20 30", "bind", "192.0.2.1"]), Value::Error(_)));
+    assert_eq!(score(), 12);
+    assert_eq!(set(&["oom-score-adj", "no"]), ok());
+    assert_eq!(score(), base);
+}
+
+#[test]
 fn the_log_file_may_be_moved_away() {
     let scratch = Scratch::new("log");
     let log = scratch.text("log");
     let port = free_port();
-    let mut child = Command::new(binary())
+    let mut child = server()
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--logfile", &log, "--dir", &scratch.text("")])
         .stdin(Stdio::null())
         .spawn()
@@ -546,7 +594,7 @@ fn standard_input_and_arguments_configure_too() {
         scratch.text("pid"),
         scratch.text("in")
     );
-    let mut child = Command::new("sh").args(["-c", &command]).stdout(Stdio::null()).spawn().expect("sh runs");
+    let mut child = shell(&command).stdout(Stdio::null()).spawn().expect("sh runs");
     eventually("it serves", || Client::connect(port).is_ok() && scratch.pid().is_some());
     let mut client = connect(port);
     assert_eq!(client.call(&["AUTH", "--a b#"]).unwrap(), ok());

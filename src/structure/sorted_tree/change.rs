@@ -5,7 +5,7 @@
 //! detach   down to the leaf ─▶ take the entry out ─▶ up again: first scores, sums, what is empty, what is to be joined
 //! ```
 //!
-//! The slots of members that change their leaf are written anew here; that of the member itself is the caller's concern.
+//! The slots of members that change their leaf are written anew here; that of the member itself is the caller's.
 
 use super::arena::Arena;
 use super::leaf::{ENTRY_BYTES, Leaf, NONE, Stored};
