@@ -269,8 +269,8 @@ fn run(cx: &mut Context<'_>, args: &Args<'_>, may_store: bool, reply: &mut Reply
     }
     if !options.is_unsorted {
         elements = sorted(cx, &options, elements)?;
-    } else if source == Source::SortedSet && options.is_descending {
-        // The order of its scores is one that can be turned.
+    } else if source != Source::Set && options.is_descending {
+        // Lists and sorted sets have an order that can be turned.
         elements.reverse();
     }
     let shown = limited(options.limit, elements.len());

@@ -97,8 +97,8 @@ fn pop(cx: &mut Context<'_>, args: &Args<'_>, end: End, reply: &mut Reply<'_>) -
 }
 
 fn blmpop(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Waits {
-    let timeout_ms = parse_timeout_ms(args[1])?;
     let (keys, end, count) = parse_mpop(args, 2)?;
+    let timeout_ms = parse_timeout_ms(args[1])?;
     if pop_first(cx, keys, end, count, reply)? {
         return Ok(None);
     }
@@ -177,7 +177,7 @@ mod tests {
         check("BLPOP l -1", "-ERR timeout is negative|");
         check("BLPOP l 1e300", "-ERR timeout is negative|");
         check("BLMOVE l m UP RIGHT abc", "-ERR syntax error|");
-        check("BLMPOP abc 0 l LEFT", "-ERR timeout is not a float or out of range|");
+        check("BLMPOP abc 1 l LEFT", "-ERR timeout is not a float or out of range|");
         check("BLMPOP 0 0 l LEFT", "-ERR numkeys should be greater than 0|");
         check("SET s v", "+OK|");
         check("BLPOP l s 0", "-WRONGTYPE Operation against a key holding the wrong kind of value|");

@@ -96,8 +96,8 @@ fn pop_one(cx: &mut Context<'_>, args: &Args<'_>, end: End, reply: &mut Reply<'_
 }
 
 fn bzmpop(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Waits {
-    let timeout_ms = parse_timeout_ms(args[1])?;
     let (keys, end, count) = parse_zmpop(&args[2..])?;
+    let timeout_ms = parse_timeout_ms(args[1])?;
     for key in keys {
         if cx.keyspace.container_mut::<SortedSet>(cx.db, key)?.is_some() {
             pop_with_key(cx, key, end, count, reply)?;
