@@ -55,7 +55,7 @@ fn transfers_keep_the_sum() {
         let transfer = |client: &mut Client, index: usize, round: usize| {
             let mut random = Random((index * 1_000_000 + round) as u64);
             let (from, to) = (random.below(ACCOUNTS), random.below(ACCOUNTS));
-            if round % 2 == 0 {
+            if round.is_multiple_of(2) {
                 call(client, "MULTI");
                 call(client, &format!("DECRBY acc:{from} 3"));
                 call(client, &format!("INCRBY acc:{to} 3"));
