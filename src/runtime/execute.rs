@@ -195,7 +195,7 @@ impl Core {
                         drop(args);
                         return self.start_walk(planned, row, started);
                     }
-                    (Place::Anywhere, Spread::Every(how)) if !row.is_quick => {
+                    (Place::Anywhere, Spread::Every(how)) if !row.is_quick && row.flags.contains(Flags::READONLY) => {
                         drop(args);
                         return self.ask_shards(planned, row, how, started);
                     }

@@ -141,8 +141,10 @@ pub(super) fn requests_of(map: SlotMap, row: &'static Row, args: &Args<'_>) -> V
 
 /// Whether a call ends soon enough to run in engines of other cores.
 fn is_brief(row: &'static Row, argc: usize) -> bool {
+    // They only take tables away; what was in them is freed later.
+    let is_flush = matches!(row.command.spread, Spread::Every(_)) && row.flags.contains(Flags::WRITE);
     let is_split = matches!(row.command.spread, Spread::Split(_)) && argc <= ARGS_AT_ONCE_MAX;
-    row.is_quick || is_split || matches!(row.command.run, Run::Session(_) | Run::Blocking(_))
+    row.is_quick || is_flush || is_split || matches!(row.command.run, Run::Session(_) | Run::Blocking(_))
 }
 
 /// The shards that a call with keys on several of them, or on all, needs; none if its keys cannot be found.
