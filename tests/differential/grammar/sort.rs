@@ -17,7 +17,7 @@ pub const FAMILY: Family = Family {
         "4 SORT $sorted BY (w_*|nosort) GET # GET v_* [DESC] [STORE $sorted]",
         "4 SORT $sorted [ALPHA] STORE $sorted",
         "2 SORT_RO $sorted [ALPHA] [LIMIT $int $int] [GET #]",
-        "2 SORT $key [ALPHA|DESC|$word]",
+        "2 kind: SORT $key [ALPHA|DESC|$word]",
         "1 SORT $sorted (BY|GET|STORE|LIMIT|$word) $word",
     ],
     things: &[
