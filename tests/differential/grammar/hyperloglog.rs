@@ -17,7 +17,7 @@ pub const FAMILY: Family = Family {
         "1 PFMERGE $key {$key}",
         "6 GET $hll",
         // Not DECODE: what it says of a string that SETRANGE broke is an accident of Redis' memory.
-        "2 PFDEBUG (ENCODING|$word) $hll",
+        "2 PFDEBUG ENCODING $hll",
         "1 PFDEBUG (TODENSE|GETREG) $hll",
         "2 SETRANGE $hll (0|4|5|15|16|17|20|40) $value",
         "1 APPEND $hll $value",

@@ -28,7 +28,6 @@ mod keys;
 mod lists;
 mod server;
 mod sets;
-mod sort;
 mod sorted_sets;
 mod strings;
 
@@ -60,7 +59,7 @@ pub const FAMILIES: &[&Family] = &[
     &lists::FAMILY,
     &server::FAMILY,
     &sets::FAMILY,
-    &sort::FAMILY,
+    // Not SORT: Redis 7.0 refuses numbers after another command left ERANGE in errno. Its transcript holds it.
     &sorted_sets::FAMILY,
     &strings::FAMILY,
 ];
