@@ -1,5 +1,5 @@
-//! The fuzz targets' checks on the corpus and on seeded mutations of it, without a fuzzer: a few seconds in every run of
-//! the tests. `run` (beside this file) does the coverage-guided form for as long as one likes.
+//! The fuzz targets' checks on the corpus and on seeded mutations of it, without a fuzzer: a few seconds in every run
+//! of the tests. `run` (beside this file) does the coverage-guided form for as long as one likes.
 //!
 //! `CORERING_FUZZ_SECONDS` sets the seconds per target (default 4), `CORERING_FUZZ_SEED` the seed. What breaks a check
 //! is written to `CARGO_TARGET_TMPDIR` and named.
@@ -45,17 +45,16 @@ fn dictionary(path: &Path) -> Vec<Vec<u8>> {
             let mut bytes = Vec::new();
             let mut rest = word.as_bytes();
             while let [first, behind @ ..] = rest {
-                (first, rest) = match (first, behind) {
-                    (b'\\', [b'x', digits @ ..]) if 2 <= digits.len() => {
-                        let digits = std::str::from_utf8(&digits[..2]).expect("two digits");
-                        bytes.push(u8::from_str_radix(digits, 16).expect("two digits"));
-                        rest = &behind[3..];
-                        continue;
+                let (byte, behind) = match (first, behind) {
+                    (b'\\', [b'x', high, low, behind @ ..]) => {
+                        let digit = |byte: &u8| char::from(*byte).to_digit(16).expect("a hexadecimal digit") as u8;
+                        (digit(high) * 16 + digit(low), behind)
                     }
-                    (b'\\', [escaped, behind @ ..]) => (escaped, behind),
-                    (first, behind) => (first, behind),
+                    (b'\\', [escaped, behind @ ..]) => (*escaped, behind),
+                    (first, behind) => (*first, behind),
                 };
-                bytes.push(*first);
+                bytes.push(byte);
+                rest = behind;
             }
             bytes
         })
