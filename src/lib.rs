@@ -125,7 +125,7 @@
 //! | `VISIT_ARGUMENTS_MAX` | `src/runtime/visit.rs` | `64` | likewise |
 //! | `OUTSTANDING_MAX` | `src/runtime/read.rs` | `4096` | a client owed so many replies is not read |
 //! | `OUTPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
-//! | `INPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `32 * 1024 * 1024` | a client whose commands must wait is not read |
+//! | `INPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `32 * 1024 * 1024` | a client that sends faster than its commands run is not read |
 //! | `OUTPUT_FREE_BYTES` | `src/runtime/send.rs` | `16 * 1024` | `client-output-buffer-limit` begins to count |
 //! | `SPARE_OUTPUTS` | `src/runtime/send.rs` | `256` | buffers beyond are freed |
 //! | `CLIENTS_PER_CRON` | `src/runtime/cron.rs` | `200` | idle and limit checks of further clients come in later slices |
@@ -141,6 +141,7 @@
 //! | `SHARDS_MAX` | `src/route/mod.rs` | `1024` | refused at start |
 //! | `LINE_BYTES_MAX` | `src/resp/parser.rs` | `64 * 1024` | protocol error, closed |
 //! | `UNAUTHENTICATED_ARGUMENTS_MAX` | `src/resp/parser.rs` | `10` | protocol error, closed |
+//! | `UNAUTHENTICATED_OUTPUT_BYTES_MAX` | `src/runtime/send.rs` | `1024` | closed |
 //! | `UNAUTHENTICATED_BULK_BYTES_MAX` | `src/resp/parser.rs` | `16 * 1024` | protocol error, closed |
 //! | `QUEUE_LINES_MAX` | `src/log.rs` | `8192` | lines are dropped, and the log says how many |
 //! | `LEAF_BYTES_MAX` | `src/structure/sorted_tree.rs` | `1024` | a leaf of a sorted set is divided |

@@ -89,8 +89,10 @@ pub struct Session {
     pub watched: Vec<Watched>,
     /// Keys that it watches no more and whose shards are to be told.
     pub unwatched: Vec<Watched>,
-    /// Bytes of its input buffer in use now, filled in for listings.
+    /// Bytes of its input in use now, those of the command under way included, filled in for listings.
     pub query_bytes: usize,
+    /// Whether it waits for something before its next command runs, filled in for listings.
+    pub is_blocked: bool,
     /// Bytes of its output waiting now, filled in for listings.
     pub pending_bytes: usize,
 }
@@ -121,6 +123,7 @@ impl Session {
             watched: Vec::new(),
             unwatched: Vec::new(),
             query_bytes: 0,
+            is_blocked: false,
             pending_bytes: 0,
         }
     }

@@ -285,7 +285,7 @@ fn line(session: &Session, now_ms: u64) -> Vec<u8> {
     put("name", &session.name);
     number!("age", seconds_since(session.connected_ms));
     number!("idle", seconds_since(session.active_ms));
-    put("flags", letters(session.mode).as_bytes());
+    put("flags", letters(session).as_bytes());
     number!("db", session.db);
     // Subscriptions: nobody has any.
     for name in ["sub", "psub", "ssub"] {
@@ -319,7 +319,7 @@ fn line(session: &Session, now_ms: u64) -> Vec<u8> {
 }
 
 /// The letters of `flags=`.
-fn letters(mode: Mode) -> String {
+fn letters(session: &Session) -> String {
     const LETTERS: &[(Mode, char)] = &[
         (Mode::MONITOR, 'O'),
         (Mode::IN_TRANSACTION, 'x'),
@@ -330,7 +330,9 @@ fn letters(mode: Mode) -> String {
         (Mode::NO_EVICT, 'e'),
         (Mode::NO_TOUCH, 'T'),
     ];
-    let letters: String = LETTERS.iter().filter(|(state, _)| mode.contains(*state)).map(|(_, letter)| letter).collect();
+    let blocked = if session.is_blocked && !session.mode.contains(Mode::BLOCKED) { "b" } else { "" };
+    let states = LETTERS.iter().filter(|(state, _)| session.mode.contains(*state));
+    let letters: String = blocked.chars().chain(states.map(|(_, letter)| *letter)).collect();
     if letters.is_empty() { "N".to_string() } else { letters }
 }
 

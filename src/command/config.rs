@@ -2,7 +2,7 @@
 //! is only what clients see.
 
 use super::{Args, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView};
-use crate::config::{self, Caller, Directive, reason};
+use crate::config::{self, Caller, Config, Directive, reason};
 use crate::keyspace::KeyspaceStats;
 use crate::resp::{Error, Reply};
 use crate::session::{Mode, Session};
@@ -92,10 +92,19 @@ fn set(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Co
 
 /// Reads and writes a small file on the spot: rare, and the reply promises that it is on disk.
 fn rewrite(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    rewrite_file(view, Config::rewrite, reply)
+}
+
+/// Writes the configuration file anew, as `rewrite` makes it from the old one.
+pub(super) fn rewrite_file(
+    view: &SessionView<'_>,
+    rewrite: fn(&Config, &[u8]) -> Vec<u8>,
+    reply: &mut Reply<'_>,
+) -> CommandResult {
     let config = view.shared.config();
     let Some(file) = &config.file else { return Err(Error::fixed("ERR The server is running without a config file")) };
     let machine = &view.shared.machine;
-    let written = machine.read_file(file).and_then(|old| machine.replace_file(file, &config.rewrite(&old)));
+    let written = machine.read_file(file).and_then(|old| machine.replace_file(file, &rewrite(&config, &old)));
     if let Err(error) = written {
         let reason = reason(&error);
         tracing::warn!("CONFIG REWRITE failed: {reason}");

@@ -7,6 +7,7 @@
 use super::client::write_help_lines;
 use super::config::is_local;
 use super::{Args, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView};
+use crate::config::Config;
 use crate::config::parse::memory_bytes;
 use crate::keyspace::access::idle_seconds;
 use crate::keyspace::{EntryRef, Expiry};
@@ -30,6 +31,7 @@ pub const COMMANDS: &[Command] = &[Command::new("DEBUG", Run::Everywhere { check
 /// What `HELP` shows: syntax, meaning.
 const HELP: &[(&str, &str)] = &[
     ("CHANGE-REPL-ID", "Accepted: nothing is replicated yet."),
+    ("CONFIG-REWRITE-FORCE-ALL", "Rewrite the configuration file with a line for every directive."),
     ("DICT-RESIZING <0|1>", "Accepted: tables grow by small steps and have no resizing to stop."),
     ("DIGEST", "Return a digest of all data: the same for the same data, in whatever order it came."),
     ("DIGEST-VALUE <key> [<key> ...]", "Return a digest of each value."),
@@ -94,6 +96,7 @@ enum Call<'a> {
     TableStatsOfKey(&'a [u8]),
     Log(&'a [u8]),
     Object(&'a [u8]),
+    RewriteAll,
     Crash(Crash),
     Populate {
         count: u64,
@@ -117,6 +120,7 @@ impl<'a> Call<'a> {
         let word = args[1].to_ascii_uppercase();
         Ok(match (word.as_slice(), &args[2..]) {
             (b"CHANGE-REPL-ID", []) => Call::Accepted,
+            (b"CONFIG-REWRITE-FORCE-ALL", []) => Call::RewriteAll,
             (b"DICT-RESIZING" | b"PAUSE-CRON" | b"SET-DISABLE-DENY-SCRIPTS" | b"SET-SKIP-CHECKSUM-VALIDATION", [_]) => {
                 Call::Accepted
             }
@@ -477,6 +481,7 @@ fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &
         }
         Call::Object(_) => reply.simple(lines().next().ok_or(Error::NO_SUCH_KEY)?),
         Call::Crash(how) => how.crash(),
+        Call::RewriteAll => return super::config::rewrite_file(view, Config::rewrite_all, reply),
         Call::Protocol(name) => return example(&name.to_ascii_lowercase(), reply),
         Call::ActiveExpire(on) => {
             view.shared.active_expire.store(on, Ordering::Relaxed);

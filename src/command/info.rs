@@ -154,7 +154,7 @@ impl Report {
         };
         view.clients.for_each(&mut |session| {
             report.clients += 1;
-            report.blocked_clients += usize::from(session.mode.contains(Mode::BLOCKED));
+            report.blocked_clients += usize::from(session.is_blocked || session.mode.contains(Mode::BLOCKED));
             report.watching_clients += usize::from(!session.watched.is_empty());
             report.client_bytes += memory_bytes(session);
             report.input_bytes_max = report.input_bytes_max.max(session.query_bytes);

@@ -20,6 +20,15 @@ impl Config {
     /// The text of the configuration file with every value as it is now. Comments, order and lines that are not
     /// understood stay; a value that is the default and has no line gets none; new lines come at the end.
     pub fn rewrite(&self, old_text: &[u8]) -> Vec<u8> {
+        self.rewrite_with(old_text, false)
+    }
+
+    /// As [`Config::rewrite`], with a line for every directive, also for those at their defaults.
+    pub fn rewrite_all(&self, old_text: &[u8]) -> Vec<u8> {
+        self.rewrite_with(old_text, true)
+    }
+
+    fn rewrite_with(&self, old_text: &[u8], all: bool) -> Vec<u8> {
         let default = Config::default();
         let mut lines: Vec<OldLine> = Vec::new();
         let mut places: BTreeMap<&'static str, VecDeque<usize>> = BTreeMap::new();
@@ -37,7 +46,8 @@ impl Config {
         let mut is_signed = lines.iter().any(|line| line.text == SIGNATURE);
         for row in Directive::all() {
             let mut free = places.remove(row.name).unwrap_or_default();
-            let new_lines = row.lines(self, &default);
+            let mut new_lines = row.lines(self, &default);
+            new_lines.iter_mut().for_each(|(_, must_stand)| *must_stand |= all);
             let mut must_stand_count = new_lines.iter().filter(|(_, must_stand)| *must_stand).count();
             for (value, must_stand) in new_lines {
                 // An old line is left to those that need it: Redis gives it to the first that comes, and so moves

@@ -520,8 +520,13 @@ impl Setting for Vec<String> {
         if BIND_ADDRESSES_MAX < input.words.len() {
             return Err("Too many bind addresses specified.".into());
         }
-        let words = if matches!(input.words, [word] if word.is_empty()) { &[] } else { input.words };
-        let addresses = words.iter().map(|word| String::from_utf8(word.clone())).collect::<Result<Vec<_>, _>>();
+        // What has other characters is no address, and would not be read back as it is written.
+        let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b"\"'#\\".contains(byte);
+        if !input.words.iter().flatten().all(is_plain) {
+            return Err("Failed to bind to specified addresses.".into());
+        }
+        let words = input.words.iter().filter(|word| !word.is_empty());
+        let addresses = words.map(|word| String::from_utf8(word.clone())).collect::<Result<Vec<_>, _>>();
         *self = addresses.map_err(|_| "argument must be valid UTF-8")?;
         Ok(())
     }

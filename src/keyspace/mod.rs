@@ -129,6 +129,9 @@ pub struct Keyspace {
     expire_first_db: usize,
     /// What access clocks count.
     pub policy: AccessPolicy,
+    /// Whether reads leave what has expired in its place now (unix ms): while clients are paused. Asked only when a
+    /// read meets such a key.
+    pub keeps_expired: Box<dyn Fn(u64) -> bool + Send>,
     /// What happened to keys.
     pub effects: Effects,
     /// Counters.
@@ -199,6 +202,7 @@ impl Keyspace {
             expired_until_ms: 0,
             expire_first_db: 0,
             policy: AccessPolicy::default(),
+            keeps_expired: Box::new(|_| false),
             effects: Effects::default(),
             stats: KeyspaceStats::default(),
             dirty: 0,
@@ -269,7 +273,7 @@ impl Keyspace {
     /// A client reads a key: counted, and the access clock touched.
     #[inline]
     pub fn read(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
-        let Some(position) = self.live_position(db, self.hash_of(key), key) else {
+        let Some(position) = self.read_position(db, self.hash_of(key), key) else {
             self.missed(db, key);
             return None;
         };
@@ -280,7 +284,7 @@ impl Keyspace {
 
     /// A client asks about a key, not for its value: counted, but no access.
     pub fn inspect(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
-        let Some(position) = self.live_position(db, self.hash_of(key), key) else {
+        let Some(position) = self.read_position(db, self.hash_of(key), key) else {
             self.missed(db, key);
             return None;
         };
@@ -385,6 +389,19 @@ impl Keyspace {
         let (position, view) = self.databases[db].find(hash, key)?;
         if view.is_expired(self.now_ms) {
             self.expire_at(db, position);
+            return None;
+        }
+        Some(position)
+    }
+
+    /// The same for a read, which during a pause of clients leaves what has expired, as Redis does.
+    #[inline]
+    fn read_position(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Position> {
+        let (position, view) = self.databases[db].find(hash, key)?;
+        if view.is_expired(self.now_ms) {
+            if !(self.keeps_expired)(self.now_ms) {
+                self.expire_at(db, position);
+            }
             return None;
         }
         Some(position)

@@ -193,7 +193,11 @@ impl Core {
                     || (mode.intersects(Mode::CLOSE_AFTER_REPLY | Mode::INPUT_ENDED) && replied && read))
             {
                 connection.broken = true;
-                net::shutdown(connection.session.fd);
+                if connection.sending || !connection.replies.output.is_empty() {
+                    net::abort(connection.session.fd);
+                } else {
+                    net::shutdown(connection.session.fd);
+                }
             } else if !connection.broken && !read {
                 left.push(index);
                 continue;

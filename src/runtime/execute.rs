@@ -161,8 +161,10 @@ impl Core {
         let is_shown = is_shown && !matches!(row.command.run, Run::Joint(Joint::Exec)); // Shown after its commands.
         if self.shared.monitors.load(Ordering::Relaxed) != 0 && is_shown {
             let line = monitor::line(&connection.session, &slowlog::redacted(row, &slices()));
+            let ended = self.run_row(planned, row, started);
+            // Behind the reply: who left with RESET does not see it.
             feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
-            return self.run_row(planned, row, started);
+            return ended;
         }
         self.run_row(planned, row, started)
     }
@@ -184,6 +186,12 @@ impl Core {
         let session = &mut connection.session;
         session.last_command = Some(row.id.index() as u16);
         session.commands += 1;
+        if !matches!(row.command.run, Run::Keyspace(_))
+            && let Some(last) = spans.last()
+        {
+            // For listings, which show it of those whose command is under way: up to the end of the last argument.
+            session.query_bytes = (last.start + last.len) as usize + b"\r\n".len();
+        }
         match row.command.run {
             Run::Keyspace(_) => {
                 let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
@@ -292,6 +300,7 @@ impl Core {
                 };
                 if let Err(error) = check(&view, &args) {
                     connection.replies.write(|out| fail(&mut self.stats, row, &error, out.len(), out));
+                    self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
                     mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                     return self.clock.raw();
                 }
@@ -414,6 +423,9 @@ pub(super) fn refused(session: &Session, row: &'static Row, argc: usize) -> Opti
     }
     if session.mode.contains(Mode::UNAUTHENTICATED) && !row.command.flags.contains(Flags::NO_AUTH) {
         return Some(Error::NOT_AUTHENTICATED);
+    }
+    if session.mode.contains(Mode::IN_TRANSACTION) && row.flags.contains(Flags::NO_MULTI) {
+        return Some(Error::fixed("ERR Command not allowed inside a transaction"));
     }
     None
 }

@@ -329,7 +329,13 @@ impl Clients for ClientsOfCore<'_> {
             if connection.broken {
                 continue;
             }
-            connection.session.query_bytes = connection.input.len() - connection.input_start;
+            let unread_bytes = connection.input.len() - connection.input_start;
+            connection.session.query_bytes = if connection.barrier {
+                unread_bytes.max(connection.session.query_bytes) // The command under way has left the buffer.
+            } else {
+                unread_bytes
+            };
+            connection.session.is_blocked = connection.paused;
             connection.session.pending_bytes = connection.replies.bytes();
             let is_waiting = connection.paused || self.waits.contains_key(&(index as u32));
             connection.session.mode.set(Mode::BLOCKED, is_waiting);

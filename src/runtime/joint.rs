@@ -309,6 +309,7 @@ impl Core {
         let session = &mut connection.session;
         if session.mode.contains(Mode::IN_TRANSACTION) {
             connection.replies.write(|out| fail(&mut self.stats, row, &Error::WATCH_IN_MULTI, out.len(), out));
+            self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
             mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
             return;
         }
@@ -382,8 +383,13 @@ impl Core {
             None
         };
         if let Some(error) = error {
+            let is_over = error == Error::EXEC_ABORT;
             connection.replies.write(|out| fail(&mut self.stats, row, &error, out.len(), out));
             mark_dirty(&mut self.dirty, &mut connection.dirty, index);
+            self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
+            if is_over {
+                self.show_to_monitors(index, row, &[b"exec"]); // They saw its MULTI.
+            }
             return self.tell_unwatched(index);
         }
         session.mode.remove(Mode::IN_TRANSACTION);

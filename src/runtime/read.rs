@@ -22,7 +22,7 @@ pub(super) const OUTSTANDING_MAX: usize = 4096;
 /// Unsent replies at which a client's commands wait until it reads.
 pub(super) const OUTPUT_PAUSE_BYTES: usize = 16 * 1024 * 1024;
 
-/// Unread input at which a client that may not run commands is no longer received from.
+/// Unread input at which a client that sends faster than its commands run is no longer received from.
 const INPUT_PAUSE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Where a planned command's bytes are.
@@ -97,7 +97,7 @@ impl Core {
                     self.plan(index, Source::Input);
                 }
                 let connection = &mut *self.connections[index as usize];
-                if armed && is_stalled(connection) && INPUT_PAUSE_BYTES < connection.unplanned_bytes() {
+                if armed && is_behind(connection) {
                     self.ring.cancel_receive(index);
                 }
             }
@@ -125,7 +125,7 @@ impl Core {
         if connection.receiving || connection.broken {
             return;
         }
-        if is_stalled(connection) && INPUT_PAUSE_BYTES < connection.unplanned_bytes() {
+        if is_behind(connection) {
             return;
         }
         connection.receiving = true;
@@ -226,7 +226,10 @@ impl Core {
                 hash: 0,
             };
             if let What::Row(row) = what {
+                // What is refused anyhow is refused at once.
                 if self.shared.pause_mode.load(Ordering::Relaxed) != 0
+                    && limits.authenticated
+                    && row.accepts(self.request_spans.len())
                     && is_paused(&self.shared, row, &connection.session, self.now_ms)
                 {
                     connection.paused = true;
@@ -263,8 +266,8 @@ impl Core {
             self.planned.push(planned);
             connection.planned += 1;
             at += consumed;
-            // The command may be an AUTH, after which other limits hold for what follows.
-            blocked |= !limits.authenticated;
+            // After an AUTH other limits hold for what follows.
+            blocked |= !limits.authenticated && matches!(what, What::Row(row) if row.flags.contains(Flags::NO_AUTH));
             connection.planned_last = blocked;
         }
         match source {
@@ -300,6 +303,12 @@ pub(super) fn is_stalled(connection: &Connection) -> bool {
     !connection.may_plan()
         || OUTSTANDING_MAX <= connection.replies.outstanding()
         || OUTPUT_PAUSE_BYTES <= connection.replies.bytes()
+}
+
+/// Whether a client has sent so much more than was run that nothing more is received from it for now. Of a command
+/// that has not all arrived everything is received.
+fn is_behind(connection: &Connection) -> bool {
+    (is_stalled(connection) || connection.again) && INPUT_PAUSE_BYTES < connection.unplanned_bytes()
 }
 
 /// A request as an array of bulks.

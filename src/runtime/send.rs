@@ -14,6 +14,9 @@ use crate::sys::net;
 const SPARE_OUTPUTS: usize = 256;
 const SPARE_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
+/// Who has not authenticated may leave so much unread: errors, and HELLO.
+const UNAUTHENTICATED_OUTPUT_BYTES_MAX: u64 = 1024;
+
 impl Core {
     /// A reply that a client's place in the order waited for.
     pub(super) fn fill(&mut self, index: u32, sequence: u32, reply: &[u8]) {
@@ -142,8 +145,10 @@ pub(super) fn passes_output_limit(
     // default, the limit is that of subscribers.
     let is_normal = !connection.session.mode.contains(Mode::MONITOR) || limits.normal.is_limited();
     let limit = if is_normal { &limits.normal } else { &limits.pubsub };
-    let held = (connection.replies.bytes() as u64).saturating_sub(OUTPUT_FREE_BYTES);
-    let mut passes = 0 < limit.hard_bytes && limit.hard_bytes <= held;
+    let unread = connection.replies.bytes() as u64;
+    let held = if unread <= OUTPUT_FREE_BYTES { 0 } else { unread };
+    let mut passes = connection.session.mode.contains(Mode::UNAUTHENTICATED) && UNAUTHENTICATED_OUTPUT_BYTES_MAX < held;
+    passes |= 0 < limit.hard_bytes && limit.hard_bytes <= held;
     if 0 < limit.soft_bytes && limit.soft_bytes <= held {
         let since_ms = *connection.soft_limit_since_ms.get_or_insert(now_ms);
         passes |= limit.soft_seconds.saturating_mul(1000) < now_ms.saturating_sub(since_ms);

@@ -280,8 +280,12 @@ fn start_cores(
     crate::value::seed_member_hash(fastrand::u64(..));
     let (ready, started) = std::sync::mpsc::channel::<Result<(), String>>();
     let databases = config.databases as usize;
-    let shard =
-        |index: usize| Mutex::new(Shard::new(index, cores, config.clone(), Keyspace::new(databases, seed), seed));
+    let shard = |index: usize| {
+        let mut keyspace = Keyspace::new(databases, seed);
+        let pausing = shared.clone();
+        keyspace.keeps_expired = Box::new(move |now_ms| now_ms < pausing.pause_until_ms.load(Ordering::Relaxed));
+        Mutex::new(Shard::new(index, cores, config.clone(), keyspace, seed))
+    };
     // The engines live as long as the process.
     let shards: &'static [Mutex<Shard>] = Box::leak((0..cores).map(shard).collect::<Vec<_>>().into_boxed_slice());
     let hasher = shards[0].lock().expect("nobody holds it yet").keyspace.hasher();

@@ -147,6 +147,17 @@ pub fn shutdown(fd: RawFd) {
     let _ = socket.into_raw_fd();
 }
 
+/// Ends both directions and forgets what was sent and not taken: for a client that does not read, which would otherwise
+/// keep the kernel sending for minutes, and itself waiting to be read.
+#[allow(unsafe_code)]
+pub fn abort(fd: RawFd) {
+    // SAFETY: the descriptor is open; it is given back below.
+    let socket = unsafe { Socket::from_raw_fd(fd) };
+    let _ = socket.set_linger(Some(std::time::Duration::ZERO));
+    let _ = socket.shutdown(std::net::Shutdown::Both);
+    let _ = socket.into_raw_fd();
+}
+
 /// Sends what fits into the socket's buffer now; returns the bytes taken.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ mod behaviour;
 mod client;
 mod cores;
 mod extra;
+mod listed;
 mod operation;
 mod process;
 mod settings;
