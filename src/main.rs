@@ -1,6 +1,7 @@
 //! The server's process: reads the configuration, starts the cores, ends with their exit code.
 
 use clap::{CommandFactory, Parser};
+use corering::command::info;
 use corering::config::{CommandLine, Config, Host, LoadError, Loader, Place};
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
@@ -106,10 +107,16 @@ fn test_memory(arguments: &[Vec<u8>]) -> ExitCode {
     }
 }
 
-/// `v=` is what clients' test suites read.
+/// The line of `redis-server --version`. Clients and test suites choose features by `v=`, so it says the version of Redis
+/// that the server speaks as, like `redis_version` in INFO; the program's own version stands at the end.
 fn version() -> String {
-    let word_bits = usize::BITS;
-    format!("Corering server v={} sha=00000000:0 malloc=mimalloc bits={word_bits}", env!("CARGO_PKG_VERSION"))
+    format!(
+        "Corering server v={} sha=00000000:0 malloc=mimalloc bits={} build={} corering={}",
+        info::REDIS_VERSION,
+        usize::BITS,
+        info::build_id(),
+        env!("CARGO_PKG_VERSION"),
+    )
 }
 
 fn load(arguments: &[Vec<u8>]) -> Result<Config, LoadError> {

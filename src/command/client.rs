@@ -61,8 +61,8 @@ const SUBCOMMANDS: &[Command] = &[
     )
     .complexity("O(N) where N is the number of client connections")
     .syntax(
-        "(ip:port|[ID client-id] [TYPE NORMAL|MASTER|SLAVE|REPLICA|PUBSUB] [USER username] [ADDR ip:port] [LADDR ip:port] \
-         [SKIPME YES|NO] [MAXAGE seconds])",
+        "filter=(ip:port|new-format=([ID client-id] [TYPE NORMAL|MASTER|SLAVE|REPLICA|PUBSUB] [USER username] [ADDR ip:port] [LADDR ip:port] \
+         [SKIPME YES|NO] [MAXAGE seconds]))",
     ),
     subcommand(
         "LIST",
@@ -125,15 +125,17 @@ const SUBCOMMANDS: &[Command] = &[
         .complexity("O(N) where N is the number of paused clients"),
 ];
 
-/// Writes the reply to a container's `HELP` from its rows.
-pub(super) fn write_help(container: &str, subcommands: &[Command], reply: &mut Reply<'_>) {
+/// Writes the reply to a container's `HELP` from its rows. `args`: the call, whose first word is the container's name,
+/// which may have been renamed.
+pub(super) fn write_help(args: &Args<'_>, subcommands: &[Command], reply: &mut Reply<'_>) {
     let lines: Vec<(String, &str)> =
         subcommands.iter().map(|row| (format!("{} {}", row.name, row.syntax), row.summary)).collect();
-    write_help_lines(container, &lines, reply);
+    write_help_lines(args, &lines, reply);
 }
 
 /// Writes the reply to `HELP`: the syntax of each subcommand and its meaning.
-pub(super) fn write_help_lines(command: &str, lines: &[(impl AsRef<str>, &str)], reply: &mut Reply<'_>) {
+pub(super) fn write_help_lines(args: &Args<'_>, lines: &[(impl AsRef<str>, &str)], reply: &mut Reply<'_>) {
+    let command = String::from_utf8_lossy(args[0]).to_uppercase();
     reply.array(1 + 2 * lines.len());
     reply.simple(format!("{command} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     for (syntax, meaning) in lines {
@@ -142,8 +144,8 @@ pub(super) fn write_help_lines(command: &str, lines: &[(impl AsRef<str>, &str)],
     }
 }
 
-fn help(_: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    write_help("CLIENT", SUBCOMMANDS, reply);
+fn help(_: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    write_help(args, SUBCOMMANDS, reply);
     Ok(())
 }
 

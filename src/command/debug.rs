@@ -24,6 +24,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 pub const COMMANDS: &[Command] = &[Command::new("DEBUG", Run::Everywhere { check, part, merge })
     .arity(-2)
     .flags(Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE))
+    .system()
     .docs(Group::Server, "1.0.0", "Commands for debugging.")
     .complexity("Depends on subcommand.")
     .syntax("subcommand [argument ...]")];
@@ -467,7 +468,7 @@ fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &
             let text: Vec<u8> = text.iter().map(|byte| if b"\r\n".contains(byte) { b' ' } else { *byte }).collect();
             return Err(Error::new(text));
         }
-        Call::Help => write_help_lines("DEBUG", HELP, reply),
+        Call::Help => write_help_lines(args, HELP, reply),
         Call::TableStats(_) => reply.verbatim(b"txt", lines().collect::<String>()),
         Call::TableStatsOfKey(_) => {
             lines().next().ok_or(Error::NO_SUCH_KEY)?;

@@ -562,8 +562,8 @@ fn object_freq(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     Ok(())
 }
 
-fn object_help(_: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    write_help("OBJECT", OBJECT, reply);
+fn object_help(_: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    write_help(args, OBJECT, reply);
     Ok(())
 }
 

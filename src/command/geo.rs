@@ -92,6 +92,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(Keys::Custom(georadius_keys))
         .key_specs(GEORADIUS_KEYS)
         .flags(GROW.union(Flags::MOVABLEKEYS))
+        .deprecated("6.2.0", "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument")
         .docs(Group::Geo, "3.2.0", "Returns or stores the members in a circle around a place.")
         .complexity(SEARCH_COST)
         .syntax(
@@ -103,6 +104,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-6)
         .key()
         .flags(Flags::READONLY)
+        .deprecated("6.2.0", "`GEOSEARCH` with the `BYRADIUS` argument")
         .docs(Group::Geo, "3.2.10", "Returns the members in a circle around a place.")
         .complexity(SEARCH_COST)
         .syntax(
@@ -114,6 +116,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(Keys::Custom(georadiusbymember_keys))
         .key_specs(GEORADIUSBYMEMBER_KEYS)
         .flags(GROW.union(Flags::MOVABLEKEYS))
+        .deprecated("6.2.0", "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments")
         .docs(Group::Geo, "3.2.0", "Returns or stores the members in a circle around a member.")
         .complexity(SEARCH_COST)
         .syntax(
@@ -124,6 +127,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-5)
         .key()
         .flags(Flags::READONLY)
+        .deprecated("6.2.0", "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments")
         .docs(Group::Geo, "3.2.10", "Returns the members in a circle around a member.")
         .complexity(SEARCH_COST)
         .syntax(

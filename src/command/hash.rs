@@ -42,6 +42,7 @@ pub const COMMANDS: &[Command] = &[
         .key()
         .flags(GROW_FAST)
         .access(KeyAccess::CHANGE)
+        .deprecated("4.0.0", "`HSET` with multiple field-value pairs")
         .docs(Group::Hash, "2.0.0", "Gives fields of a hash values.")
         .complexity("O(N) where N is the number of fields being set.")
         .syntax("key field value [field value ...]"),

@@ -47,12 +47,14 @@ pub const COMMANDS: &[Command] = &[
         .keys(Keys::Range { first: 2, last: 2, step: 1 })
         .key_specs(&[KeySpec::at(2, KeyAccess::RW.union(KeyAccess::ACCESS))])
         .flags(GROW.union(Flags::ADMIN))
+        .system()
         .docs(Group::HyperLogLog, "2.8.9", "Shows how a HyperLogLog is kept.")
         .complexity("O(N) where N is the number of registers")
         .syntax("subcommand key"),
     Command::new("PFSELFTEST", Run::Keyspace(pfselftest))
         .arity(1)
         .flags(Flags::ADMIN)
+        .system()
         .docs(Group::HyperLogLog, "2.8.9", "Tries the HyperLogLog out.")
         .complexity("O(N) where N is the number of registers")
         .syntax(""),

@@ -22,6 +22,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The version of Redis that clients are told they talk to.
 pub const REDIS_VERSION: &str = "7.2.4";
 
+/// What `redis_build_id` says: a number of the version, 16 hexadecimal digits.
+pub fn build_id() -> String {
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(env!("CARGO_PKG_VERSION").as_bytes()))
+}
+
 /// The rows.
 pub const COMMANDS: &[Command] =
     &[Command::new("INFO", Run::Everywhere { check: |_, _| Ok(()), part: report, merge: answer })
@@ -297,10 +302,7 @@ fn write_server(server: &Server<'_>, lines: &mut Lines) {
     lines.put("redis_version", REDIS_VERSION);
     lines.put("redis_git_sha1", "00000000");
     lines.put("redis_git_dirty", 0);
-    lines.put(
-        "redis_build_id",
-        format_args!("{:016x}", xxhash_rust::xxh3::xxh3_64(env!("CARGO_PKG_VERSION").as_bytes())),
-    );
+    lines.put("redis_build_id", build_id());
     lines.put("server_name", "corering");
     lines.put("corering_version", env!("CARGO_PKG_VERSION"));
     lines.put("redis_mode", "standalone");

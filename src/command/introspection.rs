@@ -59,8 +59,8 @@ const SUBCOMMANDS: &[Command] = &[
         .tips(UNORDERED),
 ];
 
-fn help(_: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    write_help("COMMAND", SUBCOMMANDS, reply);
+fn help(_: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    write_help(args, SUBCOMMANDS, reply);
     Ok(())
 }
 
@@ -292,17 +292,27 @@ fn write_docs(row: &'static Row, reply: &mut Reply<'_>) {
         ("complexity", row.complexity),
     ];
     let told = fields.iter().filter(|(_, text)| !text.is_empty());
-    let deprecation = 3 * usize::from(!row.replaced_by.is_empty());
-    let parts = deprecation + usize::from(!arguments.is_empty()) + usize::from(!subcommands.is_empty());
+    let is_deprecated = !row.replaced_by.is_empty();
+    let parts = usize::from(is_deprecated || row.is_system)
+        + 2 * usize::from(is_deprecated)
+        + usize::from(!arguments.is_empty())
+        + usize::from(!subcommands.is_empty());
     reply.map(told.clone().count() + parts);
     for (name, text) in told {
         reply.bulk(name);
         reply.bulk(text);
     }
-    if !row.replaced_by.is_empty() {
+    if is_deprecated || row.is_system {
         reply.bulk("doc_flags");
-        reply.set(1);
-        reply.simple("deprecated");
+        reply.set(usize::from(is_deprecated) + usize::from(row.is_system));
+        if is_deprecated {
+            reply.simple("deprecated");
+        }
+        if row.is_system {
+            reply.simple("syscmd");
+        }
+    }
+    if is_deprecated {
         reply.bulk("deprecated_since");
         reply.bulk(row.deprecated_since);
         reply.bulk("replaced_by");
@@ -495,8 +505,20 @@ mod tests {
     /// One command as the facts, and our table, tell it: field by name.
     type Told = BTreeMap<&'static str, String>;
 
-    const FIELDS: [&str; 11] =
-        ["arity", "flags", "first", "last", "step", "categories", "tips", "key_specs", "group", "since", "arguments"];
+    const FIELDS: [&str; 12] = [
+        "arity",
+        "flags",
+        "first",
+        "last",
+        "step",
+        "categories",
+        "tips",
+        "key_specs",
+        "group",
+        "since",
+        "standing",
+        "arguments",
+    ];
 
     /// What Redis 7.0 tells of its commands, by full name.
     fn facts() -> BTreeMap<&'static str, Told> {
@@ -541,6 +563,11 @@ mod tests {
             specs.iter().map(spec).collect::<Vec<_>>().join("; "),
             group_name(row.group).to_string(),
             row.since.to_string(),
+            match (row.is_system, row.replaced_by) {
+                (true, _) => "syscmd".to_string(),
+                (false, "") => String::new(),
+                (false, instead) => format!("deprecated {} {instead}", row.deprecated_since),
+            },
             row.syntax.to_string(),
         ];
         FIELDS.into_iter().zip(values).collect()

@@ -175,8 +175,8 @@ fn doctor(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Co
     Ok(())
 }
 
-fn help(_: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    write_help("LATENCY", SUBCOMMANDS, reply);
+fn help(_: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    write_help(args, SUBCOMMANDS, reply);
     Ok(())
 }
 

@@ -155,6 +155,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(FIRST_TWO)
         .key_specs(SOURCE_AND_DESTINATION)
         .flags(GROW)
+        .deprecated("6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments")
         .docs(Group::List, "1.2.0", "Takes the last element of a list and puts it first in another.")
         .syntax("source:key destination:key"),
     Command::new("LMPOP", Run::Keyspace(lmpop))

@@ -484,7 +484,8 @@ pub fn wrong_arity(row: &Row) -> Error {
 fn unknown(args: &Args<'_>) -> Error {
     let name = args.first().copied().unwrap_or_default();
     if let (Some(container), Some(word)) = (lookup(name), args.get(1)) {
-        let ending = format!("'. Try {} HELP.", container.name);
+        assert!(!container.subcommands.is_empty(), "a command without subcommands has no unknown ones");
+        let ending = format!("'. Try {} HELP.", String::from_utf8_lossy(name).to_uppercase());
         return Error::new([b"ERR unknown subcommand '", quoted(word, QUOTED_BYTES_MAX), ending.as_bytes()].concat());
     }
     let name = quoted(name, QUOTED_BYTES_MAX);

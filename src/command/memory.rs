@@ -52,8 +52,8 @@ const SUBCOMMANDS: &[Command] = &[
         .syntax("key [SAMPLES count]"),
 ];
 
-fn help(_: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    write_help("MEMORY", SUBCOMMANDS, reply);
+fn help(_: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    write_help(args, SUBCOMMANDS, reply);
     Ok(())
 }
 

@@ -20,7 +20,7 @@ mod generic;
 mod geo;
 mod hash;
 mod hyperloglog;
-mod info;
+pub mod info;
 mod introspection;
 pub mod key_spec;
 pub mod latency;
@@ -356,6 +356,8 @@ pub struct Command {
     pub complexity: &'static str,
     /// The arguments as a grammar: `key value [NX|XX] [GET] [EX seconds|PX milliseconds|KEEPTTL]`, `key [key ...]`.
     pub syntax: &'static str,
+    /// Whether it is for the system's own use, not for applications: `syscmd` in COMMAND DOCS.
+    pub is_system: bool,
     /// Version since which another is to be preferred, or empty.
     pub deprecated_since: &'static str,
     /// What is to be preferred, in Markdown; empty: nothing is.
@@ -388,6 +390,7 @@ impl Command {
             summary: "",
             complexity: "O(1)",
             syntax: "",
+            is_system: false,
             deprecated_since: "",
             replaced_by: "",
             tips: &[],
@@ -484,6 +487,12 @@ impl Command {
     /// Sets the grammar of the arguments.
     pub const fn syntax(mut self, syntax: &'static str) -> Command {
         self.syntax = syntax;
+        self
+    }
+
+    /// It is for the system's own use, not for applications.
+    pub const fn system(mut self) -> Command {
+        self.is_system = true;
         self
     }
 

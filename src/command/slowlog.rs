@@ -203,8 +203,8 @@ fn reset(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Com
     Ok(())
 }
 
-fn help(_: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    write_help("SLOWLOG", SUBCOMMANDS, reply);
+fn help(_: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    write_help(args, SUBCOMMANDS, reply);
     Ok(())
 }
 

@@ -125,6 +125,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-4)
         .key()
         .flags(READ)
+        .deprecated("6.2.0", "`ZRANGE` with the `BYSCORE` argument")
         .docs(Group::SortedSet, "1.0.5", "Returns the members of a sorted set in a range of scores.")
         .complexity(LOG_OR_MORE)
         .syntax("key min:double max:double [withscores=WITHSCORES]@2.0.0 [LIMIT offset count]"),
@@ -132,6 +133,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-4)
         .key()
         .flags(READ)
+        .deprecated("6.2.0", "`ZRANGE` with the `BYLEX` argument")
         .docs(Group::SortedSet, "2.8.9", "Returns the members of a sorted set of one score in a range of members.")
         .complexity(LOG_OR_MORE)
         .syntax("key min:string max:string [LIMIT offset count]"),
@@ -139,6 +141,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-4)
         .key()
         .flags(READ)
+        .deprecated("6.2.0", "`ZRANGE` with the `REV` argument")
         .docs(
             Group::SortedSet,
             "1.2.0",
@@ -150,6 +153,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-4)
         .key()
         .flags(READ)
+        .deprecated("6.2.0", "`ZRANGE` with the `REV` and `BYSCORE` arguments")
         .docs(Group::SortedSet, "2.2.0", "Returns the members of a sorted set in a range of scores, from the highest.")
         .complexity(LOG_OR_MORE)
         .syntax("key max:double min:double [withscores=WITHSCORES] [LIMIT offset count]"),
@@ -157,6 +161,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-4)
         .key()
         .flags(READ)
+        .deprecated("6.2.0", "`ZRANGE` with the `REV` and `BYLEX` arguments")
         .docs(Group::SortedSet, "2.8.9", "Returns the members of a sorted set of one score in a range, from the last.")
         .complexity(LOG_OR_MORE)
         .syntax("key max:string min:string [LIMIT offset count]"),

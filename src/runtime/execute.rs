@@ -160,9 +160,10 @@ impl Core {
         let is_shown = !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN));
         let is_shown = is_shown && !matches!(row.command.run, Run::Joint(Joint::Exec)); // Shown after its commands.
         if self.shared.monitors.load(Ordering::Relaxed) != 0 && is_shown {
-            let line = monitor::line(&connection.session, &slowlog::redacted(row, &slices()));
+            let shown = monitor::arguments(&slowlog::redacted(row, &slices()));
             let ended = self.run_row(planned, row, started);
-            // Behind the reply: who left with RESET does not see it.
+            // Behind the reply: who left with RESET does not see it, and SELECT is shown in the database it chose.
+            let line = monitor::line(&self.connections[planned.connection as usize].session, &shown);
             feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
             return ended;
         }
@@ -359,15 +360,13 @@ impl Core {
         let ended = self.clock.raw();
         let nanoseconds = self.clock.delta_as_nanos(started, ended);
         self.stats.record(row.id, nanoseconds);
-        if self.slow_nanoseconds <= nanoseconds {
-            slow::record(
-                &self.shared,
-                &self.config,
-                row,
-                || slowlog::kept(row, &args),
-                nanoseconds,
-                &connection.session,
-            );
+        // A command that changes the configuration is judged by what it set.
+        let newest = reconfigured.then(|| self.shared.config());
+        let threshold = newest.as_deref().map_or(self.slow_nanoseconds, slow::threshold_nanoseconds);
+        if threshold <= nanoseconds {
+            let kept = || slowlog::kept(row, &args);
+            let config = newest.as_deref().unwrap_or(&self.config);
+            slow::record(&self.shared, config, row, kept, nanoseconds, &connection.session);
         }
         drop(args);
         mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);

@@ -59,12 +59,13 @@ impl Core {
     pub(super) fn start_walk(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
         let (call, args, sequence) = self.begin_barrier(planned);
         let shard = cursor_shard(&args.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>(), self.map.shards());
+        let args = Arc::new(args);
         let gathering = self.gatherings.insert(Gathering {
             connection: planned.connection,
             sequence,
             row,
-            kind: Kind::Walk(Walk::new(call, shard, &args)),
-            args: Arc::new(args),
+            kind: Kind::Walk(Walk::new(call, shard, args.clone())),
+            args,
             missing: 0,
             started,
         });
@@ -284,22 +285,29 @@ impl Core {
                 finish(result, &mut self.stats, done.row, 0, &mut out);
             }
         }
-        let nanoseconds = self.clock.delta_as_nanos(done.started, self.clock.raw());
         if !matches!(done.row.command.run, Run::Session(_) | Run::Joint(_)) {
-            self.stats.record(done.row.id, nanoseconds);
-            if self.slow_nanoseconds <= nanoseconds {
-                let session = &self.connections[done.connection as usize].session;
-                let kept = || match row_splits {
-                    true => done.args.to_vec(),
-                    false => {
-                        let args: ArgSlices<'_> = done.args.iter().map(|arg| arg.as_slice()).collect();
-                        slowlog::kept(done.row, &args)
-                    }
-                };
-                slow::record(&self.shared, &self.config, done.row, kept, nanoseconds, session);
-            }
+            self.record_gathered(done.connection, done.row, done.started, || match row_splits {
+                true => done.args.to_vec(),
+                false => slowlog::kept(done.row, &done.args.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>()),
+            });
         }
         self.finish_gathering(done.connection, done.sequence, &out);
+    }
+
+    /// Counts a command that several cores worked on, and notes it if it was slow; `kept` is what the slow log shows.
+    pub(super) fn record_gathered(
+        &mut self,
+        connection: u32,
+        row: &'static Row,
+        started: u64,
+        kept: impl FnOnce() -> Vec<Vec<u8>>,
+    ) {
+        let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
+        self.stats.record(row.id, nanoseconds);
+        if self.slow_nanoseconds <= nanoseconds {
+            let session = &self.connections[connection as usize].session;
+            slow::record(&self.shared, &self.config, row, kept, nanoseconds, session);
+        }
     }
 
     /// Answers a command that several cores worked on; its client's next commands may run.

@@ -558,7 +558,7 @@ impl Core {
         let is_shown = !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN));
         if self.shared.monitors.load(Ordering::Relaxed) != 0 && is_shown {
             let session = &self.connections[index as usize].session;
-            let line = monitor::line(session, &slowlog::redacted(row, args));
+            let line = monitor::line(session, &monitor::arguments(&slowlog::redacted(row, args)));
             feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
         }
     }

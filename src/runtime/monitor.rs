@@ -9,8 +9,18 @@ use crate::shared::Shared;
 use bytes::Bytes;
 use slab::Slab;
 
-/// `+1339518083.107412 [0 127.0.0.1:60866] "set" "k" "v"`, with the line end.
-pub fn line(session: &Session, args: &Args<'_>) -> Bytes {
+/// ` "set" "k" "v"`: what a line shows of a call.
+pub fn arguments(args: &Args<'_>) -> Vec<u8> {
+    let mut shown = Vec::new();
+    for arg in args {
+        shown.push(b' ');
+        quote(arg, &mut shown);
+    }
+    shown
+}
+
+/// `+1339518083.107412 [0 127.0.0.1:60866] "set" "k" "v"`, with the line end; `shown`: the call's [`arguments`].
+pub fn line(session: &Session, shown: &[u8]) -> Bytes {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let from = if session.mode.contains(Mode::UNIX_SOCKET) {
         format!("unix:{}", session.local.trim_end_matches(":0"))
@@ -19,10 +29,7 @@ pub fn line(session: &Session, args: &Args<'_>) -> Bytes {
     };
     let head = format!("+{}.{:06} [{} {}]", since.as_secs(), since.subsec_micros(), session.db, from);
     let mut line = head.into_bytes();
-    for arg in args {
-        line.push(b' ');
-        quote(arg, &mut line);
-    }
+    line.extend_from_slice(shown);
     line.extend_from_slice(b"\r\n");
     line.into()
 }
@@ -73,7 +80,7 @@ mod tests {
     fn a_line_cannot_be_broken_by_its_arguments() {
         let mut session = Session::new(1, 0, 3, 0);
         session.peer = "127.0.0.1:1".into();
-        let line = line(&session, &[b"SET", b"a\r\nb\"\\\x01", b""]);
+        let line = line(&session, &arguments(&[b"SET", b"a\r\nb\"\\\x01", b""]));
         let text = std::str::from_utf8(&line).unwrap();
         assert!(
             text.starts_with('+') && text.ends_with(" [0 127.0.0.1:1] \"SET\" \"a\\r\\nb\\\"\\\\\\x01\" \"\"\r\n"),

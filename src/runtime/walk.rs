@@ -7,6 +7,7 @@
 use super::core::Core;
 use super::execute::flags_of;
 use super::gathering::Kind;
+use crate::command::slowlog;
 use crate::resp::Reply;
 use crate::resp::decode::{Elements, Head};
 use crate::route::parcel::{ArgSlices, RequestHeader, flags};
@@ -26,15 +27,17 @@ pub struct Walk {
     elements: usize,
     /// The elements so far.
     bytes: Vec<u8>,
+    /// The arguments as the client sent them: those on the way name the next cursor and the rest of COUNT.
+    sent: Arc<Vec<Vec<u8>>>,
 }
 
 impl Walk {
     /// Of a call that begins at a shard.
-    pub fn new(call: Call, shard: usize, args: &[Vec<u8>]) -> Walk {
-        let left = count_position(args)
-            .and_then(|at| std::str::from_utf8(&args[at]).ok()?.parse().ok())
+    pub fn new(call: Call, shard: usize, sent: Arc<Vec<Vec<u8>>>) -> Walk {
+        let left = count_position(&sent)
+            .and_then(|at| std::str::from_utf8(&sent[at]).ok()?.parse().ok())
             .unwrap_or(COUNT_DEFAULT);
-        Walk { call, shard, left, elements: 0, bytes: Vec::new() }
+        Walk { call, shard, left, elements: 0, bytes: Vec::new(), sent }
     }
 }
 
@@ -116,8 +119,10 @@ impl Core {
 
     fn end_walk(&mut self, gathering: u32, reply: Vec<u8>) {
         let done = self.gatherings.remove(gathering as usize);
-        let nanoseconds = self.clock.delta_as_nanos(done.started, self.clock.raw());
-        self.stats.record(done.row.id, nanoseconds);
+        let Kind::Walk(walk) = done.kind else { panic!("the end of a walk that was none") };
+        self.record_gathered(done.connection, done.row, done.started, || {
+            slowlog::kept(done.row, &walk.sent.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>())
+        });
         self.finish_gathering(done.connection, done.sequence, &reply);
     }
 }

@@ -640,7 +640,8 @@ fn the_process_answers_for_itself() {
     for flag in ["-v", "--version"] {
         let output = run(&[flag]);
         assert_eq!(output.status.code(), Some(0));
-        assert!(words(&output).starts_with(&format!("Corering server v={} sha=", env!("CARGO_PKG_VERSION"))));
+        assert!(words(&output).starts_with("Corering server v=7.2.4 sha="));
+        assert!(words(&output).ends_with(&format!(" corering={}\n", env!("CARGO_PKG_VERSION"))));
     }
     for flag in ["-h", "--help"] {
         let output = run(&[flag]);

@@ -57,6 +57,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(FIRST_TWO)
         .key_specs(SOURCE_AND_DESTINATION)
         .flags(MOVES)
+        .deprecated("6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments")
         .docs(Group::List, "2.2.0", "Takes the last element of a list and puts it first in another; waits for one.")
         .syntax("source:key destination:key timeout:double"),
 ];
