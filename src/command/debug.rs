@@ -18,7 +18,9 @@ use crate::value::list::Node;
 use crate::value::number::{parse_double, parse_integer};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+mod digest;
+use digest::Digest;
 
 /// The rows.
 pub const COMMANDS: &[Command] = &[Command::new("DEBUG", Run::Everywhere { check, part, merge })
@@ -34,7 +36,7 @@ const HELP: &[(&str, &str)] = &[
     ("CHANGE-REPL-ID", "Accepted: nothing is replicated yet."),
     ("CONFIG-REWRITE-FORCE-ALL", "Rewrite the configuration file with a line for every directive."),
     ("DICT-RESIZING <0|1>", "Accepted: tables grow by small steps and have no resizing to stop."),
-    ("DIGEST", "Return a digest of all data: the same for the same data, in whatever order it came."),
+    ("DIGEST", "Return a digest of all data: the one that Redis has for the same data."),
     ("DIGEST-VALUE <key> [<key> ...]", "Return a digest of each value."),
     ("ERROR <string>", "Reply with this error."),
     ("HTSTATS <dbid>", "Return the sizes of a database's tables, shard by shard."),
@@ -213,8 +215,8 @@ fn check(view: &SessionView<'_>, args: &Args<'_>) -> CommandResult {
 /// What one core contributes.
 enum Contribution {
     Nothing,
-    /// Of all its data.
-    Digest(Digest),
+    /// Of the keys of each database, if it has any.
+    Databases(Vec<Option<Digest>>),
     /// Of the values that are here, by the place of their keys.
     Values(Vec<Option<Digest>>),
     /// The line of `DEBUG OBJECT`, or of `HTSTATS`.
@@ -226,11 +228,12 @@ fn part(view: &mut CoreView<'_>, args: &Args<'_>) -> Part {
     let keyspace = &mut view.shard.keyspace;
     Box::new(match Call::checked(args) {
         Call::Digest => {
-            let mut sum = Digest::default();
-            for db in 0..keyspace.databases() {
-                keyspace.for_each(db, |entry| sum.add(&Digest::of_entry(db, entry)));
-            }
-            Contribution::Digest(sum)
+            let of_database = |db| {
+                let mut keys = None;
+                keyspace.for_each(db, |entry| keys.get_or_insert(Digest::default()).add_key(entry));
+                keys
+            };
+            Contribution::Databases((0..keyspace.databases()).map(of_database).collect())
         }
         Call::DigestValue(keys) => Contribution::Values(
             keys.iter().map(|key| keyspace.peek(db, key).map(|entry| Digest::of_value(entry))).collect(),
@@ -350,92 +353,6 @@ fn string_bytes(len: usize) -> usize {
     length_bytes(len) + len
 }
 
-/// 160 bits that stand for data. Digests of several things are added bit by bit without carry, so that their order does
-/// not matter; nothing stands for nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Digest {
-    high: u128,
-    low: u32,
-}
-
-impl Digest {
-    fn of(bytes: &[u8]) -> Digest {
-        let low = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, 1) as u32;
-        Digest { high: xxh3_128(bytes), low }
-    }
-
-    /// Of a value alone. An integer is as good as its digits.
-    fn of_value(entry: EntryRef<'_>) -> Digest {
-        match entry.value() {
-            ValueRef::Integer(integer) => Digest::of(itoa::Buffer::new().format(integer).as_bytes()),
-            ValueRef::String(bytes) => Digest::of(bytes),
-            ValueRef::Set(set) => {
-                let mut digits = itoa::Buffer::new();
-                Digest::of_all(set.iter().map(|member| Digest::of(member.bytes(&mut digits))))
-            }
-            ValueRef::Hash(hash) => Digest::of_all(hash.iter(0).map(|field| {
-                let mut pair = field.name.to_vec();
-                pair.extend_from_slice(&(pair.len() as u64).to_le_bytes());
-                pair.extend_from_slice(field.value.bytes(&mut itoa::Buffer::new()));
-                Digest::of(&pair)
-            })),
-            ValueRef::List(list) => {
-                // Each element changes the digest of those before it: their order matters.
-                let mut digits = itoa::Buffer::new();
-                list.iter().fold(Digest::default(), |before, element| {
-                    let head = [&before.high.to_le_bytes()[..], &before.low.to_le_bytes()].concat();
-                    Digest::of(&[&head, element.bytes(&mut digits)].concat())
-                })
-            }
-            ValueRef::SortedSet(set) => {
-                let mut sum = Digest::default();
-                set.visit_all(|member, score| {
-                    let score = crate::value::number::format_double(score);
-                    sum.add(&Digest::of(&[member, b"\0", score.as_bytes()].concat()));
-                });
-                sum
-            }
-            #[cfg(test)]
-            ValueRef::Probe(_) => Digest::default(),
-        }
-    }
-
-    /// Of a key with its database, its value, and whether it has a deadline.
-    fn of_entry(db: usize, entry: EntryRef<'_>) -> Digest {
-        let value = Digest::of_value(entry);
-        let mut low = Xxh3::with_seed(1);
-        let mut high = Xxh3::with_seed(2);
-        for state in [&mut low, &mut high] {
-            state.update(&(db as u64).to_le_bytes());
-            state.update(&(entry.key().len() as u64).to_le_bytes());
-            state.update(entry.key());
-            state.update(entry.value_type().name().as_bytes());
-            state.update(&value.high.to_le_bytes());
-            state.update(&value.low.to_le_bytes());
-            state.update(&[u8::from(entry.deadline_ms().is_some())]);
-        }
-        Digest { high: high.digest128(), low: low.digest() as u32 }
-    }
-
-    /// Of things in no order.
-    fn of_all(digests: impl Iterator<Item = Digest>) -> Digest {
-        let mut sum = Digest::default();
-        digests.for_each(|digest| sum.add(&digest));
-        sum
-    }
-
-    fn add(&mut self, other: &Digest) {
-        self.high ^= other.high;
-        self.low ^= other.low;
-    }
-}
-
-impl std::fmt::Display for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:032x}{:08x}", self.high, self.low)
-    }
-}
-
 fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
     let parts = || parts.iter().map(|part| part.downcast_ref::<Contribution>().expect("a part of DEBUG"));
     let lines = || {
@@ -446,12 +363,17 @@ fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &
     };
     match Call::checked(args) {
         Call::Digest => {
-            let mut sum = Digest::default();
+            let mut databases: Vec<Option<Digest>> = Vec::new();
             for part in parts() {
-                let Contribution::Digest(digest) = part else { panic!("a core sent no digest") };
-                sum.add(digest);
+                let Contribution::Databases(here) = part else { panic!("a core sent no digest") };
+                databases.resize(here.len(), None);
+                for (all, here) in databases.iter_mut().zip(here) {
+                    if let Some(here) = here {
+                        all.get_or_insert_default().join(here);
+                    }
+                }
             }
-            reply.simple(sum.to_string());
+            reply.simple(Digest::of_databases(databases.into_iter()).to_string());
         }
         Call::DigestValue(keys) => {
             reply.array(keys.len());
