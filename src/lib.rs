@@ -242,6 +242,7 @@
 //! | Module | imports | because |
 //! |---|---|---|
 //! | `command` | `shard` `shared` `stats` | the views that its code is handed (`src/command/context.rs`) name their types |
+//! | `command` | `route` | `CLUSTER` tells which core owns which slots |
 //! | `command` | `sys` | `INFO` tells the CPU time of the process, `DEBUG SEGFAULT` ends it |
 #![warn(missing_docs)]
 

@@ -107,8 +107,8 @@ fn test_memory(arguments: &[Vec<u8>]) -> ExitCode {
     }
 }
 
-/// The line of `redis-server --version`. Clients and test suites choose features by `v=`, so it says the version of Redis
-/// that the server speaks as, like `redis_version` in INFO; the program's own version stands at the end.
+/// The line of `redis-server --version`. Clients and test suites choose features by `v=`, so it says the version of
+/// Redis that the server speaks as, like `redis_version` in INFO; the program's own version stands at the end.
 fn version() -> String {
     format!(
         "Corering server v={} sha=00000000:0 malloc=mimalloc bits={} build={} corering={}",

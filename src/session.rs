@@ -57,6 +57,9 @@ pub struct Session {
     pub peer: String,
     /// `ip:port` of ours.
     pub local: String,
+    /// It came through its core's own port (`core-ports`), which stands for that core alone: commands that a cluster
+    /// client sends to every node (`KEYS`, `DBSIZE`, `FLUSHALL`, `SCAN`) are about this core's keys.
+    pub is_node: bool,
     /// `CLIENT SETNAME`; empty: none.
     pub name: Vec<u8>,
     /// `CLIENT SETINFO LIB-NAME`.
@@ -106,6 +109,7 @@ impl Session {
             fd,
             peer: String::new(),
             local: String::new(),
+            is_node: false,
             name: Vec::new(),
             library_name: Vec::new(),
             library_version: Vec::new(),

@@ -65,6 +65,11 @@ impl Row {
         }
     }
 
+    /// Whether a cluster client asks every node, and puts the replies together.
+    pub fn asks_all_shards(&self) -> bool {
+        self.tips.contains(&"request_policy:all_shards")
+    }
+
     /// The numbers of its subcommands; empty when it has none.
     pub fn subcommand_ids(&self) -> Range<usize> {
         let first = self.first_subcommand as usize;

@@ -11,6 +11,7 @@ use bitflags::bitflags;
 
 mod bitmap;
 mod client;
+mod cluster;
 mod config;
 mod connection;
 mod context;
@@ -519,6 +520,7 @@ impl Command {
 /// Every family's rows. A new family is a line here.
 pub const FAMILIES: &[&[Command]] = &[
     client::COMMANDS,
+    cluster::COMMANDS,
     connection::COMMANDS,
     debug::COMMANDS,
     info::COMMANDS,

@@ -391,9 +391,9 @@ directives! {
         /// Port of the cluster bus; 0: port + 10000.
         cluster_port: u16 = "cluster-port", PORT, "0", IMMUTABLE, PENDING;
         /// Address as told to the cluster; empty: as the others see it.
-        cluster_announce_ip: String = "cluster-announce-ip", Text, "", PENDING;
+        cluster_announce_ip: String = "cluster-announce-ip", Text, "";
         /// Host name as told to the cluster; empty: none.
-        cluster_announce_hostname: String = "cluster-announce-hostname", Checked(check_hostname), "", PENDING;
+        cluster_announce_hostname: String = "cluster-announce-hostname", Checked(check_hostname), "";
         /// Name of the node for people; empty: none.
         cluster_announce_human_nodename: String = "cluster-announce-human-nodename", Text, "", NEWER, PENDING;
         /// IPv4 address as told to clients; empty: the one of the cluster.
@@ -407,7 +407,7 @@ directives! {
         /// Bus port as told to the cluster; 0: the real one.
         cluster_announce_bus_port: u16 = "cluster-announce-bus-port", PORT, "0", PENDING;
         /// What clients are told as the address of a node.
-        cluster_preferred_endpoint_type: EndpointType = "cluster-preferred-endpoint-type", Choice(EndpointType::NAMES), "ip", PENDING;
+        cluster_preferred_endpoint_type: EndpointType = "cluster-preferred-endpoint-type", Choice(EndpointType::NAMES), "ip";
         /// Serves only while every slot is served by somebody.
         cluster_require_full_coverage: bool = "cluster-require-full-coverage", YesNo, "yes", PENDING;
         /// Answers reads although the cluster is down.

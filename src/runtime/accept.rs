@@ -145,6 +145,8 @@ impl Core {
         let mut session = Session::new(self.shared.next_client(), self.core, socket, self.now_ms);
         session.peer = ends.peer;
         session.local = ends.local;
+        session.is_node = self.config.core_ports != 0
+            && usize::from(ends.port).checked_sub(self.config.core_ports.into()) == Some(self.core);
         session.mode.set(Mode::UNIX_SOCKET, ends.unix);
         session.mode.set(Mode::UNAUTHENTICATED, !self.config.requirepass.bytes().is_empty());
         let index = self.connections.insert(Box::new(Connection::new(session)));

@@ -198,6 +198,7 @@ impl Core {
                 let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
                 let to = match (planned.place, row.command.spread) {
                     (Place::One(shard), _) => shard,
+                    _ if session.is_node && row.asks_all_shards() => self.core,
                     _ if self.map.shards() == 1 => 0,
                     (Place::Anywhere, Spread::Owner | Spread::Split(_)) => self.core,
                     (Place::Anywhere, Spread::Cursor) => {

@@ -58,13 +58,17 @@ impl Core {
     /// Begins a walk from shard to shard.
     pub(super) fn start_walk(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
         let (call, args, sequence) = self.begin_barrier(planned);
-        let shard = cursor_shard(&args.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>(), self.map.shards());
+        let stays = self.connections[planned.connection as usize].session.is_node;
+        let shard = match stays {
+            true => self.core,
+            false => cursor_shard(&args.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>(), self.map.shards()),
+        };
         let args = Arc::new(args);
         let gathering = self.gatherings.insert(Gathering {
             connection: planned.connection,
             sequence,
             row,
-            kind: Kind::Walk(Walk::new(call, shard, args.clone())),
+            kind: Kind::Walk(Walk::new(call, shard, stays, args.clone())),
             args,
             missing: 0,
             started,

@@ -20,6 +20,8 @@ const COUNT_DEFAULT: i64 = 10;
 /// A scan on its way through the shards.
 pub struct Walk {
     call: Call,
+    /// It stays on the shard where it began: that of the core whose own port the client uses.
+    stays: bool,
     /// The shard being asked.
     shard: usize,
     /// Keys still wanted.
@@ -33,11 +35,11 @@ pub struct Walk {
 
 impl Walk {
     /// Of a call that begins at a shard.
-    pub fn new(call: Call, shard: usize, sent: Arc<Vec<Vec<u8>>>) -> Walk {
+    pub fn new(call: Call, shard: usize, stays: bool, sent: Arc<Vec<Vec<u8>>>) -> Walk {
         let left = count_position(&sent)
             .and_then(|at| std::str::from_utf8(&sent[at]).ok()?.parse().ok())
             .unwrap_or(COUNT_DEFAULT);
-        Walk { call, shard, left, elements: 0, bytes: Vec::new(), sent }
+        Walk { call, stays, shard, left, elements: 0, bytes: Vec::new(), sent }
     }
 }
 
@@ -97,7 +99,11 @@ impl Core {
         let Some(cursor) = next else {
             return self.end_walk(gathering, reply.to_vec()); // An error.
         };
+        let mut cursor = cursor;
         let to = (cursor % shards) as usize;
+        if walk.stays && to != walk.shard {
+            cursor = 0;
+        }
         if cursor != 0 && to != walk.shard && 0 < walk.left {
             walk.shard = to;
             let left = walk.left;

@@ -81,6 +81,8 @@ pub struct Ends {
     pub peer: String,
     /// `ip:port` of ours.
     pub local: String,
+    /// Our port; 0 of a unix socket.
+    pub port: u16,
     /// True for the loopback range and unix sockets.
     pub loopback: bool,
     /// True for unix sockets.
@@ -108,6 +110,7 @@ pub fn prepare(socket: RawFd, keepalive_s: u32) -> Ends {
             Ends {
                 peer: peer.to_string(),
                 local: local.map_or_else(String::new, |local| local.to_string()),
+                port: local.map_or(0, |local| local.port()),
                 loopback: peer.ip().to_canonical().is_loopback(),
                 unix: false,
             }
@@ -115,7 +118,7 @@ pub fn prepare(socket: RawFd, keepalive_s: u32) -> Ends {
         _ => {
             let path = local.as_ref().and_then(|local| local.as_pathname()).map(|path| path.display().to_string());
             let path = path.unwrap_or_else(|| "?".to_string());
-            Ends { peer: format!("{path}:0"), local: format!("{path}:0"), loopback: true, unix: true }
+            Ends { peer: format!("{path}:0"), local: format!("{path}:0"), port: 0, loopback: true, unix: true }
         }
     };
     let _ = socket.into_raw_fd();

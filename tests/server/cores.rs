@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A server on which each core also listens on a port of its own, and the first of those ports.
-fn start_with_core_ports(shards: usize, arguments: &[&str]) -> (Server, u16) {
+pub fn start_with_core_ports(shards: usize, arguments: &[&str]) -> (Server, u16) {
     for attempt in 1.. {
         let first = free_port();
         let text = first.to_string();
@@ -21,16 +21,16 @@ fn start_with_core_ports(shards: usize, arguments: &[&str]) -> (Server, u16) {
     unreachable!("the last attempt panics");
 }
 
-fn connect(port: u16) -> Client {
+pub fn connect(port: u16) -> Client {
     Client::connect(port).expect("a running server accepts connections")
 }
 
-fn ok() -> Value {
+pub fn ok() -> Value {
     Value::Simple(b"OK".to_vec())
 }
 
 /// A key of a shard; `tag` goes between braces, so that other keys of the same shard are easy to have.
-fn tag_of(shard: usize, shards: usize) -> String {
+pub fn tag_of(shard: usize, shards: usize) -> String {
     let map = SlotMap::new(shards);
     let tag = (0..).map(|number| format!("{{t{number}}}")).find(|tag| map.shard_of(tag.as_bytes()) == shard);
     tag.expect("every shard owns some slot")
@@ -43,7 +43,7 @@ fn info(client: &mut Client, section: &str) -> String {
     }
 }
 
-fn info_number(client: &mut Client, section: &str, field: &str) -> i64 {
+pub fn info_number(client: &mut Client, section: &str, field: &str) -> i64 {
     let text = info(client, section);
     let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     value.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("{field} in {text}"))

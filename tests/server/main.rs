@@ -13,6 +13,7 @@
 mod atomic;
 mod behaviour;
 mod client;
+mod cluster;
 mod cores;
 mod extra;
 mod listed;
