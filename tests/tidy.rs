@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 const COLUMNS_MAX: usize = 120;
 
 /// Files and folders with unsafe code; the architecture page names the same.
-const UNSAFE: &[&str] = &["src/sys/", "src/structure/", "src/keyspace/entry", "src/memory.rs"];
+const UNSAFE: &[&str] = &["src/sys/", "src/structure/", "src/keyspace/entry", "src/memory"];
 
 /// Words that only some files may use: words, files, why the others may not.
 const RESERVED: &[(&[&str], &[&str], &str)] = &[
