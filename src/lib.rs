@@ -129,6 +129,8 @@
 //! | `OUTPUT_FREE_BYTES` | `src/runtime/send.rs` | `16 * 1024` | `client-output-buffer-limit` begins to count |
 //! | `SPARE_OUTPUTS` | `src/runtime/send.rs` | `256` | buffers beyond are freed |
 //! | `CLIENTS_PER_CRON` | `src/runtime/cron.rs` | `200` | idle and limit checks of further clients come in later slices |
+//! | `GIVE_BACK_BYTES` | `src/runtime/core.rs` | `4 * 1024 * 1024` | the rest of large freed blocks waits for the next pass |
+//! | `WAITING_BYTES_MAX` | `src/memory/mapped.rs` | `1 << 30` | large blocks freed beyond go back at once |
 //! | `EXPIRE_SLICE` | `src/shard/mod.rs` | `200` | further keys whose time has come wait for the next pass |
 //! | `FREE_SLICE` | `src/shard/mod.rs` | `200` | further keys of a flushed database likewise |
 //! | `RING_MESSAGES` | `src/runtime/mailbox.rs` | `256` | the sender keeps messages until there is room |
@@ -192,6 +194,12 @@
 //!
 //! **An allocator that counts** for 1.2 ns an allocation, where one shared counter costs 18: see [`memory`].
 //!
+//! **A long value arrives once.** From 64 KiB on an argument is received past its request into a buffer of its own,
+//! which becomes the value as it is, also when its key lives on another core (the buffer changes hands, its bytes stay).
+//! Blocks from 4 MiB on are mapped: they grow without being copied ([`memory::mapped`]), and what is freed goes back to
+//! the kernel in slices, between passes. On the way out a long value is still copied into the reply, at once; see
+//! [`resp::Reply::bulk_header`] for where that could be spared.
+//!
 //! # Modules, in the order a command meets them
 //!
 //! | Module | What it is |
@@ -230,7 +238,7 @@
 //! | 1 | `session` | `resp` |
 //! | 1 | `log` | `config` |
 //! | 2 | `keyspace` | `value` `structure` |
-//! | 2 | `connection` | `resp` `session` |
+//! | 2 | `connection` | `resp` `session` `value` |
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `value` `structure` `memory` |
 //! | 4 | `stats` | `command` |
 //! | 4 | `shared` | `command` `config` |

@@ -7,5 +7,5 @@ mod reply;
 
 pub use decode::{element_len, header};
 pub use error::Error;
-pub use parser::{LINE_BYTES_MAX, Limits, Parser, Span};
+pub use parser::{LINE_BYTES_MAX, Limits, Parser, SetAside, Span};
 pub use reply::{Mark, Protocol, Reply};

@@ -275,7 +275,7 @@ impl Core {
 
     /// Whether there is more to do before anything else completes.
     pub(super) fn is_busy(&self, idle_ms: u64) -> bool {
-idle_ms == 0
+        idle_ms == 0
             || !self.again.is_empty()
             || !self.closing.is_empty()
             || !self.knocks.is_empty()

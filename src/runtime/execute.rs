@@ -10,6 +10,7 @@ use super::slow;
 use super::visit::VISIT_ARGUMENTS_MAX;
 use crate::command::lookup::Row;
 use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, slowlog};
+use crate::connection::arguments;
 use crate::keyspace::Keyspace;
 use crate::resp::{Error, Protocol, Reply};
 use crate::route::Place;
@@ -90,7 +91,7 @@ impl Core {
         };
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
-        let slices = || -> ArgSlices<'_> { spans.iter().map(|span| span.of(request)).collect() };
+        let slices = || -> ArgSlices<'_> { arguments(spans, request, &connection.bodies) };
         if OUTPUT_PAUSE_BYTES <= connection.replies.bytes() || connection.barrier || !connection.held_back.is_empty() {
             if matches!(planned.what, What::ProtocolError) {
                 // Its bytes are read again behind the others.
@@ -101,7 +102,7 @@ impl Core {
                 };
                 connection.held_back.extend_from_slice(&bytes[planned.base..end]);
             } else {
-                connection.held_back.append(&mut encode_request(spans, request));
+                connection.held_back.append(&mut encode_request(&slices()));
             }
             return started;
         }
@@ -195,7 +196,7 @@ impl Core {
         }
         match row.command.run {
             Run::Keyspace(_) => {
-                let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+                let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
                 let to = match (planned.place, row.command.spread) {
                     (Place::One(shard), _) => shard,
                     _ if self.map.shards() == 1 => 0,
@@ -222,9 +223,15 @@ impl Core {
                         && connection.replies.outstanding() == 0
                     {
                         peer.keyspace.hint(args[1], planned.hash);
+                        if !connection.bodies.is_empty() {
+                            peer.keyspace.bring(connection.bodies.iter().map(|(_, body)| body.clone()).collect());
+                        }
                         connection
                             .replies
                             .write(|out| peer.execute(row, call, &args, self.now_ms, &mut self.stats, out));
+                        if !connection.bodies.is_empty() {
+                            peer.keyspace.bring(Vec::new());
+                        }
                         if peer.wants_owner() {
                             self.mailbox.control(to, Control::Sooner);
                         }
@@ -249,7 +256,15 @@ impl Core {
                         db: call.db as u16,
                         flags: flags_of(call),
                     };
-                    self.mailbox.request(to, header, &args);
+                    if connection.bodies.is_empty() {
+                        self.mailbox.request(to, header, &args);
+                    } else {
+                        let bodies = connection.bodies.clone();
+                        let is_long = |at: usize| bodies.iter().any(|(index, _)| *index as usize == at);
+                        let short = |at| if is_long(at) { Vec::new() } else { spans[at].of(request).to_vec() };
+                        let args = (0..spans.len()).map(short).collect();
+                        self.mailbox.control(to, Control::Request { header, args, bodies });
+                    }
                     self.stats.counters.commands_forwarded += 1;
                     return self.clock.raw();
                 }
@@ -267,7 +282,13 @@ impl Core {
                 if planned.hash != 0 {
                     self.shard.keyspace.hint(args[1], planned.hash);
                 }
+                if !connection.bodies.is_empty() {
+                    self.shard.keyspace.bring(connection.bodies.iter().map(|(_, body)| body.clone()).collect());
+                }
                 connection.replies.write(|out| self.shard.execute(row, call, &args, self.now_ms, &mut self.stats, out));
+                if !connection.bodies.is_empty() {
+                    self.shard.keyspace.bring(Vec::new());
+                }
                 mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                 let ended = self.clock.raw();
                 let nanoseconds = self.clock.delta_as_nanos(started, ended);
@@ -291,7 +312,7 @@ impl Core {
             Run::Session(_) => self.run_session(planned, row, started),
             Run::Joint(joint) => self.run_joint(joint, planned, row, started),
             Run::Everywhere { check, .. } => {
-                let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+                let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
                 let view = SessionView {
                     session,
                     config: &self.config,
@@ -330,7 +351,7 @@ impl Core {
         };
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
-        let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+        let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
         let mut view = SessionView {
             session: &mut connection.session,
             config: &self.config,

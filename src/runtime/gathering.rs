@@ -12,7 +12,7 @@ use super::slow;
 use super::walk::Walk;
 use crate::command::lookup::Row;
 use crate::command::{Clients, CoreView, Gather, Part, Run, SessionView, slowlog};
-use crate::connection::Connection;
+use crate::connection::{Arriving, Connection, arguments};
 use crate::resp::Reply;
 use crate::route::locks::Need;
 use crate::route::parcel::{ArgSlices, RequestHeader, flags};
@@ -83,7 +83,8 @@ impl Core {
         };
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
-        let args = spans.iter().map(|span| span.of(request).to_vec()).collect();
+        let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
+        let args = args.iter().map(|arg| arg.to_vec()).collect();
         connection.barrier = true;
         (call_of(&connection.session), args, connection.replies.reserve())
     }
@@ -337,7 +338,8 @@ impl Clients for ClientsOfCore<'_> {
             if connection.broken {
                 continue;
             }
-            let unread_bytes = connection.input.len() - connection.input_start;
+            let arriving_bytes = connection.arriving.as_ref().map_or(0, Arriving::bytes);
+            let unread_bytes = connection.input.len() - connection.input_start + arriving_bytes;
             connection.session.query_bytes = if connection.barrier {
                 unread_bytes.max(connection.session.query_bytes) // The command under way has left the buffer.
             } else {

@@ -20,6 +20,7 @@ use super::slow;
 use super::visit::hold_several;
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Flags, Joint, Keys, Part, Run, SessionView, Spread, key_positions, slowlog};
+use crate::connection::arguments;
 use crate::resp::{Error, Protocol, Reply};
 use crate::route::SlotMap;
 use crate::route::locks::Need;
@@ -173,7 +174,7 @@ impl Core {
         };
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
-        let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+        let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
         let call = call_of(&connection.session);
         // At once only if nothing this client sent before is still on its way.
         if connection.replies.outstanding() == 0
@@ -279,7 +280,8 @@ impl Core {
         session.last_command = Some(row.id.index() as u16);
         session.commands += 1;
         if !session.transaction.is_spoiled {
-            session.transaction.push(row.id.index() as u16, spans.iter().map(|span| span.of(request)));
+            let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
+            session.transaction.push(row.id.index() as u16, args.iter().copied());
         }
         connection.replies.write(|out| Reply::new(out, Protocol::Resp2).simple("QUEUED"));
         mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
@@ -316,7 +318,9 @@ impl Core {
         let db = session.db;
         let is_known = |key: &[u8]| session.watched.iter().any(|watched| watched.db == db && watched.key == key);
         let mut needs = Needs::new(self.map);
-        spans[1..].iter().map(|span| span.of(request)).filter(|key| !is_known(key)).for_each(|key| needs.add(key));
+        let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
+        args[1..].iter().copied().filter(|key| !is_known(key)).for_each(|key| needs.add(key));
+        drop(args);
         if connection.replies.outstanding() == 0
             && hold_several(self.core, self.shards, &mut self.shard, &mut self.visited, &needs.shards())
         {

@@ -17,6 +17,7 @@ use crate::command::{Part, slowlog};
 use crate::route::parcel::{PARCEL_BYTES_MAX, Parcel, ReplyHeader, RequestHeader};
 use crate::session::Watched;
 use crate::shard::{Request, Ticket};
+use crate::value::LongString;
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -46,6 +47,15 @@ pub enum Control {
         socket: RawFd,
         /// Its listener's index.
         listener: u32,
+    },
+    /// Execute this command, some of whose arguments are long: those come as they are.
+    Request {
+        /// As in a parcel.
+        header: RequestHeader,
+        /// The arguments, empty where a long one belongs.
+        args: Vec<Vec<u8>>,
+        /// The long ones, by number.
+        bodies: Vec<(u32, LongString)>,
     },
     /// Contribute to a command that asks every core.
     Ask {
