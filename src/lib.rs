@@ -127,6 +127,8 @@
 //! | `OUTPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
 //! | `INPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `32 * 1024 * 1024` | a client that sends faster than its commands run is not read |
 //! | `OUTPUT_FREE_BYTES` | `src/runtime/send.rs` | `16 * 1024` | `client-output-buffer-limit` begins to count |
+//! | `SEND_BYTES_MAX` | `src/runtime/send.rs` | `1024 * 1024` | the rest of a client's replies waits for the next pass |
+//! | `PIECES_MAX` | `src/sys/ring.rs` | `8` | likewise, of long strings and what stands between them |
 //! | `SPARE_OUTPUTS` | `src/runtime/send.rs` | `256` | buffers beyond are freed |
 //! | `CLIENTS_PER_CRON` | `src/runtime/cron.rs` | `200` | idle and limit checks of further clients come in later slices |
 //! | `GIVE_BACK_BYTES` | `src/runtime/core.rs` | `4 * 1024 * 1024` | the rest of large freed blocks waits for the next pass |
@@ -195,10 +197,15 @@
 //! **An allocator that counts** for 1.2 ns an allocation, where one shared counter costs 18: see [`memory`].
 //!
 //! **A long value arrives once.** From 64 KiB on an argument is received past its request into a buffer of its own,
-//! which becomes the value as it is, also when its key lives on another core (the buffer changes hands, its bytes stay).
-//! Blocks from 4 MiB on are mapped: they grow without being copied ([`memory::mapped`]), and what is freed goes back to
-//! the kernel in slices, between passes. On the way out a long value is still copied into the reply, at once; see
-//! [`resp::Reply::bulk_header`] for where that could be spared.
+//! which becomes the value as it is, also when its key lives on another core (the buffer changes hands, its bytes
+//! stay). Blocks from 4 MiB on are mapped: they grow without being copied ([`memory::mapped`]), and what is freed goes
+//! back to the kernel in slices, between passes.
+//!
+//! **A long value leaves without a copy.** A string from 64 KiB on is not written among the replies: they hold it by
+//! its count of holders, in its place ([`resp::Output`]), whichever core's it is, in `MGET` and transactions too. It is
+//! sent from where it lies, 1 MiB a pass, so that others have their turn. The key may be changed or deleted meanwhile:
+//! a reader gets what was there when it asked. The price: the first change in place (`SETRANGE`, `APPEND`, `SETBIT`) of
+//! a string that is being sent copies it, at once: 0.7 ms per MiB. Elements of containers are copied into the reply.
 //!
 //! # Modules, in the order a command meets them
 //!

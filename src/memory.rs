@@ -253,8 +253,9 @@ unsafe fn resize_mapped(start: *mut u8, layout: Layout, new_size: usize) -> *mut
     }
 }
 
-// SAFETY: blocks come from mimalloc, or from the kernel if they are large, and go back to where they came from, with the size and alignment asked for; counting does not
-// allocate (places are static, thread-locals need no heap) and does not unwind.
+// SAFETY: blocks come from mimalloc, or from the kernel if they are large, and go back to where they came from, with
+// the size and alignment asked for; counting does not allocate (places are static, thread-locals need no heap) and does
+// not unwind.
 unsafe impl GlobalAlloc for Counting {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -44,6 +44,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "src/command/latency.rs", // One monitor for all cores.
             "src/log.rs",
             "src/memory.rs",
+            "src/memory/mapped.rs",
             "tests/",
         ],
         "an entry is touched by the core that holds its engine; what cores share is listed on the architecture page",

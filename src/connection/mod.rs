@@ -1,7 +1,7 @@
 //! One client's connection, without the socket: bytes in, requests out, replies back in the order of the requests.
 //!
-//! A long argument does not pass through the input: when its length is known, its bytes go to a buffer of its own, which
-//! becomes the value without being copied again. In the input an empty argument stands for it.
+//! A long argument does not pass through the input: when its length is known, its bytes go to a buffer of its own,
+//! which becomes the value without being copied again. In the input an empty argument stands for it.
 //!
 //! ```text
 //! socket ─▶ input   [ *3 $3 SET $1 k $0 ]      request
@@ -34,8 +34,8 @@ pub struct Connection {
     pub planned_last: bool,
     /// The long argument that is being received, past the input.
     pub arriving: Option<Arriving>,
-    /// Long arguments, by number, of the request at the front of the input, where empty ones stand for them. While it is
-    /// planned, no other is.
+    /// Long arguments, by number, of the request at the front of the input, where empty ones stand for them. While it
+    /// is planned, no other is.
     pub bodies: Vec<(u32, LongString)>,
     /// Requests that were planned but may not run before the client takes its replies; read again after this pass.
     pub held_back: Vec<u8>,
@@ -104,7 +104,8 @@ impl Connection {
         }
     }
 
-    /// Takes in what of `bytes` belongs to a long argument; `Some` is what is left of them, `None`: nothing is arriving.
+    /// Takes in what of `bytes` belongs to a long argument; `Some` is what is left of them, `None`: nothing is
+    /// arriving.
     pub fn arrive<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let arriving = self.arriving.as_mut()?;
         let rest = arriving.take(bytes);

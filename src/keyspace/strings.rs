@@ -25,6 +25,11 @@ impl Keyspace {
         self.peek(db, key).map(EntryRef::string).transpose()
     }
 
+    /// A string that is kept in a buffer of its own, as those above [`INLINE_LEN_MAX`] are. Nobody notices the look.
+    pub fn long_string(&self, db: usize, key: &[u8]) -> Option<&LongString> {
+        self.peek(db, key)?.long_string()
+    }
+
     /// A string, for a write: an access, but no hit.
     ///
     /// # Errors

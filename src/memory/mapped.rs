@@ -17,6 +17,9 @@ const PAGE_BYTES: usize = 4096;
 /// Blocks that wait to be given back may take so much on one thread; what is freed beyond goes back at once.
 const WAITING_BYTES_MAX: usize = 1 << 30;
 
+/// A larger block that has to hold zeros comes from the kernel, even if there is one to be taken again.
+const CLEARED_BYTES_MAX: usize = 64 << 20;
+
 /// Bytes of all large blocks, those that wait to be given back included.
 static HELD_BYTES: AtomicUsize = AtomicUsize::new(0);
 
@@ -40,7 +43,10 @@ pub(super) fn rounded(size: usize) -> usize {
 
 /// A block, or null. It holds zeros if `is_zeroed`, else anything.
 pub(super) fn allocate(size: usize, is_zeroed: bool) -> *mut u8 {
-    if let Some(start) = take_freed(rounded(size)) {
+    // To clear a large block takes longer than to get one whose pages come one by one, when they are touched.
+    if (!is_zeroed || size <= CLEARED_BYTES_MAX)
+        && let Some(start) = take_freed(rounded(size))
+    {
         if is_zeroed {
             // SAFETY: the block is ours and so large.
             unsafe { start.write_bytes(0, size) };

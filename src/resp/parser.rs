@@ -165,9 +165,9 @@ impl Parser {
         self.wanted_bytes
     }
 
-    /// Takes an argument of at least `len_min` bytes, the one that [`Parser::parse`] is waiting for, out of the request,
-    /// so that it can be received to where it will stay. In the buffer, an empty one stands for it: when the caller has
-    /// received it whole, it parses on as if nothing had happened, and puts the bytes in their place itself.
+    /// Takes an argument of at least `len_min` bytes, the one that [`Parser::parse`] is waiting for, out of the
+    /// request, so that it can be received to where it will stay. In the buffer, an empty one stands for it: when the
+    /// caller has received it whole, it parses on as if nothing had happened, and puts the bytes in their place itself.
     ///
     /// `buf` is the buffer that was parsed from `front` on, with nothing behind the request's bytes.
     pub fn set_aside(&mut self, buf: &mut Vec<u8>, front: usize, len_min: usize) -> Option<SetAside> {

@@ -228,7 +228,7 @@ impl Core {
             match event {
                 Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),
                 Event::Received { index, data, armed } => self.received(index, data, armed),
-                Event::Sent { index, result, bytes } => self.sent(index, result, bytes),
+                Event::Sent { index, result, payload } => self.sent(index, result, payload),
                 Event::Woken => {}
             }
         }

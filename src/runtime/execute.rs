@@ -12,7 +12,7 @@ use crate::command::lookup::Row;
 use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
 use crate::keyspace::Keyspace;
-use crate::resp::{Error, Protocol, Reply};
+use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::Place;
 use crate::route::locks::Need;
 use crate::route::parcel::{ArgSlices, RequestHeader, flags};
@@ -119,7 +119,7 @@ impl Core {
                      your Redis instance. Connection from {} aborted.",
                     connection.session.peer
                 );
-                connection.replies.output.clear(); // Not a word to them.
+                connection.replies.output.truncate(0); // Not a word to them.
                 connection.session.mode |= Mode::CLOSE_NOW;
                 self.closing.push(planned.connection);
                 return self.clock.raw();
@@ -360,17 +360,17 @@ impl Core {
             reconfigured: false,
         };
         let stats = &mut self.stats;
-        let mut held_back = Vec::new();
+        let mut held_back = Output::default();
         // CLIENT REPLY decides about its own reply too.
         connection.replies.discard = false;
         connection.replies.write(|out| {
             let start = out.len();
             let protocol = view.session.protocol;
-            let result = run(&mut view, &args, &mut Reply::new(out, protocol));
+            let result = run(&mut view, &args, &mut Reply::new(&mut *out, protocol));
             stats.counters.denied_authentications += u64::from(result == Err(Error::WRONG_PASSWORD));
             finish(result, stats, row, start, out);
             if view.reconfigured {
-                held_back.extend_from_slice(&out[start..]);
+                held_back.extend_from_slice(&out.bytes()[start..]);
                 out.truncate(start);
             }
             if discards(view.session.mode) {

@@ -13,7 +13,7 @@ use super::walk::Walk;
 use crate::command::lookup::Row;
 use crate::command::{Clients, CoreView, Gather, Part, Run, SessionView, slowlog};
 use crate::connection::{Arriving, Connection, arguments};
-use crate::resp::Reply;
+use crate::resp::{Output, Reply};
 use crate::route::locks::Need;
 use crate::route::parcel::{ArgSlices, RequestHeader, flags};
 use crate::route::{cursor_shard, gather};
@@ -47,11 +47,11 @@ pub(super) enum Kind {
     /// One shard after the other.
     Walk(Walk),
     /// Finished replies of shards.
-    Replies { how: Gather, replies: Vec<Option<Vec<u8>>> },
+    Replies { how: Gather, replies: Vec<Option<Output>> },
     /// Contributions of every core.
     Parts(Vec<Option<Part>>),
     /// The reply is there already; every core has to acknowledge first.
-    Acknowledged { reply: Vec<u8> },
+    Acknowledged { reply: Output },
 }
 
 impl Core {
@@ -119,7 +119,7 @@ impl Core {
         }
         self.shard.take();
         if self.shard.locks.is_free() {
-            let mut out = Vec::new();
+            let mut out = Output::default();
             self.shard.execute(row, call, &slices, self.now_ms, &mut self.stats, &mut out);
             self.own_part(gathering as u32, out);
         } else {
@@ -131,9 +131,9 @@ impl Core {
     }
 
     /// This core's own reply for a command that several shards share.
-    pub(super) fn own_part(&mut self, gathering: u32, reply: Vec<u8>) {
+    pub(super) fn own_part(&mut self, gathering: u32, reply: Output) {
         if matches!(self.gatherings[gathering as usize].kind, Kind::Walk(_)) {
-            return self.walked(gathering, &reply);
+            return self.walked(gathering, reply.bytes());
         }
         self.gathered(gathering as usize, self.core, |kind, core| match kind {
             Kind::Replies { replies, .. } => replies[core] = Some(reply),
@@ -177,13 +177,13 @@ impl Core {
     }
 
     /// Holds a reply back until every core took the new configuration.
-    pub(super) fn reconfigure(&mut self, index: u32, row: &'static Row, reply: Vec<u8>, started: u64) {
+    pub(super) fn reconfigure(&mut self, index: u32, row: &'static Row, reply: Output, started: u64) {
         let sequence = self.connections[index as usize].replies.reserve();
         self.acknowledge(index, row, sequence, reply, started);
     }
 
     /// The same for a reply that has its place already.
-    pub(super) fn acknowledge(&mut self, index: u32, row: &'static Row, sequence: u32, reply: Vec<u8>, started: u64) {
+    pub(super) fn acknowledge(&mut self, index: u32, row: &'static Row, sequence: u32, reply: Output, started: u64) {
         let cores = self.map.shards();
         self.connections[index as usize].barrier = true;
         let gathering = self.gatherings.insert(Gathering {
@@ -257,12 +257,12 @@ impl Core {
         let done = self.gatherings.remove(gathering);
         let connection = &mut *self.connections[done.connection as usize];
         let protocol = connection.session.protocol;
-        let mut out = Vec::new();
+        let mut out = Output::default();
         // Of a command that was split only what the slow log shows is left.
         let row_splits = matches!(done.kind, Kind::Replies { .. });
         match done.kind {
             Kind::Replies { how, replies } => {
-                gather::merge(how, &replies, &[], &mut Reply::new(&mut out, protocol));
+                gather::merge(how, replies, &[], &mut Reply::new(&mut out, protocol));
             }
             Kind::Acknowledged { reply } => out = reply,
             Kind::Borrowing(_) | Kind::Asking { .. } | Kind::Moving | Kind::Walk(_) => {
@@ -292,7 +292,7 @@ impl Core {
                 false => slowlog::kept(done.row, &done.args.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>()),
             });
         }
-        self.finish_gathering(done.connection, done.sequence, &out);
+        self.finish_gathering(done.connection, done.sequence, out);
     }
 
     /// Counts a command that several cores worked on, and notes it if it was slow; `kept` is what the slow log shows.
@@ -312,14 +312,14 @@ impl Core {
     }
 
     /// Answers a command that several cores worked on; its client's next commands may run.
-    pub(super) fn finish_gathering(&mut self, index: u32, sequence: u32, reply: &[u8]) {
+    pub(super) fn finish_gathering(&mut self, index: u32, sequence: u32, reply: Output) {
         let connection = &mut *self.connections[index as usize];
         connection.barrier = false;
         if 0 < connection.unplanned_bytes() && !connection.again {
             connection.again = true;
             self.again.push(index);
         }
-        self.fill(index, sequence, reply);
+        self.fill_with(index, sequence, reply);
     }
 }
 

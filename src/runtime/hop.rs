@@ -7,6 +7,7 @@ use super::mailbox::{Control, Message};
 use super::send::mark_dirty;
 use super::slow;
 use crate::command::{Args, lookup, slowlog};
+use crate::resp::Output;
 use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
 use crate::session::Mode;
 use crate::shard::{Call, Waiter};
@@ -106,23 +107,26 @@ impl Core {
     }
 
     /// Hands replies of another core to the clients and gatherings that wait for them.
-    pub(super) fn take_replies(&mut self, from: usize, parcel: Parcel) {
+    pub(super) fn take_replies(&mut self, from: usize, mut parcel: Parcel) {
         let mut offset = 0;
-        while let Some((header, resp, next)) = parcel.reply(offset) {
+        while let Some((_, _, next)) = parcel.reply(offset) {
+            let long = parcel.take_long(offset, next);
+            let (header, resp, _) = parcel.reply(offset).expect("seen above");
             offset = next;
             if header.flags & flags::GATHER != 0 {
                 if matches!(self.gatherings[header.target as usize].kind, Kind::Walk(_)) {
                     self.walked(header.target, resp);
                     continue;
                 }
-                let resp = resp.to_vec();
+                let mut reply = Output::default();
+                reply.append_parts(resp, long);
                 self.gathered(header.target as usize, from, |kind, core| match kind {
-                    Kind::Replies { replies, .. } => replies[core] = Some(resp),
+                    Kind::Replies { replies, .. } => replies[core] = Some(reply),
                     _ => panic!("a reply for a gathering of parts"),
                 });
                 continue;
             }
-            self.fill(header.target, header.sequence, resp);
+            self.fill(header.target, header.sequence, resp, long);
         }
         self.mailbox.recycle(parcel);
     }
@@ -150,7 +154,7 @@ impl Core {
             }
             Control::Lent { gathering, loan } => self.borrowed(gathering, loan),
             Control::Home(loan) => self.come_home(loan),
-            Control::Unblocked { ticket, reply } => self.end_wait(&ticket, &reply),
+            Control::Unblocked { ticket, reply } => self.end_wait(&ticket, reply),
             Control::Knock { ticket, at } => self.knocks.push((ticket, at)),
             Control::Unblock(ticket) => self.forget_ticket(&ticket),
             Control::Unwatch(unwatched) => self.unwatch(&unwatched),

@@ -14,6 +14,7 @@
 
 use super::lend::Loan;
 use crate::command::{Part, slowlog};
+use crate::resp::Output;
 use crate::route::parcel::{PARCEL_BYTES_MAX, Parcel, ReplyHeader, RequestHeader};
 use crate::session::Watched;
 use crate::shard::{Request, Ticket};
@@ -98,7 +99,7 @@ pub enum Control {
         /// Its ticket, closed.
         ticket: Arc<Ticket>,
         /// The reply.
-        reply: Vec<u8>,
+        reply: Output,
     },
     /// A client of yours that waits may have something to do, with keys of several shards.
     Knock {
@@ -207,7 +208,7 @@ impl Mailbox {
     }
 
     /// Packs a reply for a core; see [`Parcel::push_reply`].
-    pub fn reply(&mut self, to: usize, header: ReplyHeader, write: impl FnOnce(&mut Vec<u8>) -> u32) {
+    pub fn reply(&mut self, to: usize, header: ReplyHeader, write: impl FnOnce(&mut Output) -> u32) {
         if PARCEL_BYTES_MAX < self.replies[to].bytes() {
             self.post_replies(to);
         }

@@ -3,7 +3,8 @@
 //!
 //! The classes are mimalloc's when it is built with `MI_MAX_ALIGN_SIZE=8` (`.cargo/config.toml` sees to that, and a
 //! test asks the allocator): multiples of 8 up to 64 bytes, then four per doubling (80, 96, 112, 128, 160, …). From
-//! 4 MiB on it is whole pages (see `crate::memory`). With another allocator the sums would be a little off; nothing would break.
+//! 4 MiB on it is whole pages (see `crate::memory`). With another allocator the sums would be a little off; nothing
+//! would break.
 
 /// Bytes that an allocation of `bytes` takes, the allocator's rounding included.
 pub const fn allocated_bytes(bytes: usize) -> usize {
