@@ -127,8 +127,12 @@
 //! | `OUTPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
 //! | `INPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `32 * 1024 * 1024` | a client that sends faster than its commands run is not read |
 //! | `OUTPUT_FREE_BYTES` | `src/runtime/send.rs` | `16 * 1024` | `client-output-buffer-limit` begins to count |
+//! | `SEND_BYTES_MAX` | `src/runtime/send.rs` | `1024 * 1024` | the rest of a client's replies waits for the next pass |
+//! | `PIECES_MAX` | `src/sys/ring.rs` | `8` | likewise, of long strings and what stands between them |
 //! | `SPARE_OUTPUTS` | `src/runtime/send.rs` | `256` | buffers beyond are freed |
 //! | `CLIENTS_PER_CRON` | `src/runtime/cron.rs` | `200` | idle and limit checks of further clients come in later slices |
+//! | `GIVE_BACK_BYTES` | `src/runtime/core.rs` | `4 * 1024 * 1024` | the rest of large freed blocks waits for the next pass |
+//! | `WAITING_BYTES_MAX` | `src/memory/mapped.rs` | `1 << 30` | large blocks freed beyond go back at once |
 //! | `EXPIRE_SLICE` | `src/shard/mod.rs` | `200` | further keys whose time has come wait for the next pass |
 //! | `FREE_SLICE` | `src/shard/mod.rs` | `200` | further keys of a flushed database likewise |
 //! | `RING_MESSAGES` | `src/runtime/mailbox.rs` | `256` | the sender keeps messages until there is room |
@@ -192,6 +196,17 @@
 //!
 //! **An allocator that counts** for 1.2 ns an allocation, where one shared counter costs 18: see [`memory`].
 //!
+//! **A long value arrives once.** From 64 KiB on an argument is received past its request into a buffer of its own,
+//! which becomes the value as it is, also when its key lives on another core (the buffer changes hands, its bytes
+//! stay). Blocks from 4 MiB on are mapped: they grow without being copied ([`memory::mapped`]), and what is freed goes
+//! back to the kernel in slices, between passes.
+//!
+//! **A long value leaves without a copy.** A string from 64 KiB on is not written among the replies: they hold it by
+//! its count of holders, in its place ([`resp::Output`]), whichever core's it is, in `MGET` and transactions too. It is
+//! sent from where it lies, 1 MiB a pass, so that others have their turn. The key may be changed or deleted meanwhile:
+//! a reader gets what was there when it asked. The price: the first change in place (`SETRANGE`, `APPEND`, `SETBIT`) of
+//! a string that is being sent copies it, at once: 0.7 ms per MiB. Elements of containers are copied into the reply.
+//!
 //! # Modules, in the order a command meets them
 //!
 //! | Module | What it is |
@@ -230,7 +245,7 @@
 //! | 1 | `session` | `resp` |
 //! | 1 | `log` | `config` |
 //! | 2 | `keyspace` | `value` `structure` |
-//! | 2 | `connection` | `resp` `session` |
+//! | 2 | `connection` | `resp` `session` `value` |
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `value` `structure` `memory` |
 //! | 4 | `stats` | `command` |
 //! | 4 | `shared` | `command` `config` |

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 const COLUMNS_MAX: usize = 120;
 
 /// Files and folders with unsafe code; the architecture page names the same.
-const UNSAFE: &[&str] = &["src/sys/", "src/structure/", "src/keyspace/entry", "src/memory.rs"];
+const UNSAFE: &[&str] = &["src/sys/", "src/structure/", "src/keyspace/entry", "src/memory"];
 
 /// Words that only some files may use: words, files, why the others may not.
 const RESERVED: &[(&[&str], &[&str], &str)] = &[
@@ -44,6 +44,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "src/command/latency.rs", // One monitor for all cores.
             "src/log.rs",
             "src/memory.rs",
+            "src/memory/mapped.rs",
             "tests/",
         ],
         "an entry is touched by the core that holds its engine; what cores share is listed on the architecture page",

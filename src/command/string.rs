@@ -12,6 +12,7 @@ use crate::keyspace::{Event, Expiry, Keyspace};
 use crate::resp::{Error, Reply};
 use crate::value::number::{self, Extended};
 use crate::value::{StringRef, Value};
+use bytes::Bytes;
 use std::cmp::Ordering;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -257,12 +258,16 @@ fn set_access(args: &Args<'_>) -> KeyAccess {
 #[inline]
 fn get(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let string = cx.keyspace.read_string(cx.db, args[1])?;
-    reply_string(reply, string);
+    if is_sent_long(reply, string) {
+        reply_long(cx, args[1], reply);
+    } else {
+        reply_string(reply, string);
+    }
     Ok(())
 }
 
 fn getdel(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    if reply_string(reply, cx.keyspace.read_string(cx.db, args[1])?) {
+    if read_and_reply(cx, args[1], reply)? {
         cx.keyspace.delete(cx.db, args[1]);
     }
     Ok(())
@@ -271,13 +276,18 @@ fn getdel(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comma
 fn getex(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let options = Options::parse(&args[2..], Takes { persist: true, ..Takes::default() })?;
     let key = args[1];
-    let Some(string) = cx.keyspace.read_string(cx.db, key)? else {
+    if cx.keyspace.read_string(cx.db, key)?.is_none() {
         reply.null();
         return Ok(());
-    };
+    }
     // Only now, as in Redis: without a key there is nothing wrong with any deadline.
     let deadline_ms = options.deadline.unix_ms(cx.now_ms, "getex")?;
-    reply_string(reply, Some(string));
+    let string = cx.keyspace.peek_string(cx.db, key)?;
+    if is_sent_long(reply, string) {
+        reply_long(cx, key, reply);
+    } else {
+        reply_string(reply, string);
+    }
     if let Some(deadline_ms) = deadline_ms {
         cx.keyspace.set_deadline(cx.db, key, deadline_ms);
     } else if let Deadline::Persist = options.deadline {
@@ -289,7 +299,12 @@ fn getex(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comman
 fn mget(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     reply.array(args.len() - 1);
     for key in &args[1..] {
-        reply_string(reply, cx.keyspace.read_string(cx.db, key).unwrap_or(None));
+        let string = cx.keyspace.read_string(cx.db, key).unwrap_or(None);
+        if is_sent_long(reply, string) {
+            reply_long(cx, key, reply);
+        } else {
+            reply_string(reply, string);
+        }
     }
     Ok(())
 }
@@ -315,8 +330,12 @@ fn getrange(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Com
     let crossed = start < 0 && end < 0 && end < start;
     let from_start = |index: i64| if index < 0 { (len + index).max(0) } else { index };
     let (first, last) = (from_start(start), from_start(end).min(len - 1));
-    let is_empty = crossed || last < first;
-    reply.bulk(if is_empty { b"" } else { &text[first as usize..=last as usize] });
+    let range = if crossed || last < first { 0..0 } else { first as usize..last as usize + 1 };
+    if reply.takes_long(range.len()) {
+        reply.bulk_long(shared(cx, args[1]).slice(range));
+    } else {
+        reply.bulk(&text[range]);
+    }
     Ok(())
 }
 
@@ -328,15 +347,43 @@ fn digest(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comma
     Ok(())
 }
 
-/// Writes a string or null; whether there is one.
+/// Reads a string and writes it, or null; whether there is one.
+fn read_and_reply(cx: &mut Context<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<bool, Error> {
+    let string = cx.keyspace.read_string(cx.db, key)?;
+    let is_there = string.is_some();
+    if is_sent_long(reply, string) {
+        reply_long(cx, key, reply);
+    } else {
+        reply_string(reply, string);
+    }
+    Ok(is_there)
+}
+
+/// Whether a string is so long that it is to be sent from where it lies.
 #[inline]
-fn reply_string(reply: &mut Reply<'_>, string: Option<StringRef<'_>>) -> bool {
+fn is_sent_long(reply: &Reply<'_>, string: Option<StringRef<'_>>) -> bool {
+    matches!(string, Some(StringRef::Bytes(bytes)) if reply.takes_long(bytes.len()))
+}
+
+/// Writes a long string that was just read, without copying it.
+#[cold]
+fn reply_long(cx: &Context<'_>, key: &[u8], reply: &mut Reply<'_>) {
+    reply.bulk_long(shared(cx, key));
+}
+
+/// A long string that was just read.
+fn shared(cx: &Context<'_>, key: &[u8]) -> Bytes {
+    cx.keyspace.long_string(cx.db, key).expect("no other string is so long").to_shared()
+}
+
+/// Writes a string or null.
+#[inline]
+fn reply_string(reply: &mut Reply<'_>, string: Option<StringRef<'_>>) {
     match string {
         Some(StringRef::Bytes(bytes)) => reply.bulk(bytes),
         Some(StringRef::Integer(integer)) => reply.bulk_integer(integer),
         None => reply.null(),
     }
-    string.is_some()
 }
 
 /// The XXH3 hash of 64 bits, without a seed, as 16 hexadecimal digits.
@@ -447,7 +494,7 @@ fn set_with_options(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     let (key, value) = (args[1], args[2]);
     let expiry = options.expiry(cx.now_ms, "set")?;
     if options.get {
-        reply_string(reply, cx.keyspace.read_string(cx.db, key)?);
+        read_and_reply(cx, key, reply)?;
     }
     let holds = options.condition.holds(cx, key)?;
     if holds {
@@ -462,7 +509,7 @@ fn set_with_options(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 }
 
 fn getset(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    reply_string(reply, cx.keyspace.read_string(cx.db, args[1])?);
+    read_and_reply(cx, args[1], reply)?;
     cx.keyspace.set_string(cx.db, args[1], args[2], Expiry::Clear);
     Ok(())
 }

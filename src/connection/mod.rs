@@ -1,11 +1,20 @@
 //! One client's connection, without the socket: bytes in, requests out, replies back in the order of the requests.
+//!
+//! A long argument does not pass through the input: when its length is known, its bytes go to a buffer of its own,
+//! which becomes the value without being copied again. In the input an empty argument stands for it.
+//!
+//! ```text
+//! socket ─▶ input   [ *3 $3 SET $1 k $0 ]      request
+//!      └──▶ arriving        [ 512 MB ]         bodies: argument 2
+//! ```
 
 mod replies;
 
 pub use replies::Replies;
 
-use crate::resp::Parser;
+use crate::resp::{Parser, SetAside, Span};
 use crate::session::{Mode, Session};
+use crate::value::LongString;
 
 /// One client's connection.
 pub struct Connection {
@@ -23,6 +32,11 @@ pub struct Connection {
     pub planned: usize,
     /// The last of them decides how the next is read, or whether it may run yet: nothing more is planned in this pass.
     pub planned_last: bool,
+    /// The long argument that is being received, past the input.
+    pub arriving: Option<Arriving>,
+    /// Long arguments, by number, of the request at the front of the input, where empty ones stand for them. While it
+    /// is planned, no other is.
+    pub bodies: Vec<(u32, LongString)>,
     /// Requests that were planned but may not run before the client takes its replies; read again after this pass.
     pub held_back: Vec<u8>,
     /// Replies, in order.
@@ -58,6 +72,8 @@ impl Connection {
             planned_bytes: 0,
             planned: 0,
             planned_last: false,
+            arriving: None,
+            bodies: Vec::new(),
             held_back: Vec::new(),
             replies: Replies::default(),
             protocol_error: None,
@@ -77,11 +93,34 @@ impl Connection {
         self.input.len() - self.input_start - self.planned_bytes
     }
 
+    /// If the request at the front waits for a long argument, receives that past the input from now on.
+    pub fn set_aside(&mut self) {
+        if self.parser.wanted_bytes() < BODY_BYTES_MIN {
+            return;
+        }
+        let front = self.input_start + self.planned_bytes;
+        if let Some(aside) = self.parser.set_aside(&mut self.input, front, BODY_BYTES_MIN) {
+            self.arriving = Some(Arriving::new(aside));
+        }
+    }
+
+    /// Takes in what of `bytes` belongs to a long argument; `Some` is what is left of them, `None`: nothing is
+    /// arriving.
+    pub fn arrive<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let arriving = self.arriving.as_mut()?;
+        let rest = arriving.take(bytes);
+        if arriving.is_whole() {
+            self.bodies.extend(self.arriving.take().map(Arriving::finish));
+        }
+        Some(rest)
+    }
+
     /// Whether commands may be read from it now.
     pub fn may_plan(&self) -> bool {
         !self.barrier
             && !self.planned_last
             && !self.paused
+            && self.arriving.is_none()
             && !self.broken
             && self.protocol_error.is_none()
             && !self.session.mode.contains(Mode::CLOSE_AFTER_REPLY)
@@ -89,6 +128,9 @@ impl Connection {
 
     /// The planned commands ran: their bytes go. Frees or moves the buffer when that is cheap.
     pub fn consume_planned(&mut self) {
+        if self.planned != 0 {
+            self.bodies.clear();
+        }
         self.planned = 0;
         self.planned_last = false;
         self.input_start += std::mem::take(&mut self.planned_bytes);
@@ -113,12 +155,128 @@ impl Connection {
     }
 }
 
+/// An argument of at least so many bytes is received to where it will stay.
+pub const BODY_BYTES_MIN: usize = 64 * 1024;
+/// From here on, in bytes, what an argument is received into grows by an eighth instead of doubling: nothing is copied
+/// when such blocks grow.
+const BODY_DOUBLING_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A long argument on its way in. Its memory grows with what comes, whatever length was announced.
+pub struct Arriving {
+    index: u32,
+    len: usize,
+    bytes: Vec<u8>,
+    /// Bytes of the line end behind it that are still to come.
+    end_bytes: usize,
+}
+
+impl Arriving {
+    /// Begins with what has come already.
+    pub fn new(aside: SetAside) -> Arriving {
+        let SetAside { index, len, bytes } = aside;
+        let mut arriving = Arriving { index, len, bytes: Vec::new(), end_bytes: 2 };
+        arriving.take(&bytes);
+        arriving
+    }
+
+    /// Takes what belongs to it from the front of `bytes`; returns the rest.
+    pub fn take<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let (own, rest) = bytes.split_at(bytes.len().min(self.len - self.bytes.len()));
+        let needed = self.bytes.len() + own.len();
+        if self.bytes.capacity() < needed {
+            let more = self.bytes.len().min(BODY_DOUBLING_BYTES_MAX.max(self.bytes.len() / 8));
+            let capacity = (self.bytes.len() + more).max(needed).min(self.len);
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(own);
+        if self.bytes.len() < self.len {
+            return rest;
+        }
+        let end_bytes = rest.len().min(self.end_bytes);
+        self.end_bytes -= end_bytes;
+        &rest[end_bytes..]
+    }
+
+    /// Whether all of it is there, its line end too.
+    pub fn is_whole(&self) -> bool {
+        self.bytes.len() == self.len && self.end_bytes == 0
+    }
+
+    /// Bytes received.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The argument, with its number.
+    pub fn finish(self) -> (u32, LongString) {
+        assert!(self.is_whole());
+        (self.index, LongString::new(self.bytes))
+    }
+}
+
+/// The arguments of a request: those that stand in its bytes, and those that were received past them.
+#[inline]
+pub fn arguments<'a, A>(spans: &[Span], request: &'a [u8], bodies: &'a [(u32, LongString)]) -> A
+where
+    A: FromIterator<&'a [u8]> + std::ops::DerefMut<Target = [&'a [u8]]>,
+{
+    let mut arguments: A = spans.iter().map(|span| span.of(request)).collect();
+    for (index, body) in bodies {
+        arguments[*index as usize] = body.as_bytes();
+    }
+    arguments
+}
+
 /// An input buffer larger than this is freed when it is empty.
 const INPUT_KEPT_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_argument_arrives_beside_its_request_however_it_is_cut() {
+        use crate::resp::Limits;
+        let limits = Limits { bulk_bytes_max: 1 << 30, authenticated: true };
+        let long: Vec<u8> = (0..200_000u32).map(|at| (at % 251) as u8).collect();
+        let mut all = format!("*5\r\n$4\r\nMSET\r\n$1\r\na\r\n${}\r\n", long.len()).into_bytes();
+        all.extend_from_slice(&long);
+        all.extend_from_slice(format!("\r\n$1\r\nb\r\n${}\r\n", long.len()).as_bytes());
+        all.extend_from_slice(&long);
+        all.extend_from_slice(b"\r\n*1\r\n$4\r\nPING\r\n");
+        for piece_bytes in [1000, 16 * 1024, 65_537, 199_999, 200_044, all.len()] {
+            let mut c = Connection::new(Session::new(1, 0, 3, 0));
+            let (mut spans, mut requests) = (Vec::new(), Vec::<Vec<Vec<u8>>>::new());
+            for piece in all.chunks(piece_bytes) {
+                let mut rest = piece;
+                while !rest.is_empty() {
+                    rest = match c.arrive(rest) {
+                        Some(rest) => rest,
+                        None => {
+                            c.input.extend_from_slice(rest);
+                            &[]
+                        }
+                    };
+                    if c.arriving.is_some() {
+                        continue;
+                    }
+                    while let Some(consumed) =
+                        c.parser.parse(&mut c.input[c.input_start..], &limits, &mut spans).expect("no error")
+                    {
+                        let args: Vec<&[u8]> = arguments(&spans, &c.input[c.input_start..], &c.bodies);
+                        requests.push(args.iter().map(|arg| arg.to_vec()).collect());
+                        (c.planned, c.planned_bytes) = (1, consumed);
+                        c.consume_planned();
+                    }
+                    c.set_aside();
+                }
+            }
+            assert_eq!(requests.len(), 2, "{piece_bytes}");
+            assert!(requests[0] == [&b"MSET"[..], b"a", &long, b"b", &long], "{piece_bytes}");
+            assert_eq!(requests[1], [b"PING"]);
+            assert_eq!((c.bodies.len(), c.unplanned_bytes()), (0, 0));
+        }
+    }
 
     #[test]
     fn consuming_keeps_the_rest() {

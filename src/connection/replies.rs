@@ -8,6 +8,8 @@
 //!             ▲ front: its reply goes straight to `output`, and every ready place behind it follows
 //! ```
 
+use crate::resp::Output;
+use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// A place in the order of replies.
@@ -23,21 +25,23 @@ enum Place {
 #[derive(Debug, Default)]
 pub struct Replies {
     /// Replies in order, not yet handed to the socket.
-    pub output: Vec<u8>,
+    pub output: Output,
     places: VecDeque<Place>,
-    parked: Vec<u8>,
+    parked: Output,
     /// Sequence number of the place in front.
     front: u32,
     /// Replies made now are dropped (`CLIENT REPLY OFF` or `SKIP`).
     pub discard: bool,
     /// Bytes in flight.
     pub sending_bytes: usize,
+    /// What is sent bit by bit, since it is much or holds long strings: it leaves before `output`.
+    pub pieces: Pieces,
 }
 
 impl Replies {
     /// Writes the reply of a request that ran here.
     #[inline]
-    pub fn write<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    pub fn write<T>(&mut self, write: impl FnOnce(&mut Output) -> T) -> T {
         if self.places.is_empty() && !self.discard {
             return write(&mut self.output);
         }
@@ -59,30 +63,44 @@ impl Replies {
         self.front.wrapping_add(self.places.len() as u32 - 1)
     }
 
-    /// The reply for a reserved place.
-    pub fn fill(&mut self, sequence: u32, reply: &[u8]) {
+    /// The reply for a reserved place: bytes, and long strings among them.
+    pub fn fill(&mut self, sequence: u32, reply: &[u8], long: Vec<(usize, Bytes)>) {
         let at = sequence.wrapping_sub(self.front) as usize;
         let Some(&Place::Waiting { discard }) = self.places.get(at) else {
             panic!("a reserved place is filled once");
         };
-        let reply = if discard { &[] } else { reply };
+        let (reply, long) = if discard { (&[][..], Vec::new()) } else { (reply, long) };
         if at != 0 {
             self.places[at] = Place::Ready { start: self.parked.len(), len: reply.len() };
-            self.parked.extend_from_slice(reply);
+            self.parked.append_parts(reply, long);
             return;
         }
-        self.output.extend_from_slice(reply);
+        self.output.append_parts(reply, long);
+        self.advance();
+    }
+
+    /// The same, of a reply that has a buffer of its own: it is not copied if nothing else waits to be sent.
+    pub fn fill_with(&mut self, sequence: u32, reply: Output) {
+        let at = sequence.wrapping_sub(self.front) as usize;
+        if at == 0 && self.output.is_empty() && matches!(self.places.front(), Some(Place::Waiting { discard: false })) {
+            self.output = reply;
+            return self.advance();
+        }
+        let mut reply = reply;
+        let long = reply.take_long(0, reply.len());
+        self.fill(sequence, reply.bytes(), long);
+    }
+
+    /// The place in front has its reply in the output: those behind it that are ready follow.
+    fn advance(&mut self) {
         self.pop_front();
         while let Some(&Place::Ready { start, len }) = self.places.front() {
-            self.output.extend_from_slice(&self.parked[start..start + len]);
+            let long = self.parked.take_long(start, start + len);
+            self.output.append_parts(&self.parked.bytes()[start..start + len], long);
             self.pop_front();
         }
         if self.places.is_empty() {
-            if PARKED_KEPT_BYTES < self.parked.capacity() {
-                self.parked = Vec::new();
-            } else {
-                self.parked.clear();
-            }
+            self.parked.clear_keeping(PARKED_KEPT_BYTES);
         }
     }
 
@@ -97,8 +115,66 @@ impl Replies {
     }
 
     /// Bytes of replies held here or in flight.
+    #[inline]
     pub fn bytes(&self) -> usize {
-        self.output.len() + self.parked.len() + self.sending_bytes
+        self.output.total_bytes() + self.parked.total_bytes() + self.sending_bytes + self.pieces.bytes
+    }
+}
+
+/// Output in pieces, some of which others hold too.
+#[derive(Debug, Default)]
+pub struct Pieces {
+    queue: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Pieces {
+    /// Whether nothing is left.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Bytes that are left.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends all of an output.
+    pub fn push(&mut self, output: Output) {
+        for piece in output.into_pieces() {
+            self.bytes += piece.len();
+            self.queue.push_back(piece);
+        }
+    }
+
+    /// Puts back what was taken and not sent.
+    pub fn put_back(&mut self, pieces: impl DoubleEndedIterator<Item = Bytes>) {
+        for piece in pieces.rev() {
+            self.bytes += piece.len();
+            self.queue.push_front(piece);
+        }
+    }
+
+    /// Takes at most so many bytes, in so many pieces, from the front.
+    pub fn take(&mut self, bytes_max: usize, pieces_max: usize) -> Vec<Bytes> {
+        let mut taken = Vec::new();
+        let mut left = bytes_max;
+        while 0 < left && taken.len() < pieces_max {
+            let Some(front) = self.queue.front_mut() else { break };
+            let piece = if front.len() <= left {
+                self.queue.pop_front().expect("looked at above")
+            } else {
+                front.split_to(left)
+            };
+            left -= piece.len();
+            self.bytes -= piece.len();
+            taken.push(piece);
+        }
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        taken
     }
 }
 
@@ -108,6 +184,7 @@ const PARKED_KEPT_BYTES: usize = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resp::{Protocol, Reply};
 
     fn write(replies: &mut Replies, text: &[u8]) {
         replies.write(|out| out.extend_from_slice(text));
@@ -121,16 +198,16 @@ mod tests {
         write(&mut replies, b"two ");
         let third = replies.reserve();
         let fourth = replies.reserve();
-        replies.fill(fourth, b"four ");
-        assert_eq!(replies.output, b"zero ");
-        replies.fill(first, b"one ");
-        assert_eq!(replies.output, b"zero one two ");
-        replies.fill(third, b"three ");
-        assert_eq!(replies.output, b"zero one two three four ");
+        replies.fill(fourth, b"four ", Vec::new());
+        assert_eq!(replies.output.bytes(), b"zero ");
+        replies.fill(first, b"one ", Vec::new());
+        assert_eq!(replies.output.bytes(), b"zero one two ");
+        replies.fill(third, b"three ", Vec::new());
+        assert_eq!(replies.output.bytes(), b"zero one two three four ");
         assert_eq!(replies.outstanding(), 0);
         let fifth = replies.reserve();
-        replies.fill(fifth, b"five");
-        assert_eq!(replies.output, b"zero one two three four five");
+        replies.fill(fifth, b"five", Vec::new());
+        assert_eq!(replies.output.bytes(), b"zero one two three four five");
     }
 
     #[test]
@@ -141,7 +218,56 @@ mod tests {
         write(&mut replies, b"b");
         replies.discard = false;
         write(&mut replies, b"c");
-        replies.fill(first, b"d");
-        assert_eq!(replies.output, b"c");
+        replies.fill(first, b"d", Vec::new());
+        assert_eq!(replies.output.bytes(), b"c");
+    }
+
+    /// A reply with a long string in it.
+    fn long(before: &[u8], string: &'static [u8], behind: &[u8]) -> Output {
+        let mut output = Output::default();
+        Reply::new(&mut output, Protocol::Resp2).raw_long(before, Bytes::from_static(string), behind);
+        output
+    }
+
+    fn sent(replies: &mut Replies, bytes_max: usize) -> Vec<u8> {
+        replies.pieces.push(std::mem::take(&mut replies.output));
+        let mut sent = Vec::new();
+        while !replies.pieces.is_empty() {
+            let taken = replies.pieces.take(bytes_max, 2);
+            assert!(!taken.is_empty() && taken.iter().map(Bytes::len).sum::<usize>() <= bytes_max);
+            if sent.len() % 3 == 1 {
+                replies.pieces.put_back(taken.into_iter()); // As after a send that was cut short.
+                sent.extend(replies.pieces.take(1, 1).concat());
+            } else {
+                sent.extend(taken.concat());
+            }
+        }
+        assert_eq!(replies.bytes(), 0);
+        sent
+    }
+
+    #[test]
+    fn long_strings_keep_their_places_in_every_order() {
+        for bytes_max in [1, 2, 3, 7, 100] {
+            let mut replies = Replies::default();
+            replies.write(|out| out.append(long(b"<", b"zero", b"> ")));
+            let first = replies.reserve();
+            replies.write(|out| out.append(long(b"<", b"two", b"> ")));
+            let third = replies.reserve();
+            replies.discard = true;
+            replies.write(|out| out.append(long(b"<", b"unwanted", b"> ")));
+            let unwanted = replies.reserve();
+            replies.discard = false;
+            write(&mut replies, b"four ");
+            replies.fill_with(unwanted, long(b"<", b"unwanted", b"> "));
+            replies.fill_with(third, long(b"<", b"three", b"> "));
+            assert_eq!(replies.bytes(), b"<zero> <two> <three> four ".len());
+            replies.fill_with(first, long(b"<", b"one", b"> "));
+            assert_eq!(replies.outstanding(), 0);
+            assert_eq!(sent(&mut replies, bytes_max), b"<zero> <one> <two> <three> four ");
+            let last = replies.reserve();
+            replies.fill_with(last, long(b"<", b"last", b">"));
+            assert_eq!(sent(&mut replies, bytes_max), b"<last>");
+        }
     }
 }

@@ -63,7 +63,7 @@ pub use keys::Passage;
 
 use crate::structure::table::Position;
 use crate::structure::wheel::Wheel;
-use crate::value::{Container, Value};
+use crate::value::{Container, LongString, Value};
 use ahash::RandomState;
 use database::Database;
 use entry::EntriesDrain;
@@ -127,6 +127,8 @@ pub struct Keyspace {
     expired_until_ms: u64,
     /// The database whose deadlines are looked at first next time.
     expire_first_db: usize,
+    /// Long arguments of the command that runs, each in a buffer of its own that may become a value as it is.
+    arrived: Vec<LongString>,
     /// What access clocks count.
     pub policy: AccessPolicy,
     /// Whether reads leave what has expired in its place now (unix ms): while clients are paused. Asked only when a
@@ -201,6 +203,7 @@ impl Keyspace {
             next_deadline_ms: u64::MAX,
             expired_until_ms: 0,
             expire_first_db: 0,
+            arrived: Vec::new(),
             policy: AccessPolicy::default(),
             keeps_expired: Box::new(|_| false),
             effects: Effects::default(),

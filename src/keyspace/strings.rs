@@ -25,6 +25,11 @@ impl Keyspace {
         self.peek(db, key).map(EntryRef::string).transpose()
     }
 
+    /// A string that is kept in a buffer of its own, as those above [`INLINE_LEN_MAX`] are. Nobody notices the look.
+    pub fn long_string(&self, db: usize, key: &[u8]) -> Option<&LongString> {
+        self.peek(db, key)?.long_string()
+    }
+
     /// A string, for a write: an access, but no hit.
     ///
     /// # Errors
@@ -37,11 +42,30 @@ impl Keyspace {
     /// `SET`: whatever the key held. Text of an integer is stored as one.
     #[inline]
     pub fn set_string(&mut self, db: usize, key: &[u8], bytes: &[u8], expiry: Expiry) {
+        if let Some(string) = self.take_arrived(bytes) {
+            return self.put(db, key, Value::Long(string), expiry, Event::SET);
+        }
         let value = match parse_integer(bytes) {
             Some(integer) => Value::Integer(integer),
             None => Value::String(bytes),
         };
         self.put(db, key, value, expiry, Event::SET);
+    }
+
+    /// The next command's long arguments: those that it stores as they are are not copied. To be taken away again after
+    /// it, with none.
+    pub fn bring(&mut self, arrived: Vec<LongString>) {
+        self.arrived = arrived;
+    }
+
+    /// The buffer that these bytes came in, if they are all of it.
+    #[inline]
+    fn take_arrived(&mut self, bytes: &[u8]) -> Option<LongString> {
+        if bytes.len() <= INLINE_LEN_MAX || self.arrived.is_empty() {
+            return None;
+        }
+        let is_it = |string: &LongString| std::ptr::eq(string.as_bytes(), bytes);
+        self.arrived.iter().position(is_it).map(|at| self.arrived.swap_remove(at))
     }
 
     /// `SET` of a string that came as a buffer of its own, which is not copied if it is long.

@@ -2,10 +2,12 @@
 
 pub mod decode;
 mod error;
+mod output;
 pub mod parser;
 mod reply;
 
 pub use decode::{element_len, header};
 pub use error::Error;
-pub use parser::{LINE_BYTES_MAX, Limits, Parser, Span};
-pub use reply::{Mark, Protocol, Reply};
+pub use output::Output;
+pub use parser::{LINE_BYTES_MAX, Limits, Parser, SetAside, Span};
+pub use reply::{LONG_BYTES_MIN, Mark, Out, Protocol, Reply};

@@ -82,6 +82,30 @@ pub struct Parser {
     remaining: u32,
     /// Bytes of the line at `position` that are known to hold no terminator.
     searched_bytes: u32,
+    /// The argument whose bytes have yet to come, while that is what is waited for.
+    pending: Option<Pending>,
+}
+
+/// An argument whose length is known and whose bytes are not all there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pending {
+    /// Its number.
+    index: u32,
+    /// Offset of its length line.
+    line: u32,
+    /// Its place.
+    span: Span,
+}
+
+/// An argument that the caller receives past the parser; see [`Parser::set_aside`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Its number.
+    pub index: u32,
+    /// Its length. Two more bytes follow it, which nobody looks at.
+    pub len: usize,
+    /// What of it (and of the two bytes behind it) had come already.
+    pub bytes: Vec<u8>,
 }
 
 /// Outcome of looking for the end of a line.
@@ -97,7 +121,7 @@ enum Line {
 impl Parser {
     /// Ready for a connection's first request.
     pub const fn new() -> Parser {
-        Parser { kept: Vec::new(), wanted_bytes: 0, position: 0, remaining: 0, searched_bytes: 0 }
+        Parser { kept: Vec::new(), wanted_bytes: 0, position: 0, remaining: 0, searched_bytes: 0, pending: None }
     }
 
     /// Parses one request from the front of `buf`.
@@ -114,6 +138,7 @@ impl Parser {
         if buf.len() < self.wanted_bytes {
             return Ok(None);
         }
+        self.pending = None;
         // Spans are 32 bits wide: what lies behind the first 4 GiB waits, and no request may reach there.
         let visible_bytes = buf.len().min(REQUEST_BYTES_MAX);
         let buf = &mut buf[..visible_bytes];
@@ -138,6 +163,21 @@ impl Parser {
     /// not known. A client announced them: grow towards them by steps, never reserve them at once.
     pub fn wanted_bytes(&self) -> usize {
         self.wanted_bytes
+    }
+
+    /// Takes an argument of at least `len_min` bytes, the one that [`Parser::parse`] is waiting for, out of the
+    /// request, so that it can be received to where it will stay. In the buffer, an empty one stands for it: when the
+    /// caller has received it whole, it parses on as if nothing had happened, and puts the bytes in their place itself.
+    ///
+    /// `buf` is the buffer that was parsed from `front` on, with nothing behind the request's bytes.
+    pub fn set_aside(&mut self, buf: &mut Vec<u8>, front: usize, len_min: usize) -> Option<SetAside> {
+        let pending = self.pending.filter(|pending| len_min <= pending.span.len as usize)?;
+        self.pending = None;
+        let bytes = buf.split_off(front + pending.span.start as usize);
+        buf.truncate(front + pending.line as usize);
+        buf.extend_from_slice(b"$0\r\n\r\n");
+        (self.wanted_bytes, self.searched_bytes) = (0, 0);
+        Some(SetAside { index: pending.index, len: pending.span.len as usize, bytes })
     }
 
     /// Reads the first line of a multibulk request in full, then its arguments.
@@ -190,7 +230,11 @@ impl Parser {
             };
             let end = start + len + 2; // Cannot overflow: `len` is at most `bulk_bytes_max`, an i64.
             if buf.len() < end {
-                return self.suspend(args, position, remaining, end, 0);
+                let span = Span { start: start as u32, len: len as u32 };
+                let pending = Pending { index: args.len() as u32, line: position as u32, span };
+                let outcome = self.suspend(args, position, remaining, end, 0);
+                self.pending = Some(pending);
+                return outcome;
             }
             args.push(Span { start: start as u32, len: len as u32 });
             position = end;
@@ -305,6 +349,7 @@ impl Parser {
         }
         self.wanted_bytes = 0;
         self.searched_bytes = 0;
+        self.pending = None;
     }
 
     #[cold]

@@ -3,7 +3,8 @@
 //! Not here: whether and when the bytes are sent, and how a double is spelled (`value` knows; its text is handed in).
 //! A writer cannot produce a frame within a frame: texts that stand on a line of their own lose their line ends.
 
-use super::Error;
+use super::{Error, Output};
+use bytes::Bytes;
 
 /// The protocol version a client asked for with `HELLO`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,10 +20,37 @@ pub enum Protocol {
 #[derive(Debug)]
 pub struct Reply<'a> {
     out: &'a mut Vec<u8>,
+    /// Where long strings go that need not be copied into `out`, if they may.
+    long: Option<&'a mut Vec<(usize, Bytes)>>,
     protocol: Protocol,
     /// Deferred headers not yet written; they must be finished from the innermost out.
     open: u32,
 }
+
+/// Where a reply is written: a buffer of bytes, or an [`Output`], which takes long strings as they are.
+#[derive(Debug)]
+pub struct Out<'a> {
+    bytes: &'a mut Vec<u8>,
+    long: Option<&'a mut Vec<(usize, Bytes)>>,
+}
+
+impl<'a> From<&'a mut Vec<u8>> for Out<'a> {
+    #[inline]
+    fn from(bytes: &'a mut Vec<u8>) -> Out<'a> {
+        Out { bytes, long: None }
+    }
+}
+
+impl<'a> From<&'a mut Output> for Out<'a> {
+    #[inline]
+    fn from(output: &'a mut Output) -> Out<'a> {
+        let (bytes, long) = output.parts();
+        Out { bytes, long: Some(long) }
+    }
+}
+
+/// Strings from here on, in bytes, are better sent from where they lie than copied into the replies.
+pub const LONG_BYTES_MIN: usize = 64 * 1024;
 
 /// The place of a header whose count is not known yet: what [`Reply::defer`] gives and `finish_…` takes.
 #[derive(Debug)]
@@ -40,8 +68,9 @@ const HEADER_BYTES_MAX: usize = 23;
 impl<'a> Reply<'a> {
     /// A writer to the end of `out`.
     #[inline]
-    pub fn new(out: &'a mut Vec<u8>, protocol: Protocol) -> Reply<'a> {
-        Reply { out, protocol, open: 0 }
+    pub fn new(out: impl Into<Out<'a>>, protocol: Protocol) -> Reply<'a> {
+        let Out { bytes, long } = out.into();
+        Reply { out: bytes, long, protocol, open: 0 }
     }
 
     /// The protocol written here.
@@ -92,6 +121,32 @@ impl<'a> Reply<'a> {
         self.header(b'$', bytes.len());
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// Whether [`Reply::bulk_long`] is worth it for a string of so many bytes: then it is not copied.
+    #[inline]
+    pub fn takes_long(&self, len: usize) -> bool {
+        LONG_BYTES_MIN <= len && self.long.is_some()
+    }
+
+    /// A string that others hold too.
+    pub fn bulk_long(&mut self, string: Bytes) {
+        self.header(b'$', string.len());
+        match &mut self.long {
+            Some(long) if !string.is_empty() => long.push((self.out.len(), string)),
+            _ => self.out.extend_from_slice(&string),
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// An element of another core's reply that contains a long string: what stands before it, it, what stands behind.
+    pub fn raw_long(&mut self, before: &[u8], string: Bytes, behind: &[u8]) {
+        self.out.extend_from_slice(before);
+        match &mut self.long {
+            Some(long) => long.push((self.out.len(), string)),
+            None => self.out.extend_from_slice(&string),
+        }
+        self.out.extend_from_slice(behind);
     }
 
     /// The decimal digits of an integer, as a string.
@@ -246,6 +301,9 @@ impl<'a> Reply<'a> {
     pub fn cancel(&mut self, mark: Mark) {
         self.close(&mark);
         self.out.truncate(mark.at);
+        if let Some(long) = &mut self.long {
+            long.retain(|(at, _)| *at <= mark.at);
+        }
     }
 
     /// An aggregate's first byte: RESP2 knows only arrays.
@@ -282,6 +340,10 @@ impl<'a> Reply<'a> {
         self.out.copy_within(behind_hole..end, behind_header);
         self.out.truncate(end - behind_hole + behind_header);
         self.out[mark.at..behind_header].copy_from_slice(&header);
+        if let Some(long) = &mut self.long {
+            let behind = long.iter_mut().rev().take_while(|(at, _)| behind_hole <= *at);
+            behind.for_each(|(at, _)| *at = *at - behind_hole + behind_header);
+        }
     }
 
     /// `kind`, the number's digits, CR LF.

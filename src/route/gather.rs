@@ -2,12 +2,23 @@
 //! ran in parts.
 
 use crate::command::Gather;
-use crate::resp::Reply;
 use crate::resp::decode::{Head, element_len, head};
+use crate::resp::{Output, Reply};
 
 /// Merges `replies` (by shard; `None` where a shard was not asked) into `reply`. `key_shards` tells, for
 /// [`Gather::ByKey`], the shard of each key in the order of the call.
-pub fn merge(how: Gather, replies: &[Option<Vec<u8>>], key_shards: &[u16], reply: &mut Reply<'_>) {
+///
+/// # Panics
+/// Long strings stand elsewhere than as elements of [`Gather::ByKey`].
+pub fn merge(how: Gather, mut replies: Vec<Option<Output>>, key_shards: &[u16], reply: &mut Reply<'_>) {
+    let mut long: Vec<_> = replies
+        .iter_mut()
+        .map(|output| {
+            output.as_mut().map_or(Vec::new(), |output| output.take_long(0, output.len())).into_iter().peekable()
+        })
+        .collect();
+    assert!(matches!(how, Gather::ByKey) || long.iter().all(|long| long.len() == 0));
+    let replies: Vec<Option<Vec<u8>>> = replies.into_iter().map(|output| output.map(Output::into_bytes)).collect();
     // The first error is the answer, whatever the others did.
     if let Some(error) = replies.iter().flatten().find(|bytes| bytes.first() == Some(&b'-')) {
         reply.raw(error);
@@ -34,6 +45,15 @@ pub fn merge(how: Gather, replies: &[Option<Vec<u8>>], key_shards: &[u16], reply
                 let shard = shard as usize;
                 let bytes = replies[shard].as_ref().expect("every key's shard was asked");
                 let rest = &bytes[at[shard]..];
+                if let Some((place, string)) =
+                    long[shard].next_if(|(place, _)| is_header_until(rest, place - at[shard]))
+                {
+                    let header_len = place - at[shard];
+                    let len = header_len + b"\r\n".len();
+                    reply.raw_long(&rest[..header_len], string, &rest[header_len..len]);
+                    at[shard] += len;
+                    continue;
+                }
                 let len = element_len(rest).expect("a shard answers with an element per key");
                 reply.raw(&rest[..len]);
                 at[shard] += len;
@@ -44,6 +64,11 @@ pub fn merge(how: Gather, replies: &[Option<Vec<u8>>], key_shards: &[u16], reply
             None => reply.null(),
         },
     }
+}
+
+/// Whether an element's header ends at this offset, where its string, which is long, is to be put.
+fn is_header_until(element: &[u8], end: usize) -> bool {
+    memchr::memchr(b'\n', element).is_some_and(|at| at + 1 == end)
 }
 
 fn integer(bytes: &[u8]) -> i64 {

@@ -10,6 +10,8 @@
 //! A parcel belongs to whoever holds it. The receiver of requests keeps the emptied buffer for its next replies, so
 //! buffers move back and forth without the allocator.
 
+use crate::resp::Output;
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 /// Bytes after which a parcel is sent before the pass ends.
@@ -37,7 +39,8 @@ pub mod flags {
 /// Requests or replies for one core.
 #[derive(Debug, Default)]
 pub struct Parcel {
-    bytes: Vec<u8>,
+    /// The records; long strings, only of replies, stand among their bytes.
+    output: Output,
     records: u32,
 }
 
@@ -79,7 +82,7 @@ impl Parcel {
 
     /// Bytes in it.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.output.len()
     }
 
     /// Whether it holds nothing.
@@ -90,11 +93,7 @@ impl Parcel {
     /// Emptied for reuse; a buffer that grew too large is freed.
     pub fn recycle(mut self) -> Parcel {
         self.records = 0;
-        if KEPT_BYTES_MAX < self.bytes.capacity() {
-            self.bytes = Vec::new();
-        } else {
-            self.bytes.clear();
-        }
+        self.output.clear_keeping(KEPT_BYTES_MAX);
         self
     }
 
@@ -102,7 +101,7 @@ impl Parcel {
     pub fn push_request(&mut self, header: RequestHeader, args: &[&[u8]]) {
         let arguments: usize = args.iter().map(|arg| arg.len()).sum();
         let bytes = REQUEST_HEADER_BYTES + 4 * args.len() + arguments;
-        self.bytes.reserve(bytes);
+        self.output.reserve(bytes);
         let mut head = [0u8; REQUEST_HEADER_BYTES];
         head[0..4].copy_from_slice(&u32::try_from(bytes).expect("a request is smaller than 4 GiB").to_le_bytes());
         head[4..8].copy_from_slice(&header.target.to_le_bytes());
@@ -111,22 +110,22 @@ impl Parcel {
         head[14..16].copy_from_slice(&header.db.to_le_bytes());
         head[16..20].copy_from_slice(&header.flags.to_le_bytes());
         head[20..24].copy_from_slice(&(args.len() as u32).to_le_bytes());
-        self.bytes.extend_from_slice(&head);
+        self.output.extend_from_slice(&head);
         for arg in args {
-            self.bytes.extend_from_slice(&(arg.len() as u32).to_le_bytes());
+            self.output.extend_from_slice(&(arg.len() as u32).to_le_bytes());
         }
         for arg in args {
-            self.bytes.extend_from_slice(arg);
+            self.output.extend_from_slice(arg);
         }
         self.records += 1;
     }
 
     /// Reads the request at `offset` into `args`; returns its header and the offset behind it.
     pub fn request<'a>(&'a self, offset: usize, args: &mut ArgSlices<'a>) -> Option<(RequestHeader, usize)> {
-        if offset == self.bytes.len() {
+        if offset == self.output.len() {
             return None;
         }
-        let record = &self.bytes[offset..];
+        let record = &self.output.bytes()[offset..];
         let bytes = read_u32(record, 0) as usize;
         let record = &record[..bytes];
         let header = RequestHeader {
@@ -150,12 +149,12 @@ impl Parcel {
 
     /// Appends a reply whose RESP bytes `write` puts at the end of the buffer; what `write` returns becomes part of
     /// the flags.
-    pub fn push_reply(&mut self, mut header: ReplyHeader, write: impl FnOnce(&mut Vec<u8>) -> u32) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0u8; REPLY_HEADER_BYTES]);
-        header.flags |= write(&mut self.bytes);
-        let bytes = (self.bytes.len() - start) as u64;
-        let head = &mut self.bytes[start..start + REPLY_HEADER_BYTES];
+    pub fn push_reply(&mut self, mut header: ReplyHeader, write: impl FnOnce(&mut Output) -> u32) {
+        let start = self.output.len();
+        self.output.extend_from_slice(&[0u8; REPLY_HEADER_BYTES]);
+        header.flags |= write(&mut self.output);
+        let bytes = (self.output.len() - start) as u64;
+        let head = &mut self.output.bytes_mut()[start..start + REPLY_HEADER_BYTES];
         head[0..8].copy_from_slice(&bytes.to_le_bytes());
         head[8..12].copy_from_slice(&header.target.to_le_bytes());
         head[12..16].copy_from_slice(&header.sequence.to_le_bytes());
@@ -165,14 +164,20 @@ impl Parcel {
 
     /// Reads the reply at `offset`: header, RESP bytes, and the offset behind it.
     pub fn reply(&self, offset: usize) -> Option<(ReplyHeader, &[u8], usize)> {
-        if offset == self.bytes.len() {
+        if offset == self.output.len() {
             return None;
         }
-        let record = &self.bytes[offset..];
+        let record = &self.output.bytes()[offset..];
         let bytes = u64::from_le_bytes(record[0..8].try_into().expect("eight bytes")) as usize;
         let header =
             ReplyHeader { target: read_u32(record, 8), sequence: read_u32(record, 12), flags: read_u32(record, 16) };
         Some((header, &record[REPLY_HEADER_BYTES..bytes], offset + bytes))
+    }
+
+    /// Takes the long strings out of the reply between these offsets; theirs count from its first RESP byte.
+    #[inline]
+    pub fn take_long(&mut self, offset: usize, next: usize) -> Vec<(usize, Bytes)> {
+        self.output.take_long(offset + REPLY_HEADER_BYTES, next)
     }
 }
 

@@ -16,7 +16,7 @@ use super::mailbox::Control;
 use super::visit::hold_several;
 use crate::command::Wait;
 use crate::command::lookup::Row;
-use crate::resp::{Error, Protocol, Reply};
+use crate::resp::{Error, Output, Protocol, Reply};
 use crate::session::Mode;
 use crate::shard::{Answer, Call, Ticket};
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl Core {
     fn hand_over(&mut self, answers: Vec<Answer>) {
         for answer in answers {
             match answer {
-                Answer::Reply(ticket, reply) if ticket.core == self.core => self.end_wait(&ticket, &reply),
+                Answer::Reply(ticket, reply) if ticket.core == self.core => self.end_wait(&ticket, reply),
                 Answer::Reply(ticket, reply) => {
                     self.mailbox.control(ticket.core, Control::Unblocked { ticket, reply });
                 }
@@ -110,7 +110,7 @@ impl Core {
     }
 
     /// A client of this core waits no more: it gets its reply, and its next commands may run. The ticket is closed.
-    pub(super) fn end_wait(&mut self, ticket: &Arc<Ticket>, reply: &[u8]) {
+    pub(super) fn end_wait(&mut self, ticket: &Arc<Ticket>, reply: Output) {
         let waiting = self.waits.remove(&ticket.connection).expect("one who is answered waited");
         self.wait_deadlines.remove(&(waiting.deadline_ms, ticket.connection));
         self.connections[ticket.connection as usize].session.mode.remove(Mode::BLOCKED);
@@ -142,7 +142,7 @@ impl Core {
     }
 
     fn end_cancelled(&mut self, ticket: &Arc<Ticket>, error: Option<&Error>) {
-        let mut out = Vec::new();
+        let mut out = Output::default();
         match error {
             Some(error) => {
                 self.stats.failed(ticket.row.id, error.prefix());
@@ -150,7 +150,7 @@ impl Core {
             }
             None => Reply::new(&mut out, ticket.call.protocol).null_array(),
         }
-        self.end_wait(ticket, &out);
+        self.end_wait(ticket, out);
     }
 
     /// Clients that `CLIENT UNBLOCK` closed the tickets of.
@@ -224,17 +224,17 @@ impl Core {
         }
         self.settle_engines();
         if let Some(reply) = reply {
-            self.end_wait(&ticket, &reply);
+            self.end_wait(&ticket, reply);
         }
     }
 
     /// Runs the call of a waiting client on what is held for it. `None`: it waits on, or has been answered.
-    pub(super) fn retry(&mut self, ticket: &Ticket, at: usize, ground: &mut Ground) -> Option<Vec<u8>> {
+    pub(super) fn retry(&mut self, ticket: &Ticket, at: usize, ground: &mut Ground) -> Option<Output> {
         if !ticket.try_to_answer() {
             return None;
         }
         let mut wait = None;
-        let mut out = Vec::new();
+        let mut out = Output::default();
         let args: Vec<&[u8]> = ticket.wait.retries[at].args.iter().map(Vec::as_slice).collect();
         let engines = (self.core, &mut self.shard, &mut self.visited);
         let (now_ms, stats) = (self.now_ms, &mut self.stats);

@@ -10,8 +10,9 @@ use super::slow;
 use super::visit::VISIT_ARGUMENTS_MAX;
 use crate::command::lookup::Row;
 use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, slowlog};
+use crate::connection::arguments;
 use crate::keyspace::Keyspace;
-use crate::resp::{Error, Protocol, Reply};
+use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::Place;
 use crate::route::locks::Need;
 use crate::route::parcel::{ArgSlices, RequestHeader, flags};
@@ -90,7 +91,7 @@ impl Core {
         };
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
-        let slices = || -> ArgSlices<'_> { spans.iter().map(|span| span.of(request)).collect() };
+        let slices = || -> ArgSlices<'_> { arguments(spans, request, &connection.bodies) };
         if OUTPUT_PAUSE_BYTES <= connection.replies.bytes() || connection.barrier || !connection.held_back.is_empty() {
             if matches!(planned.what, What::ProtocolError) {
                 // Its bytes are read again behind the others.
@@ -101,7 +102,7 @@ impl Core {
                 };
                 connection.held_back.extend_from_slice(&bytes[planned.base..end]);
             } else {
-                connection.held_back.append(&mut encode_request(spans, request));
+                connection.held_back.append(&mut encode_request(&slices()));
             }
             return started;
         }
@@ -118,7 +119,7 @@ impl Core {
                      your Redis instance. Connection from {} aborted.",
                     connection.session.peer
                 );
-                connection.replies.output.clear(); // Not a word to them.
+                connection.replies.output.truncate(0); // Not a word to them.
                 connection.session.mode |= Mode::CLOSE_NOW;
                 self.closing.push(planned.connection);
                 return self.clock.raw();
@@ -195,7 +196,7 @@ impl Core {
         }
         match row.command.run {
             Run::Keyspace(_) => {
-                let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+                let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
                 let to = match (planned.place, row.command.spread) {
                     (Place::One(shard), _) => shard,
                     _ if session.is_node && row.asks_all_shards() => self.core,
@@ -223,9 +224,15 @@ impl Core {
                         && connection.replies.outstanding() == 0
                     {
                         peer.keyspace.hint(args[1], planned.hash);
+                        if !connection.bodies.is_empty() {
+                            peer.keyspace.bring(connection.bodies.iter().map(|(_, body)| body.clone()).collect());
+                        }
                         connection
                             .replies
                             .write(|out| peer.execute(row, call, &args, self.now_ms, &mut self.stats, out));
+                        if !connection.bodies.is_empty() {
+                            peer.keyspace.bring(Vec::new());
+                        }
                         if peer.wants_owner() {
                             self.mailbox.control(to, Control::Sooner);
                         }
@@ -250,7 +257,15 @@ impl Core {
                         db: call.db as u16,
                         flags: flags_of(call),
                     };
-                    self.mailbox.request(to, header, &args);
+                    if connection.bodies.is_empty() {
+                        self.mailbox.request(to, header, &args);
+                    } else {
+                        let bodies = connection.bodies.clone();
+                        let is_long = |at: usize| bodies.iter().any(|(index, _)| *index as usize == at);
+                        let short = |at| if is_long(at) { Vec::new() } else { spans[at].of(request).to_vec() };
+                        let args = (0..spans.len()).map(short).collect();
+                        self.mailbox.control(to, Control::Request { header, args, bodies });
+                    }
                     self.stats.counters.commands_forwarded += 1;
                     return self.clock.raw();
                 }
@@ -268,7 +283,13 @@ impl Core {
                 if planned.hash != 0 {
                     self.shard.keyspace.hint(args[1], planned.hash);
                 }
+                if !connection.bodies.is_empty() {
+                    self.shard.keyspace.bring(connection.bodies.iter().map(|(_, body)| body.clone()).collect());
+                }
                 connection.replies.write(|out| self.shard.execute(row, call, &args, self.now_ms, &mut self.stats, out));
+                if !connection.bodies.is_empty() {
+                    self.shard.keyspace.bring(Vec::new());
+                }
                 mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                 let ended = self.clock.raw();
                 let nanoseconds = self.clock.delta_as_nanos(started, ended);
@@ -292,7 +313,7 @@ impl Core {
             Run::Session(_) => self.run_session(planned, row, started),
             Run::Joint(joint) => self.run_joint(joint, planned, row, started),
             Run::Everywhere { check, .. } => {
-                let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+                let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
                 let view = SessionView {
                     session,
                     config: &self.config,
@@ -331,7 +352,7 @@ impl Core {
         };
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
-        let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+        let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
         let mut view = SessionView {
             session: &mut connection.session,
             config: &self.config,
@@ -340,17 +361,17 @@ impl Core {
             reconfigured: false,
         };
         let stats = &mut self.stats;
-        let mut held_back = Vec::new();
+        let mut held_back = Output::default();
         // CLIENT REPLY decides about its own reply too.
         connection.replies.discard = false;
         connection.replies.write(|out| {
             let start = out.len();
             let protocol = view.session.protocol;
-            let result = run(&mut view, &args, &mut Reply::new(out, protocol));
+            let result = run(&mut view, &args, &mut Reply::new(&mut *out, protocol));
             stats.counters.denied_authentications += u64::from(result == Err(Error::WRONG_PASSWORD));
             finish(result, stats, row, start, out);
             if view.reconfigured {
-                held_back.extend_from_slice(&out[start..]);
+                held_back.extend_from_slice(&out.bytes()[start..]);
                 out.truncate(start);
             }
             if discards(view.session.mode) {

@@ -12,8 +12,8 @@ use super::slow;
 use super::walk::Walk;
 use crate::command::lookup::Row;
 use crate::command::{Clients, CoreView, Gather, Part, Run, SessionView, slowlog};
-use crate::connection::Connection;
-use crate::resp::Reply;
+use crate::connection::{Arriving, Connection, arguments};
+use crate::resp::{Output, Reply};
 use crate::route::locks::Need;
 use crate::route::parcel::{ArgSlices, RequestHeader, flags};
 use crate::route::{cursor_shard, gather};
@@ -47,11 +47,11 @@ pub(super) enum Kind {
     /// One shard after the other.
     Walk(Walk),
     /// Finished replies of shards.
-    Replies { how: Gather, replies: Vec<Option<Vec<u8>>> },
+    Replies { how: Gather, replies: Vec<Option<Output>> },
     /// Contributions of every core.
     Parts(Vec<Option<Part>>),
     /// The reply is there already; every core has to acknowledge first.
-    Acknowledged { reply: Vec<u8> },
+    Acknowledged { reply: Output },
 }
 
 impl Core {
@@ -87,7 +87,8 @@ impl Core {
         };
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
-        let args = spans.iter().map(|span| span.of(request).to_vec()).collect();
+        let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
+        let args = args.iter().map(|arg| arg.to_vec()).collect();
         connection.barrier = true;
         (call_of(&connection.session), args, connection.replies.reserve())
     }
@@ -122,7 +123,7 @@ impl Core {
         }
         self.shard.take();
         if self.shard.locks.is_free() {
-            let mut out = Vec::new();
+            let mut out = Output::default();
             self.shard.execute(row, call, &slices, self.now_ms, &mut self.stats, &mut out);
             self.own_part(gathering as u32, out);
         } else {
@@ -134,9 +135,9 @@ impl Core {
     }
 
     /// This core's own reply for a command that several shards share.
-    pub(super) fn own_part(&mut self, gathering: u32, reply: Vec<u8>) {
+    pub(super) fn own_part(&mut self, gathering: u32, reply: Output) {
         if matches!(self.gatherings[gathering as usize].kind, Kind::Walk(_)) {
-            return self.walked(gathering, &reply);
+            return self.walked(gathering, reply.bytes());
         }
         self.gathered(gathering as usize, self.core, |kind, core| match kind {
             Kind::Replies { replies, .. } => replies[core] = Some(reply),
@@ -180,13 +181,13 @@ impl Core {
     }
 
     /// Holds a reply back until every core took the new configuration.
-    pub(super) fn reconfigure(&mut self, index: u32, row: &'static Row, reply: Vec<u8>, started: u64) {
+    pub(super) fn reconfigure(&mut self, index: u32, row: &'static Row, reply: Output, started: u64) {
         let sequence = self.connections[index as usize].replies.reserve();
         self.acknowledge(index, row, sequence, reply, started);
     }
 
     /// The same for a reply that has its place already.
-    pub(super) fn acknowledge(&mut self, index: u32, row: &'static Row, sequence: u32, reply: Vec<u8>, started: u64) {
+    pub(super) fn acknowledge(&mut self, index: u32, row: &'static Row, sequence: u32, reply: Output, started: u64) {
         let cores = self.map.shards();
         self.connections[index as usize].barrier = true;
         let gathering = self.gatherings.insert(Gathering {
@@ -260,12 +261,12 @@ impl Core {
         let done = self.gatherings.remove(gathering);
         let connection = &mut *self.connections[done.connection as usize];
         let protocol = connection.session.protocol;
-        let mut out = Vec::new();
+        let mut out = Output::default();
         // Of a command that was split only what the slow log shows is left.
         let row_splits = matches!(done.kind, Kind::Replies { .. });
         match done.kind {
             Kind::Replies { how, replies } => {
-                gather::merge(how, &replies, &[], &mut Reply::new(&mut out, protocol));
+                gather::merge(how, replies, &[], &mut Reply::new(&mut out, protocol));
             }
             Kind::Acknowledged { reply } => out = reply,
             Kind::Borrowing(_) | Kind::Asking { .. } | Kind::Moving | Kind::Walk(_) => {
@@ -295,7 +296,7 @@ impl Core {
                 false => slowlog::kept(done.row, &done.args.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>()),
             });
         }
-        self.finish_gathering(done.connection, done.sequence, &out);
+        self.finish_gathering(done.connection, done.sequence, out);
     }
 
     /// Counts a command that several cores worked on, and notes it if it was slow; `kept` is what the slow log shows.
@@ -315,14 +316,14 @@ impl Core {
     }
 
     /// Answers a command that several cores worked on; its client's next commands may run.
-    pub(super) fn finish_gathering(&mut self, index: u32, sequence: u32, reply: &[u8]) {
+    pub(super) fn finish_gathering(&mut self, index: u32, sequence: u32, reply: Output) {
         let connection = &mut *self.connections[index as usize];
         connection.barrier = false;
         if 0 < connection.unplanned_bytes() && !connection.again {
             connection.again = true;
             self.again.push(index);
         }
-        self.fill(index, sequence, reply);
+        self.fill_with(index, sequence, reply);
     }
 }
 
@@ -341,7 +342,8 @@ impl Clients for ClientsOfCore<'_> {
             if connection.broken {
                 continue;
             }
-            let unread_bytes = connection.input.len() - connection.input_start;
+            let arriving_bytes = connection.arriving.as_ref().map_or(0, Arriving::bytes);
+            let unread_bytes = connection.input.len() - connection.input_start + arriving_bytes;
             connection.session.query_bytes = if connection.barrier {
                 unread_bytes.max(connection.session.query_bytes) // The command under way has left the buffer.
             } else {

@@ -6,10 +6,12 @@ use super::gathering::Kind;
 use super::mailbox::{Control, Message};
 use super::send::mark_dirty;
 use super::slow;
-use crate::command::{lookup, slowlog};
-use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, flags};
+use crate::command::{Args, lookup, slowlog};
+use crate::resp::Output;
+use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
 use crate::session::Mode;
 use crate::shard::{Call, Waiter};
+use crate::value::LongString;
 
 /// Messages of one core taken in one pass.
 const MESSAGES_PER_PASS_MAX: usize = 16;
@@ -49,37 +51,7 @@ impl Core {
                     ahead = next;
                 }
             }
-            let row = lookup::find_by_index(header.command as usize);
-            if !self.shard.locks.is_free()
-                && let need = need_of(row, &args)
-                && self.shard.locks.conflicts(&need)
-            {
-                let args = args.iter().map(|arg| arg.to_vec()).collect();
-                self.shard.locks.wait(need, Waiter::Sent { from, header, args });
-                offset = next;
-                continue;
-            }
-            let call = Call::of(&header);
-            let reply =
-                ReplyHeader { target: header.target, sequence: header.sequence, flags: header.flags & flags::GATHER };
-            let (shard, stats, now_ms) = (&mut self.shard, &mut self.stats, self.now_ms);
-            self.mailbox.reply(from, reply, |out| {
-                if shard.execute(row, call, &args, now_ms, stats, out) { 0 } else { flags::FAILED }
-            });
-            self.serve_own();
-            let ended = self.clock.raw();
-            let nanoseconds = self.clock.delta_as_nanos(started, ended);
-            // Parts of a spread command are counted where the command came in.
-            if header.flags & flags::GATHER == 0 {
-                self.stats.record(row.id, nanoseconds);
-            }
-            if self.slow_nanoseconds <= nanoseconds && header.flags & flags::GATHER == 0 {
-                let kept = || slowlog::kept(row, &args);
-                if let Some(entry) = slow::entry(&self.shared, &self.config, row, kept, nanoseconds) {
-                    self.mailbox.control_before_reply(from, Control::Slow { connection: header.target, entry });
-                }
-            }
-            started = ended;
+            started = self.run_sent(from, header, &args, started);
             offset = next;
         }
         drop(args);
@@ -87,24 +59,74 @@ impl Core {
         self.mailbox.recycle(parcel);
     }
 
+    /// Runs a command of another core's client; `started` and the result are readings of the clock.
+    #[inline]
+    fn run_sent(&mut self, from: usize, header: RequestHeader, args: &Args<'_>, started: u64) -> u64 {
+        let row = lookup::find_by_index(header.command as usize);
+        if !self.shard.locks.is_free()
+            && let need = need_of(row, args)
+            && self.shard.locks.conflicts(&need)
+        {
+            let args = args.iter().map(|arg| arg.to_vec()).collect();
+            self.shard.locks.wait(need, Waiter::Sent { from, header, args });
+            return started;
+        }
+        let call = Call::of(&header);
+        let reply =
+            ReplyHeader { target: header.target, sequence: header.sequence, flags: header.flags & flags::GATHER };
+        let (shard, stats, now_ms) = (&mut self.shard, &mut self.stats, self.now_ms);
+        self.mailbox.reply(from, reply, |out| {
+            if shard.execute(row, call, args, now_ms, stats, out) { 0 } else { flags::FAILED }
+        });
+        self.serve_own();
+        let ended = self.clock.raw();
+        let nanoseconds = self.clock.delta_as_nanos(started, ended);
+        // Parts of a spread command are counted where the command came in.
+        if header.flags & flags::GATHER == 0 {
+            self.stats.record(row.id, nanoseconds);
+        }
+        if self.slow_nanoseconds <= nanoseconds && header.flags & flags::GATHER == 0 {
+            let kept = || slowlog::kept(row, args);
+            if let Some(entry) = slow::entry(&self.shared, &self.config, row, kept, nanoseconds) {
+                self.mailbox.control_before_reply(from, Control::Slow { connection: header.target, entry });
+            }
+        }
+        ended
+    }
+
+    /// Runs a command with long arguments, which came apart from the others.
+    fn run_long(&mut self, from: usize, header: RequestHeader, args: &[Vec<u8>], bodies: Vec<(u32, LongString)>) {
+        self.shard.take();
+        let mut slices: ArgSlices<'_> = args.iter().map(|arg| arg.as_slice()).collect();
+        for (index, body) in &bodies {
+            slices[*index as usize] = body.as_bytes();
+        }
+        self.shard.keyspace.bring(bodies.iter().map(|(_, body)| body.clone()).collect());
+        self.run_sent(from, header, &slices, self.clock.raw());
+        self.shard.keyspace.bring(Vec::new());
+    }
+
     /// Hands replies of another core to the clients and gatherings that wait for them.
-    pub(super) fn take_replies(&mut self, from: usize, parcel: Parcel) {
+    pub(super) fn take_replies(&mut self, from: usize, mut parcel: Parcel) {
         let mut offset = 0;
-        while let Some((header, resp, next)) = parcel.reply(offset) {
+        while let Some((_, _, next)) = parcel.reply(offset) {
+            let long = parcel.take_long(offset, next);
+            let (header, resp, _) = parcel.reply(offset).expect("seen above");
             offset = next;
             if header.flags & flags::GATHER != 0 {
                 if matches!(self.gatherings[header.target as usize].kind, Kind::Walk(_)) {
                     self.walked(header.target, resp);
                     continue;
                 }
-                let resp = resp.to_vec();
+                let mut reply = Output::default();
+                reply.append_parts(resp, long);
                 self.gathered(header.target as usize, from, |kind, core| match kind {
-                    Kind::Replies { replies, .. } => replies[core] = Some(resp),
+                    Kind::Replies { replies, .. } => replies[core] = Some(reply),
                     _ => panic!("a reply for a gathering of parts"),
                 });
                 continue;
             }
-            self.fill(header.target, header.sequence, resp);
+            self.fill(header.target, header.sequence, resp, long);
         }
         self.mailbox.recycle(parcel);
     }
@@ -132,7 +154,7 @@ impl Core {
             }
             Control::Lent { gathering, loan } => self.borrowed(gathering, loan),
             Control::Home(loan) => self.come_home(loan),
-            Control::Unblocked { ticket, reply } => self.end_wait(&ticket, &reply),
+            Control::Unblocked { ticket, reply } => self.end_wait(&ticket, reply),
             Control::Knock { ticket, at } => self.knocks.push((ticket, at)),
             Control::Unblock(ticket) => self.forget_ticket(&ticket),
             Control::Unwatch(unwatched) => self.unwatch(&unwatched),
@@ -141,6 +163,7 @@ impl Core {
                 self.mailbox.control(from, Control::Answer { gathering, part: Box::new(()) });
             }
             Control::Sooner => self.shard.take(), // Letting go of it tells when to be back.
+            Control::Request { header, args, bodies } => self.run_long(from, header, &args, bodies),
             Control::Slow { connection, entry } => {
                 let session = &self.connections[connection as usize].session;
                 slow::log(&self.shared, &self.config, entry, session);

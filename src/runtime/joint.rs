@@ -20,7 +20,8 @@ use super::slow;
 use super::visit::hold_several;
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Flags, Joint, Keys, Part, Run, SessionView, Spread, key_positions, slowlog};
-use crate::resp::{Error, Protocol, Reply};
+use crate::connection::arguments;
+use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::SlotMap;
 use crate::route::locks::Need;
 use crate::route::parcel::ArgSlices;
@@ -57,7 +58,7 @@ pub(super) struct Exec {
     /// The next call.
     pub(super) next: usize,
     /// The replies so far.
-    pub(super) out: Vec<u8>,
+    pub(super) out: Output,
     /// A call changed the configuration: every core has to take it before the reply leaves.
     pub(super) is_reconfigured: bool,
 }
@@ -173,7 +174,7 @@ impl Core {
         };
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
-        let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+        let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
         let call = call_of(&connection.session);
         // At once only if nothing this client sent before is still on its way.
         if connection.replies.outstanding() == 0
@@ -279,9 +280,10 @@ impl Core {
         session.last_command = Some(row.id.index() as u16);
         session.commands += 1;
         if !session.transaction.is_spoiled {
-            session.transaction.push(row.id.index() as u16, spans.iter().map(|span| span.of(request)));
+            let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
+            session.transaction.push(row.id.index() as u16, args.iter().copied());
         }
-        connection.replies.write(|out| Reply::new(out, Protocol::Resp2).simple("QUEUED"));
+        connection.replies.write(|out| Reply::new(&mut *out, Protocol::Resp2).simple("QUEUED"));
         mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
         self.clock.raw()
     }
@@ -316,7 +318,9 @@ impl Core {
         let db = session.db;
         let is_known = |key: &[u8]| session.watched.iter().any(|watched| watched.db == db && watched.key == key);
         let mut needs = Needs::new(self.map);
-        spans[1..].iter().map(|span| span.of(request)).filter(|key| !is_known(key)).for_each(|key| needs.add(key));
+        let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
+        args[1..].iter().copied().filter(|key| !is_known(key)).for_each(|key| needs.add(key));
+        drop(args);
         if connection.replies.outstanding() == 0
             && hold_several(self.core, self.shards, &mut self.shard, &mut self.visited, &needs.shards())
         {
@@ -331,7 +335,7 @@ impl Core {
                     session.watched.push(Watched { db, key, version });
                 }
             }
-            connection.replies.write(|out| Reply::new(out, Protocol::Resp2).ok());
+            connection.replies.write(|out| Reply::new(&mut *out, Protocol::Resp2).ok());
             mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
             self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
             return;
@@ -408,7 +412,7 @@ impl Core {
         needs.add_watched(&watched);
         let shards = needs.shards();
         let is_own = shards.iter().all(|&shard| shard == self.core);
-        let mut exec = Exec { transaction, next: 0, out: Vec::new(), is_reconfigured: false };
+        let mut exec = Exec { transaction, next: 0, out: Output::default(), is_reconfigured: false };
         if connection.replies.outstanding() == 0
             && (is_brief_all || is_own)
             && (!asks_all_cores || self.map.shards() == 1)
@@ -441,8 +445,8 @@ impl Core {
     }
 
     /// A watched key has changed: the reply is a null array.
-    pub(super) fn write_unchanged_failure(&self, index: u32, out: &mut Vec<u8>) {
-        Reply::new(out, self.connections[index as usize].session.protocol).null_array();
+    pub(super) fn write_unchanged_failure(&self, index: u32, out: &mut Output) {
+        Reply::new(&mut *out, self.connections[index as usize].session.protocol).null_array();
     }
 
     /// Runs the calls of a transaction that are left, on what is held for it. False: the next one asks all cores.
@@ -451,7 +455,7 @@ impl Core {
         let session = &mut self.connections[index as usize].session;
         session.mode.insert(Mode::DENY_BLOCKING);
         if *next == 0 {
-            Reply::new(out, session.protocol).array(transaction.len());
+            Reply::new(&mut *out, session.protocol).array(transaction.len());
         }
         while *next < transaction.len() {
             let row = lookup::find_by_index(transaction.command(*next) as usize);
@@ -480,7 +484,7 @@ impl Core {
                     ground.run(engines, &mut self.overlay, &self.config, None, row, call, &args, now_ms, stats, out);
                 }
                 Run::Session(run) => {
-                    let result = run(&mut view, &args, &mut Reply::new(out, call.protocol));
+                    let result = run(&mut view, &args, &mut Reply::new(&mut *out, call.protocol));
                     *is_reconfigured |= view.reconfigured;
                     finish(result, &mut self.stats, row, start, out);
                 }
@@ -528,7 +532,7 @@ impl Core {
         merge: crate::command::Merge,
         args: &Args<'_>,
         parts: Vec<Part>,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) {
         let session = &mut self.connections[index as usize].session;
         let (start, protocol) = (out.len(), session.protocol);
@@ -539,7 +543,7 @@ impl Core {
             now_ms: self.now_ms,
             reconfigured: false,
         };
-        let result = merge(&mut view, args, parts, &mut Reply::new(out, protocol));
+        let result = merge(&mut view, args, parts, &mut Reply::new(&mut *out, protocol));
         assert!(!view.reconfigured, "a merge does not change the configuration");
         finish(result, &mut self.stats, row, start, out);
     }
@@ -585,9 +589,9 @@ impl Core {
             let sequence = sequence.unwrap_or_else(|| connection.replies.reserve());
             self.acknowledge(index, row, sequence, out, started);
         } else if let Some(sequence) = sequence {
-            self.finish_gathering(index, sequence, &out);
+            self.finish_gathering(index, sequence, out);
         } else {
-            connection.replies.write(|replies| replies.extend_from_slice(&out));
+            connection.replies.write(|replies| replies.append(out));
             mark_dirty(&mut self.dirty, &mut connection.dirty, index);
         }
         self.tell_unwatched(index);

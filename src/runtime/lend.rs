@@ -23,7 +23,7 @@ use crate::command::lookup::{self, Row};
 use crate::command::{Args, Run, Wait, slowlog};
 use crate::config::Config;
 use crate::keyspace::{Class, Effect, Entry, Keyspace};
-use crate::resp::{Protocol, Reply};
+use crate::resp::{Output, Protocol, Reply};
 use crate::route::locks::Need;
 use crate::route::parcel::{ReplyHeader, flags};
 use crate::session::Watched;
@@ -87,7 +87,7 @@ impl Ground {
         args: &Args<'_>,
         now_ms: u64,
         stats: &mut Stats,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> bool {
         own.take();
         let Shard { keyspace, random, .. } = &mut **own;
@@ -220,11 +220,11 @@ impl Core {
         while let Some((_, waiter)) = self.shard.locks.next_ready() {
             match waiter {
                 Waiter::Own { connection, sequence, row, call, args } => {
-                    let mut out = Vec::new();
+                    let mut out = Output::default();
                     let slices: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
                     self.shard.execute(row, call, &slices, self.now_ms, &mut self.stats, &mut out);
                     self.stats.record(row.id, 0);
-                    self.fill(connection, sequence, &out);
+                    self.fill_with(connection, sequence, out);
                     self.serve_own();
                 }
                 Waiter::Sent { from, header, args } => {
@@ -236,7 +236,7 @@ impl Core {
                         flags: header.flags & flags::GATHER,
                     };
                     if from == self.core {
-                        let mut out = Vec::new();
+                        let mut out = Output::default();
                         self.shard.execute(row, Call::of(&header), &slices, self.now_ms, &mut self.stats, &mut out);
                         self.own_part(header.target, out);
                         continue;
@@ -292,7 +292,7 @@ impl Core {
         let mut ground = self.settle_in(&mut borrowing.loans);
         match &mut borrowing.work {
             Work::Command => {
-                let mut out = Vec::new();
+                let mut out = Output::default();
                 let started = self.clock.raw();
                 let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
                 let engines = (self.core, &mut self.shard, &mut self.visited);
@@ -310,7 +310,7 @@ impl Core {
                 }
                 let done = self.gatherings.remove(gathering as usize);
                 match wait {
-                    None => self.finish_gathering(done.connection, done.sequence, &out),
+                    None => self.finish_gathering(done.connection, done.sequence, out),
                     Some(wait) => {
                         let ticket = self.start_waiting(index, done.sequence, row, call, wait);
                         borrowing.loans.iter_mut().for_each(|loan| loan.blocked = Some(ticket.clone()));
@@ -319,13 +319,13 @@ impl Core {
             }
             Work::Retry(..) => panic!("done above"),
             Work::Watch => {
-                let mut out = Vec::new();
+                let mut out = Output::default();
                 Reply::new(&mut out, Protocol::Resp2).ok();
                 let watched = borrowing.loans.iter_mut().flat_map(|loan| loan.watched.drain(..));
                 self.connections[index as usize].session.watched.extend(watched);
                 self.stats.record(row.id, 0);
                 let done = self.gatherings.remove(gathering as usize);
-                self.finish_gathering(done.connection, done.sequence, &out);
+                self.finish_gathering(done.connection, done.sequence, out);
             }
             Work::Exec(exec) => {
                 if borrowing.loans.iter().all(|loan| loan.is_unchanged) {
@@ -351,7 +351,7 @@ impl Core {
         }
         self.send_home(*borrowing, ground);
         if let Some(reply) = reply {
-            self.end_wait(&ticket, &reply);
+            self.end_wait(&ticket, reply);
         }
     }
 

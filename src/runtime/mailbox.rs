@@ -14,9 +14,11 @@
 
 use super::lend::Loan;
 use crate::command::{Part, slowlog};
+use crate::resp::Output;
 use crate::route::parcel::{PARCEL_BYTES_MAX, Parcel, ReplyHeader, RequestHeader};
 use crate::session::Watched;
 use crate::shard::{Request, Ticket};
+use crate::value::LongString;
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -46,6 +48,15 @@ pub enum Control {
         socket: RawFd,
         /// Its listener's index.
         listener: u32,
+    },
+    /// Execute this command, some of whose arguments are long: those come as they are.
+    Request {
+        /// As in a parcel.
+        header: RequestHeader,
+        /// The arguments, empty where a long one belongs.
+        args: Vec<Vec<u8>>,
+        /// The long ones, by number.
+        bodies: Vec<(u32, LongString)>,
     },
     /// Contribute to a command that asks every core.
     Ask {
@@ -88,7 +99,7 @@ pub enum Control {
         /// Its ticket, closed.
         ticket: Arc<Ticket>,
         /// The reply.
-        reply: Vec<u8>,
+        reply: Output,
     },
     /// A client of yours that waits may have something to do, with keys of several shards.
     Knock {
@@ -197,7 +208,7 @@ impl Mailbox {
     }
 
     /// Packs a reply for a core; see [`Parcel::push_reply`].
-    pub fn reply(&mut self, to: usize, header: ReplyHeader, write: impl FnOnce(&mut Vec<u8>) -> u32) {
+    pub fn reply(&mut self, to: usize, header: ReplyHeader, write: impl FnOnce(&mut Output) -> u32) {
         if PARCEL_BYTES_MAX < self.replies[to].bytes() {
             self.post_replies(to);
         }

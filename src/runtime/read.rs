@@ -3,9 +3,9 @@
 
 use super::core::Core;
 use crate::command::lookup::{self, Row};
-use crate::command::{Flags, Joint, Keys, Run};
-use crate::connection::Connection;
-use crate::resp::{Limits, Span};
+use crate::command::{Args, Flags, Joint, Keys, Run};
+use crate::connection::{Arriving, Connection, arguments};
+use crate::resp::Limits;
 use crate::route::parcel::ArgSlices;
 use crate::route::{Place, place};
 use crate::session::{Mode, Session};
@@ -74,25 +74,26 @@ impl Core {
                 self.stats.counters.reads_processed += 1;
                 connection.session.input_bytes += bytes.len() as u64;
                 connection.session.active_ms = self.now_ms;
-                let unplanned = connection.unplanned_bytes();
+                let unplanned = connection.unplanned_bytes() + connection.arriving.as_ref().map_or(0, Arriving::bytes);
                 if connection.broken {
                     self.ring.give_back(buffer);
+                } else if let Some(rest) = connection.arrive(bytes) {
+                    connection.input.extend_from_slice(rest);
+                    self.ring.give_back(buffer);
+                    if self.config.client_query_buffer_limit <= unplanned as u64 {
+                        return self.close_for_input(index);
+                    }
+                    if self.connections[index as usize].arriving.is_none() {
+                        self.plan(index, Source::Input);
+                    }
                 } else if unplanned == 0 && connection.may_plan() {
                     self.used_buffers.push(buffer);
                     self.plan(index, Source::Buffer(buffer));
                 } else {
                     connection.input.extend_from_slice(bytes);
                     self.ring.give_back(buffer);
-                    if self.config.client_query_buffer_limit < (unplanned as u64).saturating_add(1) {
-                        self.stats.counters.query_buffer_limit_disconnections += 1;
-                        let session = &connection.session;
-                        tracing::warn!(
-                            "closing client {} {}: its query buffer passed the limit",
-                            session.id,
-                            session.peer
-                        );
-                        self.close_soon(index);
-                        return;
+                    if self.config.client_query_buffer_limit <= unplanned as u64 {
+                        return self.close_for_input(index);
                     }
                     self.plan(index, Source::Input);
                 }
@@ -117,6 +118,15 @@ impl Core {
         if !armed {
             self.receive_if_wanted(index);
         }
+    }
+
+    /// Ends a connection that sends without an end.
+    #[cold]
+    fn close_for_input(&mut self, index: u32) {
+        self.stats.counters.query_buffer_limit_disconnections += 1;
+        let session = &self.connections[index as usize].session;
+        tracing::warn!("closing client {} {}: its query buffer passed the limit", session.id, session.peer);
+        self.close_soon(index);
     }
 
     /// Arms receiving again, unless the client has to be slowed down.
@@ -162,13 +172,15 @@ impl Core {
         let mut at = start;
         let mut blocked = !connection.may_plan();
         let mut held_back = None;
+        let mut is_partial = false;
         let bytes: &mut [u8] = match source {
             Source::Buffer(buffer) => self.ring.bytes_mut(buffer),
             Source::Input => &mut connection.input,
         };
         let end = bytes.len();
         while at < end && !blocked {
-            if COMMANDS_PER_PASS_MAX <= connection.planned {
+            // A request with long arguments is the only one of its pass.
+            if COMMANDS_PER_PASS_MAX <= connection.planned || !connection.bodies.is_empty() && connection.planned != 0 {
                 break;
             }
             if OUTSTANDING_MAX <= connection.replies.outstanding() || OUTPUT_PAUSE_BYTES <= connection.replies.bytes() {
@@ -178,6 +190,7 @@ impl Core {
             let consumed = match connection.parser.parse(&mut bytes[at..], &limits, &mut self.request_spans) {
                 Ok(None) => {
                     blocked = true; // Incomplete: wait for more bytes.
+                    is_partial = true;
                     break;
                 }
                 Ok(Some(consumed)) => consumed,
@@ -204,11 +217,15 @@ impl Core {
                 continue;
             }
             let request = &bytes[at..at + consumed];
-            let what = match lookup::lookup(self.request_spans[0].of(request)) {
+            let argument = |at: usize| match connection.bodies.iter().find(|(index, _)| *index as usize == at) {
+                Some((_, body)) => body.as_bytes(),
+                None => self.request_spans[at].of(request),
+            };
+            let what = match lookup::lookup(argument(0)) {
                 None => What::Unknown,
-                Some(row) if !row.subcommands.is_empty() => match self.request_spans.get(1) {
-                    None => What::Row(row),
-                    Some(word) => match lookup::lookup_sub(row, word.of(request)) {
+                Some(row) if !row.subcommands.is_empty() => match self.request_spans.len() {
+                    1 => What::Row(row),
+                    _ => match lookup::lookup_sub(row, argument(1)) {
                         Some(row) => What::Row(row),
                         None => What::UnknownSubcommand(row),
                     },
@@ -236,13 +253,14 @@ impl Core {
                     self.paused.push(index);
                     // It is read again when the pause ends. An inline request was decoded in place, so that its bytes
                     // mean something else now: it waits in the other form.
-                    held_back = Some((consumed, encode_request(&self.request_spans, request)));
+                    let args: ArgSlices<'_> = arguments(&self.request_spans, request, &connection.bodies);
+                    held_back = Some((consumed, encode_request(&args)));
                     break;
                 }
                 if row.accepts(self.request_spans.len()) {
                     match row.command.keys {
                         Keys::Range { first: 1, last: 1, .. } => {
-                            let key = self.request_spans[1].of(request);
+                            let key = argument(1);
                             let shard = self.map.shard_of(key);
                             planned.place = Place::One(shard);
                             planned.hash = self.hasher.hash(key);
@@ -256,7 +274,7 @@ impl Core {
                             };
                         }
                         _ => {
-                            let args: ArgSlices<'_> = self.request_spans.iter().map(|span| span.of(request)).collect();
+                            let args: ArgSlices<'_> = arguments(&self.request_spans, request, &connection.bodies);
                             planned.place = place(self.map, row.command, &args);
                         }
                     }
@@ -267,9 +285,11 @@ impl Core {
             connection.planned += 1;
             at += consumed;
             // After an AUTH other limits hold for what follows.
-            blocked |= !limits.authenticated && matches!(what, What::Row(row) if row.flags.contains(Flags::NO_AUTH));
+            let may_authenticate = matches!(what, What::Row(row) if row.flags.contains(Flags::NO_AUTH));
+            blocked |= !limits.authenticated && may_authenticate || !connection.bodies.is_empty();
             connection.planned_last = blocked;
         }
+        let is_held_back = held_back.is_some();
         match source {
             Source::Buffer(buffer) => {
                 let mut rest = &self.ring.bytes(buffer)[at..];
@@ -285,6 +305,13 @@ impl Core {
                     connection.input.splice(at..at + consumed, encoded);
                 }
             }
+        }
+        if is_held_back {
+            connection.bodies.clear(); // Encoded with the others.
+        }
+        // Behind commands of this pass that may be held back, and so come in front of it again, it has to wait.
+        if is_partial && connection.planned == 0 {
+            connection.set_aside();
         }
         if 0 < connection.planned {
             self.active.push(index);
@@ -312,11 +339,11 @@ fn is_behind(connection: &Connection) -> bool {
 }
 
 /// A request as an array of bulks.
-pub(super) fn encode_request(spans: &[Span], request: &[u8]) -> Vec<u8> {
-    let mut encoded = format!("*{}\r\n", spans.len()).into_bytes();
-    for span in spans {
-        encoded.extend_from_slice(format!("${}\r\n", span.len).as_bytes());
-        encoded.extend_from_slice(span.of(request));
+pub(super) fn encode_request(args: &Args<'_>) -> Vec<u8> {
+    let mut encoded = format!("*{}\r\n", args.len()).into_bytes();
+    for arg in args {
+        encoded.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+        encoded.extend_from_slice(arg);
         encoded.extend_from_slice(b"\r\n");
     }
     encoded

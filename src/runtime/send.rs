@@ -6,22 +6,39 @@ use super::core::Core;
 use super::read::OUTSTANDING_MAX;
 use crate::config::Config;
 use crate::connection::Connection;
+use crate::resp::Output;
 use crate::session::Mode;
 use crate::stats::Stats;
 use crate::sys::net;
+use crate::sys::ring::{PIECES_MAX, Payload};
+use bytes::Bytes;
 
 /// Output buffers kept for reuse, and the largest kept.
 const SPARE_OUTPUTS: usize = 256;
 const SPARE_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
+/// One send carries at most so much, so that others have their turn between two.
+const SEND_BYTES_MAX: usize = 1024 * 1024;
+
 /// Who has not authenticated may leave so much unread: errors, and HELLO.
 const UNAUTHENTICATED_OUTPUT_BYTES_MAX: u64 = 1024;
 
 impl Core {
-    /// A reply that a client's place in the order waited for.
-    pub(super) fn fill(&mut self, index: u32, sequence: u32, reply: &[u8]) {
+    /// A reply that a client's place in the order waited for: bytes, and long strings among them.
+    pub(super) fn fill(&mut self, index: u32, sequence: u32, reply: &[u8], long: Vec<(usize, Bytes)>) {
+        self.connections[index as usize].replies.fill(sequence, reply, long);
+        self.filled(index);
+    }
+
+    /// The same, of a reply that has a buffer of its own.
+    pub(super) fn fill_with(&mut self, index: u32, sequence: u32, reply: Output) {
+        self.connections[index as usize].replies.fill_with(sequence, reply);
+        self.filled(index);
+    }
+
+    #[inline]
+    fn filled(&mut self, index: u32) {
         let connection = &mut *self.connections[index as usize];
-        connection.replies.fill(sequence, reply);
         mark_dirty(&mut self.dirty, &mut connection.dirty, index);
         if connection.replies.outstanding() < OUTSTANDING_MAX && 0 < connection.unplanned_bytes() && !connection.again {
             connection.again = true;
@@ -52,25 +69,30 @@ impl Core {
             if connection.sending {
                 continue;
             }
-            if alone && let Ok(sent) = net::send_now(connection.session.fd, &connection.replies.output) {
+            if !connection.replies.output.long().is_empty() || SEND_BYTES_MAX < connection.replies.output.len() {
+                let output = std::mem::take(&mut connection.replies.output);
+                connection.replies.pieces.push(output);
+                self.send_pieces(index);
+                continue;
+            }
+            if alone && let Ok(sent) = net::send_now(connection.session.fd, connection.replies.output.bytes()) {
                 self.stats.counters.net_output_bytes += sent as u64;
                 self.stats.counters.writes_processed += 1;
                 connection.session.output_bytes += sent as u64;
                 if sent == connection.replies.output.len() {
-                    let mut bytes = std::mem::take(&mut connection.replies.output);
-                    if bytes.capacity() <= SPARE_OUTPUT_BYTES_MAX && self.spare_outputs.len() < SPARE_OUTPUTS {
-                        bytes.clear();
-                        self.spare_outputs.push(bytes);
-                    }
+                    let bytes = std::mem::take(&mut connection.replies.output).into_bytes();
+                    self.keep_output(bytes);
+                    let connection = &self.connections[index as usize];
                     if connection.session.mode.intersects(CLOSING) {
                         self.closing.push(index);
                     }
                     continue;
                 }
-                connection.replies.output.drain(..sent);
+                let rest = connection.replies.output.bytes()[sent..].to_vec();
+                connection.replies.output = rest.into();
             }
-            let empty = self.spare_outputs.pop().unwrap_or_default();
-            let bytes = std::mem::replace(&mut connection.replies.output, empty);
+            let empty = self.spare_outputs.pop().unwrap_or_default().into();
+            let bytes = std::mem::replace(&mut connection.replies.output, empty).into_bytes();
             connection.sending = true;
             connection.replies.sending_bytes = bytes.len();
             self.ring.send(connection.session.fd, index, bytes);
@@ -83,7 +105,18 @@ impl Core {
         }
     }
 
-    pub(super) fn sent(&mut self, index: u32, result: Result<usize, i32>, mut bytes: Vec<u8>) {
+    /// Queues a send of what leaves in pieces.
+    #[cold]
+    fn send_pieces(&mut self, index: u32) {
+        let connection = &mut *self.connections[index as usize];
+        let taken = connection.replies.pieces.take(SEND_BYTES_MAX, PIECES_MAX);
+        connection.sending = true;
+        connection.replies.sending_bytes = taken.iter().map(Bytes::len).sum();
+        self.ring.send_pieces(connection.session.fd, index, taken);
+        self.sends += 1;
+    }
+
+    pub(super) fn sent(&mut self, index: u32, result: Result<usize, i32>, payload: Payload) {
         let connection = &mut *self.connections[index as usize];
         connection.sending = false;
         connection.session.active_ms = self.now_ms;
@@ -93,31 +126,55 @@ impl Core {
                 self.stats.counters.net_output_bytes += sent as u64;
                 self.stats.counters.writes_processed += 1;
                 connection.session.output_bytes += sent as u64;
-                if sent < bytes.len() && !connection.broken {
-                    bytes.drain(..sent);
-                    connection.sending = true;
-                    connection.replies.sending_bytes = bytes.len();
-                    self.ring.send(connection.session.fd, index, bytes);
-                    return;
+                if sent < payload.len() && !connection.broken {
+                    put_back_unsent(connection, payload, sent);
+                } else if let Payload::Buffer(bytes) = payload {
+                    self.keep_output(bytes);
                 }
             }
             Err(_) => self.close_soon(index),
         }
-        if bytes.capacity() <= SPARE_OUTPUT_BYTES_MAX && self.spare_outputs.len() < SPARE_OUTPUTS {
-            bytes.clear();
-            self.spare_outputs.push(bytes);
-        }
         let connection = &mut *self.connections[index as usize];
-        if !connection.replies.output.is_empty() {
+        if !connection.replies.pieces.is_empty() && !connection.broken {
+            self.send_pieces(index); // What follows waits until all of them are gone.
+        } else if !connection.replies.output.is_empty() {
             mark_dirty(&mut self.dirty, &mut connection.dirty, index);
         } else if connection.session.mode.intersects(CLOSING) || connection.broken {
             self.closing.push(index);
         }
+        let connection = &mut *self.connections[index as usize];
         if 0 < connection.unplanned_bytes() && !connection.again {
             connection.again = true;
             self.again.push(index);
         }
     }
+
+    /// Keeps an emptied output buffer for reuse, unless it is large or there are enough.
+    #[inline]
+    fn keep_output(&mut self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= SPARE_OUTPUT_BYTES_MAX && self.spare_outputs.len() < SPARE_OUTPUTS {
+            bytes.clear();
+            self.spare_outputs.push(bytes);
+        }
+    }
+}
+
+/// What a send left unsent leaves next.
+#[cold]
+fn put_back_unsent(connection: &mut Connection, payload: Payload, mut sent: usize) {
+    let pieces = match payload {
+        Payload::Buffer(bytes) => vec![Bytes::from(bytes)],
+        Payload::Pieces(pieces) => pieces,
+    };
+    let unsent: Vec<Bytes> = pieces
+        .into_iter()
+        .filter_map(|mut piece| {
+            let gone = piece.split_to(piece.len().min(sent));
+            sent -= gone.len();
+            (!piece.is_empty()).then_some(piece)
+        })
+        .collect();
+    connection.replies.pieces.put_back(unsent.into_iter());
 }
 
 /// Lists a connection for a send at the end of the pass, once.

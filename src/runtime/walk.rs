@@ -8,8 +8,8 @@ use super::core::Core;
 use super::execute::flags_of;
 use super::gathering::Kind;
 use crate::command::slowlog;
-use crate::resp::Reply;
 use crate::resp::decode::{Elements, Head};
+use crate::resp::{Output, Reply};
 use crate::route::parcel::{ArgSlices, RequestHeader, flags};
 use crate::shard::{Call, Waiter};
 use std::sync::Arc;
@@ -71,9 +71,9 @@ impl Core {
             let waiter = Waiter::Sent { from: self.core, header, args: args.to_vec() };
             return self.shard.locks.wait(crate::route::locks::Need::Everything, waiter);
         }
-        let mut out = Vec::new();
+        let mut out = Output::default();
         self.shard.execute(row, call, &slices, self.now_ms, &mut self.stats, &mut out);
-        self.walked(gathering, &out);
+        self.walked(gathering, out.bytes());
     }
 
     /// A shard answered: on into the next, or done.
@@ -129,6 +129,6 @@ impl Core {
         self.record_gathered(done.connection, done.row, done.started, || {
             slowlog::kept(done.row, &walk.sent.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>())
         });
-        self.finish_gathering(done.connection, done.sequence, &reply);
+        self.finish_gathering(done.connection, done.sequence, reply.into());
     }
 }

@@ -20,6 +20,7 @@
 use super::Call;
 use crate::command::Wait;
 use crate::command::lookup::Row;
+use crate::resp::Output;
 use ahash::AHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -83,7 +84,7 @@ impl Ticket {
 /// What became of a ticket.
 pub enum Answer {
     /// The reply.
-    Reply(Arc<Ticket>, Vec<u8>),
+    Reply(Arc<Ticket>, Output),
     /// Its home has to run it, for the key of this number among those it waits for.
     Knock(Arc<Ticket>, usize),
 }

@@ -11,7 +11,7 @@ use crate::command::lookup::Row;
 use crate::command::{Args, CommandResult, Context, Run, key_positions};
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::keyspace::{AccessPolicy, Class, Keyspace};
-use crate::resp::{Error, Protocol, Reply};
+use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::SlotMap;
 use crate::route::locks::{Locks, Need};
 use crate::route::parcel::{RequestHeader, flags};
@@ -285,13 +285,13 @@ impl Shard {
         args: &Args<'_>,
         now_ms: u64,
         stats: &mut Stats,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> bool {
         let Run::Keyspace(run) = row.command.run else {
             panic!("{} does not run on a keyspace", row.full_name());
         };
         let start = out.len();
-        let mut reply = Reply::new(out, call.protocol);
+        let mut reply = Reply::new(&mut *out, call.protocol);
         self.keyspace.begin(now_ms, call.touch);
         let mut context = Context {
             keyspace: &mut self.keyspace,
@@ -462,9 +462,9 @@ impl Shard {
     }
 
     /// Runs the call of a client that waits; `None`: there is nothing for it.
-    fn answer(&mut self, ticket: &Ticket, at: usize, now_ms: u64, stats: &mut Stats) -> Option<Vec<u8>> {
+    fn answer(&mut self, ticket: &Ticket, at: usize, now_ms: u64, stats: &mut Stats) -> Option<Output> {
         let call = ticket.call;
-        let mut out = Vec::new();
+        let mut out = Output::default();
         let args: Vec<&[u8]> = ticket.wait.retries[at].args.iter().map(Vec::as_slice).collect();
         let Run::Blocking(run) = ticket.row.command.run else {
             panic!("{} does not block", ticket.row.full_name());
@@ -523,14 +523,14 @@ impl Shard {
 
 /// Replaces what was written since `start` by an error, and counts it.
 #[cold]
-pub fn fail(stats: &mut Stats, row: &'static Row, error: &Error, start: usize, out: &mut Vec<u8>) {
+pub fn fail(stats: &mut Stats, row: &'static Row, error: &Error, start: usize, out: &mut Output) {
     out.truncate(start);
     Reply::new(out, Protocol::Resp2).error(error);
     stats.failed(row.id, error.prefix());
 }
 
 /// What the code of a session command returns, written or counted the same way.
-pub fn finish(result: CommandResult, stats: &mut Stats, row: &'static Row, start: usize, out: &mut Vec<u8>) -> bool {
+pub fn finish(result: CommandResult, stats: &mut Stats, row: &'static Row, start: usize, out: &mut Output) -> bool {
     match result {
         Ok(()) => true,
         Err(error) => {

@@ -37,7 +37,7 @@ use crate::command::lookup::Row;
 use crate::command::{Args, Context, Gather, Keys, Run, Spread, Wait, key_positions};
 use crate::config::Config;
 use crate::keyspace::{Class, Keyspace};
-use crate::resp::Reply;
+use crate::resp::{Output, Reply};
 use crate::route::parcel::ArgSlices;
 use crate::route::{Place, SlotMap, gather, place};
 use crate::shard::{Call, fail};
@@ -86,7 +86,7 @@ impl<'a> Union<'a> {
         args: &Args<'_>,
         now_ms: u64,
         stats: &mut Stats,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> bool {
         match (place(self.map, row.command, args), row.command.spread) {
             (Place::One(shard), _) => self.run_at(shard, row, call, args, now_ms, stats, out),
@@ -99,14 +99,14 @@ impl<'a> Union<'a> {
             (Place::Anywhere, Spread::Every(how)) => {
                 let mut replies = Vec::with_capacity(self.parts.len());
                 for shard in 0..self.parts.len() {
-                    let mut reply = Vec::new();
+                    let mut reply = Output::default();
                     if !self.run_at(shard, row, call, args, now_ms, stats, &mut reply) {
-                        out.append(&mut reply); // Whatever is wrong with it is wrong on every shard.
+                        out.append(reply); // Whatever is wrong with it is wrong on every shard.
                         return false;
                     }
                     replies.push(Some(reply));
                 }
-                gather::merge(how, &replies, &[], &mut Reply::new(out, call.protocol));
+                gather::merge(how, replies, &[], &mut Reply::new(out, call.protocol));
                 true
             }
             (Place::Anywhere, Spread::Cursor) => {
@@ -151,7 +151,7 @@ impl<'a> Union<'a> {
         args: &Args<'_>,
         now_ms: u64,
         stats: &mut Stats,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> bool {
         let shards = self.parts.len();
         let keyspace = &mut **self.parts[shard].as_mut().expect("what a command needs is held");
@@ -169,7 +169,7 @@ impl<'a> Union<'a> {
         args: &Args<'_>,
         now_ms: u64,
         stats: &mut Stats,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> bool {
         let Keys::Range { first, last: -1, step } = row.command.keys else {
             panic!("{} splits keys that are no range to the end", row.full_name());
@@ -182,7 +182,7 @@ impl<'a> Union<'a> {
         }
         let key_shards: SmallVec<[u16; 32]> =
             args[first..].iter().step_by(step).map(|key| self.map.shard_of(key) as u16).collect();
-        let mut replies: Vec<Option<Vec<u8>>> = Vec::with_capacity(self.parts.len());
+        let mut replies: Vec<Option<Output>> = Vec::with_capacity(self.parts.len());
         let mut part = ArgSlices::new();
         let mut succeeds = true;
         for shard in 0..self.parts.len() {
@@ -195,11 +195,11 @@ impl<'a> Union<'a> {
                 replies.push(None);
                 continue;
             }
-            let mut reply = Vec::new();
+            let mut reply = Output::default();
             succeeds &= self.run_at(shard, row, call, &part, now_ms, stats, &mut reply);
             replies.push(Some(reply));
         }
-        gather::merge(how, &replies, &key_shards, &mut Reply::new(out, call.protocol));
+        gather::merge(how, replies, &key_shards, &mut Reply::new(out, call.protocol));
         succeeds
     }
 
@@ -211,7 +211,7 @@ impl<'a> Union<'a> {
         args: &Args<'_>,
         now_ms: u64,
         stats: &mut Stats,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> bool {
         let mut positions = Vec::new();
         key_positions(row.command, args, &mut positions).expect("its place was found by them");
@@ -278,12 +278,12 @@ fn run_in(
     args: &Args<'_>,
     now_ms: u64,
     stats: &mut Stats,
-    out: &mut Vec<u8>,
+    out: &mut Output,
 ) -> bool {
     let start = out.len();
     keyspace.begin(now_ms, call.touch);
     let mut context = Context { keyspace, config, random, db: call.db, now_ms, shard, shards };
-    let mut reply = Reply::new(out, call.protocol);
+    let mut reply = Reply::new(&mut *out, call.protocol);
     let result = match row.command.run {
         Run::Keyspace(run) => run(&mut context, args, &mut reply),
         Run::Blocking(run) => run(&mut context, args, &mut reply).map(|nothing| match (nothing, wait) {
@@ -325,7 +325,7 @@ mod tests {
         let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         let row = lookup(args[0]).expect("a command");
         let mut random = fastrand::Rng::with_seed(1);
-        let mut out = Vec::new();
+        let mut out = Output::default();
         let parts: Parts<'_> = if on_all {
             world.keyspaces.iter_mut().map(Some).collect()
         } else {
@@ -342,7 +342,7 @@ mod tests {
             &mut world.stats,
             &mut out,
         );
-        String::from_utf8_lossy(&out).replace("\r\n", "|")
+        String::from_utf8_lossy(out.bytes()).replace("\r\n", "|")
     }
 
     fn world() -> World {
@@ -379,7 +379,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..2000 {
             let parts = world.keyspaces.iter_mut().map(Some).collect();
-            let mut out = Vec::new();
+            let mut out = Output::default();
             let call = Call { db: 0, protocol: Protocol::Resp2, touch: true };
             Union::new(parts, &mut world.overlay, &world.config, &mut random).execute(
                 lookup(b"RANDOMKEY").expect("a command"),
@@ -389,7 +389,7 @@ mod tests {
                 &mut world.stats,
                 &mut out,
             );
-            seen.insert(out);
+            seen.insert(out.into_bytes());
         }
         assert_eq!(seen.len(), 40);
     }

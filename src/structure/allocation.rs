@@ -2,8 +2,9 @@
 //! bytes between what was asked for and what the allocator gives are ours to use.
 //!
 //! The classes are mimalloc's when it is built with `MI_MAX_ALIGN_SIZE=8` (`.cargo/config.toml` sees to that, and a
-//! test asks the allocator): multiples of 8 up to 64 bytes, then four per doubling (80, 96, 112, 128, 160, …). With
-//! another allocator the sums would be a little off; nothing would break.
+//! test asks the allocator): multiples of 8 up to 64 bytes, then four per doubling (80, 96, 112, 128, 160, …). From
+//! 4 MiB on it is whole pages (see `crate::memory`). With another allocator the sums would be a little off; nothing
+//! would break.
 
 /// Bytes that an allocation of `bytes` takes, the allocator's rounding included.
 pub const fn allocated_bytes(bytes: usize) -> usize {
@@ -23,12 +24,10 @@ const CLASSED_BYTES_MAX: usize = 512 * 1024;
 const fn large_unit_bytes(bytes: usize) -> usize {
     if bytes < 2 << 20 {
         64 << 10
-    } else if bytes < 8 << 20 {
+    } else if bytes < 4 << 20 {
         256 << 10
-    } else if bytes < 32 << 20 {
-        1 << 20
     } else {
-        4 << 20
+        4 << 10
     }
 }
 

@@ -14,6 +14,7 @@
 #![allow(unsafe_code)]
 
 use super::bell::Bell;
+use bytes::Bytes;
 use io_uring::types::{self, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use std::io;
@@ -69,8 +70,8 @@ pub enum Event {
         index: u32,
         /// Bytes sent (all of them, unless the socket broke), or the error number.
         result: Result<usize, i32>,
-        /// The buffer that was sent.
-        bytes: Vec<u8>,
+        /// What was sent.
+        payload: Payload,
     },
     /// Another core (or the signal thread) wants attention.
     Woken,
@@ -112,14 +113,54 @@ pub struct Buffer {
     len: u32,
 }
 
+/// What a send reads from.
+#[derive(Debug)]
+pub enum Payload {
+    /// One buffer.
+    Buffer(Vec<u8>),
+    /// Pieces that others may hold too, at most [`PIECES_MAX`], none of them empty.
+    Pieces(Vec<Bytes>),
+}
+
+impl Payload {
+    /// Bytes in it.
+    pub fn len(&self) -> usize {
+        match self {
+            Payload::Buffer(bytes) => bytes.len(),
+            Payload::Pieces(pieces) => pieces.iter().map(Bytes::len).sum(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Pieces of one send: the kernel copies the list of so few to its own stack.
+pub const PIECES_MAX: usize = 8;
+
+/// What of a send of pieces the kernel reads beside them.
+struct Scatter {
+    header: libc::msghdr,
+    vectors: [libc::iovec; PIECES_MAX],
+}
+
+/// A send in flight.
+struct Sending {
+    payload: Payload,
+    /// `None`: one buffer. Boxed, so that it stays where the kernel was told.
+    scatter: Option<Box<Scatter>>,
+}
+
 /// The ring of one core. Not `Send` in spirit: made and used on one thread (`SINGLE_ISSUER`).
 pub struct Ring {
     uring: IoUring,
     buffers: *mut u8,
     buffer_ring: *mut types::BufRingEntry,
     buffer_tail: u16,
-    /// Bytes in flight, by index.
-    sending: Vec<Option<Vec<u8>>>,
+    /// Sends in flight, by index.
+    sending: Vec<Option<Sending>>,
     completions: Vec<(u64, i32, u32)>,
     next_completion: usize,
     min_wait: bool,
@@ -274,19 +315,45 @@ impl Ring {
 
     /// Sends all of `bytes`; at most one send per index may be in flight.
     pub fn send(&mut self, socket: RawFd, index: u32, bytes: Vec<u8>) {
-        let at = index as usize;
-        if self.sending.len() <= at {
-            self.sending.resize_with(at + 1, || None);
-        }
-        assert!(self.sending[at].is_none(), "one send per connection is in flight at most");
+        self.make_room_to_send(index);
         assert!(!bytes.is_empty());
+        let at = index as usize;
         // MSG_WAITALL: the kernel goes on after a short send, so that a completion means all or broken.
         let entry = opcode::Send::new(Fd(socket), bytes.as_ptr(), bytes.len().min(u32::MAX as usize >> 1) as u32)
             .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
             .build()
             .user_data(user_data(KIND_SEND, index));
-        self.sending[at] = Some(bytes);
+        self.sending[at] = Some(Sending { payload: Payload::Buffer(bytes), scatter: None });
         self.push(&entry);
+    }
+
+    /// The same of several pieces.
+    pub fn send_pieces(&mut self, socket: RawFd, index: u32, pieces: Vec<Bytes>) {
+        self.make_room_to_send(index);
+        assert!(!pieces.is_empty() && pieces.len() <= PIECES_MAX && pieces.iter().all(|piece| !piece.is_empty()));
+        let nothing = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        // SAFETY: a header of zeros is a valid one, without anything to send.
+        let header: libc::msghdr = unsafe { std::mem::zeroed() };
+        let mut scatter = Box::new(Scatter { header, vectors: [nothing; PIECES_MAX] });
+        for (vector, piece) in scatter.vectors.iter_mut().zip(&pieces) {
+            *vector = libc::iovec { iov_base: piece.as_ptr().cast_mut().cast(), iov_len: piece.len() };
+        }
+        scatter.header.msg_iov = scatter.vectors.as_mut_ptr();
+        scatter.header.msg_iovlen = pieces.len();
+        let entry = opcode::SendMsg::new(Fd(socket), &raw const scatter.header)
+            .flags((libc::MSG_WAITALL | libc::MSG_NOSIGNAL) as u32)
+            .build()
+            .user_data(user_data(KIND_SEND, index));
+        self.sending[index as usize] = Some(Sending { payload: Payload::Pieces(pieces), scatter: Some(scatter) });
+        self.push(&entry);
+    }
+
+    fn make_room_to_send(&mut self, index: u32) {
+        let at = index as usize;
+        if self.sending.len() <= at {
+            self.sending.resize_with(at + 1, || None);
+        }
+        assert!(self.sending[at].is_none(), "one send per connection is in flight at most");
     }
 
     /// Wakes the core whose ring has this descriptor. Costs no completion here.
@@ -430,9 +497,11 @@ impl Ring {
                     Event::Received { index, data, armed }
                 }
                 KIND_SEND => {
-                    let bytes = self.sending[index as usize].take().expect("a send completes once");
+                    let Sending { payload, scatter } =
+                        self.sending[index as usize].take().expect("a send completes once");
+                    drop(scatter);
                     let result = if result < 0 { Err(-result) } else { Ok(result as usize) };
-                    Event::Sent { index, result, bytes }
+                    Event::Sent { index, result, payload }
                 }
                 KIND_WAKE => Event::Woken,
                 KIND_IGNORE => continue,
@@ -448,8 +517,8 @@ pub const BATCH_US: u32 = 50;
 impl Drop for Ring {
     fn drop(&mut self) {
         // The kernel may still read these: leaking them is the safe end.
-        for bytes in self.sending.drain(..).flatten() {
-            std::mem::forget(bytes);
+        for sending in self.sending.drain(..).flatten() {
+            std::mem::forget(sending);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! the key is overwritten, and a value that arrived as a buffer is stored without copying it.
 
 use super::allocation::allocated_bytes;
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// Above this capacity in bytes a buffer grows by an eighth instead of doubling: 64 MiB of slack at most, under the
@@ -21,6 +22,11 @@ impl LongString {
     /// Its bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Its bytes, for others to hold: they stay as they are, whatever becomes of the string.
+    pub fn to_shared(&self) -> Bytes {
+        Bytes::from_owner(self.clone())
     }
 
     /// Bytes of its two allocations: the buffer, and what holds the count and the buffer's address.
@@ -50,12 +56,18 @@ impl LongString {
     /// Takes on the length `len` (of zero bytes where it was shorter) and gives the bytes to be changed. Growing is
     /// amortised: appending a byte a time copies every byte a few times at most.
     pub fn resize_mut(&mut self, len: usize) -> &mut [u8] {
-        let kept_len = len.min(self.0.len());
-        let unshared_and_fits = match Arc::get_mut(&mut self.0) {
-            Some(buffer) => len <= buffer.capacity(),
-            None => false,
+        let len_before = self.0.len();
+        let kept_len = len.min(len_before);
+        let is_ready = match Arc::get_mut(&mut self.0) {
+            Some(buffer) if len <= buffer.capacity() => true,
+            // Large blocks grow without being copied; what is added is mostly written over at once.
+            Some(buffer) if len - len_before <= len_before => {
+                buffer.reserve_exact(grown_capacity(len_before, len) - len_before);
+                true
+            }
+            _ => false,
         };
-        if !unshared_and_fits {
+        if !is_ready {
             // Zeroed by the allocator: for a large buffer these are fresh pages, so a SETRANGE far beyond the end
             // touches only what it writes.
             let mut buffer = vec![0; grown_capacity(self.0.len(), len)];
