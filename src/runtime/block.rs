@@ -13,9 +13,11 @@ use super::gathering::{Gathering, Kind};
 use super::joint::{Borrowing, Work, requests_of, shards_of};
 use super::lend::Ground;
 use super::mailbox::Control;
+use super::slow;
 use super::visit::hold_several;
-use crate::command::Wait;
 use crate::command::lookup::Row;
+use crate::command::{Args, Wait, slowlog};
+use crate::config::Config;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::session::Mode;
 use crate::shard::{Answer, Call, Ticket};
@@ -26,6 +28,22 @@ pub(super) struct Waiting {
     pub(super) ticket: Arc<Ticket>,
     /// By the steady clock, milliseconds; 0: for ever.
     deadline_ms: u64,
+    noted: Option<Noted>,
+}
+
+/// What the slow log may want of a command that waits: it is noted when it is answered, as one call.
+pub(super) struct Noted {
+    /// How long it ran before it waited.
+    nanoseconds: u64,
+    /// Its arguments as the log keeps them.
+    args: Vec<Vec<u8>>,
+}
+
+impl Noted {
+    /// Of a command that waits from now on; `None`: nothing is noted.
+    pub(super) fn new(config: &Config, row: &Row, args: &Args<'_>, nanoseconds: u64) -> Option<Noted> {
+        (slow::threshold_nanoseconds(config) != u64::MAX).then(|| Noted { nanoseconds, args: slowlog::kept(row, args) })
+    }
 }
 
 impl Core {
@@ -37,6 +55,7 @@ impl Core {
         row: &'static Row,
         call: Call,
         wait: Wait,
+        noted: Option<Noted>,
     ) -> Arc<Ticket> {
         let timeout_ms = wait.timeout_ms;
         let ticket = Arc::new(Ticket::new(self.core, index, sequence, row, call, wait));
@@ -47,7 +66,7 @@ impl Core {
         if deadline_ms != 0 {
             self.wait_deadlines.insert((deadline_ms, index));
         }
-        self.waits.insert(index, Waiting { ticket: ticket.clone(), deadline_ms });
+        self.waits.insert(index, Waiting { ticket: ticket.clone(), deadline_ms, noted });
         if connection.session.mode.contains(Mode::INPUT_ENDED) {
             self.closing.push(index); // As Redis does with a client that closed its side and waits.
         }
@@ -55,9 +74,16 @@ impl Core {
     }
 
     /// The same for a command that ran on engines that are held still.
-    pub(super) fn wait_on_engines(&mut self, index: u32, row: &'static Row, call: Call, wait: Wait) {
+    pub(super) fn wait_on_engines(
+        &mut self,
+        index: u32,
+        row: &'static Row,
+        call: Call,
+        wait: Wait,
+        noted: Option<Noted>,
+    ) {
         let sequence = self.connections[index as usize].replies.reserve();
-        let ticket = self.start_waiting(index, sequence, row, call, wait);
+        let ticket = self.start_waiting(index, sequence, row, call, wait, noted);
         for shard in self.shards_waited_for(&ticket) {
             if shard == self.core {
                 self.shard.block(&ticket);
@@ -78,8 +104,9 @@ impl Core {
     #[inline]
     pub(super) fn serve_own(&mut self) {
         if self.shard.has_ready() {
+            let started = self.clock.raw();
             let answers = self.shard.serve(self.now_ms, &mut self.stats);
-            self.hand_over(answers);
+            self.hand_over(answers, started);
         }
     }
 
@@ -89,19 +116,23 @@ impl Core {
         if let Some(peer) = &mut self.visited[shard]
             && peer.has_ready()
         {
+            let started = self.clock.raw();
             let answers = peer.serve(self.now_ms, &mut self.stats);
-            self.hand_over(answers);
+            self.hand_over(answers, started);
         }
     }
 
-    /// Takes answers to the homes of those who waited.
+    /// Takes answers to the homes of those who waited. What making them took, from `started` on, is shared out evenly.
     #[cold]
-    fn hand_over(&mut self, answers: Vec<Answer>) {
+    fn hand_over(&mut self, answers: Vec<Answer>, started: u64) {
+        let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw()) / answers.len().max(1) as u64;
         for answer in answers {
             match answer {
-                Answer::Reply(ticket, reply) if ticket.core == self.core => self.end_wait(&ticket, reply),
+                Answer::Reply(ticket, reply) if ticket.core == self.core => {
+                    self.end_wait(&ticket, reply, Some(nanoseconds));
+                }
                 Answer::Reply(ticket, reply) => {
-                    self.mailbox.control(ticket.core, Control::Unblocked { ticket, reply });
+                    self.mailbox.control(ticket.core, Control::Unblocked { ticket, reply, nanoseconds });
                 }
                 Answer::Knock(ticket, at) if ticket.core == self.core => self.knocks.push((ticket, at)),
                 Answer::Knock(ticket, at) => self.mailbox.control(ticket.core, Control::Knock { ticket, at }),
@@ -110,10 +141,18 @@ impl Core {
     }
 
     /// A client of this core waits no more: it gets its reply, and its next commands may run. The ticket is closed.
-    pub(super) fn end_wait(&mut self, ticket: &Arc<Ticket>, reply: Output) {
+    /// `nanoseconds`: what the answer took to make; `None`: it is one without need to note it.
+    pub(super) fn end_wait(&mut self, ticket: &Arc<Ticket>, reply: Output, nanoseconds: Option<u64>) {
         let waiting = self.waits.remove(&ticket.connection).expect("one who is answered waited");
         self.wait_deadlines.remove(&(waiting.deadline_ms, ticket.connection));
-        self.connections[ticket.connection as usize].session.mode.remove(Mode::BLOCKED);
+        let session = &mut self.connections[ticket.connection as usize].session;
+        session.mode.remove(Mode::BLOCKED);
+        if let (Some(noted), Some(nanoseconds)) = (waiting.noted, nanoseconds)
+            && let total = noted.nanoseconds + nanoseconds
+            && self.slow_nanoseconds <= total
+        {
+            slow::record(&self.shared, &self.config, ticket.row, || noted.args, total, session);
+        }
         for shard in self.shards_waited_for(ticket) {
             if shard == self.core {
                 self.forget_ticket(ticket);
@@ -150,7 +189,7 @@ impl Core {
             }
             None => Reply::new(&mut out, ticket.call.protocol).null_array(),
         }
-        self.end_wait(ticket, out);
+        self.end_wait(ticket, out, error.map(|_| 0));
     }
 
     /// Clients that `CLIENT UNBLOCK` closed the tickets of.
@@ -214,7 +253,9 @@ impl Core {
             });
             return self.borrow(gathering as u32);
         }
+        let started = self.clock.raw();
         let reply = self.retry(&ticket, at, &mut Ground::Engines);
+        let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
         let owner = self.map.shard_of(&ticket.wait.retries[at].key);
         if reply.is_none() {
             match &mut self.visited[owner] {
@@ -224,7 +265,7 @@ impl Core {
         }
         self.settle_engines();
         if let Some(reply) = reply {
-            self.end_wait(&ticket, reply);
+            self.end_wait(&ticket, reply, Some(nanoseconds));
         }
     }
 

@@ -154,7 +154,7 @@ impl Core {
             }
             Control::Lent { gathering, loan } => self.borrowed(gathering, loan),
             Control::Home(loan) => self.come_home(loan),
-            Control::Unblocked { ticket, reply } => self.end_wait(&ticket, reply),
+            Control::Unblocked { ticket, reply, nanoseconds } => self.end_wait(&ticket, reply, Some(nanoseconds)),
             Control::Knock { ticket, at } => self.knocks.push((ticket, at)),
             Control::Unblock(ticket) => self.forget_ticket(&ticket),
             Control::Unwatch(unwatched) => self.unwatch(&unwatched),

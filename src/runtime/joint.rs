@@ -8,6 +8,7 @@
 //! ```
 
 use super::accept::CLOSING;
+use super::block::Noted;
 use super::core::Core;
 use super::execute::{call_of, discards};
 use super::gathering::{Gathering, Kind};
@@ -199,13 +200,16 @@ impl Core {
             let nanoseconds = self.clock.delta_as_nanos(started, ended);
             self.stats.record(row.id, nanoseconds);
             self.stats.counters.commands_visiting += 1;
-            if self.slow_nanoseconds <= nanoseconds {
+            let mut noted = None;
+            if wait.is_some() {
+                noted = Noted::new(&self.config, row, &args, nanoseconds);
+            } else if self.slow_nanoseconds <= nanoseconds {
                 let kept = || slowlog::kept(row, &args);
                 slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
             }
             drop(args);
             if let Some(wait) = wait {
-                self.wait_on_engines(planned.connection, row, call, wait);
+                self.wait_on_engines(planned.connection, row, call, wait, noted);
             }
             self.settle_engines();
             return ended;

@@ -15,6 +15,7 @@
 //! ```
 //! The reply may leave before the entries are home: whoever asks an owner for them waits until they are.
 
+use super::block::Noted;
 use super::core::Core;
 use super::gathering::Kind;
 use super::joint::{Borrowing, Work};
@@ -303,7 +304,7 @@ impl Core {
                 ground.run(engines, overlay, config, slot, row, call, &args, now_ms, stats, &mut out);
                 let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
                 self.stats.record(row.id, nanoseconds);
-                if self.slow_nanoseconds <= nanoseconds {
+                if wait.is_none() && self.slow_nanoseconds <= nanoseconds {
                     let session = &self.connections[index as usize].session;
                     let kept = || slowlog::kept(row, &args);
                     super::slow::record(&self.shared, &self.config, row, kept, nanoseconds, session);
@@ -312,7 +313,8 @@ impl Core {
                 match wait {
                     None => self.finish_gathering(done.connection, done.sequence, out),
                     Some(wait) => {
-                        let ticket = self.start_waiting(index, done.sequence, row, call, wait);
+                        let noted = Noted::new(&self.config, row, &args, nanoseconds);
+                        let ticket = self.start_waiting(index, done.sequence, row, call, wait, noted);
                         borrowing.loans.iter_mut().for_each(|loan| loan.blocked = Some(ticket.clone()));
                     }
                 }
@@ -343,7 +345,9 @@ impl Core {
         let done = self.gatherings.remove(gathering as usize);
         let Kind::Borrowing(mut borrowing) = done.kind else { panic!("seen before") };
         let mut ground = self.settle_in(&mut borrowing.loans);
+        let started = self.clock.raw();
         let reply = self.retry(&ticket, at, &mut ground);
+        let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
         if reply.is_none() {
             let owner = self.map.shard_of(&ticket.wait.retries[at].key);
             let place = borrowing.requests.iter().position(|(of, _)| *of == owner).expect("its key was borrowed");
@@ -351,7 +355,7 @@ impl Core {
         }
         self.send_home(*borrowing, ground);
         if let Some(reply) = reply {
-            self.end_wait(&ticket, reply);
+            self.end_wait(&ticket, reply, Some(nanoseconds));
         }
     }
 

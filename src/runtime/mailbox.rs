@@ -100,6 +100,8 @@ pub enum Control {
         ticket: Arc<Ticket>,
         /// The reply.
         reply: Output,
+        /// What it took to make.
+        nanoseconds: u64,
     },
     /// A client of yours that waits may have something to do, with keys of several shards.
     Knock {
