@@ -16,8 +16,9 @@ use smallvec::SmallVec;
 
 /// Bytes after which a parcel is sent before the pass ends.
 pub const PARCEL_BYTES_MAX: usize = 256 * 1024;
-/// A larger buffer is freed instead of kept for reuse.
-const KEPT_BYTES_MAX: usize = 1024 * 1024;
+/// A larger buffer is freed instead of kept for reuse: beside what filled it an allocation costs nothing, and what is
+/// kept is memory that nobody has the use of.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
 const REQUEST_HEADER_BYTES: usize = 24;
 const REPLY_HEADER_BYTES: usize = 20;
 
