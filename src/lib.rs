@@ -221,6 +221,7 @@
 //! | [`shard`] | one core's engine: runs a command on its keys |
 //! | [`keyspace`] | databases and entries: lookup, expiry, access clocks, events |
 //! | [`value`] | what a key can hold: strings, numbers, containers |
+//! | [`rdb`] | values in the format of Redis' snapshots: `DUMP`, `RESTORE` |
 //! | [`structure`] | containers as small libraries: the hash table, listpacks, intsets, the timing wheel, glob patterns; what an allocation takes |
 //! | [`config`] | directives, one row each; files, `CONFIG` |
 //! | [`shared`] | what all cores see |
@@ -245,8 +246,9 @@
 //! | 1 | `session` | `resp` |
 //! | 1 | `log` | `config` |
 //! | 2 | `keyspace` | `value` `structure` |
+//! | 2 | `rdb` | `value` `structure` |
 //! | 2 | `connection` | `resp` `session` `value` |
-//! | 3 | `command` | `resp` `config` `session` `keyspace` `value` `structure` `memory` |
+//! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` |
 //! | 4 | `stats` | `command` |
 //! | 4 | `shared` | `command` `config` |
 //! | 4 | `route` | `command` `resp` |
@@ -280,6 +282,8 @@ pub mod shard;
 pub mod keyspace;
 
 pub mod value;
+
+pub mod rdb;
 
 pub mod structure;
 

@@ -11,10 +11,9 @@ use crate::config::Config;
 use crate::config::parse::memory_bytes;
 use crate::keyspace::access::idle_seconds;
 use crate::keyspace::{EntryRef, Expiry};
+use crate::rdb;
 use crate::resp::{Error, Protocol, Reply};
 use crate::structure::glob;
-use crate::value::ValueRef;
-use crate::value::list::Node;
 use crate::value::number::{parse_double, parse_integer};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -51,7 +50,7 @@ const HELP: &[(&str, &str)] = &[
     ("REPLYBUFFER <PEAK-RESET-TIME|RESIZING> <value>", "Accepted: clients have no reply buffers of their own."),
     ("SET-ACTIVE-EXPIRE <0|1>", "Turn off and on that keys are removed as soon as their time has come."),
     ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Accepted."),
-    ("SET-SKIP-CHECKSUM-VALIDATION <0|1>", "Accepted."),
+    ("SET-SKIP-CHECKSUM-VALIDATION <0|1>", "Let RESTORE take payloads whose checksum is wrong."),
     ("SLEEP <seconds>", "Keep the client's core from serving for so long. Decimals allowed."),
     ("STRINGMATCH-LEN <pattern> <string>", "Return whether a glob-style pattern matches."),
     ("HELP", "Print this help."),
@@ -111,6 +110,7 @@ enum Call<'a> {
     /// What needs a snapshot or a log, with its name.
     NotServed(&'static str),
     ActiveExpire(bool),
+    TrustChecksums(bool),
     Sleep(Duration),
     Matches {
         pattern: &'a [u8],
@@ -124,9 +124,7 @@ impl<'a> Call<'a> {
         Ok(match (word.as_slice(), &args[2..]) {
             (b"CHANGE-REPL-ID", []) => Call::Accepted,
             (b"CONFIG-REWRITE-FORCE-ALL", []) => Call::RewriteAll,
-            (b"DICT-RESIZING" | b"PAUSE-CRON" | b"SET-DISABLE-DENY-SCRIPTS" | b"SET-SKIP-CHECKSUM-VALIDATION", [_]) => {
-                Call::Accepted
-            }
+            (b"DICT-RESIZING" | b"PAUSE-CRON" | b"SET-DISABLE-DENY-SCRIPTS", [_]) => Call::Accepted,
             (b"REPLYBUFFER", [what, _])
                 if what.eq_ignore_ascii_case(b"PEAK-RESET-TIME") || what.eq_ignore_ascii_case(b"RESIZING") =>
             {
@@ -178,6 +176,9 @@ impl<'a> Call<'a> {
                 Call::NotServed("failed to restart the server. Check server logs.")
             }
             (b"SET-ACTIVE-EXPIRE", [flag]) => Call::ActiveExpire(parse_integer(flag).is_some_and(|flag| flag != 0)),
+            (b"SET-SKIP-CHECKSUM-VALIDATION", [flag]) => {
+                Call::TrustChecksums(parse_integer(flag).is_some_and(|flag| flag != 0))
+            }
             (b"SLEEP", [seconds]) => {
                 // What is no number is 0, as for the C library.
                 let seconds = parse_double(seconds).unwrap_or(0.0).clamp(0.0, SLEEP_SECONDS_MAX);
@@ -239,7 +240,7 @@ fn part(view: &mut CoreView<'_>, args: &Args<'_>) -> Part {
             keys.iter().map(|key| keyspace.peek(db, key).map(|entry| Digest::of_value(entry))).collect(),
         ),
         Call::Object(key) => match keyspace.peek(db, key) {
-            Some(entry) => Contribution::Line(describe(entry, view.now_ms)),
+            Some(entry) => Contribution::Line(describe(entry, view.config.rdbcompression, view.now_ms)),
             None => Contribution::Nothing,
         },
         Call::TableStatsOfKey(key) if keyspace.peek(db, key).is_some() => Contribution::Line(String::new()),
@@ -255,6 +256,10 @@ fn part(view: &mut CoreView<'_>, args: &Args<'_>) -> Part {
         }
         Call::Populate { count, prefix, size } => {
             populate(view, count, prefix, size);
+            Contribution::Nothing
+        }
+        Call::TrustChecksums(on) => {
+            keyspace.trusts_checksums = on;
             Contribution::Nothing
         }
         _ => Contribution::Nothing,
@@ -283,74 +288,15 @@ fn populate(view: &mut CoreView<'_>, count: u64, prefix: &[u8], size: Option<usi
 }
 
 /// The line of `DEBUG OBJECT`.
-fn describe(entry: EntryRef<'_>, now_ms: u64) -> String {
+fn describe(entry: EntryRef<'_>, compress: bool, now_ms: u64) -> String {
     let idle = idle_seconds(entry.clock(), now_ms);
     let clock = (now_ms / 1000).wrapping_sub(idle) & 0xff_ffff;
     format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{clock} lru_seconds_idle:{idle}",
         entry.key().as_ptr(),
         entry.encoding_name(),
-        serialized_bytes(entry),
+        rdb::saved_bytes(entry.value(), compress),
     )
-}
-
-/// Bytes of the value in a snapshot, its type and key left out, uncompressed.
-fn serialized_bytes(entry: EntryRef<'_>) -> usize {
-    match entry.value() {
-        ValueRef::Integer(integer) => match integer {
-            -0x80..=0x7f => 2,
-            -0x8000..=0x7fff => 3,
-            -0x8000_0000..=0x7fff_ffff => 5,
-            _ => 1 + itoa::Buffer::new().format(integer).len(),
-        },
-        ValueRef::String(bytes) => string_bytes(bytes.len()),
-        ValueRef::Set(set) => match (set.intset(), set.listpack()) {
-            (Some(integers), _) => string_bytes(integers.as_bytes().len()),
-            (_, Some(members)) => string_bytes(members.byte_len()),
-            _ => length_bytes(set.len()) + set.iter().map(|member| string_bytes(member.len())).sum::<usize>(),
-        },
-        ValueRef::Hash(hash) => match hash.listpack() {
-            Some(pairs) => string_bytes(pairs.byte_len()),
-            None => {
-                let fields = hash.iter(0).map(|field| string_bytes(field.name.len()) + string_bytes(field.value.len()));
-                length_bytes(hash.len()) + fields.sum::<usize>()
-            }
-        },
-        ValueRef::List(list) => {
-            let mut bytes = 1;
-            list.for_each_node(|node| {
-                bytes += match node {
-                    Node::Plain(text) => 6 + text.len(),
-                    Node::Packed(elements, _) => 9 + elements.len(),
-                };
-            });
-            bytes
-        }
-        ValueRef::SortedSet(set) => match set.as_listpack() {
-            Some(pairs) => string_bytes(pairs.byte_len()),
-            None => {
-                let mut bytes = length_bytes(set.len());
-                set.visit_all(|member, _| bytes += string_bytes(member.len()) + size_of::<f64>());
-                bytes
-            }
-        },
-        #[cfg(test)]
-        ValueRef::Probe(_) => 0,
-    }
-}
-
-/// Bytes of a length in a snapshot.
-fn length_bytes(len: usize) -> usize {
-    match len {
-        ..0x40 => 1,
-        0x40..0x4000 => 2,
-        _ => 5,
-    }
-}
-
-/// Bytes of a string in a snapshot, with its length.
-fn string_bytes(len: usize) -> usize {
-    length_bytes(len) + len
 }
 
 fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
@@ -416,7 +362,7 @@ fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &
             reply.ok();
         }
         Call::Matches { pattern, text } => reply.integer(i64::from(glob::matches(pattern, text))),
-        Call::Accepted | Call::Populate { .. } => reply.ok(),
+        Call::Accepted | Call::Populate { .. } | Call::TrustChecksums(_) => reply.ok(),
         Call::NotServed(_) => panic!("refused by the check"),
     }
     Ok(())
@@ -686,7 +632,7 @@ mod tests {
             ("a", "v", "encoding:embstr serializedlength:2 "),
             ("b", "12", "encoding:int serializedlength:2 "),
             ("c", "-40000", "encoding:int serializedlength:5 "),
-            ("d", &"x".repeat(100), "encoding:raw serializedlength:102 "),
+            ("d", &"x".repeat(100), "encoding:raw serializedlength:9 "),
         ] {
             set(&mut server, 0, key, value);
             let line = server.say(COMMANDS, 1, &format!("DEBUG OBJECT {key}"));

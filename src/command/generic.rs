@@ -1,6 +1,6 @@
 //! Commands on keys whatever they hold: existence, names, deadlines, iteration, and whole databases.
 //!
-//! Not here: `SORT`, `DUMP`, `RESTORE`, `MIGRATE`, `WAIT`; `SELECT`, which is about the client.
+//! Not here: `SORT`, `DUMP` and `RESTORE`, `MIGRATE`, `WAIT`; `SELECT`, which is about the client.
 //!
 //! # SCAN over several shards
 //!

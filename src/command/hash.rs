@@ -152,7 +152,7 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 /// What the directives say now, and a seed for a table that may be made.
-fn limits(cx: &mut Context<'_>) -> Limits {
+pub(super) fn limits(cx: &mut Context<'_>) -> Limits {
     Limits {
         listpack_len_max: cx.config.hash_max_listpack_entries,
         listpack_bytes_max: cx.config.hash_max_listpack_value,

@@ -208,7 +208,7 @@ fn integer(word: &[u8]) -> Result<i64, Error> {
     parse_integer(word).ok_or(Error::NOT_INTEGER)
 }
 
-fn fill(cx: &Context<'_>) -> Fill {
+pub(super) fn fill(cx: &Context<'_>) -> Fill {
     Fill::of_directive(cx.config.list_max_listpack_size)
 }
 

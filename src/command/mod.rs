@@ -16,6 +16,7 @@ mod config;
 mod connection;
 mod context;
 mod debug;
+mod dump;
 mod elsewhere;
 mod generic;
 mod geo;
@@ -531,6 +532,7 @@ pub const FAMILIES: &[&[Command]] = &[
     latency::COMMANDS,
     slowlog::COMMANDS,
     generic::COMMANDS,
+    dump::COMMANDS,
     string::COMMANDS,
     bitmap::COMMANDS,
     transaction::COMMANDS,

@@ -192,7 +192,7 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 /// What the directives say now, and a seed for a table that may be made.
-fn limits(cx: &mut Context<'_>) -> Limits {
+pub(super) fn limits(cx: &mut Context<'_>) -> Limits {
     Limits {
         integers_max: cx.config.set_max_intset_entries,
         listpack_len_max: cx.config.set_max_listpack_entries,

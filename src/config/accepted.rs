@@ -39,6 +39,7 @@ const CRASH: &[&str] = &["A crash is always reported, and memory is not tested a
 const ERRORS: &[&str] = &["A change that cannot be applied always stops a replica."];
 const LOG: &[&str] = &["The lines of the log have the one form that Redis 7.0 gives them."];
 const LOGO: &[&str] = &["No logo is shown."];
+const PAYLOADS: &[&str] = &["Serialized values are always looked through to their last byte."];
 const PASSES: &[&str] = &["A core accepts what waits in one pass, in between other work."];
 
 /// The rows.
@@ -67,6 +68,7 @@ pub(super) static ROWS: &[Directive] = &[
     row("propagation-error-behavior", Choice(&["ignore", "panic", "panic-on-replicas"]), "ignore", NONE, ERRORS),
     row("proc-title-template", Checked(check_title), "{title} {listen-addr} {server-mode}", NONE, TITLE),
     row("rdb-key-save-delay", Integer(INT_MIN, INT_MAX), "0", HIDDEN, TESTS),
+    row("sanitize-dump-payload", Choice(&["no", "yes", "clients"]), "no", NONE, PAYLOADS),
     row("set-proc-title", YesNo, "yes", IMMUTABLE, TITLE),
     row("tls-dh-params-file", Text, "", NONE, &["Key exchange uses elliptic curves only."]),
     row("use-exit-on-panic", YesNo, "no", HIDDEN, TESTS),

@@ -288,7 +288,7 @@ directives! {
         /// Name of the snapshot, in dir.
         dbfilename: String = "dbfilename", Checked(check_dbfilename), "dump.rdb", PROTECTED, PENDING;
         /// Compresses texts in the snapshot.
-        rdbcompression: bool = "rdbcompression", YesNo, "yes", PENDING;
+        rdbcompression: bool = "rdbcompression", YesNo, "yes";
         /// Ends the snapshot with a checksum and looks at it when loading.
         rdbchecksum: bool = "rdbchecksum", YesNo, "yes", IMMUTABLE, PENDING;
         /// Refuses writes while snapshots fail.
@@ -297,8 +297,6 @@ directives! {
         rdb_save_incremental_fsync: bool = "rdb-save-incremental-fsync", YesNo, "yes", PENDING;
         /// Removes snapshots that came from or went to a replica, where nothing else persists.
         rdb_del_sync_files: bool = "rdb-del-sync-files", YesNo, "no", PENDING;
-        /// Whose serialized values are looked through in depth: nobody's, everybody's or those from clients.
-        sanitize_dump_payload: SanitizeDumpPayload = "sanitize-dump-payload", Choice(SanitizeDumpPayload::NAMES), "no", PENDING;
     }
 
     "Append-only log" {

@@ -179,19 +179,6 @@ pub enum AclPubsubDefault {
 }
 words!(AclPubsubDefault: Allchannels = "allchannels", Resetchannels = "resetchannels");
 
-/// Whose serialized values are looked through in depth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SanitizeDumpPayload {
-    /// Nobody's.
-    #[default]
-    No,
-    /// Everybody's.
-    Yes,
-    /// Those that clients send.
-    Clients,
-}
-words!(SanitizeDumpPayload: No = "no", Yes = "yes", Clients = "clients");
-
 /// Who may use something dangerous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProtectedAction {

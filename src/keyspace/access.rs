@@ -58,6 +58,20 @@ impl AccessPolicy {
         }
     }
 
+    /// The LRU clock of a key that was not used for so many seconds, as Redis computes it: what is more than the clock
+    /// can say wraps around.
+    pub fn idle_clock(self, now_ms: u64, idle_seconds: i64) -> u32 {
+        let idle_seconds = idle_seconds.wrapping_mul(1000) / 1000;
+        let clock = i64::from(seconds(now_ms)).wrapping_sub(idle_seconds);
+        let clock = if clock < 0 { clock + i64::from(CLOCK_MODULUS - 1) } else { clock };
+        clock as u32 % CLOCK_MODULUS
+    }
+
+    /// The LFU clock of a key whose counter is known.
+    pub fn frequency_clock(self, now_ms: u64, counter: u8) -> u32 {
+        minutes(now_ms) << 8 | u32::from(counter)
+    }
+
     /// The logarithmic counter, less what has decayed since it was written. Only for LFU clocks.
     pub fn frequency(self, clock: u32, now_ms: u64) -> u8 {
         let counter = clock as u8;

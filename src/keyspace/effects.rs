@@ -58,6 +58,7 @@ impl Event {
     pub const MOVE_FROM: Event = Event::new("move_from", Class::GENERIC);
     pub const MOVE_TO: Event = Event::new("move_to", Class::GENERIC);
 
+    pub const RESTORE: Event = Event::new("restore", Class::GENERIC);
     pub const SET: Event = Event::new("set", Class::STRING);
     pub const APPEND: Event = Event::new("append", Class::STRING);
     pub const SETRANGE: Event = Event::new("setrange", Class::STRING);

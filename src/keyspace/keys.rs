@@ -3,6 +3,7 @@
 use super::database::Database;
 use super::entry::Entry;
 use super::{EntryRef, Event, Keyspace, SAMPLE_LEN_MAX};
+use crate::value::Value;
 
 /// What became of a key that was to go elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,15 @@ impl Keyspace {
             self.discard(old);
         }
         self.insert_known(db, hash, entry);
+    }
+
+    /// `RESTORE`: a key anew, with all that belongs to it, over the one that has its name.
+    pub fn restore(&mut self, db: usize, key: &[u8], value: Value<'_>, deadline_ms: Option<u64>, clock: u32) {
+        if let Some(old) = self.take(db, key) {
+            self.discard(old);
+        }
+        self.insert_new(db, self.hash(key), Entry::new(key, value, deadline_ms, clock));
+        self.changed(db, key, Event::RESTORE);
     }
 
     /// `RENAME` (`replace`) and `RENAMENX`: value and deadline get another key. Under its own name a key stays as it
@@ -198,6 +208,7 @@ impl Keyspace {
         sibling.hasher = self.hasher.clone();
         sibling.databases = (0..self.databases()).map(|_| Database::for_loans()).collect();
         sibling.policy = self.policy;
+        sibling.trusts_checksums = self.trusts_checksums;
         sibling.effects.listen(self.effects.listened());
         sibling
     }

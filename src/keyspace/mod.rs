@@ -134,6 +134,8 @@ pub struct Keyspace {
     /// Whether reads leave what has expired in its place now (unix ms): while clients are paused. Asked only when a
     /// read meets such a key.
     pub keeps_expired: Box<dyn Fn(u64) -> bool + Send>,
+    /// `RESTORE` does not look at checksums (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
+    pub trusts_checksums: bool,
     /// What happened to keys.
     pub effects: Effects,
     /// Counters.
@@ -206,6 +208,7 @@ impl Keyspace {
             arrived: Vec::new(),
             policy: AccessPolicy::default(),
             keeps_expired: Box::new(|_| false),
+            trusts_checksums: false,
             effects: Effects::default(),
             stats: KeyspaceStats::default(),
             dirty: 0,

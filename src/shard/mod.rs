@@ -23,9 +23,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use watch::Watches;
 
 /// Entries that active expiry looks at in one slice, times `active-expire-effort`: about 50 µs.
-const EXPIRE_SLICE: usize = 200;
+pub const EXPIRE_SLICE: usize = 200;
 /// Keys of a flushed database that are freed in one slice.
-const FREE_SLICE: usize = 200;
+pub const FREE_SLICE: usize = 200;
 /// Deadlines are looked at no more often than this, so that many keys cost few wakes.
 const TEND_PAUSE_MS: u64 = 10;
 

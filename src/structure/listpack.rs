@@ -125,6 +125,34 @@ impl Listpack {
         Ok(Listpack { bytes })
     }
 
+    /// The bytes of a listpack of elements that stand side by side already, so many of them.
+    pub fn frame(elements: &[u8], count: usize) -> Vec<u8> {
+        let len = HEADER_BYTES + elements.len() + 1;
+        let mut bytes = Vec::with_capacity(len);
+        bytes.extend_from_slice(&u32::try_from(len).expect("a node is shorter").to_le_bytes());
+        bytes.extend_from_slice(&u16::try_from(count).unwrap_or(COUNT_UNKNOWN).to_le_bytes());
+        bytes.extend_from_slice(elements);
+        bytes.push(END);
+        bytes
+    }
+
+    /// Whether every `step`th element has a text that no other of them has.
+    pub fn is_distinct(&self, step: usize) -> bool {
+        let mut texts: Vec<(Option<i64>, &[u8])> = Vec::new();
+        for element in self.iter().step_by(step) {
+            texts.push(match element {
+                Element::Integer(integer) => (Some(integer), b""),
+                // Foreign bytes may have the text of an integer as a string.
+                Element::Bytes(bytes) => match element::canonical_integer(bytes) {
+                    Some(integer) => (Some(integer), b""),
+                    None => (None, bytes),
+                },
+            });
+        }
+        texts.sort_unstable();
+        texts.windows(2).all(|pair| pair[0] != pair[1])
+    }
+
     /// The bytes, in Redis' format.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

@@ -7,6 +7,7 @@ pub mod glob;
 pub mod hyperloglog;
 pub mod intset;
 pub mod listpack;
+pub mod lzf;
 pub mod packed;
 pub mod quicklist;
 pub mod sorted_tree;

@@ -219,12 +219,7 @@ impl Quicklist {
 
     /// Visits all chunks, front to back.
     pub fn for_each_node(&self, mut visit: impl FnMut(Node<'_>)) {
-        let mut visit = |chunk: &Chunk| {
-            visit(match chunk.plain() {
-                Some(text) => Node::Plain(text),
-                None => Node::Packed(chunk.encoded(), chunk.len()),
-            });
-        };
+        let mut visit = |chunk: &Chunk| visit(chunk.node());
         if !self.head.is_empty() {
             visit(&self.head);
         }
@@ -232,6 +227,25 @@ impl Quicklist {
             large.middle.for_each(&mut visit);
             visit(&large.tail);
         }
+    }
+
+    /// The number of chunks.
+    pub fn node_count(&self) -> usize {
+        match &self.large {
+            _ if self.is_empty() => 0,
+            None => 1,
+            Some(large) => 2 + large.middle.chunks(),
+        }
+    }
+
+    /// The chunk that begins with the element of an index, and how many elements it has; `None` behind the last one.
+    pub fn node_at(&self, index: usize) -> Option<(Node<'_>, usize)> {
+        if self.len() <= index {
+            return None;
+        }
+        let (chunk, within) = self.find(index);
+        assert!(within == 0, "chunks are asked for one after the other");
+        Some((chunk.node(), chunk.len()))
     }
 
     /// The chunk that has the element with an index, and the element's index in it.

@@ -207,9 +207,21 @@ impl Hash {
         Hash { form: Form::Small(Listpack::new()) }
     }
 
-    /// A hash of the fields and values in a listpack, in turn. `None` if one of them has no value, or there are two of
-    /// the same name.
-    pub fn from_listpack(pairs: &Listpack, limits: &Limits) -> Option<Hash> {
+    /// A hash of the fields and values in a listpack, in turn; as Redis does it, the listpack is taken over unless it
+    /// has too many, however long they are. `None` if there are none, one of them has no value, or two have one name.
+    pub fn from_listpack(pairs: Listpack, limits: &Limits) -> Option<Hash> {
+        let count = pairs.len();
+        if count == 0 || !count.is_multiple_of(2) {
+            return None;
+        }
+        if count / 2 <= limits.listpack_len_max {
+            return pairs.is_distinct(2).then_some(Hash { form: Form::Small(pairs) });
+        }
+        Hash::of_pairs(&pairs, limits)
+    }
+
+    /// The same, but it becomes a table where a name or value is too long for a listpack, too.
+    pub fn of_pairs(pairs: &Listpack, limits: &Limits) -> Option<Hash> {
         let mut hash = Hash::new();
         let mut elements = pairs.iter();
         let (mut name_digits, mut value_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
@@ -220,7 +232,7 @@ impl Hash {
                 return None;
             }
         }
-        Some(hash)
+        (!hash.is_empty()).then_some(hash)
     }
 
     /// The fields and values, if it is a listpack of them.
@@ -229,6 +241,16 @@ impl Hash {
             Form::Small(pairs) => Some(pairs),
             _ => None,
         }
+    }
+
+    /// Whether it is a table.
+    pub fn is_table(&self) -> bool {
+        matches!(self.form, Form::Table(_))
+    }
+
+    /// A time in unix ms before which no field's deadline comes; 0 if none has one.
+    pub fn first_deadline_ms(&self) -> u64 {
+        self.due_ms().unwrap_or(0)
     }
 
     /// Number of fields, those whose deadline has come but which are not removed yet among them.

@@ -111,9 +111,14 @@ impl Set {
         set
     }
 
-    /// A set from an intset.
-    pub fn from_intset(integers: Intset) -> Set {
-        Set { form: Form::Integers(integers) }
+    /// A set of integers: an intset unless it has too many.
+    pub fn of_integers(integers: Intset, limits: &Limits) -> Set {
+        let is_intset = integers.len() <= limits.integers_max;
+        let mut set = Set { form: Form::Integers(integers) };
+        if !is_intset {
+            set.become_table(limits);
+        }
+        set
     }
 
     /// The integers, if it is an intset.

@@ -19,7 +19,7 @@ mod tests;
 use super::member_hash::member_hash;
 use super::number::format_double;
 use super::{Container, HEAVY_ALLOCATIONS_MIN};
-use crate::structure::listpack::Listpack;
+use crate::structure::listpack::{Element, Listpack};
 use crate::structure::sorted_tree::{MemberHash, SortedTree};
 pub use range::{LexBound, LexRange, ScoreRange};
 use small::Small;
@@ -80,28 +80,39 @@ impl SortedSet {
         SortedSet(Form::Large(Box::new(tree)))
     }
 
-    /// A small set from its bytes; `None` if they are no pairs of members, each once and in order, and scores.
-    pub fn from_listpack(listpack: Listpack) -> Option<SortedSet> {
-        if !listpack.len().is_multiple_of(2) {
+    /// A set from a listpack of members and scores in turn, which is taken over unless it has too many members. `None`
+    /// if there are none, one has no score that is a number, one comes twice, or they are not in order.
+    pub fn from_listpack(listpack: Listpack, limits: Limits) -> Option<SortedSet> {
+        let count = listpack.len();
+        if count == 0 || !count.is_multiple_of(2) {
             return None;
         }
-        let mut seen = std::collections::BTreeSet::new();
-        let mut last: Option<(f64, Vec<u8>)> = None;
+        let is_small = count / 2 <= limits.members_max;
+        let mut tree = SortedTree::new();
+        let mut last: Option<(f64, Element<'_>)> = None;
+        let mut digits = [itoa::Buffer::new(), itoa::Buffer::new()];
         let mut elements = listpack.iter();
         while let (Some(member), Some(score)) = (elements.next(), elements.next()) {
-            let member = member.to_vec();
-            let score = super::number::parse_double(score.bytes(&mut itoa::Buffer::new()))?;
-            if let Some(last) = &last
-                && (score, &member) <= (last.0, &last.1)
+            let score = match score {
+                Element::Integer(integer) => integer as f64,
+                Element::Bytes(text) => super::number::parse_double(text)?,
+            };
+            let [one, other] = &mut digits;
+            let text = member.bytes(one);
+            if let Some((last_score, last)) = last
+                && (score, text) <= (last_score, last.bytes(other))
             {
                 return None;
             }
-            if !seen.insert(member.clone()) {
+            if !is_small && tree.set(text, score).is_some() {
                 return None;
             }
             last = Some((score, member));
         }
-        Some(SortedSet(Form::Small(Small(listpack))))
+        if !is_small {
+            return Some(SortedSet(Form::Large(Box::new(tree))));
+        }
+        listpack.is_distinct(2).then_some(SortedSet(Form::Small(Small(listpack))))
     }
 
     /// The bytes of a small set.

@@ -136,6 +136,7 @@ impl Row {
                 "member:" => Mode::Member,
                 "kind:" => Mode::Kind,
                 "scan:" => Mode::Scan,
+                "payload:" => Mode::Payload,
                 "expiring:" => Mode::Exact,
                 other => panic!("unknown mode {other}"),
             };
@@ -219,7 +220,7 @@ fn spoil(step: &mut Step, random: &mut Random) {
     let timed = arguments.iter().any(|word| {
         let word = word.to_ascii_uppercase();
         [b"EX".as_slice(), b"PX", b"EXAT", b"PXAT"].contains(&word.as_slice())
-            || [b"EXPIRE".as_slice(), b"SETEX", b"GETEX"]
+            || [b"EXPIRE".as_slice(), b"SETEX", b"GETEX", b"RESTORE"]
                 .iter()
                 .any(|part| word.windows(part.len()).any(|w| w == *part))
     });

@@ -9,7 +9,7 @@ use crate::compare::Mode;
 use crate::generate::{FLOATS, Generator, INTEGERS, Random, Row, Step, WORDS, own_words};
 use crate::grammar::FAMILIES;
 use crate::process::Kind;
-use crate::{Duel, Party, reading_step};
+use crate::{COMPARABLE, Duel, Party, reading_step};
 use std::collections::BTreeSet;
 
 /// Commands drawn of each row; every place of each is swept.
@@ -128,9 +128,9 @@ impl Duel {
 #[test]
 fn boundary_numbers_everywhere() {
     let parties = vec![
-        Party::start(Kind::Redis, &[]),
-        Party::start(Kind::Corering { shards: 1 }, &[]),
-        Party::start(Kind::Corering { shards: 2 }, &[]),
+        Party::start(Kind::Redis, COMPARABLE),
+        Party::start(Kind::Corering { shards: 1 }, COMPARABLE),
+        Party::start(Kind::Corering { shards: 2 }, COMPARABLE),
     ];
     let mut duel = Duel::new(parties);
     let reports = duel.sweep_rows();
@@ -269,7 +269,7 @@ fn too_few_and_too_many_words() {
 /// The sweep can fail: a server without SETRANGE is told apart.
 #[test]
 fn planted_differences_are_swept_up() {
-    let crippled = Party::start(Kind::Redis, &["--rename-command", "SETRANGE", ""]);
-    let reports = Duel::new(vec![Party::start(Kind::Redis, &[]), crippled]).sweep_rows();
+    let crippled = Party::start(Kind::Redis, &[COMPARABLE, &["--rename-command", "SETRANGE", ""]].concat());
+    let reports = Duel::new(vec![Party::start(Kind::Redis, COMPARABLE), crippled]).sweep_rows();
     assert!(reports.iter().any(|report| report.contains("SETRANGE")), "a missing command was not noticed: {reports:?}");
 }

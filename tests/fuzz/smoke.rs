@@ -7,6 +7,16 @@
 
 #[path = "checks/config_line.rs"]
 mod config_line;
+#[path = "checks/hyperloglog.rs"]
+mod hyperloglog;
+#[path = "checks/intset.rs"]
+mod intset;
+#[path = "checks/listpack.rs"]
+mod listpack;
+#[path = "checks/payload.rs"]
+mod payload;
+#[path = "checks/quicklist.rs"]
+mod quicklist;
 #[path = "checks/resp_reply.rs"]
 mod resp_reply;
 #[path = "checks/resp_request.rs"]
@@ -118,6 +128,11 @@ fn every_target_stands_its_corpus_and_mutations() {
     fuzz("resp_request", "resp.dict", resp_request::check);
     fuzz("resp_reply", "resp.dict", resp_reply::check);
     fuzz("config_line", "config.dict", config_line::check);
+    fuzz("listpack", "value.dict", listpack::check);
+    fuzz("intset", "value.dict", intset::check);
+    fuzz("quicklist", "value.dict", quicklist::check);
+    fuzz("hyperloglog", "value.dict", hyperloglog::check);
+    fuzz("payload", "value.dict", payload::check);
 }
 
 /// The mutations reach the checks: one that refuses a certain byte is caught soon.

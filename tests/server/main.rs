@@ -15,6 +15,7 @@ mod behaviour;
 mod client;
 mod cluster;
 mod cores;
+mod dump;
 mod extra;
 mod listed;
 mod operation;

@@ -3,7 +3,7 @@
 //! Not here: how chunks make a list, and how large they become ([`super::Fill`] is handed in).
 #![deny(unsafe_code)]
 
-use super::{Fill, Sought};
+use super::{Fill, Node, Sought};
 use crate::structure::allocation::allocated_bytes;
 use crate::structure::listpack::Element;
 use crate::structure::listpack::element::{Encoded, backlen_bytes, decode, read_backlen, size_of};
@@ -95,6 +95,14 @@ impl Chunk {
     #[inline]
     pub(super) fn encoded(&self) -> &[u8] {
         if self.start == PLAIN { &[] } else { &self.bytes[self.start.into()..self.end as usize] }
+    }
+
+    /// For those who write lists down.
+    pub(super) fn node(&self) -> Node<'_> {
+        match self.plain() {
+            Some(text) => Node::Plain(text),
+            None => Node::Packed(self.encoded(), self.len()),
+        }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

@@ -67,8 +67,14 @@ proptest! {
         check_alike(&small.duplicate(), &large.duplicate());
         assert_eq!(small.remove_range(removed.0, removed.1), large.remove_range(removed.0, removed.1));
         check_alike(&small, &large);
-        let rebuilt = SortedSet::from_listpack(small.as_listpack().expect("small").clone()).expect("valid");
-        assert_eq!(content(&rebuilt), content(&small));
+        let rebuilt = |limits| SortedSet::from_listpack(small.as_listpack().expect("small").clone(), limits);
+        prop_assert_eq!(rebuilt(roomy).is_none(), small.is_empty());
+        for limits in [roomy, LIMITS, ALWAYS_LARGE] {
+            if let Some(rebuilt) = rebuilt(limits) {
+                assert_eq!(content(&rebuilt), content(&small));
+                assert_eq!(rebuilt.as_listpack().is_some(), small.len() <= limits.members_max);
+            }
+        }
     }
 
     #[test]
@@ -143,15 +149,14 @@ fn bytes_that_are_no_sorted_set_are_refused() {
     let pack = |elements: &[&str]| {
         let mut listpack = Listpack::new();
         elements.iter().for_each(|element| listpack.push_back(element.as_bytes()));
-        SortedSet::from_listpack(listpack)
+        [LIMITS, ALWAYS_LARGE].map(|limits| SortedSet::from_listpack(listpack.clone(), limits))
     };
-    assert_eq!(
-        content(&pack(&["a", "1", "7", "inf"]).expect("valid")),
-        [(b"a".to_vec(), 1.0), (b"7".to_vec(), f64::INFINITY)]
-    );
+    for set in pack(&["a", "1", "7", "inf"]) {
+        assert_eq!(content(&set.expect("valid")), [(b"a".to_vec(), 1.0), (b"7".to_vec(), f64::INFINITY)]);
+    }
     for bad in
         [&["a"][..], &["a", "x"], &["a", "nan"], &["a", "2", "b", "1"], &["b", "1", "a", "1"], &["a", "1", "a", "2"]]
     {
-        assert!(pack(bad).is_none(), "{bad:?}");
+        assert!(pack(bad).iter().all(Option::is_none), "{bad:?}");
     }
 }

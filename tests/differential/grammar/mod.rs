@@ -8,7 +8,8 @@
 //!   $seconds $ms $at $at_ms $until $until_ms $db $pattern $cursor $word $text $bit $bitfield`;
 //! - the mode says how replies are compared where byte for byte is too strict, and is the whole list of what may
 //!   differ: `any-order:` a set in array's clothing, `time:` numbers a little apart, `member:` any key that exists,
-//!   `kind:` the same type of reply, `scan:` the cursor is the server's own.
+//!   `kind:` the same type of reply, `scan:` the cursor is the server's own, `payload:` the order of a table's elements
+//!   and the nodes of a list are.
 //!
 //! The random run draws rows by weight. The sweep (`sweep.rs`) takes every row several times and puts every boundary
 //! number where a thing stands; where a number that large would cost gigabytes or block, use a thing of the family's
@@ -20,6 +21,7 @@
 use crate::compare::Mode;
 
 mod bitmaps;
+mod dump;
 mod expiry;
 mod geo;
 mod hashes;
@@ -51,6 +53,7 @@ pub struct Family {
 /// Every family.
 pub const FAMILIES: &[&Family] = &[
     &bitmaps::FAMILY,
+    &dump::FAMILY,
     &expiry::FAMILY,
     &geo::FAMILY,
     &hashes::FAMILY,

@@ -1,0 +1,60 @@
+//! The payload of `DUMP`: a value with its type before and a version and a checksum behind.
+
+use super::{Corrupt, Encoding, Limits, VERSION_FIELD_DEADLINES, VERSION_VALKEY, decode, encode};
+use crate::value::{Value, ValueRef};
+use crc::{CRC_64_REDIS, Crc, Table};
+
+/// Jones' polynomial, as Redis takes it.
+const CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+/// Version and checksum.
+const FOOTER_BYTES: usize = 10;
+
+/// The checksum of Redis' snapshots, over some bytes.
+pub fn checksum(bytes: &[u8]) -> u64 {
+    CHECKSUM.checksum(bytes)
+}
+
+/// Appends the payload of a value.
+pub fn write(value: ValueRef<'_>, compress: bool, out: &mut Vec<u8>) {
+    let start = out.len();
+    let version = encode(value, compress, out);
+    out.extend_from_slice(&version.to_le_bytes());
+    let checksum = checksum(&out[start..]);
+    out.extend_from_slice(&checksum.to_le_bytes());
+}
+
+/// The version of a payload, and its type and value. `None`: the version is unknown, or the checksum is that of other
+/// bytes.
+pub fn open(payload: &[u8]) -> Option<(u16, &[u8])> {
+    let (value, footer) = payload.split_at(payload.len().checked_sub(FOOTER_BYTES)?);
+    let (&[v0, v1], sum) = footer.split_first_chunk()?;
+    let version = u16::from_le_bytes([v0, v1]);
+    let is_known = version <= VERSION_FIELD_DEADLINES || version == VERSION_VALKEY;
+    let is_whole = sum == checksum(&payload[..payload.len() - sum.len()]).to_le_bytes();
+    (is_known && is_whole).then_some((version, value))
+}
+
+/// The same for payloads that are trusted: version and checksum are not looked at.
+pub fn open_unchecked(payload: &[u8]) -> Option<(u16, &[u8])> {
+    let (value, footer) = payload.split_at(payload.len().checked_sub(FOOTER_BYTES)?);
+    Some((u16::from_le_bytes([footer[0], footer[1]]), value))
+}
+
+/// The value of an opened payload. What stands behind it is not looked at, as in Redis.
+///
+/// # Errors
+/// It is none.
+pub fn read<'a>(
+    (version, mut bytes): (u16, &[u8]),
+    limits: &Limits,
+    text: &'a mut Vec<u8>,
+) -> Result<Value<'a>, Corrupt> {
+    decode(&mut bytes, version, limits, text)
+}
+
+impl Encoding {
+    /// The version that knows a value's type.
+    pub fn version(&self) -> u16 {
+        if self.has_field_deadlines() { VERSION_FIELD_DEADLINES } else { super::VERSION }
+    }
+}
