@@ -39,6 +39,11 @@ bitflags! {
         const IN_TRANSACTION = 1 << 11;
         /// Its transaction runs: commands do not block.
         const DENY_BLOCKING = 1 << 12;
+        /// What `RESET` leaves: how it is connected, and that it ends.
+        const KEPT = Mode::UNIX_SOCKET.bits()
+            | Mode::CLOSE_AFTER_REPLY.bits()
+            | Mode::INPUT_ENDED.bits()
+            | Mode::CLOSE_NOW.bits();
         /// Waits: in a blocking command, or for the end of `CLIENT PAUSE` (filled in for listings).
         const BLOCKED = 1 << 13;
     }
@@ -132,6 +137,19 @@ impl Session {
         }
     }
 
+    /// Frees what holds nothing: the client is not busy.
+    pub fn rest(&mut self) {
+        if self.transaction.is_empty() {
+            self.transaction = Transaction::default();
+        }
+        if self.watched.is_empty() {
+            self.watched = Vec::new();
+        }
+        if self.unwatched.is_empty() {
+            self.unwatched = Vec::new();
+        }
+    }
+
     /// Back to what a new connection is (`RESET`), except for its identity and addresses.
     pub fn reset(&mut self, authenticated: bool) {
         self.name.clear();
@@ -139,7 +157,7 @@ impl Session {
         self.db = 0;
         self.protocol = Protocol::Resp2;
         self.discard();
-        self.mode &= Mode::UNIX_SOCKET;
+        self.mode &= Mode::KEPT;
         self.mode.set(Mode::UNAUTHENTICATED, !authenticated);
     }
 

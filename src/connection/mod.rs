@@ -126,6 +126,21 @@ impl Connection {
             && !self.session.mode.contains(Mode::CLOSE_AFTER_REPLY)
     }
 
+    /// Frees the buffers that hold nothing: its client is not busy.
+    pub fn rest(&mut self) {
+        if self.input.is_empty() {
+            self.input = Vec::new();
+        }
+        if self.held_back.is_empty() {
+            self.held_back = Vec::new();
+        }
+        if self.bodies.is_empty() {
+            self.bodies = Vec::new();
+        }
+        self.session.rest();
+        self.replies.rest();
+    }
+
     /// The planned commands ran: their bytes go. Frees or moves the buffer when that is cheap.
     pub fn consume_planned(&mut self) {
         if self.planned != 0 {

@@ -104,6 +104,20 @@ impl Replies {
         }
     }
 
+    /// Frees the buffers that hold nothing.
+    pub fn rest(&mut self) {
+        if self.output.is_empty() {
+            self.output = Output::default();
+        }
+        if self.pieces.is_empty() {
+            self.pieces = Pieces::default();
+        }
+        if self.places.is_empty() {
+            self.places = VecDeque::new();
+            self.parked = Output::default();
+        }
+    }
+
     fn pop_front(&mut self) {
         self.places.pop_front();
         self.front = self.front.wrapping_add(1);

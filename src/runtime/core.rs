@@ -22,6 +22,8 @@ use super::listen::Doors;
 use super::mailbox::Mailbox;
 use super::pace::Pace;
 use super::read::Planned;
+use super::send::SPARE_OUTPUTS;
+use super::spares::Spares;
 use super::tasks;
 use crate::config::Config;
 use crate::connection::Connection;
@@ -97,7 +99,7 @@ pub struct Core {
     pub(super) closing: Vec<u32>,
     /// Connections waiting for the end of `CLIENT PAUSE`.
     pub(super) paused: Vec<u32>,
-    pub(super) spare_outputs: Vec<Vec<u8>>,
+    pub(super) spare_outputs: Spares<Vec<u8>>,
     pub(super) clock: quanta::Clock,
     /// Both clocks, read at the beginning of the pass.
     pub(super) clocks: Clocks,
@@ -180,7 +182,7 @@ impl Core {
             active: Vec::new(),
             closing: Vec::new(),
             paused: Vec::new(),
-            spare_outputs: Vec::new(),
+            spare_outputs: Spares::new(SPARE_OUTPUTS),
             started: clock.now(),
             clock,
             clocks: Clocks::default(),

@@ -9,6 +9,8 @@ use std::sync::atomic::Ordering;
 
 /// How often rates are sampled, and the end of a pause is looked for.
 const SAMPLE_MS: u64 = 100;
+/// A client that sent nothing for so long keeps no buffers.
+const REST_MS: u64 = 2000;
 /// With `dynamic-hz`, clients are looked at more often rather than more than so many at a time.
 const CLIENTS_PER_CRON: usize = 200;
 /// Clients looked at each time, however few there are.
@@ -36,6 +38,8 @@ impl Core {
         counters.wakes += std::mem::take(&mut self.mailbox.wakes);
         counters.ring_enters += std::mem::take(&mut self.ring.enters);
         self.stats.sample_rates(steady_ms * 1000);
+        self.spare_outputs.trim();
+        self.mailbox.trim();
         self.tend_doors();
         if self.core == 0 {
             crate::memory::used_bytes(); // Notes the peak.
@@ -83,7 +87,7 @@ impl Core {
         self.stats.counters.expire_nanoseconds += self.clock.delta_as_nanos(started, self.clock.raw());
     }
 
-    /// Closes a client that was silent too long or does not read its replies.
+    /// Closes a client that was silent too long or does not read its replies; takes the buffers of one that rests.
     pub(super) fn look_at_client(&mut self, index: usize) {
         let now_ms = self.now_ms;
         let timeout_ms = self.config.timeout as u64 * 1000;
@@ -91,6 +95,10 @@ impl Core {
         let close = passes_output_limit(connection, &self.config, now_ms, &mut self.stats);
         let session = &mut connection.session;
         let idle = !session.mode.intersects(Mode::MONITOR | Mode::BLOCKED) && session.active_ms + timeout_ms < now_ms;
+        if session.active_ms + REST_MS < now_ms {
+            connection.rest();
+        }
+        let session = &mut connection.session;
         if close || 0 < timeout_ms && idle {
             session.mode |= Mode::CLOSE_NOW;
             self.closing.push(index as u32);

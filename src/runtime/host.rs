@@ -19,7 +19,8 @@ pub fn prepare(config: &Config) -> Result<(), String> {
     if config.disable_thp && !process::disable_huge_pages() {
         tracing::warn!("cannot keep transparent huge pages away from this process (disable-thp)");
     }
-    locked_memory()
+    locked_memory()?;
+    io_uring()
 }
 
 fn locked_memory() -> Result<(), String> {
@@ -86,8 +87,9 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default().trim().into()
 }
 
+/// Before any core starts, since what hosts the cores ends in a panic where it may not have a ring.
 fn io_uring() -> Result<(), String> {
-    Ring::new().map(drop).map_err(|error| error.to_string())
+    Ring::new().and_then(|mut ring| ring.probe()).map_err(|error| error.to_string())
 }
 
 fn open_files(config: &Config) -> Result<(), String> {

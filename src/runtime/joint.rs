@@ -29,7 +29,7 @@ use crate::route::parcel::ArgSlices;
 use crate::session::{Mode, Transaction, Watched};
 use crate::shard::{Call, Request, Ticket, fail, finish};
 use smallvec::SmallVec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -78,7 +78,7 @@ pub(super) struct Borrowing {
 struct Needs {
     map: SlotMap,
     is_everything: bool,
-    keys: BTreeMap<usize, Vec<Vec<u8>>>,
+    keys: BTreeMap<usize, BTreeSet<Vec<u8>>>,
     watched: BTreeMap<usize, Vec<Watched>>,
 }
 
@@ -88,10 +88,7 @@ impl Needs {
     }
 
     fn add(&mut self, key: &[u8]) {
-        let of_shard = self.keys.entry(self.map.shard_of(key)).or_default();
-        if !of_shard.iter().any(|known| known == key) {
-            of_shard.push(key.to_vec());
-        }
+        self.keys.entry(self.map.shard_of(key)).or_default().insert(key.to_vec());
     }
 
     fn add_call(&mut self, row: &'static Row, args: &Args<'_>) {
@@ -127,7 +124,7 @@ impl Needs {
         let mut request = |shard: usize| {
             let watched = self.watched.remove(&shard).unwrap_or_default();
             let keys = self.keys.remove(&shard).unwrap_or_default();
-            let need = if self.is_everything { Need::Everything } else { Need::Keys(keys) };
+            let need = if self.is_everything { Need::Everything } else { Need::Keys(keys.into_iter().collect()) };
             (shard, Request { need, watched, watches_in })
         };
         shards.into_iter().map(&mut request).collect()
@@ -474,9 +471,11 @@ impl Core {
             let start = out.len();
             let session = &mut self.connections[index as usize].session;
             let call = call_of(session);
+            // What a call before this one set is there for this one, though the cores take it only afterwards.
+            let newest = is_reconfigured.then(|| self.shared.config());
             let mut view = SessionView {
                 session,
-                config: &self.config,
+                config: newest.as_ref().unwrap_or(&self.config),
                 shared: &self.shared,
                 now_ms: self.now_ms,
                 reconfigured: false,

@@ -13,6 +13,7 @@
 //! Either the sender sees `parked` and wakes, or the receiver sees the message and stays up: nothing is lost.
 
 use super::lend::Loan;
+use super::spares::Spares;
 use crate::command::{Part, slowlog};
 use crate::resp::Output;
 use crate::route::parcel::{PARCEL_BYTES_MAX, Parcel, ReplyHeader, RequestHeader};
@@ -168,7 +169,7 @@ pub struct Mailbox {
     replies: Vec<Parcel>,
     /// Receivers that got something in this pass.
     posted: Vec<bool>,
-    spare: Vec<Parcel>,
+    spare: Spares<Parcel>,
     parking: Arc<Parking>,
     /// Wakes sent, for the statistics.
     pub wakes: u64,
@@ -185,7 +186,7 @@ pub fn connect(cores: usize, parking: &Arc<Parking>) -> Vec<Mailbox> {
             requests: (0..cores).map(|_| Parcel::default()).collect(),
             replies: (0..cores).map(|_| Parcel::default()).collect(),
             posted: vec![false; cores],
-            spare: Vec::new(),
+            spare: Spares::new(SPARE_PARCELS),
             parking: parking.clone(),
             wakes: 0,
         })
@@ -232,7 +233,7 @@ impl Mailbox {
 
     fn post_requests(&mut self, to: usize) {
         if !self.requests[to].is_empty() {
-            let empty = self.spare.pop().unwrap_or_default();
+            let empty = self.spare.take();
             let parcel = std::mem::replace(&mut self.requests[to], empty);
             self.post(to, Message::Requests(parcel));
         }
@@ -240,7 +241,7 @@ impl Mailbox {
 
     fn post_replies(&mut self, to: usize) {
         if !self.replies[to].is_empty() {
-            let empty = self.spare.pop().unwrap_or_default();
+            let empty = self.spare.take();
             let parcel = std::mem::replace(&mut self.replies[to], empty);
             self.post(to, Message::Replies(parcel));
         }
@@ -293,9 +294,12 @@ impl Mailbox {
 
     /// Keeps an emptied parcel for reuse.
     pub fn recycle(&mut self, parcel: Parcel) {
-        if self.spare.len() < SPARE_PARCELS {
-            self.spare.push(parcel.recycle());
-        }
+        self.spare.keep(parcel.recycle());
+    }
+
+    /// Frees the parcels kept for reuse that were not needed lately.
+    pub fn trim(&mut self) {
+        self.spare.trim();
     }
 
     /// Announces sleep. False: something came in between, do not sleep.

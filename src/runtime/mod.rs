@@ -25,6 +25,7 @@ mod send;
 mod server;
 mod signals;
 mod slow;
+mod spares;
 mod supervise;
 pub mod tasks;
 mod visit;

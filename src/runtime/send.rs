@@ -14,7 +14,7 @@ use crate::sys::ring::{PIECES_MAX, Payload};
 use bytes::Bytes;
 
 /// Output buffers kept for reuse, and the largest kept.
-const SPARE_OUTPUTS: usize = 256;
+pub(super) const SPARE_OUTPUTS: usize = 256;
 const SPARE_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// One send carries at most so much, so that others have their turn between two.
@@ -91,7 +91,7 @@ impl Core {
                 let rest = connection.replies.output.bytes()[sent..].to_vec();
                 connection.replies.output = rest.into();
             }
-            let empty = self.spare_outputs.pop().unwrap_or_default().into();
+            let empty = self.spare_outputs.take().into();
             let bytes = std::mem::replace(&mut connection.replies.output, empty).into_bytes();
             connection.sending = true;
             connection.replies.sending_bytes = bytes.len();
@@ -152,9 +152,9 @@ impl Core {
     /// Keeps an emptied output buffer for reuse, unless it is large or there are enough.
     #[inline]
     fn keep_output(&mut self, mut bytes: Vec<u8>) {
-        if bytes.capacity() <= SPARE_OUTPUT_BYTES_MAX && self.spare_outputs.len() < SPARE_OUTPUTS {
+        if bytes.capacity() <= SPARE_OUTPUT_BYTES_MAX {
             bytes.clear();
-            self.spare_outputs.push(bytes);
+            self.spare_outputs.keep(bytes);
         }
     }
 }

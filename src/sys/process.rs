@@ -125,12 +125,13 @@ pub fn disable_huge_pages() -> bool {
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 }
 }
 
-/// Raises the soft limit of locked memory to the hard one; returns the limit in force, in bytes.
+/// Raises the soft limit of locked memory to the hard one; returns the limit in force, in bytes. Where nobody may ask,
+/// none is known, and what needs the memory will say so.
 pub fn raise_locked_memory() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for the kernel to write.
     if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) } != 0 {
-        return 0;
+        return u64::MAX;
     }
     let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
     // SAFETY: `raised` is a valid rlimit.

@@ -248,6 +248,15 @@ impl Ring {
         Ok(ring)
     }
 
+    /// Enters the kernel once, to see that it is allowed.
+    ///
+    /// # Errors
+    /// What the kernel refused, why, and the mend, in words for the operator.
+    pub fn probe(&mut self) -> io::Result<()> {
+        self.push(&opcode::Nop::new().build().user_data(user_data(KIND_IGNORE, 0)));
+        self.uring.submit_and_wait(1).map(drop).map_err(explain)
+    }
+
     /// The descriptor by which other rings wake this one.
     pub fn fd(&self) -> RawFd {
         self.uring.as_raw_fd()

@@ -572,3 +572,101 @@ fn a_wrong_directive_stops_the_start_with_a_clear_word() {
         }
     }
 }
+
+/// What `used_memory` says.
+fn used_memory(client: &mut Client) -> i64 {
+    let Value::Bulk(text) = client.call(&["INFO", "memory"]).unwrap() else { panic!("INFO is a bulk") };
+    let text = String::from_utf8(text).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("it is told");
+    line.trim().parse().unwrap()
+}
+
+/// A request in two halves, pipelined large replies, and a transaction: each leaves a buffer behind.
+fn busy(client: &mut Client) {
+    let request = encode(&[b"SET".as_slice(), b"k", &[b'x'; 4000]]);
+    client.stream.write_all(&request[..2000]).unwrap();
+    std::thread::sleep(Duration::from_millis(1));
+    client.stream.write_all(&request[2000..]).unwrap();
+    assert_eq!(client.read().unwrap(), ok());
+    client.stream.write_all(&encode(&["GET", "k"]).repeat(20)).unwrap();
+    (0..20).for_each(|_| drop(client.read().unwrap()));
+    assert_eq!(client.call(&["MULTI"]).unwrap(), ok());
+    (0..50).for_each(|number| drop(client.call(&["GET", &format!("k{number}")]).unwrap()));
+    client.call(&["EXEC"]).unwrap();
+}
+
+#[test]
+fn clients_that_rest_keep_no_buffers() {
+    const CLIENTS: usize = 300;
+    // Tables of connections, which grow by doubling, and what a core makes for all its clients.
+    const BYTES_PER_SHARD_MAX: i64 = 64 * 1024;
+    const BYTES_PER_CLIENT_MAX: i64 = 1024;
+    for shards in SHARDS {
+        let server = start(shards, &["--hz", "100"]);
+        let mut prober = connect(&server);
+        assert_eq!(prober.call(&[b"SET".as_slice(), b"k", &[b'x'; 4000]]).unwrap(), ok());
+        busy(&mut prober); // What the first of a kind makes for all is there.
+        let before = used_memory(&mut prober);
+        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect(&server)).collect();
+        clients.iter_mut().for_each(busy);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let grown = used_memory(&mut prober) - before - shards as i64 * BYTES_PER_SHARD_MAX;
+            let each = grown / CLIENTS as i64;
+            if each <= BYTES_PER_CLIENT_MAX {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{shards} shards: a client that rests takes {each} bytes");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+#[test]
+fn a_client_that_resets_and_leaves_is_gone() {
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        for _ in 0..20 {
+            let mut client = connect(&server);
+            client.stream.write_all(&encode(&["RESET"])).unwrap();
+        }
+        let mut prober = connect(&server);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let Value::Bulk(list) = prober.call(&["CLIENT", "LIST"]).unwrap() else { panic!("a list is a bulk") };
+            if list.iter().filter(|&&byte| byte == b'\n').count() == 1 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{shards} shards: {}", String::from_utf8_lossy(&list));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Work on n keys grows as n, not as its square: with the square, this takes minutes.
+#[test]
+fn very_many_keys_over_shards_end_soon() {
+    const KEYS: usize = 100_000;
+    let server = start(2, &[]);
+    let mut client = connect(&server);
+    client.set_read_timeout_ms(60_000);
+    let names: Vec<String> = (0..KEYS).map(|number| format!("key:{number}")).collect();
+    let mut pairs = vec!["MSETNX"];
+    pairs.extend(names.iter().flat_map(|name| [name.as_str(), "v"]));
+    assert_eq!(client.call(&pairs).unwrap(), Value::Integer(1));
+    pairs[0] = "MSET";
+    assert_eq!(client.call(&pairs).unwrap(), ok());
+    let mut all = vec!["MGET"];
+    all.extend(names.iter().map(String::as_str));
+    assert!(matches!(client.call(&all).unwrap(), Value::Array(values) if values.len() == KEYS));
+    let mut transaction = encode(&["MULTI"]);
+    names.iter().for_each(|name| transaction.extend(encode(&["GET", name])));
+    transaction.extend(encode(&["EXEC"]));
+    let mut stream = client.stream.try_clone().unwrap();
+    let writer = std::thread::spawn(move || stream.write_all(&transaction).unwrap());
+    (0..=KEYS).for_each(|_| drop(client.read().unwrap()));
+    assert!(matches!(client.read().unwrap(), Value::Array(values) if values.len() == KEYS));
+    writer.join().unwrap();
+    all[0] = "DEL";
+    assert_eq!(client.call(&all).unwrap(), Value::Integer(KEYS as i64));
+}

@@ -659,3 +659,34 @@ fn the_process_answers_for_itself() {
     assert!(said.contains("[io_uring]...OK\n"), "{said}");
     assert_eq!(output.status.success(), !said.contains("WARNING"), "{said}");
 }
+
+/// Runs a command with some system calls answered by an error (a seccomp filter), as in a container.
+const FORBIDDING: &str = "
+import ctypes, os, struct, sys
+error, calls = int(sys.argv[1]), [int(call) for call in sys.argv[2].split(',')]
+code = [(0x20, 0, 0, 0)]
+for call in calls:
+    code += [(0x15, 0, 1, call), (0x06, 0, 0, 0x00050000 | error)]
+code += [(0x06, 0, 0, 0x7fff0000)]
+text = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *line) for line in code))
+class Program(ctypes.Structure):
+    _fields_ = [('len', ctypes.c_ushort), ('filter', ctypes.c_void_p)]
+program = Program(len(code), ctypes.addressof(text))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.byref(program)) == 0, ctypes.get_errno()
+os.execv(sys.argv[3], sys.argv[3:])
+";
+
+#[test]
+#[cfg(target_arch = "x86_64")] // The numbers of the system calls.
+fn where_io_uring_is_forbidden_the_server_says_so() {
+    let port = free_port().to_string();
+    for call in ["425", "426", "427"] {
+        let mut command = Command::new("python3");
+        command.args(["-c", FORBIDDING, "1", call]).arg(binary()).args(["--port", &port]);
+        let output = command.stdin(Stdio::null()).output().expect("python3 runs");
+        let words = words(&output);
+        assert_eq!(output.status.code(), Some(1), "{words}");
+        assert!(words.contains("io_uring is forbidden here") && !words.contains("panicked"), "{words}");
+    }
+}
