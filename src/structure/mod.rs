@@ -9,6 +9,8 @@ pub mod intset;
 pub mod listpack;
 pub mod packed;
 pub mod quicklist;
+pub mod sorted_blocks;
 pub mod sorted_tree;
+pub mod stream_log;
 pub mod table;
 pub mod wheel;
