@@ -16,6 +16,7 @@ use crate::structure::glob;
 use crate::value::ValueRef;
 use crate::value::list::Node;
 use crate::value::number::{parse_double, parse_integer};
+use crate::value::stream::Id;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
@@ -330,6 +331,15 @@ fn serialized_bytes(entry: EntryRef<'_>) -> usize {
                 bytes
             }
         },
+        ValueRef::Stream(stream) => {
+            let nodes: usize = stream.log().nodes().map(|(_, node)| 17 + string_bytes(node.byte_len())).sum();
+            // A pending entry stands in its group with time and count, and once more in its consumer.
+            let groups = stream.groups().map(|group| {
+                let consumers = group.consumers().map(|(_, consumer)| string_bytes(consumer.name().len()) + 17);
+                string_bytes(group.name().len()) + 3 * 9 + 41 * group.pending_len() + consumers.sum::<usize>()
+            });
+            length_bytes(stream.log().nodes_len()) + nodes + 8 * 9 + groups.sum::<usize>()
+        }
         #[cfg(test)]
         ValueRef::Probe(_) => 0,
     }
@@ -393,6 +403,24 @@ impl Digest {
                     sum.add(&Digest::of(&[member, b"\0", score.as_bytes()].concat()));
                 });
                 sum
+            }
+            ValueRef::Stream(stream) => {
+                let head = format!(
+                    "{:?} {:?}",
+                    stream.counters(),
+                    stream.groups().map(|group| group.parts()).collect::<Vec<_>>()
+                );
+                stream.log().range(Id::MIN, Id::MAX).fold(Digest::of(head.as_bytes()), |before, entry| {
+                    let mut text =
+                        [&before.high.to_le_bytes()[..], &before.low.to_le_bytes(), &entry.id.to_bytes()].concat();
+                    for (field, value) in entry.pairs() {
+                        for part in [field.to_vec(), value.to_vec()] {
+                            text.extend_from_slice(&(part.len() as u64).to_le_bytes());
+                            text.extend_from_slice(&part);
+                        }
+                    }
+                    Digest::of(&text)
+                })
             }
             #[cfg(test)]
             ValueRef::Probe(_) => Digest::default(),

@@ -33,6 +33,7 @@ mod set;
 pub mod slowlog;
 mod sort;
 mod sorted_set;
+mod stream;
 mod string;
 pub mod syntax;
 mod transaction;
@@ -198,6 +199,17 @@ pub struct Wait {
     pub timeout_ms: u64,
     /// What it replies where it may not wait; after the timeout all reply with a null array, as in Redis 7.0.
     pub refused: Refused,
+    /// What it is told when a key is gone or holds something else; none: it waits on.
+    pub orphaned: Option<Orphaned>,
+}
+
+/// What ends the waiting of one who needs more than that a key comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphaned {
+    /// Told when the key is gone, or holds another type.
+    pub no_key: Error,
+    /// Told instead of the error of the call when it is run again.
+    pub failed: Error,
 }
 
 /// One key that a client waits for.
@@ -533,6 +545,7 @@ pub const FAMILIES: &[&[Command]] = &[
     geo::COMMANDS,
     hyperloglog::COMMANDS,
     sort::COMMANDS,
+    stream::COMMANDS,
 ];
 
 impl From<crate::keyspace::WrongType> for Error {

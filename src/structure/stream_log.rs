@@ -35,8 +35,8 @@ mod tests;
 use super::listpack::{Listpack, Malformed};
 use super::sorted_blocks::{Place, SortedBlocks};
 pub use id::{ID_TEXT_BYTES_MAX, Id};
-use node::Node;
 pub use node::Entry;
+use node::Node;
 
 /// How much a node may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -300,7 +300,8 @@ impl StreamLog {
             removed += live;
             end = self.nodes.next(place);
         }
-        let gone = StreamLog { nodes: self.nodes.split_front(end), len: removed, first_id: Id::MIN, node_bytes: gone_bytes };
+        let gone =
+            StreamLog { nodes: self.nodes.split_front(end), len: removed, first_id: Id::MIN, node_bytes: gone_bytes };
         self.node_bytes -= gone_bytes;
         if thorough == Thorough::Exactly {
             removed += self.trim_node(keep);
@@ -319,8 +320,7 @@ impl StreamLog {
             Keep::From(id) => {
                 // Where the next node begins, this one has ended.
                 let next = self.nodes.next(place).map(|next| self.nodes.at(next).0);
-                next.is_some_and(|next| next <= id)
-                    || master < id && node.last(master).is_none_or(|last| last.id < id)
+                next.is_some_and(|next| next <= id) || master < id && node.last(master).is_none_or(|last| last.id < id)
             }
         }
     }

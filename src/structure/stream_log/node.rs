@@ -125,15 +125,11 @@ impl Node {
 
     /// Adds an entry at the end, with an id above all others.
     #[inline]
-    pub(super) fn push<'a>(
-        &mut self,
-        master: Id,
-        id: Id,
-        pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
-    ) {
+    pub(super) fn push<'a>(&mut self, master: Id, id: Id, pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) {
         let fields = pairs.clone().count();
         let (mut names, _) = self.master();
-        let is_same = names.len == fields && pairs.clone().all(|(field, _)| names.next().is_some_and(|name| name.is_text(field)));
+        let is_same =
+            names.len == fields && pairs.clone().all(|(field, _)| names.next().is_some_and(|name| name.is_text(field)));
         let ms = id.ms.wrapping_sub(master.ms) as i64;
         let seq = id.seq.wrapping_sub(master.seq) as i64;
         if is_same {

@@ -59,7 +59,9 @@ fn check_trim(before: &BTreeMap<Id, Pairs>, log: &StreamLog, keep: Keep, thoroug
             assert!(removed <= wanted && (limit == 0 || removed <= limit));
             // The next node could not go.
             if let Some((_, node)) = log.nodes.first().map(|place| log.nodes.at(place)) {
-                assert!(wanted < removed + node.live() || limit != 0 && limit < removed + node.live() || wanted == removed);
+                assert!(
+                    wanted < removed + node.live() || limit != 0 && limit < removed + node.live() || wanted == removed
+                );
             }
         }
     }
@@ -172,7 +174,9 @@ proptest! {
 fn a_node_is_what_redis_makes_of_the_same_entries() {
     let limits = Limits { node_bytes_max: 4096, node_entries_max: 100 };
     let mut log = StreamLog::new();
-    let pairs = |text: &'static str| text.split(' ').collect::<Vec<_>>().chunks(2).map(|pair| (pair[0].into(), pair[1].into())).collect::<Pairs>();
+    let pairs = |text: &'static str| {
+        text.split(' ').collect::<Vec<_>>().chunks(2).map(|pair| (pair[0].into(), pair[1].into())).collect::<Pairs>()
+    };
     log.push(Id::new(100, 5), borrowed(&pairs("a 1 b 2")), limits);
     log.push(Id::new(100, 7), borrowed(&pairs("a 3 b 4")), limits);
     log.push(Id::new(103, 0), borrowed(&pairs("c 5")), limits);
@@ -189,7 +193,11 @@ fn nodes_are_full_when_redis_says_so() {
     let nodes = |node_bytes_max, node_entries_max, count: u64| {
         let mut log = StreamLog::new();
         for seq in 1..=count {
-            log.push(Id::new(0, seq), [(&b"f"[..], &b"0123456789"[..])].into_iter(), Limits { node_bytes_max, node_entries_max });
+            log.push(
+                Id::new(0, seq),
+                [(&b"f"[..], &b"0123456789"[..])].into_iter(),
+                Limits { node_bytes_max, node_entries_max },
+            );
         }
         log.nodes_len()
     };

@@ -387,13 +387,15 @@ impl Group {
     /// makes an index, which is kept from then on.
     pub fn longest_idle(&mut self, delivered_until_ms: u64, count: usize) -> Vec<Id> {
         let by_time = self.by_time.get_or_insert_with(|| {
-            let mut keys: Vec<(u64, Id)> = self.pending.iter().map(|(id, pending)| (pending.delivered_ms, id)).collect();
+            let mut keys: Vec<(u64, Id)> =
+                self.pending.iter().map(|(id, pending)| (pending.delivered_ms, id)).collect();
             keys.sort_unstable();
             let mut by_time = SortedBlocks::new();
             keys.into_iter().for_each(|key| by_time.push_back(key, ()));
             by_time
         });
-        let due = by_time.iter().map(|(key, ())| key).take_while(|(delivered_ms, _)| *delivered_ms <= delivered_until_ms);
+        let due =
+            by_time.iter().map(|(key, ())| key).take_while(|(delivered_ms, _)| *delivered_ms <= delivered_until_ms);
         due.take(count).map(|(_, id)| id).collect()
     }
 
