@@ -257,7 +257,7 @@ impl StreamLog {
             self.drop_node(place);
         } else {
             let bytes_before = node.heap_bytes();
-            node.delete(position);
+            node.delete(&[position]);
             self.node_bytes = self.node_bytes - bytes_before + node.heap_bytes();
         }
         self.len -= 1;
@@ -350,9 +350,7 @@ impl StreamLog {
             self.drop_node(place);
         } else {
             let bytes_before = node.heap_bytes();
-            // A flag of 2 and one of 3 are equally long: positions stay. Counts may become shorter, which moves all of
-            // them; so from the last to the first.
-            going.iter().rev().for_each(|position| node.delete(*position));
+            node.delete(&going);
             self.node_bytes = self.node_bytes - bytes_before + node.heap_bytes();
         }
         self.len -= going.len() as u64;

@@ -223,13 +223,18 @@ impl Node {
         self.ending_with(master, count)
     }
 
-    /// Marks the entry at a position as deleted, which it is not yet.
-    pub(super) fn delete(&mut self, position: Position) {
-        let Element::Integer(flags) = self.listpack.at(position) else { panic!("{}", at_end()) };
-        assert!(flags & DELETED == 0);
-        self.listpack.replace(position, flags | DELETED);
-        self.live -= 1;
-        self.deleted += 1;
+    /// Marks the entries at these positions as deleted, which they are not yet.
+    pub(super) fn delete(&mut self, positions: &[Position]) {
+        for &position in positions {
+            let Element::Integer(flags) = self.listpack.at(position) else { panic!("{}", at_end()) };
+            assert!(flags & DELETED == 0);
+            // As long as before, so that positions stay.
+            self.listpack.replace(position, flags | DELETED);
+        }
+        let count = u32::try_from(positions.len()).expect("no more than there are entries");
+        self.live -= count;
+        self.deleted += count;
+        // Last: the counts stand before all entries, and may change their length.
         self.write_counts();
     }
 }
