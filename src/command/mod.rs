@@ -201,6 +201,8 @@ pub struct Wait {
     pub refused: Refused,
     /// What it is told when a key is gone or holds something else; none: it waits on.
     pub orphaned: Option<Orphaned>,
+    /// Its calls are run again after so many milliseconds, whether something happened or not; none: they are not.
+    pub polls_ms: Option<u64>,
 }
 
 /// What ends the waiting of one who needs more than that a key comes.

@@ -1,10 +1,12 @@
 //! The stream commands.
 //!
-//! What Redis 7.0 has answers as Redis 7.0.15 does. A stream may be empty: what empties one does not delete it.
+//! What Redis 7.0 has answers as Redis 7.0.15 does; later commands and options follow the documentation and the public
+//! test suite of Redis 7.4 to 8.10. A stream may be empty: what empties one does not delete it.
 
 mod group;
 mod id;
 mod info;
+mod newer;
 mod pending;
 mod read;
 mod write;
@@ -14,7 +16,7 @@ use super::{Command, Context, Flags, Group, KeyAccess, KeySpec, Keys, Run};
 use crate::resp::{Error, Reply};
 use crate::structure::listpack::Element;
 use crate::value::number::parse_integer;
-use crate::value::stream::Limits;
+use crate::value::stream::{IdempotencyLimits, Limits};
 
 const READ: Flags = Flags::READONLY;
 const READ_FAST: Flags = READ.union(Flags::FAST);
@@ -153,6 +155,44 @@ pub const COMMANDS: &[Command] = &[
         .tips(VARYING)
         .syntax("key:key trim=(strategy=((maxlen=MAXLEN|minid=MINID@6.2.0)) operator=[(equal==|approximately=~)] \
              threshold:string [LIMIT count:integer]@6.2.0)"),
+    Command::new("XACKDEL", Run::Keyspace(newer::xackdel))
+        .arity(-6)
+        .key()
+        .access(KeyAccess::DROP)
+        .flags(WRITE_FAST)
+        .docs(Group::Stream, "8.2.0", "Ends what is pending for a group, and deletes the entries.")
+        .complexity("O(1) for each id")
+        .syntax("key group:string [KEEPREF|DELREF|ACKED] IDS numids:integer id:string [id:string ...]"),
+    Command::new("XCFGSET", Run::Keyspace(newer::xcfgset))
+        .arity(-2)
+        .key()
+        .flags(WRITE_FAST)
+        .docs(Group::Stream, "8.6.0", "Sets how long the messages of producers are remembered, and how many.")
+        .syntax("key [IDMP-DURATION idmp-duration:integer] [IDMP-MAXSIZE idmp-maxsize:integer]"),
+    Command::new("XDELEX", Run::Keyspace(newer::xdelex))
+        .arity(-5)
+        .key()
+        .access(KeyAccess::DROP)
+        .flags(WRITE_FAST)
+        .docs(Group::Stream, "8.2.0", "Deletes entries of a stream, in regard of what is pending.")
+        .complexity("O(1) for each id and group")
+        .syntax("key [KEEPREF|DELREF|ACKED] IDS numids:integer id:string [id:string ...]"),
+    Command::new("XIDMPRECORD", Run::Keyspace(newer::xidmprecord))
+        .arity(5)
+        .key()
+        .flags(WRITE_FAST)
+        .docs(Group::Stream, "8.8.0", "Remembers that the message of a producer is an entry.")
+        .syntax("key pid:string iid:string stream-id:string"),
+    Command::new("XNACK", Run::Keyspace(newer::xnack))
+        .arity(-7)
+        .key()
+        .flags(WRITE_FAST)
+        .docs(Group::Stream, "8.8.0", "Gives back what is pending, so that others of the group may have it.")
+        .complexity("O(log(N)) for each id where N is what is pending")
+        .syntax(
+            "key group:string mode=(SILENT|FAIL|FATAL) IDS numids:integer id:string [id:string ...] \
+             [RETRYCOUNT count] [FORCE]",
+        ),
     Command::new("XGROUP", Run::Container)
         .arity(-2)
         .docs(Group::Stream, "5.0.0", "Groups of consumers.")
@@ -247,6 +287,11 @@ const SUBCOMMANDS_OF_XINFO: &[Command] = &[
 
 fn integer(word: &[u8]) -> Result<i64, Error> {
     parse_integer(word).ok_or(Error::NOT_INTEGER)
+}
+
+fn idempotency_limits(cx: &Context<'_>) -> IdempotencyLimits {
+    let (duration_s, messages_max) = (cx.config.stream_idmp_duration, cx.config.stream_idmp_maxsize);
+    IdempotencyLimits { duration_s, messages_max }
 }
 
 fn limits(cx: &Context<'_>) -> Limits {

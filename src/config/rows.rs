@@ -247,9 +247,9 @@ directives! {
         /// A HyperLogLog is kept sparse up to this size.
         hll_sparse_max_bytes: usize = "hll-sparse-max-bytes", SIZE, "3000";
         /// Seconds that a stream remembers the id of a message, so that it is added once.
-        stream_idmp_duration: u32 = "stream-idmp-duration", Integer(1, 86_400), "100", NEWER, PENDING;
+        stream_idmp_duration: u32 = "stream-idmp-duration", Integer(1, 86_400), "100", NEWER;
         /// Such ids remembered per producer.
-        stream_idmp_maxsize: u32 = "stream-idmp-maxsize", Integer(1, 10_000), "100", NEWER, PENDING;
+        stream_idmp_maxsize: u32 = "stream-idmp-maxsize", Integer(1, 10_000), "100", NEWER;
     }
 
     "Watching" {

@@ -93,6 +93,7 @@ impl Event {
     pub const XADD: Event = Event::new("xadd", Class::STREAM);
     pub const XTRIM: Event = Event::new("xtrim", Class::STREAM);
     pub const XDEL: Event = Event::new("xdel", Class::STREAM);
+    pub const XNACK: Event = Event::new("xnack", Class::STREAM);
     pub const XSETID: Event = Event::new("xsetid", Class::STREAM);
     pub const XGROUP_CREATE: Event = Event::new("xgroup-create", Class::STREAM);
     pub const XGROUP_SETID: Event = Event::new("xgroup-setid", Class::STREAM);

@@ -7,6 +7,7 @@
 //! Not here: what time it is, and who waits for entries.
 
 mod group;
+mod idempotency;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ pub use crate::structure::stream_log::{
     ENTRY_BYTES_MAX, Entry, ID_TEXT_BYTES_MAX, Id, Keep, Limits, StreamLog, Thorough,
 };
 pub use group::{Consumer, ConsumerNumber, ConsumerParts, Group, GroupParts, Pending};
+pub use idempotency::{Idempotency, IdempotencyLimits};
 
 /// A stream.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ struct Inner {
     /// By their names.
     groups: Vec<Box<Group>>,
     group_bytes: usize,
+    /// Once a producer has asked for it.
+    idempotency: Option<Box<Idempotency>>,
 }
 
 /// What is known of a stream as a whole.
@@ -97,6 +101,17 @@ impl Counters {
         };
         Some((self.entries_added as i64).wrapping_sub(read))
     }
+}
+
+/// What becomes of what is pending when its entry is removed, and of the entry when something is pending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum References {
+    /// It stays pending.
+    Keep,
+    /// It is pending no more.
+    Delete,
+    /// The entry stays unless every group has got it and has it not pending.
+    Respect,
 }
 
 /// How entries are handed out to a group.
@@ -190,9 +205,63 @@ impl Stream {
     }
 
     /// Removes entries at the front. How many there were, and what is to be freed at leisure.
-    pub fn trim(&mut self, keep: Keep, thorough: Thorough) -> (u64, Stream) {
+    ///
+    /// Where references are respected, entries that have to stay are passed over.
+    pub fn trim(&mut self, keep: Keep, thorough: Thorough, references: References) -> (u64, Stream) {
+        if references == References::Respect && !self.inner.groups.is_empty() {
+            return (self.trim_acknowledged(keep, thorough), Stream::new());
+        }
         let (removed, log) = self.inner.log.trim(keep, thorough);
+        if references == References::Delete && removed != 0 {
+            let first_id = if self.is_empty() { Id::MAX } else { self.inner.log.first_id() };
+            let Inner { groups, group_bytes, .. } = &mut *self.inner;
+            for group in groups {
+                let bytes_before = group.heap_bytes();
+                group.forget_before(first_id);
+                *group_bytes = *group_bytes - bytes_before + group.heap_bytes();
+            }
+        }
         (removed, Stream { inner: Box::new(Inner { log, ..Inner::default() }) })
+    }
+
+    /// The same for entries that no group needs any more. With whole nodes, up to the first that one needs.
+    fn trim_acknowledged(&mut self, keep: Keep, thorough: Thorough) -> u64 {
+        let (mut left, mut going) = (self.len(), Vec::new());
+        for entry in self.inner.log.range(Id::MIN, Id::MAX) {
+            let stays = match keep {
+                Keep::Last(len) => left <= len,
+                Keep::From(id) => id <= entry.id,
+            };
+            let is_needed = !self.is_acknowledged_by_all(entry.id);
+            let is_enough = match thorough {
+                Thorough::Exactly => false,
+                Thorough::WholeNodes(limit) => is_needed || limit != 0 && limit <= going.len() as u64,
+            };
+            if stays || is_enough {
+                break;
+            }
+            if !is_needed {
+                going.push(entry.id);
+                left -= 1;
+            }
+        }
+        going.iter().filter(|id| self.delete(**id)).count() as u64
+    }
+
+    // Producers
+
+    /// What is remembered of producers, if one has asked for it.
+    pub fn idempotency(&self) -> Option<&Idempotency> {
+        self.inner.idempotency.as_deref()
+    }
+
+    /// Changes what is remembered of producers; the first to ask decides how much that may be.
+    pub fn change_idempotency<R>(
+        &mut self,
+        limits: IdempotencyLimits,
+        change: impl FnOnce(&mut Idempotency) -> R,
+    ) -> R {
+        change(self.inner.idempotency.get_or_insert_with(|| Box::new(Idempotency::new(limits))))
     }
 
     // Groups
@@ -264,17 +333,20 @@ impl Stream {
 }
 
 impl Group {
-    /// Hands out entries that nobody of the group has got yet. How many there were.
+    /// Hands out entries that nobody of the group has got yet, as long as `visit` takes them. How many there were.
     pub fn read_new(
         &mut self,
         log: &StreamLog,
         counters: &Counters,
         delivery: Delivery,
-        mut visit: impl FnMut(&Entry<'_>),
+        mut visit: impl FnMut(&Entry<'_>) -> bool,
     ) -> usize {
         let Some(start) = self.last_id.next() else { return 0 };
         let mut handed_out = 0;
         for entry in log.range(start, Id::MAX) {
+            if !visit(&entry) {
+                break;
+            }
             self.entries_read = match self.entries_read {
                 Some(read) if !counters.has_tombstones_from(entry.id) => Some(read.wrapping_add(1)),
                 // The counter may be wrong: another is looked for.
@@ -282,7 +354,6 @@ impl Group {
                 read => read,
             };
             self.last_id = entry.id;
-            visit(&entry);
             if !delivery.is_acknowledged {
                 self.deliver(entry.id, delivery.consumer, delivery.now_ms, 1);
             }
@@ -326,19 +397,21 @@ impl Container for Stream {
     }
 
     fn heap_bytes(&self) -> usize {
-        let Inner { log, groups, group_bytes, .. } = &*self.inner;
+        let Inner { log, groups, group_bytes, idempotency, .. } = &*self.inner;
         allocated_bytes(size_of::<Inner>())
+            + idempotency.as_ref().map_or(0, |idempotency| idempotency.heap_bytes())
             + log.heap_bytes()
             + allocated_bytes(groups.capacity() * size_of::<Box<Group>>())
             + group_bytes
     }
 
     fn duplicate(&self) -> Self {
-        let Inner { log, last_id, max_deleted_id, entries_added, groups, .. } = &*self.inner;
+        let Inner { log, last_id, max_deleted_id, entries_added, groups, idempotency, .. } = &*self.inner;
         let groups: Vec<Box<Group>> = groups.iter().map(|group| Box::new(group.duplicate())).collect();
         let group_bytes = groups.iter().map(|group| group.heap_bytes()).sum();
         let (last_id, max_deleted_id, entries_added) = (*last_id, *max_deleted_id, *entries_added);
-        let inner = Inner { log: log.clone(), last_id, max_deleted_id, entries_added, groups, group_bytes };
+        let (log, idempotency) = (log.clone(), idempotency.clone());
+        let inner = Inner { log, last_id, max_deleted_id, entries_added, groups, group_bytes, idempotency };
         Stream { inner: Box::new(inner) }
     }
 

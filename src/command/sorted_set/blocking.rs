@@ -65,6 +65,7 @@ fn wait(timeout_ms: u64, retries: impl Iterator<Item = Retry>) -> Wait {
         timeout_ms,
         refused: Refused::NullArray,
         orphaned: None,
+        polls_ms: None,
     }
 }
 

@@ -39,7 +39,8 @@ pub(super) fn stream(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
         _ => return Err(syntax()),
     };
     let (log, counters) = (stream.log(), stream.counters());
-    reply.map(if count.is_some() { 9 } else { 10 });
+    let idempotency = stream.idempotency();
+    reply.map(if count.is_some() { 9 } else { 10 } + if idempotency.is_some() { 6 } else { 0 });
     reply.bulk("length");
     reply.integer(counters.len as i64);
     reply.bulk("radix-tree-keys");
@@ -54,6 +55,21 @@ pub(super) fn stream(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
     reply.integer(counters.entries_added as i64);
     reply.bulk("recorded-first-entry-id");
     reply_id(reply, counters.first_id);
+    // Redis 8.6 tells these of every stream; older clients know streams without.
+    if let Some(known) = idempotency {
+        let limits = known.limits();
+        for (name, number) in [
+            ("idmp-duration", u64::from(limits.duration_s)),
+            ("idmp-maxsize", u64::from(limits.messages_max)),
+            ("pids-tracked", known.producers() as u64),
+            ("iids-tracked", known.messages() as u64),
+            ("iids-added", known.added),
+            ("iids-duplicates", known.duplicates),
+        ] {
+            reply.bulk(name);
+            reply.integer(number as i64);
+        }
+    }
     let Some(count) = count else {
         reply.bulk("groups");
         reply.integer(stream.groups().len() as i64);
@@ -111,7 +127,7 @@ fn reply_full_group(reply: &mut Reply<'_>, stream: &Stream, group: &Group, count
         reply.array(4);
         reply_id(reply, id);
         reply.bulk(group.owner(pending));
-        reply.integer(pending.delivered_ms as i64);
+        reply.integer(pending.delivered_ms() as i64);
         reply.integer(pending.deliveries as i64);
     }
     reply.bulk("consumers");
@@ -140,7 +156,7 @@ fn reply_full_consumer(
     for (id, pending) in group.pending_of(number, Id::MIN).take(limit(count)) {
         reply.array(3);
         reply_id(reply, id);
-        reply.integer(pending.delivered_ms as i64);
+        reply.integer(pending.delivered_ms() as i64);
         reply.integer(pending.deliveries as i64);
     }
 }

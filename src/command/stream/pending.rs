@@ -16,8 +16,8 @@ pub(super) fn no_group(args: &Args<'_>) -> Error {
 }
 
 /// How long something that is pending was not delivered, in ms; none: it was given back.
-fn idle_ms(pending: &Pending, now_ms: u64) -> Option<i64> {
-    pending.consumer().map(|_| now_ms.saturating_sub(pending.delivered_ms) as i64)
+pub(super) fn idle_ms(pending: &Pending, now_ms: u64) -> Option<i64> {
+    pending.consumer().map(|_| now_ms.saturating_sub(pending.delivered_ms()) as i64)
 }
 
 /// Whether something was not delivered for so long. What was given back was.

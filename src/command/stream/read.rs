@@ -4,14 +4,19 @@
 //! something happened, with `$` and `+` as the ids that they stood for, and a count if there was none.
 
 use super::id::{c_text, parse_start, parse_stop, parse_strict, reply_id};
+use super::pending::idle_ms;
 use super::{integer, reply_element};
 use crate::command::{Args, CommandResult, Context, Orphaned, Refused, Retry, Wait};
 use crate::keyspace::Event;
 use crate::resp::{Error, Protocol, Reply};
 use crate::value::Type;
 use crate::value::number::parse_integer;
-use crate::value::stream::{ConsumerNumber, Delivery, Entry, Group, Id, Stream, StreamLog};
+use crate::value::stream::{ConsumerNumber, Delivery, Entry, Group, Id, Pending, Stream, StreamLog};
 
+/// One who waits for what others have not acknowledged looks again after so long: entries become idle by themselves.
+const CLAIM_POLL_MS: u64 = 100;
+/// Nothing was delivered before this time (unix ms, the year 2004): what seems so was given back.
+const DELIVERED_MS_MIN: u64 = 1 << 40;
 /// One who waited without `COUNT` gets at most so many entries.
 const WAITED_COUNT_DEFAULT: i64 = 1000;
 
@@ -19,6 +24,10 @@ const READ_WITH_GROUP: Error =
     Error::fixed("ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.");
 const READ_WITH_NOACK: Error =
     Error::fixed("ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.");
+const READ_WITH_CLAIM: Error =
+    Error::fixed("ERR The CLAIM option is only supported by XREADGROUP. You called XREAD instead.");
+const CLAIM_NOT_INTEGER: Error = Error::fixed("ERR min-idle-time is not an integer");
+const CLAIM_NEGATIVE: Error = Error::fixed("ERR min-idle-time must be a positive integer");
 const GROUP_MISSING: Error = Error::fixed("ERR Missing GROUP option for XREADGROUP");
 const GROUP_WITH_DOLLAR: Error = Error::fixed(
     "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by \
@@ -39,6 +48,10 @@ pub(super) fn xlen(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
 /// Tells an entry: its id, and its fields and values in turn.
 pub(super) fn reply_entry(reply: &mut Reply<'_>, entry: &Entry<'_>) {
     reply.array(2);
+    reply_parts(reply, entry);
+}
+
+fn reply_parts(reply: &mut Reply<'_>, entry: &Entry<'_>) {
     reply_id(reply, entry.id);
     let pairs = entry.pairs();
     reply.array(2 * pairs.len());
@@ -128,12 +141,74 @@ struct Question<'a> {
     /// How long to wait, in milliseconds; 0: for ever; none: not at all.
     block_ms: Option<u64>,
     is_acknowledged: bool,
+    /// Entries of others that were not delivered for so long are wanted first, in ms.
+    claim_ms: Option<u64>,
+    /// At most so many entries of all streams together; 0: all.
+    max_count: i64,
+    /// At most so many bytes of entries, but one entry at least; 0: all.
+    max_bytes: i64,
+}
+
+/// How much may still be told.
+struct Budget {
+    count_left: usize,
+    /// Where the buffer ends at the latest.
+    bytes_end: usize,
+    is_begun: bool,
+}
+
+impl Budget {
+    fn of(question: &Question<'_>, reply: &Reply<'_>) -> Budget {
+        let limit = |limit: i64| if limit == 0 { usize::MAX } else { usize::try_from(limit).unwrap_or(usize::MAX) };
+        let bytes_end = reply.buffer_bytes().saturating_add(limit(question.max_bytes));
+        Budget { count_left: limit(question.max_count), bytes_end, is_begun: false }
+    }
+
+    /// Tells an entry, with how long it was not delivered and how often it was if that is asked for; or not, if that
+    /// would be too much.
+    fn tell(&mut self, reply: &mut Reply<'_>, entry: &Entry<'_>, claimed: Option<(i64, u64)>) -> bool {
+        if self.count_left == 0 {
+            return false;
+        }
+        let len = if claimed.is_some() { 4 } else { 2 };
+        let mark = if self.bytes_end == usize::MAX {
+            reply.array(len);
+            None
+        } else {
+            Some(reply.defer())
+        };
+        reply_parts(reply, entry);
+        if let Some((idle_ms, deliveries)) = claimed {
+            reply.integer(idle_ms);
+            reply.integer(deliveries as i64);
+        }
+        if let Some(mark) = mark {
+            if self.is_begun && self.bytes_end < reply.buffer_bytes() {
+                reply.cancel(mark);
+                self.count_left = 0;
+                return false;
+            }
+            reply.finish_array(mark, len);
+        }
+        self.is_begun = true;
+        self.count_left -= 1;
+        true
+    }
 }
 
 impl<'a> Question<'a> {
     fn parse(args: &'a Args<'a>, with_group: bool) -> Result<Question<'a>, Error> {
-        let mut question =
-            Question { keys: &[], ids: &[], group: None, count: 0, block_ms: None, is_acknowledged: false };
+        let mut question = Question {
+            keys: &[],
+            ids: &[],
+            group: None,
+            count: 0,
+            block_ms: None,
+            is_acknowledged: false,
+            claim_ms: None,
+            max_count: 0,
+            max_bytes: 0,
+        };
         let mut has_streams = false;
         let mut at = 1;
         while at < args.len() && !has_streams {
@@ -145,6 +220,19 @@ impl<'a> Question<'a> {
             } else if is("COUNT") && 0 < more {
                 at += 1;
                 question.count = integer(args[at])?.max(0);
+            } else if is("MAXCOUNT") && 0 < more {
+                at += 1;
+                question.max_count = integer(args[at])?.max(0);
+            } else if is("MAXSIZE") && 0 < more {
+                at += 1;
+                question.max_bytes = integer(args[at])?.max(0);
+            } else if is("CLAIM") && 0 < more {
+                if !with_group {
+                    return Err(READ_WITH_CLAIM);
+                }
+                at += 1;
+                let claim_ms = parse_integer(args[at]).ok_or(CLAIM_NOT_INTEGER)?;
+                question.claim_ms = Some(u64::try_from(claim_ms).map_err(|_| CLAIM_NEGATIVE)?);
             } else if is("STREAMS") && 0 < more {
                 has_streams = true;
                 let words = &args[at + 1..];
@@ -188,8 +276,12 @@ impl<'a> Question<'a> {
                 words.extend(self.is_acknowledged.then(|| b"NOACK".to_vec()));
             }
         }
-        let count = count.to_string();
-        words.extend([b"COUNT", count.as_bytes(), b"BLOCK", b"0", b"STREAMS", key, id].map(<[u8]>::to_vec));
+        let claim_ms = self.claim_ms.map(|claim_ms| ("CLAIM", claim_ms as i64));
+        let limits = [("COUNT", count), ("MAXCOUNT", self.max_count), ("MAXSIZE", self.max_bytes)];
+        for (name, limit) in limits.into_iter().filter(|(_, limit)| *limit != 0).chain(claim_ms) {
+            words.extend([name.as_bytes().to_vec(), limit.to_string().into_bytes()]);
+        }
+        words.extend([b"BLOCK".as_slice(), b"0", b"STREAMS", key, id].map(<[u8]>::to_vec));
         Retry { key: key.to_vec(), args: words }
     }
 }
@@ -218,7 +310,7 @@ pub(super) fn stream_keys(args: &Args<'_>, positions: &mut Vec<usize>) {
             }
             return;
         }
-        at += if is("BLOCK") || is("COUNT") {
+        at += if ["BLOCK", "COUNT", "CLAIM", "MAXCOUNT", "MAXSIZE"].into_iter().any(is) {
             2
         } else if is("GROUP") {
             3
@@ -272,7 +364,8 @@ fn wait_or_refuse(
         return None;
     };
     let retries = question.keys.iter().zip(ids).map(|(key, id)| question.retry(key, &id)).collect();
-    Some(Wait { retries, value_type: Type::Stream, timeout_ms, refused: Refused::NullArray, orphaned })
+    let polls_ms = question.claim_ms.map(|_| CLAIM_POLL_MS);
+    Some(Wait { retries, value_type: Type::Stream, timeout_ms, refused: Refused::NullArray, orphaned, polls_ms })
 }
 
 pub(super) fn xread(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Waits {
@@ -289,14 +382,18 @@ pub(super) fn xread(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
         });
     }
     let count = usize::try_from(question.count).unwrap_or(usize::MAX);
+    let mut budget = Budget::of(&question, reply);
     let is_done = reply_streams(reply, ids.len(), |reply, told| {
         for (key, id) in question.keys.iter().zip(&ids) {
             let Some(stream) = cx.keyspace.peek_container::<Stream>(cx.db, key)? else { continue };
             let Some(start) = id.next() else { continue };
             let mut entries = stream.log().range(start, Id::MAX).peekable();
-            if entries.peek().is_some() {
+            if entries.peek().is_some() && budget.count_left != 0 {
                 begin_stream(reply, key, told);
-                reply_entries(reply, entries, count, about(stream.log(), count));
+                let mark = reply.defer_about(about(stream.log(), count));
+                let limit = if count == 0 { usize::MAX } else { count };
+                let len = entries.take(limit).take_while(|entry| budget.tell(reply, entry, None)).count();
+                reply.finish_array(mark, len);
             }
         }
         Ok(())
@@ -332,11 +429,11 @@ pub(super) fn xreadgroup(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
         });
     }
     let count = usize::try_from(question.count).unwrap_or(usize::MAX);
+    let mut budget = Budget::of(&question, reply);
     let is_done = reply_streams(reply, histories.len(), |reply, told| {
         for (key, history) in question.keys.iter().zip(&histories) {
-            let reading =
-                Reading { group, consumer, count, history: *history, is_acknowledged: question.is_acknowledged };
-            reading.read(cx, key, reply, told)?;
+            let reading = Reading { question: &question, group, consumer, count, history: *history };
+            reading.read(cx, key, &mut budget, reply, told)?;
         }
         Ok(())
     })?;
@@ -349,15 +446,22 @@ pub(super) fn xreadgroup(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
 
 /// What a consumer reads of one stream.
 struct Reading<'a> {
+    question: &'a Question<'a>,
     group: &'a [u8],
     consumer: &'a [u8],
     count: usize,
     history: Option<Id>,
-    is_acknowledged: bool,
 }
 
 impl Reading<'_> {
-    fn read(&self, cx: &mut Context<'_>, key: &[u8], reply: &mut Reply<'_>, told: &mut usize) -> CommandResult {
+    fn read(
+        &self,
+        cx: &mut Context<'_>,
+        key: &[u8],
+        budget: &mut Budget,
+        reply: &mut Reply<'_>,
+        told: &mut usize,
+    ) -> CommandResult {
         let now_ms = cx.now_ms;
         let mut stream = cx.keyspace.container_mut::<Stream>(cx.db, key)?.expect("seen above");
         let told_before = *told;
@@ -368,13 +472,29 @@ impl Reading<'_> {
                 self.read_history(group, log, consumer, after, now_ms, reply);
                 return is_new;
             }
-            if counters.len == 0 || log.last_id().is_none_or(|last| last <= group.last_id) {
+            let idle = self.idle(group, log, now_ms);
+            let has_new = counters.len != 0 && log.last_id().is_some_and(|last| group.last_id < last);
+            if budget.count_left == 0 || idle.is_empty() && !has_new {
                 return is_new;
             }
             begin_stream(reply, key, told);
             let mark = reply.defer_about(about(log, self.count));
-            let delivery = Delivery { consumer, count: self.count, is_acknowledged: self.is_acknowledged, now_ms };
-            let read = group.read_new(log, &counters, delivery, |entry| reply_entry(reply, entry));
+            let mut read = 0;
+            for (id, pending) in idle {
+                let entry = log.get(id).expect("seen when it was chosen");
+                let idle_ms = idle_ms(&pending, now_ms).unwrap_or(-1);
+                if !budget.tell(reply, &entry, Some((idle_ms, pending.deliveries))) {
+                    break;
+                }
+                group.deliver(id, consumer, now_ms, pending.deliveries.wrapping_add(1));
+                read += 1;
+            }
+            if self.count == 0 || read < self.count {
+                let count = self.count.saturating_sub(read);
+                let delivery = Delivery { consumer, count, is_acknowledged: self.question.is_acknowledged, now_ms };
+                let claimed = self.question.claim_ms.map(|_| (0, 0));
+                read += group.read_new(log, &counters, delivery, |entry| budget.tell(reply, entry, claimed));
+            }
             group.change_consumer(consumer, |consumer| consumer.active_ms = Some(now_ms));
             reply.finish_array(mark, read);
             is_new
@@ -385,6 +505,23 @@ impl Reading<'_> {
         }
         cx.keyspace.dirty += u64::from(told_before < *told);
         Ok(())
+    }
+
+    /// What was not delivered for so long that this consumer gets it, the longest idle first. What is pending without
+    /// an entry is forgotten.
+    fn idle(&self, group: &mut Group, log: &StreamLog, now_ms: u64) -> Vec<(Id, Pending)> {
+        let Some(claim_ms) = self.question.claim_ms else { return Vec::new() };
+        let until_ms = now_ms.saturating_sub(claim_ms).max(DELIVERED_MS_MIN);
+        let count = if self.count == 0 { usize::MAX } else { self.count };
+        let mut idle = Vec::new();
+        for id in group.longest_idle(until_ms, count) {
+            if log.contains(id) {
+                idle.push((id, *group.find_pending(id).expect("it is pending")));
+            } else {
+                group.acknowledge(id);
+            }
+        }
+        idle
     }
 
     /// Tells what is pending for the consumer behind an id; entries that are no more without fields.

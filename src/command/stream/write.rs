@@ -1,12 +1,14 @@
 //! `XADD`, `XTRIM`, `XDEL`, `XSETID`: what changes the entries of a stream and its counters.
 
 use super::id::{parse_new, parse_strict, reply_id};
-use super::{integer, limits};
+use super::newer::parse_references;
+use super::{idempotency_limits, integer, limits};
 use crate::command::{Args, CommandResult, Context};
 use crate::keyspace::{Event, Expiry};
 use crate::resp::{Error, Reply};
 use crate::value::Value;
-use crate::value::stream::{ENTRY_BYTES_MAX, Id, Keep, Stream, Thorough};
+use crate::value::stream::{ENTRY_BYTES_MAX, Id, Keep, References, Stream, Thorough};
+use xxhash_rust::xxh3::Xxh3;
 
 const TWO_STRATEGIES: Error =
     Error::fixed("ERR syntax error, MAXLEN and MINID options at the same time are not compatible");
@@ -41,9 +43,11 @@ enum NewId {
 }
 
 /// The words between the key and the pairs of `XADD`, and all of `XTRIM`.
-struct Options {
-    trim: Option<(Keep, Thorough)>,
+struct Options<'a> {
+    trim: Option<(Keep, Thorough, References)>,
     makes_stream: bool,
+    /// Who sends the message, and its id; none: the pairs are its id.
+    message: Option<(&'a [u8], Option<&'a [u8]>)>,
     id: NewId,
     /// Where the id stands.
     id_at: usize,
@@ -54,9 +58,10 @@ fn is_sign(word: &[u8], sign: u8) -> bool {
     super::id::c_text(word) == [sign]
 }
 
-impl Options {
-    fn parse(cx: &Context<'_>, args: &Args<'_>, adds: bool) -> Result<Options, Error> {
-        let mut options = Options { trim: None, makes_stream: true, id: NewId::Auto, id_at: args.len() };
+impl<'a> Options<'a> {
+    fn parse(cx: &Context<'_>, args: &'a Args<'a>, adds: bool) -> Result<Options<'a>, Error> {
+        let mut options = Options { trim: None, makes_stream: true, message: None, id: NewId::Auto, id_at: args.len() };
+        let mut references = None;
         let (mut is_about, mut limit, mut keep) = (false, None, None);
         let mut at = 2;
         while at < args.len() {
@@ -83,6 +88,14 @@ impl Options {
                 limit = Some(u64::try_from(integer(args[at])?).map_err(|_| LIMIT_NEGATIVE)?);
             } else if adds && is("NOMKSTREAM") {
                 options.makes_stream = false;
+            } else if let Some(given) = parse_references(word) {
+                if references.replace(given).is_some() {
+                    return Err(Error::SYNTAX);
+                }
+            } else if adds && (is("IDMP") && 2 <= more || is("IDMPAUTO") && 0 < more) {
+                let message = if is("IDMP") { Some(args[at + 2]) } else { None };
+                options.add_message(args[at + 1], message)?;
+                at += if is("IDMP") { 2 } else { 1 };
             } else if adds {
                 options.id = match parse_new(word)? {
                     (ms, Some(seq)) => NewId::Exact(Id::new(ms, seq)),
@@ -104,14 +117,44 @@ impl Options {
         if limit.is_some() && !is_about {
             return Err(LIMIT_WHEN_EXACT);
         }
+        if options.message.is_some() && options.id != NewId::Auto {
+            return Err(Error::fixed("ERR IDMP/IDMPAUTO can be used only with auto-generated IDs"));
+        }
         let default = || match cx.config.stream_node_max_entries.saturating_mul(TRIM_NODES_MAX) {
             0 => TRIM_ENTRIES_DEFAULT,
             entries => entries.min(TRIM_ENTRIES_MAX),
         };
         let thorough = if is_about { Thorough::WholeNodes(limit.unwrap_or_else(default)) } else { Thorough::Exactly };
-        options.trim = keep.map(|keep| (keep, thorough));
+        options.trim = keep.map(|keep| (keep, thorough, references.unwrap_or(References::Keep)));
         Ok(options)
     }
+
+    fn add_message(&mut self, producer: &'a [u8], message: Option<&'a [u8]>) -> Result<(), Error> {
+        if self.message.is_some() {
+            return Err(Error::fixed("ERR IDMP/IDMPAUTO specified multiple times"));
+        }
+        match message {
+            Some(_) if producer.is_empty() => Err(Error::fixed("ERR IDMP requires a non-empty producer ID")),
+            Some(b"") => Err(Error::fixed("ERR IDMP requires a non-empty idempotent ID")),
+            None if producer.is_empty() => Err(Error::fixed("ERR IDMPAUTO requires a non-empty producer ID")),
+            _ => {
+                self.message = Some((producer, message));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What stands for a message without an id: a digest of its pairs, in whatever order they come.
+fn digest(words: &Args<'_>) -> [u8; 16] {
+    let mut pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+    pairs.sort_unstable();
+    let mut hash = Xxh3::new();
+    for word in pairs.into_iter().flat_map(|(field, value)| [field, value]) {
+        hash.update(&(word.len() as u64).to_le_bytes());
+        hash.update(word);
+    }
+    hash.digest128().to_le_bytes()
 }
 
 impl NewId {
@@ -144,18 +187,40 @@ pub(super) fn xadd(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
     let pairs = words.chunks_exact(2).map(|pair| (pair[0], pair[1]));
     let bytes: usize = words.iter().map(|word| word.len()).sum();
     let now_ms = cx.now_ms;
+    let own = options.message.filter(|(_, message)| message.is_none()).map(|_| digest(words));
+    let message = options
+        .message
+        .map(|(producer, message)| (producer, message.unwrap_or_else(|| own.as_ref().expect("made just now"))));
+    let message_limits = idempotency_limits(cx);
     let add = |stream: &mut Stream| {
+        if let Some((producer, message)) = message
+            && let Some(id) = stream.change_idempotency(message_limits, |known| {
+                let id = known.find(producer, message, now_ms);
+                known.duplicates += u64::from(id.is_some());
+                id
+            })
+        {
+            return Ok((id, false));
+        }
         let id = options.id.choose(stream, now_ms)?;
         if ENTRY_BYTES_MAX < bytes {
             return Err(TOO_LARGE);
         }
         stream.push(id, pairs.clone(), limits);
-        Ok(id)
+        if let Some((producer, message)) = message {
+            stream.change_idempotency(message_limits, |known| known.remember(producer, message, id, now_ms));
+        }
+        Ok((id, true))
     };
     let key = args[1];
     let found = cx.keyspace.container_mut::<Stream>(cx.db, key)?.map(|mut stream| add(&mut stream)).transpose()?;
     let id = match found {
-        Some(id) => {
+        Some((id, false)) => {
+            // It was added before.
+            reply_id(reply, id);
+            return Ok(());
+        }
+        Some((id, true)) => {
             cx.keyspace.changed(cx.db, key, Event::XADD);
             id
         }
@@ -165,7 +230,7 @@ pub(super) fn xadd(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
         }
         None => {
             let mut stream = Stream::new();
-            let id = add(&mut stream)?;
+            let (id, _) = add(&mut stream)?;
             cx.keyspace.put(cx.db, key, Value::Stream(stream), Expiry::Clear, Event::XADD);
             id
         }
@@ -181,9 +246,13 @@ pub(super) fn xadd(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
 }
 
 /// Trims the stream under a key, if there is one. How many entries went.
-fn trim_at(cx: &mut Context<'_>, key: &[u8], (keep, thorough): (Keep, Thorough)) -> Result<u64, Error> {
+fn trim_at(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    (keep, thorough, references): (Keep, Thorough, References),
+) -> Result<u64, Error> {
     let Some(mut stream) = cx.keyspace.container_mut::<Stream>(cx.db, key)? else { return Ok(0) };
-    let (removed, gone) = stream.trim(keep, thorough);
+    let (removed, gone) = stream.trim(keep, thorough, references);
     drop(stream);
     cx.keyspace.discard_value(Some(Value::Stream(gone)));
     Ok(removed)

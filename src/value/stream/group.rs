@@ -23,14 +23,20 @@ const NOBODY: u32 = u32::MAX;
 /// An entry that was delivered and is not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pending {
-    /// When it was delivered last, unix ms; 0: given back.
-    pub delivered_ms: u64,
+    /// When it was delivered last, unix ms. What was given back was delivered in the first moments of 1970, in the
+    /// order in which it was given back.
+    order_ms: u64,
     /// How often.
     pub deliveries: u64,
     consumer: u32,
 }
 
 impl Pending {
+    /// When it was delivered last, unix ms; 0: given back.
+    pub fn delivered_ms(&self) -> u64 {
+        if self.consumer == NOBODY { 0 } else { self.order_ms }
+    }
+
     /// Whose it is; none if it was given back.
     pub fn consumer(&self) -> Option<ConsumerNumber> {
         (self.consumer != NOBODY).then_some(ConsumerNumber(self.consumer))
@@ -79,6 +85,8 @@ pub struct Group {
     by_name: Vec<u32>,
     consumer_bytes: usize,
     by_time: Option<SortedBlocks<(u64, Id), ()>>,
+    /// How many were given back so far.
+    given_back: u64,
 }
 
 /// What a group is made of, for those who write streams down.
@@ -120,6 +128,7 @@ impl Group {
             by_name: Vec::new(),
             consumer_bytes: 0,
             by_time: None,
+            given_back: 0,
         }
     }
 
@@ -134,7 +143,7 @@ impl Group {
             if group.pending.last().is_some_and(|last| id <= group.pending.at(last).0) {
                 return Err(Malformed);
             }
-            group.pending.push_back(id, Pending { delivered_ms, deliveries, consumer: NOBODY });
+            group.pending.push_back(id, Pending { order_ms: delivered_ms, deliveries, consumer: NOBODY });
         }
         for consumer in &parts.consumers {
             let number = group.add_consumer(&consumer.name, consumer.seen_ms).ok_or(Malformed)?;
@@ -162,7 +171,7 @@ impl Group {
             name: self.name.to_vec(),
             last_id: self.last_id,
             entries_read: self.entries_read,
-            pending: self.pending().map(|(id, pending)| (id, pending.delivered_ms, pending.deliveries)).collect(),
+            pending: self.pending().map(|(id, pending)| (id, pending.delivered_ms(), pending.deliveries)).collect(),
             consumers: self.consumers().map(|(_, named)| consumer(named)).collect(),
         }
     }
@@ -337,12 +346,13 @@ impl Group {
     /// Notes a delivery: from now on the entry is pending for this consumer, whoever had it before.
     #[inline]
     pub fn deliver(&mut self, id: Id, consumer: ConsumerNumber, delivered_ms: u64, deliveries: u64) {
-        self.put(id, Pending { delivered_ms, deliveries, consumer: consumer.0 });
+        self.put(id, Pending { order_ms: delivered_ms, deliveries, consumer: consumer.0 });
     }
 
     /// The entry is pending for nobody: given back.
     pub fn give_back(&mut self, id: Id, deliveries: u64) {
-        self.put(id, Pending { delivered_ms: 0, deliveries, consumer: NOBODY });
+        self.given_back += 1;
+        self.put(id, Pending { order_ms: self.given_back, deliveries, consumer: NOBODY });
     }
 
     /// The entry is pending no more. Whether it was.
@@ -352,15 +362,24 @@ impl Group {
         true
     }
 
+    /// Nothing before an id is pending any more.
+    pub(super) fn forget_before(&mut self, end: Id) {
+        while let Some((first, _)) = self.pending_ends()
+            && first < end
+        {
+            self.acknowledge(first);
+        }
+    }
+
     fn put(&mut self, id: Id, pending: Pending) {
         let old = self.pending.insert(id, pending);
         if let Some(old) = &old {
             if let Some(by_time) = &mut self.by_time {
-                by_time.remove((old.delivered_ms, id));
+                by_time.remove((old.order_ms, id));
             }
         }
         if let Some(by_time) = &mut self.by_time {
-            by_time.insert((pending.delivered_ms, id), ());
+            by_time.insert((pending.order_ms, id), ());
         }
         let had = old.and_then(|old| old.consumer());
         if had == pending.consumer() {
@@ -379,7 +398,7 @@ impl Group {
             self.change_consumer(number, |consumer| consumer.pending.remove(id));
         }
         if let Some(by_time) = &mut self.by_time {
-            by_time.remove((old.delivered_ms, id));
+            by_time.remove((old.order_ms, id));
         }
     }
 
@@ -387,8 +406,7 @@ impl Group {
     /// makes an index, which is kept from then on.
     pub fn longest_idle(&mut self, delivered_until_ms: u64, count: usize) -> Vec<Id> {
         let by_time = self.by_time.get_or_insert_with(|| {
-            let mut keys: Vec<(u64, Id)> =
-                self.pending.iter().map(|(id, pending)| (pending.delivered_ms, id)).collect();
+            let mut keys: Vec<(u64, Id)> = self.pending.iter().map(|(id, pending)| (pending.order_ms, id)).collect();
             keys.sort_unstable();
             let mut by_time = SortedBlocks::new();
             keys.into_iter().for_each(|key| by_time.push_back(key, ()));
@@ -397,12 +415,6 @@ impl Group {
         let due =
             by_time.iter().map(|(key, ())| key).take_while(|(delivered_ms, _)| *delivered_ms <= delivered_until_ms);
         due.take(count).map(|(_, id)| id).collect()
-    }
-
-    /// When the longest idle entry was delivered, unix ms.
-    pub fn first_delivered_ms(&mut self) -> Option<u64> {
-        let first = *self.longest_idle(u64::MAX, 1).first()?;
-        self.pending.get(first).map(|pending| pending.delivered_ms)
     }
 
     /// What must be true of it.
@@ -422,7 +434,7 @@ impl Group {
         assert_eq!(self.consumer_bytes, bytes);
         if let Some(by_time) = &self.by_time {
             assert_eq!(by_time.len(), self.pending.len());
-            assert!(self.pending().all(|(id, pending)| by_time.get((pending.delivered_ms, id)).is_some()));
+            assert!(self.pending().all(|(id, pending)| by_time.get((pending.order_ms, id)).is_some()));
         }
     }
 }
