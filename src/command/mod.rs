@@ -35,6 +35,7 @@ mod set;
 pub mod slowlog;
 mod sort;
 mod sorted_set;
+mod stream;
 mod string;
 pub mod syntax;
 mod transaction;
@@ -200,6 +201,19 @@ pub struct Wait {
     pub timeout_ms: u64,
     /// What it replies where it may not wait; after the timeout all reply with a null array, as in Redis 7.0.
     pub refused: Refused,
+    /// What it is told when a key is gone or holds something else; none: it waits on.
+    pub orphaned: Option<Orphaned>,
+    /// Its calls are run again after so many milliseconds, whether something happened or not; none: they are not.
+    pub polls_ms: Option<u64>,
+}
+
+/// What ends the waiting of one who needs more than that a key comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphaned {
+    /// Told when the key is gone, or holds another type.
+    pub no_key: Error,
+    /// Told instead of the error of the call when it is run again.
+    pub failed: Error,
 }
 
 /// One key that a client waits for.
@@ -546,6 +560,7 @@ pub const FAMILIES: &[&[Command]] = &[
     geo::COMMANDS,
     hyperloglog::COMMANDS,
     sort::COMMANDS,
+    stream::COMMANDS,
 ];
 
 impl From<crate::keyspace::WrongType> for Error {

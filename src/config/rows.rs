@@ -241,15 +241,15 @@ directives! {
         /// A sorted set is kept compact while every member is at most so long.
         zset_max_listpack_value: usize = "zset-max-listpack-value" | "zset-max-ziplist-value", SIZE, "64";
         /// Bytes in one node of a stream; 0: no limit.
-        stream_node_max_bytes: usize = "stream-node-max-bytes", SIZE, "4096", PENDING;
+        stream_node_max_bytes: usize = "stream-node-max-bytes", SIZE, "4096";
         /// Entries in one node of a stream; 0: no limit.
-        stream_node_max_entries: u64 = "stream-node-max-entries", LONG_COUNT, "100", PENDING;
+        stream_node_max_entries: u64 = "stream-node-max-entries", LONG_COUNT, "100";
         /// A HyperLogLog is kept sparse up to this size.
         hll_sparse_max_bytes: usize = "hll-sparse-max-bytes", SIZE, "3000";
         /// Seconds that a stream remembers the id of a message, so that it is added once.
-        stream_idmp_duration: u32 = "stream-idmp-duration", Integer(1, 86_400), "100", NEWER, PENDING;
+        stream_idmp_duration: u32 = "stream-idmp-duration", Integer(1, 86_400), "100", NEWER;
         /// Such ids remembered per producer.
-        stream_idmp_maxsize: u32 = "stream-idmp-maxsize", Integer(1, 10_000), "100", NEWER, PENDING;
+        stream_idmp_maxsize: u32 = "stream-idmp-maxsize", Integer(1, 10_000), "100", NEWER;
     }
 
     "Watching" {

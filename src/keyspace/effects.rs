@@ -91,6 +91,17 @@ impl Event {
     pub const LREM: Event = Event::new("lrem", Class::LIST);
     pub const LTRIM: Event = Event::new("ltrim", Class::LIST);
 
+    pub const XADD: Event = Event::new("xadd", Class::STREAM);
+    pub const XTRIM: Event = Event::new("xtrim", Class::STREAM);
+    pub const XDEL: Event = Event::new("xdel", Class::STREAM);
+    pub const XNACK: Event = Event::new("xnack", Class::STREAM);
+    pub const XSETID: Event = Event::new("xsetid", Class::STREAM);
+    pub const XGROUP_CREATE: Event = Event::new("xgroup-create", Class::STREAM);
+    pub const XGROUP_SETID: Event = Event::new("xgroup-setid", Class::STREAM);
+    pub const XGROUP_DESTROY: Event = Event::new("xgroup-destroy", Class::STREAM);
+    pub const XGROUP_CREATECONSUMER: Event = Event::new("xgroup-createconsumer", Class::STREAM);
+    pub const XGROUP_DELCONSUMER: Event = Event::new("xgroup-delconsumer", Class::STREAM);
+
     pub const EXPIRED: Event = Event::new("expired", Class::EXPIRED);
     pub const EVICTED: Event = Event::new("evicted", Class::EVICTED);
     pub const KEY_MISS: Event = Event::new("keymiss", Class::KEY_MISS);

@@ -1,7 +1,7 @@
 //! Values on their way in.
 
 use super::read::{Source, blob, byte, length, string, time_ms};
-use super::{Corrupt, NODE_PACKED, NODE_PLAIN, VERSION_VALKEY, kind, old};
+use super::{Corrupt, NODE_PACKED, NODE_PLAIN, VERSION_VALKEY, kind, old, stream};
 use crate::structure::intset::Intset;
 use crate::structure::listpack::Listpack;
 use crate::value::hash::{self, Deadline, Hash};
@@ -115,6 +115,7 @@ pub fn decode_as<'a>(
             Hash::from_listpack(pairs, &limits.hash).ok_or(broken)?.into()
         }
         kind::HASH_LISTPACK_DEADLINES => listpack_hash_with_deadlines(source, limits)?.into(),
+        kind::STREAM_OLD | kind::STREAM | kind::STREAM_ACTIVE => stream::read(kind, source)?.into(),
         _ => return Err(Corrupt("Unknown RDB encoding type")),
     })
 }

@@ -1,6 +1,6 @@
 //! Values on their way out, step by step where they are large.
 
-use super::{NODE_PACKED, NODE_PLAIN, VERSION, VERSION_FIELD_DEADLINES, kind, write};
+use super::{NODE_PACKED, NODE_PLAIN, VERSION, VERSION_FIELD_DEADLINES, kind, stream, write};
 use crate::structure::listpack::{Element, Listpack};
 use crate::value::ValueRef;
 use crate::value::hash::{Field, Hash};
@@ -29,7 +29,7 @@ pub struct Encoding {
 enum Place {
     /// What stands before the elements, or the whole value.
     Beginning,
-    /// Of a table: the cursor of its scan. Of a list: the index of an element. Of a sorted set: how many are left.
+    /// Of a table: the cursor of its scan. Of a list: the index of an element. Of a stream: that of a node. Of a sorted set: how many are left.
     At(u64),
 }
 
@@ -96,6 +96,12 @@ impl Encoding {
             ValueRef::Set(set) => return self.step_set(set, end, out),
             ValueRef::SortedSet(set) => return self.step_sorted_set(set, end, out),
             ValueRef::Hash(hash) => return self.step_hash(hash, end, out),
+            ValueRef::Stream(log) => {
+                let first = if let Place::At(node) = self.place { node as usize } else { 0 };
+                let next = stream::write_from(log, first, self.compress, end, out);
+                self.place = Place::At(next.unwrap_or(0) as u64);
+                return next.is_some();
+            }
             #[cfg(test)]
             ValueRef::Probe(_) => unreachable!("no command makes one"),
         }
@@ -225,6 +231,7 @@ fn kind_of(value: ValueRef<'_>) -> u8 {
         ValueRef::Set(_) => kind::SET,
         ValueRef::SortedSet(set) if set.as_listpack().is_some() => kind::SORTED_SET_LISTPACK,
         ValueRef::SortedSet(_) => kind::SORTED_SET,
+        ValueRef::Stream(_) => kind::STREAM,
         ValueRef::Hash(hash) => match (hash.is_table(), hash.timed_len() != 0) {
             (false, false) => kind::HASH_LISTPACK,
             (false, true) => kind::HASH_LISTPACK_DEADLINES,

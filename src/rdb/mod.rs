@@ -28,6 +28,9 @@
 //! | 14 | list: ziplists | 7 | yes | – |
 //! | 16, 17 | hash, sorted set: a listpack | 10 | yes | yes |
 //! | 18 | list: listpacks and long elements | 10 | yes | yes |
+//! | 15 | stream: no counters | 9 | yes | – |
+//! | 19 | stream: with counters | 10 | yes | yes |
+//! | 21 | stream: with the times at which consumers were active | 11 | yes | – (as type 19, which Redis 7.0 reads) |
 //! | 20 | set: a listpack | 11 | yes | – (as type 2, which Redis 7.0 reads) |
 //! | 22 | hash: fields, values, deadlines | 80 (Valkey) | yes | – |
 //! | 24 | hash: deadlines, fields, values | 12 | yes | yes, of tables with deadlines |
@@ -49,6 +52,7 @@ mod encode;
 mod old;
 pub mod payload;
 pub mod read;
+mod stream;
 #[cfg(test)]
 mod tests;
 pub mod write;
@@ -91,7 +95,10 @@ mod kind {
     pub const HASH_LISTPACK: u8 = 16;
     pub const SORTED_SET_LISTPACK: u8 = 17;
     pub const LIST_NODES: u8 = 18;
+    pub const STREAM_OLD: u8 = 15;
+    pub const STREAM: u8 = 19;
     pub const SET_LISTPACK: u8 = 20;
+    pub const STREAM_ACTIVE: u8 = 21;
     pub const HASH_VALKEY: u8 = 22;
     pub const HASH_DEADLINES: u8 = 24;
     pub const HASH_LISTPACK_DEADLINES: u8 = 25;

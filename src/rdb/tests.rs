@@ -2,10 +2,12 @@
 
 use super::payload::{self, checksum};
 use super::{Encoding, Limits, VERSION, VERSION_FIELD_DEADLINES, decode, encode, saved_bytes};
+use crate::structure::stream_log;
 use crate::value::hash::{self, Deadline, Hash};
 use crate::value::list::{Fill, List};
 use crate::value::set::{self, Set};
 use crate::value::sorted_set::{self, SortedSet};
+use crate::value::stream::{ConsumerParts, GroupParts, Id, Stream};
 use crate::value::{Container, Value, ValueRef};
 use proptest::prelude::*;
 
@@ -27,6 +29,7 @@ fn view<'a>(value: &'a Value<'_>) -> ValueRef<'a> {
         Value::Set(set) => ValueRef::Set(set),
         Value::SortedSet(set) => ValueRef::SortedSet(set),
         Value::Hash(hash) => ValueRef::Hash(hash),
+        Value::Stream(stream) => ValueRef::Stream(stream),
         Value::Probe(probe) => ValueRef::Probe(probe),
     }
 }
@@ -47,9 +50,28 @@ fn content(value: ValueRef<'_>) -> Vec<Vec<u8>> {
             [field.name.to_vec(), b"=".to_vec(), field.value.to_vec(), format!("{:?}", field.deadline_ms).into_bytes()]
                 .concat()
         })),
+        ValueRef::Stream(stream) => return content_of_stream(stream),
         ValueRef::Probe(_) => {}
     }
     all.sort();
+    all
+}
+
+fn content_of_stream(stream: &Stream) -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = stream
+        .log()
+        .range(Id::MIN, Id::MAX)
+        .map(|entry| {
+            let pairs: Vec<_> = entry.pairs().map(|(field, value)| (field.to_vec(), value.to_vec())).collect();
+            format!("{:?} {pairs:?}", entry.id).into_bytes()
+        })
+        .collect();
+    all.push(format!("{:?}", stream.counters()).into_bytes());
+    for mut group in stream.groups().map(|group| group.parts()) {
+        // When a consumer was active last is not written.
+        group.consumers.iter_mut().for_each(|consumer| consumer.active_ms = None);
+        all.push(format!("{group:?}").into_bytes());
+    }
     all
 }
 
@@ -121,7 +143,40 @@ proptest! {
         check(set.into(), &limits);
         check(sorted.into(), &limits);
         check(hash.into(), &limits);
+        check(stream_of(&texts, len_max).into(), &limits);
     }
+}
+
+/// A stream with an entry for each text, some of them deleted, and two groups that have read some.
+fn stream_of(texts: &[String], node_entries_max: usize) -> Stream {
+    let limits = stream_log::Limits { node_bytes_max: 4096, node_entries_max: node_entries_max as u64 };
+    let mut stream = Stream::new();
+    let id = |number: usize| Id { ms: 1_600_000_000_000 + number as u64 / 3, seq: number as u64 % 3 };
+    for (number, text) in texts.iter().enumerate() {
+        let pairs = [(&b"field"[..], text.as_bytes()), (b"n", b"12")];
+        stream.push(id(number), pairs.into_iter().take(1 + number % 2), limits);
+    }
+    for number in (0..texts.len()).step_by(4) {
+        stream.delete(id(number));
+    }
+    let read = texts.len() / 2;
+    let pending = |of: usize| (0..read).filter(|number| number % 2 == of).map(id).collect::<Vec<_>>();
+    let consumer = |name: &str, of| ConsumerParts {
+        name: name.into(),
+        seen_ms: 1_600_000_000_123,
+        active_ms: Some(1_600_000_000_123),
+        pending: pending(of),
+    };
+    let parts = GroupParts {
+        name: b"workers".to_vec(),
+        last_id: id(read),
+        entries_read: Some(read as i64),
+        pending: (0..read).map(|number| (id(number), 1_600_000_000_050, number as u64 + 1)).collect(),
+        consumers: vec![consumer("alice", 0), consumer("bob", 1)],
+    };
+    stream.restore_group(&parts).expect("it is sound");
+    assert!(stream.add_group(b"idle", Id::MIN, None));
+    stream
 }
 
 #[test]

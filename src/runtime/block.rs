@@ -28,7 +28,19 @@ pub(super) struct Waiting {
     pub(super) ticket: Arc<Ticket>,
     /// By the steady clock, milliseconds; 0: for ever.
     deadline_ms: u64,
+    /// When it is looked at next: then, or earlier if it polls.
+    next_ms: u64,
     noted: Option<Noted>,
+}
+
+impl Waiting {
+    /// When it is looked at after this time: at its end, or before that if it polls; 0: never.
+    fn next_ms_after(&self, steady_ms: u64) -> u64 {
+        match self.ticket.wait.polls_ms.map(|polls_ms| steady_ms + polls_ms) {
+            Some(next_ms) if self.deadline_ms == 0 || next_ms < self.deadline_ms => next_ms,
+            _ => self.deadline_ms,
+        }
+    }
 }
 
 /// What the slow log may want of a command that waits: it is noted when it is answered, as one call.
@@ -63,10 +75,12 @@ impl Core {
         connection.barrier = true;
         connection.session.mode.insert(Mode::BLOCKED);
         let deadline_ms = if timeout_ms == 0 { 0 } else { self.clocks.steady_ms().saturating_add(timeout_ms) };
-        if deadline_ms != 0 {
-            self.wait_deadlines.insert((deadline_ms, index));
+        let mut waiting = Waiting { ticket: ticket.clone(), deadline_ms, next_ms: deadline_ms, noted };
+        waiting.next_ms = waiting.next_ms_after(self.clocks.steady_ms());
+        if waiting.next_ms != 0 {
+            self.wait_deadlines.insert((waiting.next_ms, index));
         }
-        self.waits.insert(index, Waiting { ticket: ticket.clone(), deadline_ms, noted });
+        self.waits.insert(index, waiting);
         if connection.session.mode.contains(Mode::INPUT_ENDED) {
             self.closing.push(index); // As Redis does with a client that closed its side and waits.
         }
@@ -144,7 +158,7 @@ impl Core {
     /// `nanoseconds`: what the answer took to make; `None`: it is one without need to note it.
     pub(super) fn end_wait(&mut self, ticket: &Arc<Ticket>, reply: Output, nanoseconds: Option<u64>) {
         let waiting = self.waits.remove(&ticket.connection).expect("one who is answered waited");
-        self.wait_deadlines.remove(&(waiting.deadline_ms, ticket.connection));
+        self.wait_deadlines.remove(&(waiting.next_ms, ticket.connection));
         let session = &mut self.connections[ticket.connection as usize].session;
         session.mode.remove(Mode::BLOCKED);
         if let (Some(noted), Some(nanoseconds)) = (waiting.noted, nanoseconds)
@@ -211,8 +225,24 @@ impl Core {
             && deadline_ms <= self.clocks.steady_ms()
         {
             self.wait_deadlines.pop_first();
-            self.cancel_wait(index, None);
+            if !self.poll_wait(index) {
+                self.cancel_wait(index, None);
+            }
         }
+    }
+
+    /// Runs the calls again of one who polls and may wait on. False: its time is over.
+    fn poll_wait(&mut self, index: u32) -> bool {
+        let steady_ms = self.clocks.steady_ms();
+        let Some(waiting) = self.waits.get_mut(&index) else { return false };
+        if waiting.deadline_ms != 0 && waiting.deadline_ms <= steady_ms {
+            return false;
+        }
+        waiting.next_ms = waiting.next_ms_after(steady_ms);
+        self.wait_deadlines.insert((waiting.next_ms, index));
+        let ticket = waiting.ticket.clone();
+        self.knocks.extend((0..ticket.wait.retries.len()).map(|at| (ticket.clone(), at)));
+        true
     }
 
     // Calls that need keys of several shards

@@ -240,6 +240,7 @@ impl Core {
         self.answer_knocks();
         if self.wait_due_ms() <= self.clocks.steady_ms() {
             self.end_waits();
+            self.answer_knocks();
         }
         for buffer in self.used_buffers.drain(..) {
             self.ring.give_back(buffer);

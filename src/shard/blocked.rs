@@ -104,6 +104,8 @@ pub struct Blocked {
     queues: AHashMap<usize, AHashMap<Vec<u8>, VecDeque<Place>>>,
     /// Keys to which something happened, with their databases.
     ready: VecDeque<(usize, Vec<u8>)>,
+    /// Somebody may be among them who is told when a key is gone.
+    has_dependents: bool,
 }
 
 impl Blocked {
@@ -125,6 +127,7 @@ impl Blocked {
 
     /// A client waits for the keys that are on this shard, last in their queues.
     pub fn add(&mut self, ticket: &Arc<Ticket>, owns: impl Fn(&[u8]) -> bool) {
+        self.has_dependents |= ticket.wait.orphaned.is_some();
         let keys = self.queues.entry(ticket.call.db).or_default();
         for (at, retry) in ticket.wait.retries.iter().enumerate().filter(|(_, retry)| owns(&retry.key)) {
             let queue = keys.entry(retry.key.clone()).or_default();
@@ -168,6 +171,14 @@ impl Blocked {
         if self.queues.get(&db).is_some_and(|keys| keys.is_empty()) {
             self.queues.remove(&db);
         }
+        self.has_dependents &= !self.queues.is_empty();
+    }
+
+    /// Whether somebody waits for a key who is told when it is gone.
+    pub fn has_dependents(&self, db: usize, key: &[u8]) -> bool {
+        let depends = |place: &Place| place.ticket.wait.orphaned.is_some();
+        let queue = || self.queues.get(&db)?.get(key);
+        self.has_dependents && queue().is_some_and(|queue| queue.iter().any(depends))
     }
 
     /// Something happened to a key.

@@ -419,11 +419,24 @@ impl Shard {
         while let Some((db, key)) = self.blocked.next_ready() {
             self.keyspace.begin(now_ms, false);
             let mut from = 0;
-            while let Some(value_type) = self.keyspace.peek(db, &key).map(|entry| entry.value_type())
-                && let Some((ticket, at)) = self.blocked.waiting(db, &key, from)
-            {
-                if ticket.wait.value_type != value_type {
-                    from += 1;
+            while let Some((ticket, at)) = self.blocked.waiting(db, &key, from) {
+                let value_type = self.keyspace.peek(db, &key).map(|entry| entry.value_type());
+                // A key that is lent is not gone.
+                if value_type.is_none() && (self.locks.is_held(&key) || !self.blocked.has_dependents(db, &key)) {
+                    break;
+                }
+                if value_type != Some(ticket.wait.value_type) {
+                    match &ticket.wait.orphaned {
+                        Some(orphaned) if ticket.try_to_answer() => {
+                            let mut reply = Output::default();
+                            fail(stats, ticket.row, &orphaned.no_key, 0, &mut reply);
+                            ticket.close();
+                            self.blocked.remove(&ticket);
+                            answers.push(Answer::Reply(ticket, reply));
+                        }
+                        Some(_) => {} // It is dropped from the queue.
+                        None => from += 1,
+                    }
                     continue;
                 }
                 if self.needs_others(&ticket, at) {
@@ -483,7 +496,8 @@ impl Shard {
             Ok(None) => Some(out),
             Ok(Some(_)) => None,
             Err(error) => {
-                fail(stats, ticket.row, &error, 0, &mut out);
+                let error = ticket.wait.orphaned.as_ref().map_or(&error, |orphaned| &orphaned.failed);
+                fail(stats, ticket.row, error, 0, &mut out);
                 Some(out)
             }
         }

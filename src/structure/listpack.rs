@@ -48,6 +48,8 @@ const HEADER_BYTES: usize = 6;
 const COUNT_UNKNOWN: u16 = u16::MAX;
 /// A listpack is not made larger than this, in bytes, as in Redis: containers convert before ([`Listpack::can_add`]).
 pub const LISTPACK_BYTES_MAX: usize = 1 << 30;
+/// [`Listpack::push_all`] allocates no more than this ahead, in bytes.
+const GROWTH_BYTES_MAX: usize = 4096;
 /// Allocations up to this many bytes are not made smaller.
 const SHRINK_BYTES_MIN: usize = 64;
 
@@ -312,6 +314,34 @@ impl Listpack {
         Position::new(at)
     }
 
+    /// Adds elements at the end, for containers that only grow: the allocation doubles, up to 4 KiB more at a time.
+    pub fn push_all<'a>(&mut self, elements: impl IntoIterator<Item = Element<'a>>) {
+        let count = self.count();
+        let mut added = 0;
+        for element in elements {
+            let encoded = Encoded::of(element);
+            let (at, bytes) = (self.end(), encoded.size() + backlen_bytes(encoded.size()));
+            let len = self.bytes.len() + bytes;
+            assert!(len <= LISTPACK_BYTES_MAX, "who adds has asked `can_add`");
+            if self.bytes.capacity() < len {
+                let more = self.bytes.capacity().min(GROWTH_BYTES_MAX);
+                self.bytes.reserve_exact(allocated_bytes(len.max(self.bytes.capacity() + more)) - self.bytes.len());
+            }
+            self.bytes.resize(len, END);
+            encoded.write(&mut self.bytes[at..at + bytes]);
+            added += 1;
+        }
+        if count != COUNT_UNKNOWN {
+            self.set_count(usize::from(count) + added);
+        }
+        self.write_byte_len();
+    }
+
+    /// Gives back what was allocated for growth.
+    pub fn shrink(&mut self) {
+        self.bytes.shrink_to(allocated_bytes(self.bytes.len()));
+    }
+
     /// Puts another element in the place of one; the position stays good.
     pub fn replace<'a>(&mut self, position: Position, element: impl Into<Element<'a>>) {
         let at = position.offset();
@@ -490,6 +520,23 @@ impl<'a> Iterator for Iter<'a> {
         let (element, size) = self.listpack.decode(self.front);
         self.front += size + backlen_bytes(size);
         Some(element)
+    }
+
+    #[inline]
+    fn nth(&mut self, count: usize) -> Option<Element<'a>> {
+        for _ in 0..count {
+            if self.front < self.back {
+                self.front = self.listpack.behind(self.front);
+            }
+        }
+        self.next()
+    }
+}
+
+impl Iter<'_> {
+    /// Where the element is that comes next from the front.
+    pub fn front(&self) -> Option<Position> {
+        (self.front < self.back).then(|| Position::new(self.front))
     }
 }
 

@@ -10,6 +10,8 @@ pub mod listpack;
 pub mod lzf;
 pub mod packed;
 pub mod quicklist;
+pub mod sorted_blocks;
 pub mod sorted_tree;
+pub mod stream_log;
 pub mod table;
 pub mod wheel;

@@ -29,6 +29,7 @@ pub mod number;
 pub(crate) mod probe;
 pub mod set;
 pub mod sorted_set;
+pub mod stream;
 
 pub use crate::structure::allocation;
 pub use long_string::LongString;
@@ -159,6 +160,7 @@ macro_rules! containers {
             (6, SortedSet, crate::value::sorted_set::SortedSet, "zset")
             (7, Hash, crate::value::hash::Hash, "hash")
             (4, List, crate::value::list::List, "list")
+            (8, Stream, crate::value::stream::Stream, "stream")
             #[cfg(test)]
             (15, Probe, crate::value::probe::Probe, "probe")
         }

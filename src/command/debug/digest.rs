@@ -12,6 +12,7 @@
 use crate::keyspace::EntryRef;
 use crate::value::ValueRef;
 use crate::value::number::format_double;
+use crate::value::stream::Id;
 use sha1::{Digest as _, Sha1};
 
 /// What stands in the digest for a key that has a deadline; which one does not matter.
@@ -89,6 +90,15 @@ impl Digest {
                     self.add_pair(name, value);
                 }
             }
+            ValueRef::Stream(stream) => {
+                for entry in stream.log().range(Id::MIN, Id::MAX) {
+                    self.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                    for (field, value) in entry.pairs() {
+                        self.mix(&field.to_vec());
+                        self.mix(&value.to_vec());
+                    }
+                }
+            }
             #[cfg(test)]
             ValueRef::Probe(_) => {}
         }
@@ -106,6 +116,7 @@ fn type_number(value: ValueRef<'_>) -> u32 {
         ValueRef::Set(_) => 2,
         ValueRef::SortedSet(_) => 3,
         ValueRef::Hash(_) => 4,
+        ValueRef::Stream(_) => 6,
         #[cfg(test)]
         ValueRef::Probe(_) => u32::MAX,
     }

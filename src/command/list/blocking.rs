@@ -66,7 +66,7 @@ pub const COMMANDS: &[Command] = &[
 type Waits = Result<Option<Wait>, Error>;
 
 fn wait(timeout_ms: u64, refused: Refused, retries: impl Iterator<Item = Retry>) -> Wait {
-    Wait { retries: retries.collect(), value_type: Type::List, timeout_ms, refused }
+    Wait { retries: retries.collect(), value_type: Type::List, timeout_ms, refused, orphaned: None, polls_ms: None }
 }
 
 fn owned(args: &Args<'_>) -> Vec<Vec<u8>> {

@@ -59,7 +59,14 @@ pub const COMMANDS: &[Command] = &[
 type Waits = Result<Option<Wait>, Error>;
 
 fn wait(timeout_ms: u64, retries: impl Iterator<Item = Retry>) -> Wait {
-    Wait { retries: retries.collect(), value_type: Type::SortedSet, timeout_ms, refused: Refused::NullArray }
+    Wait {
+        retries: retries.collect(),
+        value_type: Type::SortedSet,
+        timeout_ms,
+        refused: Refused::NullArray,
+        orphaned: None,
+        polls_ms: None,
+    }
 }
 
 fn owned(args: &Args<'_>) -> Vec<Vec<u8>> {

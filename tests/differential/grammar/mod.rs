@@ -31,6 +31,7 @@ mod lists;
 mod server;
 mod sets;
 mod sorted_sets;
+mod streams;
 mod strings;
 
 /// A family of commands.
@@ -64,5 +65,6 @@ pub const FAMILIES: &[&Family] = &[
     &sets::FAMILY,
     // Not SORT: Redis 7.0 refuses numbers after another command left ERANGE in errno. Its transcript holds it.
     &sorted_sets::FAMILY,
+    &streams::FAMILY,
     &strings::FAMILY,
 ];

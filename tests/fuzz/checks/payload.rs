@@ -6,6 +6,7 @@
 
 use corering::rdb::{Limits, decode, encode, payload};
 use corering::value::list::Fill;
+use corering::value::stream::{Id, Stream};
 use corering::value::{Container, Value, ValueRef, hash, set, sorted_set};
 
 /// LZF makes at most 88 bytes of one; on top of them come an element's own bytes.
@@ -36,6 +37,7 @@ fn view<'a>(value: &'a Value<'_>) -> ValueRef<'a> {
         Value::Set(set) => ValueRef::Set(set),
         Value::SortedSet(set) => ValueRef::SortedSet(set),
         Value::Hash(hash) => ValueRef::Hash(hash),
+        Value::Stream(stream) => ValueRef::Stream(stream),
     }
 }
 
@@ -72,7 +74,26 @@ fn content(value: ValueRef<'_>) -> (Vec<Vec<u8>>, usize) {
             assert_eq!(all.len(), hash.len());
             (all, hash.heap_bytes())
         }
+        ValueRef::Stream(stream) => (content_of_stream(stream), stream.heap_bytes()),
     }
+}
+
+fn content_of_stream(stream: &Stream) -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = stream
+        .log()
+        .range(Id::MIN, Id::MAX)
+        .map(|entry| {
+            let pairs: Vec<_> = entry.pairs().map(|(field, value)| (field.to_vec(), value.to_vec())).collect();
+            format!("{:?} {pairs:?}", entry.id).into_bytes()
+        })
+        .collect();
+    all.push(format!("{:?}", stream.counters()).into_bytes());
+    for mut group in stream.groups().map(|group| group.parts()) {
+        // When a consumer was active last is not written.
+        group.consumers.iter_mut().for_each(|consumer| consumer.active_ms = None);
+        all.push(format!("{group:?}").into_bytes());
+    }
+    all
 }
 
 /// Panics when the input shows a mistake.
