@@ -1,6 +1,10 @@
 //! What all cores see: counters that must be one, logs that only slow commands touch, and requests to the whole
 //! server (shut down, pause). Everything here is off the hot path, or one relaxed load on it.
 
+mod budget;
+
+pub use budget::Budget;
+
 use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::SlowLog;
 use crate::config::{Config, Machine, NoMachine, Supervised};
@@ -47,6 +51,8 @@ pub struct Shared {
     pub slow_log: SlowLog,
     /// Spikes of latency.
     pub latency: LatencyMonitor,
+    /// Who gives when memory is short.
+    pub budget: Budget,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: AtomicBool,
 }
@@ -76,6 +82,7 @@ impl Shared {
             exit_code: AtomicU8::new(0),
             slow_log: SlowLog::default(),
             latency: LatencyMonitor::default(),
+            budget: Budget::new(cores),
             active_expire: AtomicBool::new(true),
         }
     }

@@ -125,7 +125,8 @@ fn reset_part(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
     Box::new(())
 }
 
-fn reset_merge(_: &mut SessionView<'_>, _: &Args<'_>, _: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
+fn reset_merge(view: &mut SessionView<'_>, _: &Args<'_>, _: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
+    view.shared.budget.reset_statistics();
     reply.ok();
     Ok(())
 }

@@ -547,7 +547,9 @@ fn object_idletime(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply
     match (context.keyspace.inspect(context.db, args[2]), policy) {
         (None, _) => reply.null(),
         (Some(_), AccessPolicy::Lfu { .. }) => return Err(NO_IDLE_TIME),
-        (Some(view), AccessPolicy::Lru) => reply.integer(idle_seconds(view.clock(), context.now_ms) as i64),
+        (Some(view), AccessPolicy::Lru | AccessPolicy::Lrm) => {
+            reply.integer(idle_seconds(view.clock(), context.now_ms) as i64)
+        }
     }
     Ok(())
 }
@@ -556,7 +558,7 @@ fn object_freq(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     let policy = context.keyspace.policy;
     match (context.keyspace.inspect(context.db, args[2]), policy) {
         (None, _) => reply.null(),
-        (Some(_), AccessPolicy::Lru) => return Err(NO_FREQUENCY),
+        (Some(_), AccessPolicy::Lru | AccessPolicy::Lrm) => return Err(NO_FREQUENCY),
         (Some(view), AccessPolicy::Lfu { .. }) => reply.integer(policy.frequency(view.clock(), context.now_ms).into()),
     }
     Ok(())

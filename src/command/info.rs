@@ -486,7 +486,10 @@ fn write_stats(server: &Server<'_>, lines: &mut Lines) {
     lines.put("expire_cycle_cpu_milliseconds", counters.expire_nanoseconds / 1_000_000);
     lines.put("evicted_keys", keyspace.evicted);
     lines.put("evicted_clients", counters.evicted_clients);
-    lines.zeros(&["evicted_scripts", "total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
+    let (exceeded_ms, exceeded_now_ms) = server.view.shared.budget.exceeded_ms(server.view.now_ms);
+    lines.put("evicted_scripts", 0);
+    lines.put("total_eviction_exceeded_time", exceeded_ms);
+    lines.put("current_eviction_exceeded_time", exceeded_now_ms);
     lines.put("keyspace_hits", keyspace.hits);
     lines.put("keyspace_misses", keyspace.misses);
     lines.zeros(&[

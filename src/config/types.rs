@@ -111,10 +111,15 @@ pub enum MaxmemoryPolicy {
     /// None: writes are refused.
     #[default]
     Noeviction,
+    /// Least recently modified among those with a TTL.
+    VolatileLrm,
+    /// Least recently modified.
+    AllkeysLrm,
 }
 words!(MaxmemoryPolicy: VolatileLru = "volatile-lru", VolatileLfu = "volatile-lfu", VolatileRandom = "volatile-random",
     VolatileTtl = "volatile-ttl", AllkeysLru = "allkeys-lru", AllkeysLfu = "allkeys-lfu",
-    AllkeysRandom = "allkeys-random", Noeviction = "noeviction");
+    AllkeysRandom = "allkeys-random", Noeviction = "noeviction", VolatileLrm = "volatile-lrm",
+    AllkeysLrm = "allkeys-lrm");
 
 /// When the append-only log is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -12,6 +12,7 @@
 //! effects.take()                 after a command, while effects.listen(…) says that somebody wants them
 //! expire_cycle(now_ms, n)        when next_deadline_ms() has come, until it is later: lag is what the caller makes it
 //! free_some(n)                   when nobody waits, until it says false
+//! evict(eviction, bytes, n)      when memory is short
 //! ```
 //!
 //! # For command authors
@@ -49,6 +50,7 @@ pub mod access;
 mod database;
 pub mod effects;
 pub mod entry;
+pub mod eviction;
 mod expiry;
 mod keys;
 mod strings;
@@ -59,6 +61,7 @@ pub use crate::value::StringRef;
 pub use access::AccessPolicy;
 pub use effects::{Class, Effect, Effects, Event};
 pub use entry::{Entry, EntryRef, SAMPLE_LEN_MAX};
+pub use eviction::{Evicted, Eviction};
 pub use keys::Passage;
 
 use crate::structure::table::Position;
@@ -127,6 +130,8 @@ pub struct Keyspace {
     expired_until_ms: u64,
     /// The database whose deadlines are looked at first next time.
     expire_first_db: usize,
+    /// Those that may be evicted next.
+    pool: eviction::Pool,
     /// What access clocks count.
     pub policy: AccessPolicy,
     /// Whether reads leave what has expired in its place now (unix ms): while clients are paused. Asked only when a
@@ -201,6 +206,7 @@ impl Keyspace {
             next_deadline_ms: u64::MAX,
             expired_until_ms: 0,
             expire_first_db: 0,
+            pool: eviction::Pool::default(),
             policy: AccessPolicy::default(),
             keeps_expired: Box::new(|_| false),
             effects: Effects::default(),
@@ -278,7 +284,7 @@ impl Keyspace {
             return None;
         };
         self.stats.hits += 1;
-        self.touch_at(db, position);
+        self.read_at(db, position);
         Some(self.databases[db].view(position))
     }
 
@@ -314,7 +320,7 @@ impl Keyspace {
             return Ok(None);
         };
         self.stats.hits += 1;
-        self.touch_at(db, position);
+        self.read_at(db, position);
         self.databases[db].view(position).container().map(Some).ok_or(WrongType)
     }
 
@@ -413,6 +419,14 @@ impl Keyspace {
         let position = self.live_position(db, hash, key)?;
         self.touch_at(db, position);
         Some(position)
+    }
+
+    /// A key is read.
+    #[inline]
+    fn read_at(&mut self, db: usize, position: Position) {
+        if self.policy != AccessPolicy::Lrm {
+            self.touch_at(db, position);
+        }
     }
 
     #[inline]

@@ -90,7 +90,7 @@ impl Keyspace {
             }
             // As in Redis: the value is new, so it was used just now; but how often the key was used stays.
             match policy {
-                AccessPolicy::Lru => entry.set_clock(policy.new_clock(now_ms)),
+                AccessPolicy::Lru | AccessPolicy::Lrm => entry.set_clock(policy.new_clock(now_ms)),
                 AccessPolicy::Lfu { .. } if touch => {
                     let clock = entry.view().clock();
                     entry.set_clock(policy.touched_clock(clock, now_ms, || split_mix(random)));

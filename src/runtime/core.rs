@@ -114,6 +114,8 @@ pub struct Core {
     pub(super) sends: usize,
     /// Commands that take this long are recorded as slow.
     pub(super) slow_nanoseconds: u64,
+    /// Entries have yet to go, in this pass and those that follow.
+    pub(super) is_short_of_room: bool,
 }
 
 /// What a core is made of.
@@ -188,6 +190,7 @@ impl Core {
             receives: 0,
             sends: 0,
             slow_nanoseconds: super::slow::threshold_nanoseconds(&config),
+            is_short_of_room: false,
             config,
         }
     }
@@ -196,6 +199,7 @@ impl Core {
     /// [`super::tasks`].
     pub async fn run(mut self) {
         self.take_doors();
+        self.take_limit(0);
         let mut bell = None;
         while !self.shared.stopping.load(Ordering::Acquire) {
             self.pass();
@@ -230,6 +234,7 @@ impl Core {
         self.read_mail();
         self.plan_again();
         self.run_planned();
+        self.keep_room();
         self.answer_knocks();
         if self.wait_due_ms() <= self.clocks.steady_ms() {
             self.end_waits();

@@ -21,6 +21,7 @@ mod monitor;
 mod oom;
 mod pace;
 mod read;
+mod room;
 mod send;
 mod server;
 mod signals;

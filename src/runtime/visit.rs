@@ -54,7 +54,7 @@ fn take_several(
 }
 
 /// Takes hold of another core's engine, unless that is busy all the time or has something lent.
-fn visit(
+pub(super) fn visit(
     shards: &'static [Mutex<Shard>],
     visited: &mut [Option<MutexGuard<'static, Shard>>],
     shard: usize,

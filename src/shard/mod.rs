@@ -10,7 +10,8 @@ pub use blocked::{Answer, Ticket};
 use crate::command::lookup::Row;
 use crate::command::{Args, CommandResult, Context, Run, key_positions};
 use crate::config::{Config, MaxmemoryPolicy};
-use crate::keyspace::{AccessPolicy, Class, Keyspace};
+use crate::keyspace::eviction::Judge;
+use crate::keyspace::{AccessPolicy, Class, Evicted, Eviction, Keyspace, SAMPLE_LEN_MAX};
 use crate::resp::{Error, Protocol, Reply};
 use crate::route::SlotMap;
 use crate::route::locks::{Locks, Need};
@@ -51,6 +52,8 @@ pub struct Shard {
     pub index: usize,
     /// Shards of the server.
     pub shards: usize,
+    /// Who leaves when memory is short; none: nobody.
+    pub eviction: Option<Eviction>,
     upkeep: Upkeep,
 }
 
@@ -199,14 +202,31 @@ fn access_policy(config: &Config) -> AccessPolicy {
         MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
             AccessPolicy::Lfu { log_factor: config.lfu_log_factor, decay_minutes: config.lfu_decay_time }
         }
+        MaxmemoryPolicy::AllkeysLrm | MaxmemoryPolicy::VolatileLrm => AccessPolicy::Lrm,
         _ => AccessPolicy::Lru,
     }
+}
+
+/// Who leaves when memory is short, by the policy.
+fn eviction(config: &Config) -> Option<Eviction> {
+    use MaxmemoryPolicy::*;
+    let (judge, is_volatile) = match config.maxmemory_policy {
+        Noeviction => return None,
+        AllkeysLru | AllkeysLfu | AllkeysLrm => (Judge::Access, false),
+        VolatileLru | VolatileLfu | VolatileLrm => (Judge::Access, true),
+        AllkeysRandom => (Judge::Lot, false),
+        VolatileRandom => (Judge::Lot, true),
+        VolatileTtl => (Judge::Deadline, true),
+    };
+    let samples = (config.maxmemory_samples as usize).min(SAMPLE_LEN_MAX);
+    (config.maxmemory.bytes != 0).then_some(Eviction { judge, is_volatile, samples })
 }
 
 impl Shard {
     /// An engine without keys.
     pub fn new(index: usize, shards: usize, config: Arc<Config>, mut keyspace: Keyspace, seed: u64) -> Shard {
         keyspace.policy = access_policy(&config);
+        let eviction = eviction(&config);
         Shard {
             locks: Locks::default(),
             keyspace,
@@ -216,6 +236,7 @@ impl Shard {
             random: fastrand::Rng::with_seed(seed ^ (index as u64 + 1)),
             index,
             shards,
+            eviction,
             upkeep: Upkeep { expires: true, ..Upkeep::default() },
         }
     }
@@ -273,7 +294,30 @@ impl Shard {
     /// Takes a new configuration.
     pub fn configure(&mut self, config: Arc<Config>) {
         self.keyspace.policy = access_policy(&config);
+        self.eviction = eviction(&config);
+        self.keyspace.forget_candidates();
         self.config = config;
+    }
+
+    /// Lets entries go until they had so many bytes, at most `keys_max` of them.
+    pub fn evict(&mut self, now_ms: u64, bytes: usize, keys_max: usize) -> Evicted {
+        let Some(eviction) = self.eviction else { return Evicted::default() };
+        self.keyspace.begin(now_ms, false);
+        let evicted = self.keyspace.evict_some(eviction, bytes, keys_max);
+        if !self.keyspace.effects.is_empty() {
+            self.settle();
+        }
+        evicted
+    }
+
+    /// How many entries may go.
+    pub fn evictable_len(&self) -> usize {
+        self.eviction.map_or(0, |eviction| self.keyspace.evictable_len(eviction))
+    }
+
+    /// Whether those who leave are drawn by lot.
+    pub fn draws_lots(&self) -> bool {
+        self.eviction.is_some_and(|eviction| eviction.judge == Judge::Lot)
     }
 
     /// Runs a command whose keys are all here, and writes its reply or error to `out`. True: it succeeded.
