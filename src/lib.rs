@@ -129,6 +129,12 @@
 //! | `OUTPUT_FREE_BYTES` | `src/runtime/send.rs` | `16 * 1024` | `client-output-buffer-limit` begins to count |
 //! | `SPARE_OUTPUTS` | `src/runtime/send.rs` | `256` | buffers beyond are freed |
 //! | `CLIENTS_PER_CRON` | `src/runtime/cron.rs` | `200` | idle and limit checks of further clients come in later slices |
+//! | `EVICT_KEYS` | `src/runtime/room.rs` | `16` | clock and sum are looked at before more keys go |
+//! | `POOL_LEN` | `src/keyspace/eviction.rs` | `16` | the worst candidate is forgotten |
+//! | `ROUNDS_MAX` | `src/keyspace/eviction.rs` | `16` | entries are gone through in order |
+//! | `SEARCH_ENTRIES_MAX` | `src/keyspace/eviction.rs` | `4096` | none is evicted in this slice |
+//! | `LEASES_BYTES_MAX` | `src/memory.rs` | `4 << 20` | a core asks for the sum before it adds more |
+//! | `ADVISED_KEYS_MAX` | `src/shard/mod.rs` | `2048` | the adviser's sample becomes smaller |
 //! | `EXPIRE_SLICE` | `src/shard/mod.rs` | `200` | further keys whose time has come wait for the next pass |
 //! | `FREE_SLICE` | `src/shard/mod.rs` | `200` | further keys of a flushed database likewise |
 //! | `RING_MESSAGES` | `src/runtime/mailbox.rs` | `256` | the sender keeps messages until there is room |

@@ -150,7 +150,7 @@ pub fn used_bytes() -> u64 {
 /// The leases of all cores together: what the sum may pass the limit by because cores do not ask all the time.
 pub const LEASES_BYTES_MAX: u64 = 4 << 20;
 /// Of a small limit, leases are at most this part.
-const LEASES_PART: u64 = 256;
+const LEASES_PART: u64 = 2048;
 
 /// How much one of so many cores may add before it asks again, in bytes: its part of what is left below the limit, or
 /// of what all leases may come to.
@@ -419,11 +419,12 @@ mod tests {
                 for used in [0, limit / 2, limit.saturating_sub(100), limit, limit + 1] {
                     let leases = lease_bytes(limit, used, cores) * cores as u64;
                     assert!(leases <= limit.saturating_sub(used).min(LEASES_BYTES_MAX));
-                    assert!(leases <= limit / 100);
+                    assert!(leases <= limit / 1000);
                 }
             }
         }
-        assert_eq!(lease_bytes(1 << 30, 0, 4), 1 << 20);
+        assert_eq!(lease_bytes(1 << 30, 0, 4), 1 << 17);
+        assert_eq!(lease_bytes(1 << 40, 0, 4), 1 << 20);
     }
 
     #[test]

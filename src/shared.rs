@@ -3,7 +3,7 @@
 
 mod budget;
 
-pub use budget::Budget;
+pub use budget::{Budget, Crowd};
 
 use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::SlowLog;
@@ -51,6 +51,8 @@ pub struct Shared {
     pub slow_log: SlowLog,
     /// Spikes of latency.
     pub latency: LatencyMonitor,
+    /// What clients take, by core; counted only while `maxmemory-clients` bounds it.
+    pub crowds: Box<[Crowd]>,
     /// Who gives when memory is short.
     pub budget: Budget,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
@@ -82,6 +84,7 @@ impl Shared {
             exit_code: AtomicU8::new(0),
             slow_log: SlowLog::default(),
             latency: LatencyMonitor::default(),
+            crowds: (0..cores).map(|_| Crowd::default()).collect(),
             budget: Budget::new(cores),
             active_expire: AtomicBool::new(true),
         }

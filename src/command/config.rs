@@ -122,6 +122,7 @@ fn any(_: &SessionView<'_>, _: &Args<'_>) -> CommandResult {
 fn reset_part(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
     view.stats.reset();
     view.shard.keyspace.stats = KeyspaceStats::default();
+    view.shard.keyspace.expire_lags = Default::default();
     Box::new(())
 }
 

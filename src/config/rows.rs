@@ -189,7 +189,7 @@ directives! {
         proto_max_bulk_len: u64 = "proto-max-bulk-len", Memory(1 << 20, LONG_MAX), "512mb";
         /// Memory of all clients together, as a size or as a share of maxmemory; 0: no limit.
         maxmemory_clients: MemoryLimit = "maxmemory-clients",
-            MemoryOrShare("argument must be a memory or percent value"), "0", PENDING;
+            MemoryOrShare("argument must be a memory or percent value"), "0";
         /// Keys remembered for client-side caching; 0: no limit.
         tracking_table_max_keys: usize = "tracking-table-max-keys", LONG_COUNT, "1000000", PENDING;
     }

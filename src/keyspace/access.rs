@@ -27,6 +27,8 @@ pub enum AccessPolicy {
     Lru,
     /// When the key was changed last: the clock of LRU, which reads leave alone.
     Lrm,
+    /// What [`super::lhd`] knows of the key.
+    Lhd,
     /// How often the key was used of late.
     Lfu {
         /// `lfu-log-factor`: how slowly the counter fills.
@@ -37,17 +39,19 @@ pub enum AccessPolicy {
 }
 
 impl AccessPolicy {
-    /// The clock of a key made now.
+    /// The clock of a key made now. Not for LHD.
     pub fn new_clock(self, now_ms: u64) -> u32 {
         match self {
+            AccessPolicy::Lhd => panic!("its clocks are made by what it knows"),
             AccessPolicy::Lru | AccessPolicy::Lrm => seconds(now_ms),
             AccessPolicy::Lfu { .. } => minutes(now_ms) << 8 | u32::from(LFU_COUNTER_NEW),
         }
     }
 
-    /// The clock of a key used now. `random` is uniform over all values.
+    /// The clock of a key used now. `random` is uniform over all values. Not for LHD.
     pub fn touched_clock(self, clock: u32, now_ms: u64, random: impl FnOnce() -> u64) -> u32 {
         match self {
+            AccessPolicy::Lhd => panic!("its clocks are made by what it knows"),
             AccessPolicy::Lru | AccessPolicy::Lrm => seconds(now_ms),
             AccessPolicy::Lfu { log_factor, .. } => {
                 let counter = self.frequency(clock, now_ms);

@@ -41,6 +41,7 @@ impl Core {
         self.stats.sample_rates(steady_ms * 1000);
         self.tend_doors();
         self.tell_evictable();
+        self.bound_clients();
         if self.core == 0 {
             crate::memory::used_bytes(); // Notes the peak.
         }
@@ -111,6 +112,7 @@ impl Core {
         self.stats.track_latency(self.config.latency_tracking);
         self.shard.configure(self.config.clone());
         self.take_limit(old_limit);
+        self.take_clients_limit();
         self.take_doors();
         self.overlay = None; // The next one has the new settings of the keyspace.
         self.cron_due_ms = 0; // By the new `hz`.

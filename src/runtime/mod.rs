@@ -7,6 +7,7 @@ mod clocks;
 pub mod core;
 mod crash;
 mod cron;
+mod crowd;
 mod execute;
 mod gathering;
 mod hop;

@@ -24,6 +24,7 @@ use super::core::Core;
 use super::visit::visit;
 use crate::command::Flags;
 use crate::command::lookup::Row;
+use crate::config::MaxmemoryPolicy;
 use crate::memory;
 use crate::session::Session;
 
@@ -33,6 +34,11 @@ const EVICT_KEYS: usize = 16;
 const DONOR_SPINS: usize = 100;
 /// Allocations of a heavy value that are freed between two looks: as many as [`EVICT_KEYS`] entries may cost.
 const FREE_ALLOCATIONS: usize = 100;
+
+/// What passes the limit between commands, by no more than this part of it, or these bytes, is left to the next command
+/// that needs room.
+const TOLERANCE_PART: u64 = 64;
+const TOLERANCE_BYTES_MAX: u64 = 256 << 10;
 
 /// By how much the sum may pass the limit, in bytes: a hundredth, or 16 MiB if that is more.
 fn slack_bytes(limit_bytes: u64) -> u64 {
@@ -75,13 +81,25 @@ impl Core {
     }
 
     /// Looks after memory that is taken otherwise than by commands: buffers of clients, what other cores' commands took.
-    /// To be called between commands.
+    /// To be called between commands; best when the replies to those of the last pass have left.
     #[inline]
     pub(super) fn keep_room(&mut self) {
-        if self.shard.eviction.is_some() && !memory::is_within_lease(0) {
+        if self.evicts
+            && !memory::is_within_lease(0)
+            && (self.is_short_of_room || self.limit_tolerated() < memory::used_bytes())
+        {
+            self.end_visits(); // One who waits for the own engine holds no other.
+            self.shard.take();
             self.make_room(0);
             self.end_visits();
         }
+    }
+
+    /// What may be in use between commands before entries go for it, in bytes: what a large reply takes for a moment is
+    /// no reason.
+    fn limit_tolerated(&self) -> u64 {
+        let limit = self.config.maxmemory.bytes;
+        limit + (limit / TOLERANCE_PART).min(TOLERANCE_BYTES_MAX)
     }
 
     /// Asks for the sum, takes a lease, lets entries go. True: there is room for so many bytes, or will be. The own
@@ -104,7 +122,7 @@ impl Core {
             return true;
         }
         memory::end_lease();
-        if self.shard.eviction.is_none() {
+        if !self.evicts {
             if limit < used {
                 self.shared.budget.is_exceeded(self.now_ms);
             }
@@ -147,6 +165,11 @@ impl Core {
             return true;
         }
         let own = self.core;
+        if let Some(shard) = self.shared.budget.with_garbage().filter(|&shard| shard != own)
+            && self.spare_of(shard, bytes)
+        {
+            return true;
+        }
         let draws = self.shard.draws_lots();
         let lot = self.shard.random.u64(..);
         let first = self.shared.budget.donor(own, draws.then_some(lot));
@@ -173,6 +196,7 @@ impl Core {
             true
         } else {
             let evicted = engine.evict(now_ms, bytes, EVICT_KEYS);
+            self.shared.budget.set_garbage(shard, false);
             self.shared.budget.note_donor(shard, engine.evictable_len(), evicted.rank);
             0 < evicted.keys
         };
@@ -193,10 +217,11 @@ impl Core {
         }
     }
 
-    /// Tells other cores how many entries may go here.
+    /// Tells other cores how many entries may go here, and the adviser how large this shard can be.
     pub(super) fn tell_evictable(&mut self) {
-        if self.shard.eviction.is_some() && self.shard.try_take() {
+        if self.config.maxmemory.bytes != 0 && self.shard.try_take() {
             self.shared.budget.set_evictable(self.core, self.shard.evictable_len());
+            self.shard.note_room(memory::used_bytes());
         }
     }
 
@@ -204,12 +229,13 @@ impl Core {
     pub(super) fn take_limit(&mut self, old_limit: u64) {
         memory::end_lease();
         let limit = self.config.maxmemory.bytes;
+        self.evicts = limit != 0 && self.config.maxmemory_policy != MaxmemoryPolicy::Noeviction;
         if limit != 0 && (old_limit == 0 || limit < old_limit) {
             self.shared.budget.hold_at(memory::used_bytes());
         }
         self.shared.budget.forget_rank(self.core);
         self.tell_evictable();
-        self.is_short_of_room = self.shard.eviction.is_some();
+        self.is_short_of_room = self.evicts;
     }
 }
 

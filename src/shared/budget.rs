@@ -2,15 +2,27 @@
 //! lowered has been reached, and for how long there has been too much. Hints and counters; the sum itself is
 //! [`crate::memory::used_bytes`].
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One core's shard, as others see it.
 #[repr(align(128))]
 struct Donor {
+    /// Something has gone there and is not freed yet.
+    has_garbage: AtomicBool,
     /// Entries that may go.
     evictable: AtomicU64,
     /// How well the entry that went last could be spared: the higher the better. `u64::MAX`: none has gone yet.
     rank: AtomicU64,
+}
+
+/// One core's clients, as others see them.
+#[derive(Default)]
+#[repr(align(128))]
+pub struct Crowd {
+    /// Bytes of all.
+    pub sum: AtomicU64,
+    /// Bytes of the largest that may be closed.
+    pub largest: AtomicU64,
 }
 
 /// State of the whole server.
@@ -27,7 +39,11 @@ pub struct Budget {
 impl Budget {
     /// Of a server with so many cores.
     pub fn new(cores: usize) -> Budget {
-        let donor = |_| Donor { evictable: AtomicU64::new(0), rank: AtomicU64::new(u64::MAX) };
+        let donor = |_| Donor {
+            has_garbage: AtomicBool::new(false),
+            evictable: AtomicU64::new(0),
+            rank: AtomicU64::new(u64::MAX),
+        };
         Budget {
             donors: (0..cores).map(donor).collect(),
             ceiling: AtomicU64::new(0),
@@ -68,6 +84,20 @@ impl Budget {
         if let Some(rank) = rank {
             self.donors[shard].rank.store(rank, Ordering::Relaxed);
         }
+    }
+
+    /// Something has gone there and is not freed yet, or all of it is.
+    #[inline]
+    pub fn set_garbage(&self, shard: usize, has_garbage: bool) {
+        let flag = &self.donors[shard].has_garbage;
+        if flag.load(Ordering::Relaxed) != has_garbage {
+            flag.store(has_garbage, Ordering::Relaxed);
+        }
+    }
+
+    /// A shard where something has gone and is not freed yet.
+    pub fn with_garbage(&self) -> Option<usize> {
+        self.donors.iter().position(|donor| donor.has_garbage.load(Ordering::Relaxed))
     }
 
     /// So many entries may go there.

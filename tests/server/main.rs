@@ -16,6 +16,7 @@ mod client;
 mod cores;
 mod extra;
 mod listed;
+mod memory;
 mod operation;
 mod process;
 mod settings;

@@ -47,7 +47,7 @@ fn who_was_used_last_stays_longest() {
 #[test]
 fn who_was_changed_last_stays_longest_whatever_is_read() {
     let mut keyspace = keyspace(1);
-    keyspace.policy = AccessPolicy::Lrm;
+    keyspace.set_policy(AccessPolicy::Lrm);
     for number in 0..200 {
         keyspace.begin(START_MS + number as u64 * 1000, true);
         keyspace.set_string(0, name(number).as_bytes(), b"v", Expiry::Clear);
@@ -62,7 +62,7 @@ fn who_was_changed_last_stays_longest_whatever_is_read() {
 #[test]
 fn who_was_used_seldom_goes_first() {
     let mut keyspace = keyspace(1);
-    keyspace.policy = AccessPolicy::Lfu { log_factor: 0, decay_minutes: 1 };
+    keyspace.set_policy(AccessPolicy::Lfu { log_factor: 0, decay_minutes: 1 });
     for number in 0..500 {
         keyspace.set_string(0, name(number).as_bytes(), b"v", Expiry::Clear);
         (0..number / 10).for_each(|_| assert!(keyspace.read(0, name(number).as_bytes()).is_some()));
