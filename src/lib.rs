@@ -133,6 +133,12 @@
 //! | `CLIENTS_PER_CRON` | `src/runtime/cron.rs` | `200` | idle and limit checks of further clients come in later slices |
 //! | `GIVE_BACK_BYTES` | `src/runtime/core.rs` | `4 * 1024 * 1024` | the rest of large freed blocks waits for the next pass |
 //! | `WAITING_BYTES_MAX` | `src/memory/mapped.rs` | `1 << 30` | large blocks freed beyond go back at once |
+//! | `EVICT_KEYS` | `src/runtime/room.rs` | `16` | clock and sum are looked at before more keys go |
+//! | `POOL_LEN` | `src/keyspace/eviction.rs` | `16` | the worst candidate is forgotten |
+//! | `ROUNDS_MAX` | `src/keyspace/eviction.rs` | `16` | entries are gone through in order |
+//! | `SEARCH_ENTRIES_MAX` | `src/keyspace/eviction.rs` | `4096` | none is evicted in this slice |
+//! | `LEASES_BYTES_MAX` | `src/memory.rs` | `4 << 20` | a core asks for the sum before it adds more |
+//! | `ADVISED_KEYS_MAX` | `src/shard/mod.rs` | `2048` | the adviser's sample becomes smaller |
 //! | `EXPIRE_SLICE` | `src/shard/mod.rs` | `200` | further keys whose time has come wait for the next pass |
 //! | `FREE_SLICE` | `src/shard/mod.rs` | `200` | further keys of a flushed database likewise |
 //! | `RING_MESSAGES` | `src/runtime/mailbox.rs` | `256` | the sender keeps messages until there is room |

@@ -1,6 +1,10 @@
 //! What all cores see: counters that must be one, logs that only slow commands touch, and requests to the whole
 //! server (shut down, pause). Everything here is off the hot path, or one relaxed load on it.
 
+mod budget;
+
+pub use budget::{Budget, Crowd};
+
 use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::SlowLog;
 use crate::config::{Config, Machine, NoMachine, Supervised};
@@ -47,6 +51,10 @@ pub struct Shared {
     pub slow_log: SlowLog,
     /// Spikes of latency.
     pub latency: LatencyMonitor,
+    /// What clients take, by core; counted only while `maxmemory-clients` bounds it.
+    pub crowds: Box<[Crowd]>,
+    /// Who gives when memory is short.
+    pub budget: Budget,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: AtomicBool,
 }
@@ -76,6 +84,8 @@ impl Shared {
             exit_code: AtomicU8::new(0),
             slow_log: SlowLog::default(),
             latency: LatencyMonitor::default(),
+            crowds: (0..cores).map(|_| Crowd::default()).collect(),
+            budget: Budget::new(cores),
             active_expire: AtomicBool::new(true),
         }
     }

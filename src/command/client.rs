@@ -254,7 +254,7 @@ fn info(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Comm
 // All clients
 
 /// Memory that a client takes, in bytes.
-pub(super) fn memory_bytes(session: &Session) -> usize {
+pub fn memory_bytes(session: &Session) -> usize {
     let Session { name, library_name, library_version, peer, local, user, .. } = session;
     let texts = name.len() + library_name.len() + library_version.len() + peer.len() + local.len() + user.len();
     let transaction = session.transaction.memory_bytes();

@@ -122,10 +122,12 @@ fn any(_: &SessionView<'_>, _: &Args<'_>) -> CommandResult {
 fn reset_part(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
     view.stats.reset();
     view.shard.keyspace.stats = KeyspaceStats::default();
+    view.shard.keyspace.expire_lags = Default::default();
     Box::new(())
 }
 
-fn reset_merge(_: &mut SessionView<'_>, _: &Args<'_>, _: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
+fn reset_merge(view: &mut SessionView<'_>, _: &Args<'_>, _: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
+    view.shared.budget.reset_statistics();
     reply.ok();
     Ok(())
 }

@@ -129,7 +129,7 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comm
         reply.ok();
         return Ok(());
     }
-    let policy = cx.keyspace.policy;
+    let policy = cx.keyspace.policy();
     let clock = match (policy, options.idle_seconds, options.frequency) {
         (AccessPolicy::Lru, Some(seconds), _) => policy.idle_clock(cx.now_ms, seconds),
         (AccessPolicy::Lfu { .. }, _, Some(frequency)) => policy.frequency_clock(cx.now_ms, frequency),

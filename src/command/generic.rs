@@ -11,7 +11,7 @@ use super::client::write_help;
 use super::key_spec::{KeyAccess, KeySpec};
 use super::{Args, Categories, Command, CommandResult, Context, Flags, Gather, Group, Keys, Run, SessionView, Spread};
 use crate::keyspace::access::idle_seconds;
-use crate::keyspace::{AccessPolicy, EntryRef, Keyspace, Passage, StringRef};
+use crate::keyspace::{AccessPolicy, EntryRef, Keyspace, Passage, StringRef, lhd};
 use crate::resp::{Error, Reply};
 use crate::structure::glob::Pattern;
 use crate::value::number::parse_integer;
@@ -265,6 +265,11 @@ const fn deadline(
 const NO_IDLE_TIME: Error = Error::fixed(
     "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies \
      at runtime LRU and LFU data will take some time to adjust.",
+);
+/// The same of a policy that Redis does not have.
+const NO_IDLE_TIME_LHD: Error = Error::fixed(
+    "ERR The allkeys-lhd maxmemory policy is selected, idle time not tracked. Please note that when switching between \
+     policies at runtime their data will take some time to adjust.",
 );
 /// … and the other way round.
 const NO_FREQUENCY: Error = Error::fixed(
@@ -529,7 +534,13 @@ fn object_refcount(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply
     use crate::config::MaxmemoryPolicy as Policy;
     let by_access = matches!(
         context.config.maxmemory_policy,
-        Policy::AllkeysLru | Policy::AllkeysLfu | Policy::VolatileLru | Policy::VolatileLfu
+        Policy::AllkeysLru
+            | Policy::AllkeysLfu
+            | Policy::AllkeysLrm
+            | Policy::AllkeysLhd
+            | Policy::VolatileLru
+            | Policy::VolatileLfu
+            | Policy::VolatileLrm
     );
     let shares = context.config.maxmemory.bytes == 0 || !by_access;
     match context.keyspace.inspect(context.db, args[2]) {
@@ -543,21 +554,25 @@ fn object_refcount(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply
 }
 
 fn object_idletime(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let policy = context.keyspace.policy;
+    let policy = context.keyspace.policy();
     match (context.keyspace.inspect(context.db, args[2]), policy) {
         (None, _) => reply.null(),
         (Some(_), AccessPolicy::Lfu { .. }) => return Err(NO_IDLE_TIME),
-        (Some(view), AccessPolicy::Lru) => reply.integer(idle_seconds(view.clock(), context.now_ms) as i64),
+        (Some(_), AccessPolicy::Lhd) => return Err(NO_IDLE_TIME_LHD),
+        (Some(view), AccessPolicy::Lru | AccessPolicy::Lrm) => {
+            reply.integer(idle_seconds(view.clock(), context.now_ms) as i64)
+        }
     }
     Ok(())
 }
 
 fn object_freq(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let policy = context.keyspace.policy;
+    let policy = context.keyspace.policy();
     match (context.keyspace.inspect(context.db, args[2]), policy) {
         (None, _) => reply.null(),
-        (Some(_), AccessPolicy::Lru) => return Err(NO_FREQUENCY),
+        (Some(_), AccessPolicy::Lru | AccessPolicy::Lrm) => return Err(NO_FREQUENCY),
         (Some(view), AccessPolicy::Lfu { .. }) => reply.integer(policy.frequency(view.clock(), context.now_ms).into()),
+        (Some(view), AccessPolicy::Lhd) => reply.integer(lhd::uses(view.clock()).into()),
     }
     Ok(())
 }

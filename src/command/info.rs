@@ -9,7 +9,8 @@
 
 use super::client::memory_bytes;
 use super::{Args, Categories, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView};
-use crate::keyspace::{DatabaseStats, KeyspaceStats};
+use crate::keyspace::adviser::{Advice, FACTORS};
+use crate::keyspace::{DatabaseStats, ExpireLags, KeyspaceStats};
 use crate::memory;
 use crate::resp::Reply;
 use crate::session::Mode;
@@ -37,16 +38,18 @@ pub const COMMANDS: &[Command] =
         .syntax("[section [section ...]]")
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])];
 
-/// A section: its title, whether plain `INFO` shows it, whether it needs the statistics of every command, its lines.
+/// A section: its title, whether plain `INFO` shows it, whether it needs the statistics of every command, whether it needs
+/// what the adviser has learnt, its lines.
 struct Section {
     title: &'static str,
     is_default: bool,
     needs_commands: bool,
+    needs_advice: bool,
     write: fn(&Server<'_>, &mut Lines),
 }
 
 const fn section(title: &'static str, write: fn(&Server<'_>, &mut Lines)) -> Section {
-    Section { title, is_default: true, needs_commands: false, write }
+    Section { title, is_default: true, needs_commands: false, needs_advice: false, write }
 }
 
 /// In the order of the reply.
@@ -59,6 +62,7 @@ const SECTIONS: &[Section] = &[
     section("Replication", write_replication),
     section("CPU", write_cpu),
     section("Modules", |_, _| ()),
+    Section { is_default: false, needs_advice: true, ..section("Eviction", write_eviction) },
     Section { is_default: false, needs_commands: true, ..section("Commandstats", write_commandstats) },
     Section { needs_commands: true, ..section("Errorstats", write_errorstats) },
     Section { is_default: false, needs_commands: true, ..section("Latencystats", write_latencystats) },
@@ -99,6 +103,11 @@ impl Selection<'_> {
         selection
     }
 
+    fn needs_advice(&self) -> bool {
+        !self.fields.is_empty()
+            || self.sections.iter().zip(SECTIONS).any(|(selected, section)| *selected && section.needs_advice)
+    }
+
     fn needs_commands(&self) -> bool {
         !self.fields.is_empty()
             || self.sections.iter().zip(SECTIONS).any(|(selected, section)| *selected && section.needs_commands)
@@ -112,7 +121,11 @@ pub(super) struct Report {
     /// With what every command counted; only where it is needed, for it is large.
     stats: Option<Stats>,
     keyspace: KeyspaceStats,
+    expire_lags: ExpireLags,
+    stale_share: f64,
     pub databases: Vec<DatabaseStats>,
+    /// Of the process, before the report was made.
+    pub used_bytes: u64,
     /// Entries and tables.
     keyspace_bytes: usize,
     pub table_bytes: usize,
@@ -131,17 +144,23 @@ pub(super) struct Report {
     output_bytes_max: usize,
     /// CPU seconds of the core's thread: system, user.
     cpu_seconds: (f64, f64),
+    /// What more memory would bring; only where it is asked for, and where there is a limit.
+    advice: Option<Advice>,
 }
 
 impl Report {
     /// Of the core that is asked.
     pub fn of(view: &mut CoreView<'_>, with_commands: bool) -> Report {
+        let used_bytes = memory::used_bytes();
         let keyspace = &view.shard.keyspace;
         let mut report = Report {
+            used_bytes,
             counters: view.stats.counters,
             rates: view.stats.rates(),
             stats: with_commands.then(|| view.stats.clone()),
             keyspace: keyspace.stats,
+            expire_lags: keyspace.expire_lags,
+            stale_share: keyspace.stale_share(),
             databases: (0..keyspace.databases()).map(|db| keyspace.database_stats(db)).collect(),
             keyspace_bytes: keyspace.memory_bytes(),
             table_bytes: keyspace.table_bytes(),
@@ -156,6 +175,7 @@ impl Report {
             input_bytes_max: 0,
             output_bytes_max: 0,
             cpu_seconds: process::cpu_seconds(CpuOf::Thread),
+            advice: None,
         };
         view.clients.for_each(&mut |session| {
             report.clients += 1;
@@ -170,7 +190,12 @@ impl Report {
 }
 
 fn report(view: &mut CoreView<'_>, args: &Args<'_>) -> Part {
-    Box::new(Report::of(view, Selection::parse(args).needs_commands()))
+    let selection = Selection::parse(args);
+    let mut report = Report::of(view, selection.needs_commands());
+    if selection.needs_advice() {
+        report.advice = view.shard.keyspace.adviser_mut().map(|adviser| adviser.advice());
+    }
+    Box::new(report)
 }
 
 /// All reports and their sums.
@@ -196,6 +221,7 @@ impl<'a> Server<'a> {
             keyspace.misses += report.keyspace.misses;
             keyspace.expired += report.keyspace.expired;
             keyspace.evicted += report.keyspace.evicted;
+            keyspace.expired_fields += report.keyspace.expired_fields;
             match (&mut stats, report.stats.take()) {
                 (Some(sum), Some(part)) => sum.merge(&part),
                 (None, part) => stats = part,
@@ -367,8 +393,8 @@ pub(super) struct Memory {
 
 impl Memory {
     /// `table_bytes` and `client_bytes` as the cores said.
-    pub fn now(table_bytes: u64, client_bytes: u64) -> Memory {
-        let used = memory::used_bytes();
+    /// `used` is what was in use before anybody was asked.
+    pub fn now(used: u64, table_bytes: u64, client_bytes: u64) -> Memory {
         let startup = memory::startup_bytes();
         Memory {
             used,
@@ -394,7 +420,8 @@ impl Memory {
 fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     let config = server.view.config;
     let client_bytes = server.sum(|report| report.client_bytes) as u64;
-    let memory = Memory::now(server.sum(|report| report.table_bytes) as u64, client_bytes);
+    let used = server.reports.iter().map(|report| report.used_bytes).min().expect("there is a core");
+    let memory = Memory::now(used, server.sum(|report| report.table_bytes) as u64, client_bytes);
     let Memory { used, peak, startup, held, resident, overhead } = memory;
     lines.bytes("used_memory", used);
     lines.bytes("used_memory_rss", resident);
@@ -481,14 +508,21 @@ fn write_stats(server: &Server<'_>, lines: &mut Lines) {
     lines.put("instantaneous_output_repl_kbps", "0.00");
     lines.put("rejected_connections", counters.rejected_connections);
     lines.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
-    lines.put("expired_subkeys", 0);
+    lines.put("expired_subkeys", keyspace.expired_fields);
+    lines.put("expired_fields", keyspace.expired_fields);
     lines.put("expired_keys", keyspace.expired);
-    lines.put("expired_stale_perc", "0.00");
+    let volatile = |report: &Report| report.databases.iter().map(|database| database.volatile_len as f64).sum::<f64>();
+    let stale: f64 = server.reports.iter().map(|report| report.stale_share * volatile(report)).sum();
+    let all: f64 = server.reports.iter().map(volatile).sum();
+    lines.put("expired_stale_perc", format_args!("{:.2}", 100.0 * stale / all.max(1.0)));
     lines.put("expired_time_cap_reached_count", counters.expired_time_cap_reached);
     lines.put("expire_cycle_cpu_milliseconds", counters.expire_nanoseconds / 1_000_000);
     lines.put("evicted_keys", keyspace.evicted);
     lines.put("evicted_clients", counters.evicted_clients);
-    lines.zeros(&["evicted_scripts", "total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
+    let (exceeded_ms, exceeded_now_ms) = server.view.shared.budget.exceeded_ms(server.view.now_ms);
+    lines.put("evicted_scripts", 0);
+    lines.put("total_eviction_exceeded_time", exceeded_ms);
+    lines.put("current_eviction_exceeded_time", exceeded_now_ms);
     lines.put("keyspace_hits", keyspace.hits);
     lines.put("keyspace_misses", keyspace.misses);
     lines.zeros(&[
@@ -552,6 +586,28 @@ fn write_cpu(server: &Server<'_>, lines: &mut Lines) {
     put("_main_thread", server.reports[0].cpu_seconds);
 }
 
+/// What the adviser has learnt, as ratios in percent.
+fn write_eviction(server: &Server<'_>, lines: &mut Lines) {
+    let limit = server.view.config.maxmemory.bytes;
+    lines.put("maxmemory_policy_in_force", server.view.config.maxmemory_policy);
+    let KeyspaceStats { hits, misses, .. } = server.keyspace;
+    lines.put("hit_perc", format_args!("{:.2}", 100.0 * ratio(hits, hits + misses)));
+    let Some(advice) = Advice::sum(server.reports.iter().map(|report| report.advice.clone())) else { return };
+    lines.put("advised_keys", advice.keys);
+    lines.put("advised_reads", advice.reads as u64);
+    for (policy, hits) in advice.policies() {
+        let ratios: Vec<String> = FACTORS
+            .iter()
+            .zip(hits)
+            .map(|(factor, hits)| format!("{factor}={:.2}", 100.0 * advice.ratio(hits)))
+            .collect();
+        lines.put(&format!("advised_hit_perc_{policy}"), ratios.join(","));
+    }
+    for (name, wanted) in [("advised_maxmemory_95", 0.95), ("advised_maxmemory_99", 0.99)] {
+        lines.put(name, advice.limit_for(wanted, limit).unwrap_or(0));
+    }
+}
+
 fn write_commandstats(server: &Server<'_>, lines: &mut Lines) {
     server.stats().info_commands(&mut lines.text);
 }
@@ -592,6 +648,14 @@ fn write_corering(server: &Server<'_>, lines: &mut Lines) {
     lines.put("commands_forwarded", commands_forwarded);
     lines.put("commands_visiting", commands_visiting);
     lines.put("hop_perc", format_args!("{:.2}%", 100.0 * ratio(hops, commands_processed).min(1.0)));
+    let mut lags = Vec::new();
+    for (doublings, bound) in (0..ExpireLags::default().len()).map(|doublings| (doublings, 1u64 << doublings)) {
+        let keys: u64 = server.reports.iter().map(|report| report.expire_lags[doublings]).sum();
+        if keys != 0 {
+            lags.push(format!("{bound}={keys}"));
+        }
+    }
+    lines.put("expire_lag_below_ms", lags.join(","));
     lines.put("wakes", wakes);
     lines.put("ring_enters", ring_enters);
     for (core, report) in server.reports.iter().enumerate() {

@@ -3,6 +3,7 @@
 use super::client::write_help;
 use super::info::{Memory, Report};
 use super::{Args, Command, CommandResult, Context, CoreView, Flags, Group, KeyAccess, Keys, Part, Run, SessionView};
+use crate::keyspace::adviser::{Advice, FACTORS};
 use crate::memory;
 use crate::resp::{Error, Reply};
 use crate::value::number::{format_double, parse_integer};
@@ -22,6 +23,12 @@ pub const COMMANDS: &[Command] = &[Command::new("MEMORY", Run::Container)
     .subcommands(SUBCOMMANDS)];
 
 const SUBCOMMANDS: &[Command] = &[
+    subcommand(
+        "ADVISE",
+        Run::Everywhere { check: |_, _| Ok(()), part: advice_part, merge: advise },
+        "Tells the hit ratio to expect with more or less memory, and under other policies.",
+    )
+    .tips(ALL_SHARDS),
     subcommand(
         "DOCTOR",
         Run::Everywhere { check: |_, _| Ok(()), part: report, merge: doctor },
@@ -98,6 +105,49 @@ fn report(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
     Box::new(Report::of(view, false))
 }
 
+fn advice_part(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
+    Box::new(view.shard.keyspace.adviser_mut().map(|adviser| adviser.advice()))
+}
+
+fn advise(view: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
+    let parts = parts.into_iter().map(|part| *part.downcast::<Option<Advice>>().expect("a part of MEMORY ADVISE"));
+    let Some(advice) = Advice::sum(parts) else {
+        return Err(Error::fixed("ERR nothing is learnt without maxmemory, or with less than 16 MiB of it"));
+    };
+    let (limit, policy) = (view.config.maxmemory.bytes, view.config.maxmemory_policy);
+    let ratio = |hits: f64| format_double((advice.ratio(hits) * 1e4).round() / 1e4);
+    reply.map(8);
+    reply.bulk("maxmemory");
+    reply.integer(limit as i64);
+    reply.bulk("policy");
+    reply.bulk(policy.name());
+    reply.bulk("sampled.keys");
+    reply.integer(advice.keys as i64);
+    reply.bulk("reads");
+    reply.integer(advice.reads as i64);
+    reply.bulk("hit-ratio.observed");
+    reply.double(&ratio(advice.real_hits));
+    reply.bulk("hit-ratio.expected");
+    let policies = advice.policies();
+    reply.map(policies.len());
+    for (policy, hits) in policies {
+        reply.bulk(policy);
+        reply.map(FACTORS.len());
+        for (factor, hits) in FACTORS.iter().zip(hits) {
+            reply.bulk_text(format_args!("{factor}"));
+            reply.double(&ratio(hits));
+        }
+    }
+    for (name, wanted) in [("maxmemory.95-percent", 0.95), ("maxmemory.99-percent", 0.99)] {
+        reply.bulk(name);
+        match advice.limit_for(wanted, limit) {
+            Some(bytes) => reply.integer(bytes as i64),
+            None => reply.null(),
+        }
+    }
+    Ok(())
+}
+
 /// The reports of all cores in sum.
 struct Sums {
     memory: Memory,
@@ -121,10 +171,11 @@ impl Sums {
                 sum.2 += (report.table_bytes * database.len).checked_div(keys).unwrap_or(0) as u64;
             }
         }
+        let used_bytes = reports.iter().map(|report| report.used_bytes).min().expect("there is a core");
         let table_bytes = reports.iter().map(|report| report.table_bytes as u64).sum();
         let client_bytes = reports.iter().map(|report| report.client_bytes as u64).sum();
         Sums {
-            memory: Memory::now(table_bytes, client_bytes),
+            memory: Memory::now(used_bytes, table_bytes, client_bytes),
             client_bytes,
             keys: databases.iter().map(|(keys, ..)| keys).sum(),
             databases,
@@ -311,6 +362,28 @@ mod tests {
         assert!(server.say(COMMANDS, 1, "MEMORY DOCTOR").starts_with('$'));
         let help = server.say(COMMANDS, 1, "MEMORY HELP");
         assert!(help.contains("|+USAGE key [SAMPLES count]|+    Returns the bytes"), "{help}");
+    }
+
+    #[test]
+    fn advice_is_given_where_there_is_a_limit() {
+        let mut server = Server::new(2, 1, &[("maxmemory", "100mb"), ("maxmemory-policy", "allkeys-lru")]);
+        for shard in &mut server.shards {
+            shard.keyspace.begin(NOW_MS, true);
+            shard.keyspace.set_string(0, b"a", b"v", Expiry::Clear);
+            (0..3).for_each(|_| assert!(shard.keyspace.read(0, b"a").is_some()));
+            assert!(shard.keyspace.read(0, b"b").is_none());
+        }
+        let text = server.say(COMMANDS, 1, "MEMORY ADVISE");
+        assert!(
+            text.starts_with("*16|$9|maxmemory|:104857600|$6|policy|$11|allkeys-lru|$12|sampled.keys|:2|"),
+            "{text}"
+        );
+        assert!(text.contains("|$5|reads|:8|$18|hit-ratio.observed|$4|0.75|"), "{text}");
+        assert!(text.contains("|$11|allkeys-lru|*12|$3|0.5|$4|0.75|$4|0.75|$4|0.75|$1|1|$4|0.75|"), "{text}");
+        assert!(text.contains("|$11|allkeys-lhd|*12|"), "{text}");
+        assert!(text.ends_with("|$20|maxmemory.95-percent|$-1|$20|maxmemory.99-percent|$-1|"), "{text}");
+        let mut server = Server::new(2, 1, &[]);
+        assert!(server.say(COMMANDS, 1, "MEMORY ADVISE").starts_with("-ERR nothing is learnt without maxmemory"));
     }
 
     #[test]

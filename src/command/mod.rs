@@ -39,6 +39,7 @@ mod stream;
 mod string;
 pub mod syntax;
 mod transaction;
+pub use client::memory_bytes as client_memory_bytes;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
 pub use key_spec::{KeyAccess, KeySpec};
 pub use lookup::key_positions;

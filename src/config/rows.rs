@@ -189,7 +189,7 @@ directives! {
         proto_max_bulk_len: u64 = "proto-max-bulk-len", Memory(1 << 20, LONG_MAX), "512mb";
         /// Memory of all clients together, as a size or as a share of maxmemory; 0: no limit.
         maxmemory_clients: MemoryLimit = "maxmemory-clients",
-            MemoryOrShare("argument must be a memory or percent value"), "0", PENDING;
+            MemoryOrShare("argument must be a memory or percent value"), "0";
         /// Keys remembered for client-side caching; 0: no limit.
         tracking_table_max_keys: usize = "tracking-table-max-keys", LONG_COUNT, "1000000", PENDING;
     }
@@ -198,11 +198,11 @@ directives! {
         /// Memory for data and buffers of all cores together, as a size or as a share of the machine's; 0: no limit.
         maxmemory: Budget = "maxmemory", MemoryOrShare("argument must be a memory value"), "0";
         /// Which keys leave when memory is full.
-        maxmemory_policy: MaxmemoryPolicy = "maxmemory-policy", Choice(MaxmemoryPolicy::NAMES), "noeviction", PENDING;
+        maxmemory_policy: MaxmemoryPolicy = "maxmemory-policy", Choice(MaxmemoryPolicy::NAMES), "noeviction";
         /// Keys looked at to find one that may leave: more finds better ones and costs more.
-        maxmemory_samples: u32 = "maxmemory-samples", Integer(1, INT_MAX), "5", PENDING;
+        maxmemory_samples: u32 = "maxmemory-samples", Integer(1, INT_MAX), "5";
         /// How hard eviction tries within one command, 0 to 100.
-        maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity", Integer(0, 100), "10", PENDING;
+        maxmemory_eviction_tenacity: u32 = "maxmemory-eviction-tenacity", Integer(0, 100), "10";
         /// How slowly the frequency counter of a key grows.
         lfu_log_factor: u32 = "lfu-log-factor", COUNT, "10";
         /// Minutes after which an unused key's frequency counter is decremented; 0: at every look.
@@ -210,7 +210,7 @@ directives! {
         /// How much CPU goes into finding keys that reached their end, 1 to 10.
         active_expire_effort: u32 = "active-expire-effort", Integer(1, 10), "1";
         /// Frees evicted values in small steps.
-        lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", YesNo, "no", PENDING;
+        lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", YesNo, "no";
         /// Frees values whose key reached its end in small steps.
         lazyfree_lazy_expire: bool = "lazyfree-lazy-expire", YesNo, "no";
         /// Frees values that a command overwrites in small steps.

@@ -111,10 +111,18 @@ pub enum MaxmemoryPolicy {
     /// None: writes are refused.
     #[default]
     Noeviction,
+    /// Least recently modified among those with a TTL.
+    VolatileLrm,
+    /// Least recently modified.
+    AllkeysLrm,
+    /// Of which the fewest hits are to be expected for their bytes and their time.
+    AllkeysLhd,
 }
 words!(MaxmemoryPolicy: VolatileLru = "volatile-lru", VolatileLfu = "volatile-lfu", VolatileRandom = "volatile-random",
     VolatileTtl = "volatile-ttl", AllkeysLru = "allkeys-lru", AllkeysLfu = "allkeys-lfu",
-    AllkeysRandom = "allkeys-random", Noeviction = "noeviction");
+    AllkeysRandom = "allkeys-random", Noeviction = "noeviction", VolatileLrm = "volatile-lrm",
+    AllkeysLrm = "allkeys-lrm",
+    AllkeysLhd = "allkeys-lhd");
 
 /// When the append-only log is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

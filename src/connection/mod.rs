@@ -57,6 +57,8 @@ pub struct Connection {
     pub paused: bool,
     /// The socket ended or broke: nothing more is read, executed or sent.
     pub broken: bool,
+    /// What it counts for against `maxmemory-clients`, in bytes; 0 while that bounds nothing.
+    pub counted_bytes: usize,
     /// When the output first passed the soft limit, Unix milliseconds.
     pub soft_limit_since_ms: Option<u64>,
 }
@@ -67,6 +69,7 @@ impl Connection {
         Connection {
             session,
             parser: Parser::new(),
+            counted_bytes: 0,
             input: Vec::new(),
             input_start: 0,
             planned_bytes: 0,

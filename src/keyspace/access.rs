@@ -25,6 +25,10 @@ pub enum AccessPolicy {
     /// When the key was used last.
     #[default]
     Lru,
+    /// When the key was changed last: the clock of LRU, which reads leave alone.
+    Lrm,
+    /// What [`super::lhd`] knows of the key.
+    Lhd,
     /// How often the key was used of late.
     Lfu {
         /// `lfu-log-factor`: how slowly the counter fills.
@@ -35,18 +39,20 @@ pub enum AccessPolicy {
 }
 
 impl AccessPolicy {
-    /// The clock of a key made now.
+    /// The clock of a key made now. Not for LHD.
     pub fn new_clock(self, now_ms: u64) -> u32 {
         match self {
-            AccessPolicy::Lru => seconds(now_ms),
+            AccessPolicy::Lhd => panic!("its clocks are made by what it knows"),
+            AccessPolicy::Lru | AccessPolicy::Lrm => seconds(now_ms),
             AccessPolicy::Lfu { .. } => minutes(now_ms) << 8 | u32::from(LFU_COUNTER_NEW),
         }
     }
 
-    /// The clock of a key used now. `random` is uniform over all values.
+    /// The clock of a key used now. `random` is uniform over all values. Not for LHD.
     pub fn touched_clock(self, clock: u32, now_ms: u64, random: impl FnOnce() -> u64) -> u32 {
         match self {
-            AccessPolicy::Lru => seconds(now_ms),
+            AccessPolicy::Lhd => panic!("its clocks are made by what it knows"),
+            AccessPolicy::Lru | AccessPolicy::Lrm => seconds(now_ms),
             AccessPolicy::Lfu { log_factor, .. } => {
                 let counter = self.frequency(clock, now_ms);
                 let above_new = counter.saturating_sub(LFU_COUNTER_NEW);
@@ -72,14 +78,18 @@ impl AccessPolicy {
         minutes(now_ms) << 8 | u32::from(counter)
     }
 
+    /// Minutes since the last access. Only for LFU clocks.
+    pub fn idle_minutes(self, clock: u32, now_ms: u64) -> u32 {
+        // As in Redis, a turn of the clock counts one minute less than it is.
+        let (now, then) = (minutes(now_ms), clock >> 8);
+        if then <= now { now - then } else { 0xffff - then + now }
+    }
+
     /// The logarithmic counter, less what has decayed since it was written. Only for LFU clocks.
     pub fn frequency(self, clock: u32, now_ms: u64) -> u8 {
         let counter = clock as u8;
         let AccessPolicy::Lfu { decay_minutes, .. } = self else { return counter };
-        // As in Redis, a turn of the clock counts one minute less than it is.
-        let (now, then) = (minutes(now_ms), clock >> 8);
-        let elapsed = if then <= now { now - then } else { 0xffff - then + now };
-        match elapsed.checked_div(decay_minutes) {
+        match self.idle_minutes(clock, now_ms).checked_div(decay_minutes) {
             Some(periods) => counter.saturating_sub(u8::try_from(periods).unwrap_or(u8::MAX)),
             None => counter,
         }

@@ -16,7 +16,7 @@
 //!    wheel is made anew from the entries, step by step while the old one goes on working: see [`Rebuild`].
 
 use super::HASH_MASK;
-use super::entry::{Entries, EntriesDrain, Entry, EntryRef};
+use super::entry::{Entries, EntriesDrain, Entry, EntryRef, SAMPLE_LEN_MAX};
 use crate::structure::table::Position;
 use crate::structure::wheel::Wheel;
 use crate::value::{Container, Removed};
@@ -256,6 +256,66 @@ impl Database {
             file(&mut self.wheel, due_ms, hash, now_ms);
         }
         removed
+    }
+
+    // Eviction
+
+    /// Where an entry with this hash is, of those for which `is_it` says yes.
+    pub fn find_hash(&self, hash: u64, hash_of: impl Fn(&[u8]) -> u64) -> Option<Position> {
+        self.entries.find_where(hash, |view| hash_of(view.key()) == hash).map(|(position, _)| position)
+    }
+
+    /// Where the entry is whose deadline comes as soon as any, as the wheel tells. Looks at up to `budget` records;
+    /// those of entries that are gone leave the wheel. The one of the entry that is found has left it too: the entry
+    /// has to go, or be filed again.
+    pub fn take_soonest(&mut self, now_ms: u64, budget: usize, hash_of: impl Fn(&[u8]) -> u64) -> Option<Position> {
+        for _ in 0..budget {
+            let (record, end_ms) = self.wheel.take_soonest()?;
+            let hash = hash_of_record(record);
+            let is_meant = |view: EntryRef<'_>| hash_of(view.key()) == hash;
+            let Some((position, view)) = self.entries.find_where(hash, is_meant) else { continue };
+            let (deadline_ms, is_armed) = (view.deadline_ms(), view.armed_until_ms().is_some());
+            if let Some(due_ms) = view.due_ms() {
+                file(&mut self.wheel, due_ms, hash, now_ms); // The record may have been for a part of it.
+            }
+            match deadline_ms {
+                Some(deadline_ms) if deadline_ms < end_ms => return Some(position),
+                Some(deadline_ms) => file(&mut self.wheel, deadline_ms, hash, now_ms), // It was put off.
+                None if is_armed => self.entries.entry_mut(position).set_armed(false),
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// Visits up to `count` entries with a deadline by lot. If so few have one that a large sample of the table has none,
+    /// the wheel helps, which knows the newest of each of its slots.
+    pub fn sample_volatile(
+        &self,
+        seed: u64,
+        count: usize,
+        hash_of: impl Fn(&[u8]) -> u64,
+        mut visit: impl FnMut(EntryRef<'_>),
+    ) {
+        // As many as it takes to meet so many, as far as one sample goes.
+        let wanted = (count * self.len()).div_ceil(self.volatile_len.max(1));
+        let mut left = count;
+        self.entries.sample(seed, wanted.min(SAMPLE_LEN_MAX), |view| {
+            if 0 < left && view.deadline_ms().is_some() {
+                left -= 1;
+                visit(view);
+            }
+        });
+        if left < count {
+            return;
+        }
+        self.wheel.sample(seed, count, |record| {
+            let hash = hash_of_record(record);
+            let is_meant = |view: EntryRef<'_>| view.deadline_ms().is_some() && hash_of(view.key()) == hash;
+            if let Some((_, view)) = self.entries.find_where(hash, is_meant) {
+                visit(view);
+            }
+        });
     }
 
     /// Takes everything out; gives with it how many bytes the entries had.

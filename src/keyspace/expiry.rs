@@ -65,6 +65,27 @@ impl Keyspace {
         (self.next_deadline_ms != u64::MAX).then_some(self.next_deadline_ms)
     }
 
+    /// The share of keys with a deadline whose deadline has come although they are still there, by a sample; 0 while
+    /// nothing is due.
+    pub fn stale_share(&self) -> f64 {
+        if self.now_ms < self.next_deadline_ms {
+            return 0.0;
+        }
+        let (mut stale, mut seen) = (0, 0);
+        for database in &self.databases {
+            database.sample_volatile(
+                self.now_ms,
+                super::SAMPLE_LEN_MAX,
+                |key| hash_with(&self.hasher, key),
+                |view| {
+                    seen += 1;
+                    stale += u32::from(view.is_expired(self.now_ms));
+                },
+            );
+        }
+        f64::from(stale) / f64::from(seen.max(1))
+    }
+
     /// A key gets this deadline.
     #[inline]
     pub(super) fn note_deadline(&mut self, deadline_ms: u64) {
@@ -92,6 +113,9 @@ impl Keyspace {
             for entry in found.expired.drain(..) {
                 removed += 1;
                 self.stats.expired += 1;
+                let lag_ms = now_ms.saturating_sub(entry.view().deadline_ms().unwrap_or(now_ms));
+                let doublings = (u64::BITS - lag_ms.leading_zeros()) as usize;
+                self.expire_lags[doublings.min(self.expire_lags.len() - 1)] += 1;
                 self.effects.note(Event::EXPIRED, db, entry.view().key());
                 self.graveyard.discard(entry);
             }
@@ -124,6 +148,7 @@ impl Keyspace {
         if let Some(due_ms) = view.due_ms() {
             self.next_deadline_ms = self.next_deadline_ms.min(due_ms);
         }
+        self.stats.expired_fields += removed.count as u64;
         if 0 < removed.count {
             self.effects.note(Event::HEXPIRED, db, view.key());
         }

@@ -100,7 +100,7 @@ impl Keyspace {
         if !replace && self.contains(to.0, to.1) {
             return Passage::Occupied;
         }
-        let clock = self.policy.new_clock(self.now_ms);
+        let clock = self.new_clock(to.0, self.hash(to.1));
         let copy = Entry::duplicate(self.peek(from.0, from.1).expect("read above"), to.1, clock);
         if let Some(old) = self.take(to.0, to.1) {
             self.discard(old);
@@ -207,7 +207,8 @@ impl Keyspace {
         let mut sibling = Keyspace::new(self.databases(), 0);
         sibling.hasher = self.hasher.clone();
         sibling.databases = (0..self.databases()).map(|_| Database::for_loans()).collect();
-        sibling.policy = self.policy;
+        sibling.share_time(&self.virtual_time);
+        sibling.set_policy(self.policy);
         sibling.trusts_checksums = self.trusts_checksums;
         sibling.effects.listen(self.effects.listened());
         sibling
@@ -221,6 +222,7 @@ impl Keyspace {
         self.stats.misses += stats.misses;
         self.stats.expired += stats.expired;
         self.stats.evicted += stats.evicted;
+        self.stats.expired_fields += stats.expired_fields;
         self.dirty += std::mem::take(&mut sibling.dirty);
         self.effects.append(&mut sibling.effects);
         self.graveyard.append(&mut sibling.graveyard);

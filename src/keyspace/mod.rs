@@ -12,6 +12,7 @@
 //! effects.take()                 after a command, while effects.listen(…) says that somebody wants them
 //! expire_cycle(now_ms, n)        when next_deadline_ms() has come, until it is later: lag is what the caller makes it
 //! free_some(n)                   when nobody waits, until it says false
+//! evict(eviction, bytes, n)      when memory is short
 //! ```
 //!
 //! # For command authors
@@ -46,11 +47,14 @@
 //! Wrong types come back as [`WrongType`], which `?` turns into the reply.
 
 pub mod access;
+pub mod adviser;
 mod database;
 pub mod effects;
 pub mod entry;
+pub mod eviction;
 mod expiry;
 mod keys;
+pub mod lhd;
 mod strings;
 #[cfg(test)]
 mod tests;
@@ -59,14 +63,17 @@ pub use crate::value::StringRef;
 pub use access::AccessPolicy;
 pub use effects::{Class, Effect, Effects, Event};
 pub use entry::{Entry, EntryRef, SAMPLE_LEN_MAX};
+pub use eviction::{Evicted, Eviction};
 pub use keys::Passage;
 
 use crate::structure::table::Position;
 use crate::structure::wheel::Wheel;
 use crate::value::{Container, LongString, Value};
+use adviser::Adviser;
 use ahash::RandomState;
 use database::Database;
 use entry::EntriesDrain;
+use lhd::{Lhd, VirtualTime};
 use std::hash::{BuildHasher, Hasher};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -97,7 +104,12 @@ pub struct KeyspaceStats {
     pub expired: u64,
     /// `evicted_keys`
     pub evicted: u64,
+    /// `expired_fields`
+    pub expired_fields: u64,
 }
+
+/// How late keys went by themselves: below 1 ms, below 2, 4, 8, … ms, the last later than all before.
+pub type ExpireLags = [u64; 20];
 
 /// One database for `INFO keyspace`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,8 +141,16 @@ pub struct Keyspace {
     expire_first_db: usize,
     /// Long arguments of the command that runs, each in a buffer of its own that may become a value as it is.
     arrived: Vec<LongString>,
+    /// Those that may be evicted next.
+    pool: eviction::Pool,
     /// What access clocks count.
-    pub policy: AccessPolicy,
+    policy: AccessPolicy,
+    /// What is known of entries; none: clocks count something else.
+    lhd: Option<Box<Lhd>>,
+    /// The time of such clocks, the same on all shards.
+    virtual_time: VirtualTime,
+    /// Learns what more memory would bring; none: nobody wants to know.
+    adviser: Option<Box<Adviser>>,
     /// Whether reads leave what has expired in its place now (unix ms): while clients are paused. Asked only when a
     /// read meets such a key.
     pub keeps_expired: Box<dyn Fn(u64) -> bool + Send>,
@@ -140,6 +160,8 @@ pub struct Keyspace {
     pub effects: Effects,
     /// Counters.
     pub stats: KeyspaceStats,
+    /// How late keys went whose deadline nobody met before; reset with the counters.
+    pub expire_lags: ExpireLags,
     /// Changes so far, as Redis counts them (`rdb_changes_since_last_save`).
     pub dirty: u64,
 }
@@ -206,11 +228,16 @@ impl Keyspace {
             expired_until_ms: 0,
             expire_first_db: 0,
             arrived: Vec::new(),
+            pool: eviction::Pool::default(),
             policy: AccessPolicy::default(),
+            lhd: None,
+            virtual_time: VirtualTime::default(),
+            adviser: None,
             keeps_expired: Box::new(|_| false),
             trusts_checksums: false,
             effects: Effects::default(),
             stats: KeyspaceStats::default(),
+            expire_lags: ExpireLags::default(),
             dirty: 0,
         }
     }
@@ -279,12 +306,15 @@ impl Keyspace {
     /// A client reads a key: counted, and the access clock touched.
     #[inline]
     pub fn read(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
-        let Some(position) = self.read_position(db, self.hash_of(key), key) else {
+        let hash = self.hash_of(key);
+        let Some(position) = self.read_position(db, hash, key) else {
             self.missed(db, key);
+            self.advise_of_read(db, hash, None);
             return None;
         };
         self.stats.hits += 1;
-        self.touch_at(db, position);
+        self.read_at(db, position);
+        self.advise_of_read(db, hash, Some(position));
         Some(self.databases[db].view(position))
     }
 
@@ -315,12 +345,14 @@ impl Keyspace {
     /// # Errors
     /// The key holds something else.
     pub fn read_container<T: Container>(&mut self, db: usize, key: &[u8]) -> Result<Option<&T>, WrongType> {
-        let Some((_, position)) = self.container_position::<T>(db, key) else {
+        let Some((hash, position)) = self.container_position::<T>(db, key) else {
             self.missed(db, key);
+            self.advise_of_read(db, self.hash_of(key), None);
             return Ok(None);
         };
         self.stats.hits += 1;
-        self.touch_at(db, position);
+        self.read_at(db, position);
+        self.advise_of_read(db, hash, Some(position));
         self.databases[db].view(position).container().map(Some).ok_or(WrongType)
     }
 
@@ -346,6 +378,7 @@ impl Keyspace {
     ) -> Result<Option<ContainerMut<'_, T>>, WrongType> {
         let Some((hash, position)) = self.container_position::<T>(db, key) else { return Ok(None) };
         self.touch_at(db, position);
+        self.advise_of_write(db, hash, position);
         let Keyspace { databases, next_deadline_ms, now_ms, .. } = self;
         let database = &mut databases[db];
         let container: &mut T = database.container_mut(position).ok_or(WrongType)?;
@@ -418,7 +451,16 @@ impl Keyspace {
     fn write_position(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Position> {
         let position = self.live_position(db, hash, key)?;
         self.touch_at(db, position);
+        self.advise_of_write(db, hash, position);
         Some(position)
+    }
+
+    /// A key is read.
+    #[inline]
+    fn read_at(&mut self, db: usize, position: Position) {
+        if self.policy != AccessPolicy::Lrm {
+            self.touch_at(db, position);
+        }
     }
 
     #[inline]
@@ -426,13 +468,85 @@ impl Keyspace {
         if !self.touch {
             return;
         }
+        let clock = self.databases[db].view(position).clock();
+        let touched = self.touched_clock(db, clock);
         let database = &mut self.databases[db];
-        let clock = database.view(position).clock();
-        let touched = self.policy.touched_clock(clock, self.now_ms, || split_mix(&mut self.random));
         // Most accesses find the clock as it should be, and leave the cache line clean.
         if touched != clock {
             database.set_clock(position, touched);
         }
+    }
+
+    /// The clock of a key that is used now.
+    #[inline]
+    fn touched_clock(&mut self, db: usize, clock: u32) -> u32 {
+        match &mut self.lhd {
+            None => self.policy.touched_clock(clock, self.now_ms, || split_mix(&mut self.random)),
+            Some(lhd) => lhd.touch(clock, self.databases[db].len()),
+        }
+    }
+
+    /// The clock of a key with this hash that is made now.
+    #[inline]
+    fn new_clock(&mut self, db: usize, hash: u64) -> u32 {
+        match &mut self.lhd {
+            None => self.policy.new_clock(self.now_ms),
+            Some(lhd) => lhd.enter(hash, self.databases[db].len()),
+        }
+    }
+
+    // Advice
+
+    /// Begins to learn what more memory would bring, or ends it.
+    pub fn set_adviser(&mut self, adviser: Option<Adviser>) {
+        self.adviser = adviser.map(Box::new);
+    }
+
+    /// Who learns it.
+    pub fn adviser_mut(&mut self) -> Option<&mut Adviser> {
+        self.adviser.as_deref_mut()
+    }
+
+    /// A key was read, and is there or not.
+    #[inline]
+    fn advise_of_read(&mut self, db: usize, hash: u64, position: Option<Position>) {
+        if let Some(adviser) = &mut self.adviser
+            && adviser.wants(hash)
+        {
+            let bytes = position.map(|position| self.databases[db].view(position).memory_bytes());
+            adviser.read(hash, bytes, self.now_ms, &self.stats);
+        }
+    }
+
+    /// A key was written, or is going to be.
+    #[inline]
+    fn advise_of_write(&mut self, db: usize, hash: u64, position: Position) {
+        if let Some(adviser) = &mut self.adviser
+            && adviser.wants(hash)
+        {
+            adviser.write(hash, self.databases[db].view(position).memory_bytes(), self.now_ms);
+        }
+    }
+
+    /// What access clocks count.
+    #[inline]
+    pub fn policy(&self) -> AccessPolicy {
+        self.policy
+    }
+
+    /// Access clocks count this from now on. Those of another kind mean nothing until their keys are used again.
+    pub fn set_policy(&mut self, policy: AccessPolicy) {
+        if policy == AccessPolicy::Lhd {
+            self.lhd.get_or_insert_with(|| Box::new(Lhd::new(self.virtual_time.clone())));
+        } else {
+            self.lhd = None;
+        }
+        self.policy = policy;
+    }
+
+    /// The time that all shards have together.
+    pub fn share_time(&mut self, time: &VirtualTime) {
+        self.virtual_time = time.clone();
     }
 
     #[cold]

@@ -1,7 +1,7 @@
 //! Strings under keys: read, set, changed in place.
 
 use super::entry::Entry;
-use super::{AccessPolicy, EntryRef, Event, Expiry, Keyspace, WrongType, hash_with, split_mix};
+use super::{AccessPolicy, EntryRef, Event, Expiry, Keyspace, WrongType, hash_with};
 use crate::structure::table::Position;
 use crate::value::number::parse_integer;
 use crate::value::{INLINE_LEN_MAX, LongString, StringRef, Value};
@@ -101,28 +101,28 @@ impl Keyspace {
                 Expiry::At(deadline_ms) => Some(deadline_ms),
                 Expiry::Keep | Expiry::Clear => None,
             };
-            let entry = Entry::new(key, value, deadline_ms, self.policy.new_clock(self.now_ms));
+            let clock = self.new_clock(db, hash);
+            let entry = Entry::new(key, value, deadline_ms, clock);
             self.insert_new(db, hash, entry);
             return;
         };
-        let (policy, touch, now_ms, random) = (self.policy, self.touch, self.now_ms, &mut self.random);
+        // As in Redis: the value is new, so it was used just now; but how often the key was used stays.
+        let clock = self.databases[db].view(position).clock();
+        let clock = match self.policy {
+            AccessPolicy::Lru | AccessPolicy::Lrm => self.policy.new_clock(self.now_ms),
+            AccessPolicy::Lfu { .. } | AccessPolicy::Lhd if self.touch => self.touched_clock(db, clock),
+            AccessPolicy::Lfu { .. } | AccessPolicy::Lhd => clock,
+        };
         let old = self.databases[db].change_with_deadline(hash, position, self.now_ms, |entry| {
             match expiry {
                 Expiry::Keep => {}
                 Expiry::Clear => entry.set_deadline(None),
                 Expiry::At(deadline_ms) => entry.set_deadline(Some(deadline_ms)),
             }
-            // As in Redis: the value is new, so it was used just now; but how often the key was used stays.
-            match policy {
-                AccessPolicy::Lru => entry.set_clock(policy.new_clock(now_ms)),
-                AccessPolicy::Lfu { .. } if touch => {
-                    let clock = entry.view().clock();
-                    entry.set_clock(policy.touched_clock(clock, now_ms, || split_mix(random)));
-                }
-                AccessPolicy::Lfu { .. } => {}
-            }
+            entry.set_clock(clock);
             entry.set_value(value)
         });
+        self.advise_of_write(db, hash, position);
         if let Expiry::At(deadline_ms) = expiry {
             self.note_deadline(deadline_ms);
         }
@@ -181,7 +181,8 @@ impl Keyspace {
         let found = self.write_position(db, self.hash_of(key), key);
         let position = found.unwrap_or_else(|| {
             let hash = self.hash_of(key);
-            let entry = Entry::new(key, Value::Raw(b""), None, self.policy.new_clock(self.now_ms));
+            let clock = self.new_clock(db, hash);
+            let entry = Entry::new(key, Value::Raw(b""), None, clock);
             self.insert_new(db, hash, entry);
             self.databases[db].find(hash, key).expect("inserted just now").0
         });
@@ -203,6 +204,11 @@ impl Keyspace {
     /// Adds an entry whose key, which has this hash, is not there; "new".
     pub(super) fn insert_new(&mut self, db: usize, hash: u64, entry: Entry) {
         self.effects.note(Event::NEW, db, entry.view().key());
+        if let Some(adviser) = &mut self.adviser
+            && adviser.wants(hash)
+        {
+            adviser.write(hash, entry.view().memory_bytes(), self.now_ms);
+        }
         self.insert_known(db, hash, entry);
     }
 

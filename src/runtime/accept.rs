@@ -214,6 +214,7 @@ impl Core {
             self.connections[index as usize].session.unwatch();
             self.tell_unwatched(index);
             let connection = self.connections.remove(index as usize);
+            self.forget_client(&connection);
             if connection.session.mode.contains(Mode::MONITOR) {
                 self.shared.monitors.fetch_sub(1, Ordering::Relaxed);
             }

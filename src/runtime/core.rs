@@ -120,6 +120,16 @@ pub struct Core {
     pub(super) sends: usize,
     /// Commands that take this long are recorded as slow.
     pub(super) slow_nanoseconds: u64,
+    /// `maxmemory-clients` in bytes; 0: no limit.
+    pub(super) clients_bytes_max: u64,
+    /// What this core's clients take, as far as was counted, …
+    pub(super) clients_bytes: usize,
+    /// … and those to be counted again.
+    pub(super) touched: Vec<u32>,
+    /// There is a limit, and a policy by which entries go.
+    pub(super) evicts: bool,
+    /// Entries have yet to go, in this pass and those that follow.
+    pub(super) is_short_of_room: bool,
 }
 
 /// What a core is made of.
@@ -194,6 +204,11 @@ impl Core {
             receives: 0,
             sends: 0,
             slow_nanoseconds: super::slow::threshold_nanoseconds(&config),
+            clients_bytes_max: 0,
+            clients_bytes: 0,
+            touched: Vec::new(),
+            evicts: false,
+            is_short_of_room: false,
             config,
         }
     }
@@ -203,6 +218,8 @@ impl Core {
     pub async fn run(mut self) {
         self.take_doors();
         mapped::give_back_slowly();
+        self.take_limit(0);
+        self.take_clients_limit();
         let mut bell = None;
         while !self.shared.stopping.load(Ordering::Acquire) {
             self.pass();
@@ -236,6 +253,8 @@ impl Core {
         }
         self.read_mail();
         self.plan_again();
+        self.bound_clients();
+        self.keep_room();
         self.run_planned();
         self.answer_knocks();
         if self.wait_due_ms() <= self.clocks.steady_ms() {

@@ -21,6 +21,9 @@ const HZ_MAX: usize = 500;
 impl Core {
     /// For how long there is nothing to do unless somebody asks, in milliseconds.
     pub(super) fn idle_ms(&self) -> u64 {
+        if self.is_short_of_room {
+            return 0;
+        }
         let timer_ms = self.cron_due_ms.min(self.sample_due_ms).min(self.wait_due_ms());
         let shard_ms = self.shard_due_ms.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(self.now_ms));
         timer_ms.saturating_sub(self.clocks.steady_ms()).min(shard_ms)
@@ -41,6 +44,8 @@ impl Core {
         self.spare_outputs.trim();
         self.mailbox.trim();
         self.tend_doors();
+        self.tell_evictable();
+        self.bound_clients();
         if self.core == 0 {
             crate::memory::used_bytes(); // Notes the peak.
         }
@@ -109,10 +114,13 @@ impl Core {
     pub(super) fn take_config(&mut self) {
         self.shard.take();
         let had_password = !self.config.requirepass.is_empty();
+        let old_limit = self.config.maxmemory.bytes;
         self.config = self.shared.config();
         self.slow_nanoseconds = slow::threshold_nanoseconds(&self.config);
         self.stats.track_latency(self.config.latency_tracking);
         self.shard.configure(self.config.clone());
+        self.take_limit(old_limit);
+        self.take_clients_limit();
         self.take_doors();
         self.overlay = None; // The next one has the new settings of the keyspace.
         self.cron_due_ms = 0; // By the new `hz`.

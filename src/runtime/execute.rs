@@ -5,6 +5,7 @@ use super::core::{Core, unix_ms};
 use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
 use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request};
+use super::room::{needs_room, transaction_needs_room};
 use super::send::mark_dirty;
 use super::slow;
 use super::visit::VISIT_ARGUMENTS_MAX;
@@ -142,26 +143,40 @@ impl Core {
         if (!connection.session.mode.is_empty() || !row.accepts(spans.len()))
             && let Some(error) = refused(&connection.session, row, spans.len())
         {
-            let session = &mut connection.session;
-            session.spoil_transaction();
-            let mut said = error.clone();
-            if matches!(row.command.run, Run::Joint(Joint::Exec)) {
-                session.discard();
-                said = Error::exec_abort(&error);
-            }
-            connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&said));
-            self.stats.rejected(row.id, said.prefix());
-            mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
-            self.tell_unwatched(planned.connection);
-            return self.clock.raw();
+            return self.refuse(planned, row, error);
         }
+        let request_bytes = spans.last().map_or(0, |last| (last.start + last.len) as usize);
+        if (needs_room(row)
+            || !connection.session.mode.is_empty()
+                && connection.session.mode.contains(Mode::IN_TRANSACTION)
+                && transaction_needs_room(&connection.session, row))
+            && !self.has_room(request_bytes)
+        {
+            return self.refuse(planned, row, Error::OUT_OF_MEMORY);
+        }
+        self.run_admitted(planned, row, started)
+    }
+
+    /// Runs a command that is not refused: at once, or when its transaction does.
+    #[inline]
+    fn run_admitted(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
+        let connection =
+            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
         if connection.session.mode.contains(Mode::IN_TRANSACTION) && !row.command.is_immediate {
             return self.queue(planned, row);
         }
         let is_shown = !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN));
         let is_shown = is_shown && !matches!(row.command.run, Run::Joint(Joint::Exec)); // Shown after its commands.
         if self.shared.monitors.load(Ordering::Relaxed) != 0 && is_shown {
-            let shown = monitor::arguments(&slowlog::redacted(row, &slices()));
+            let bytes = match planned.source {
+                Source::Buffer(buffer) => self.ring.bytes(buffer),
+                Source::Input => &connection.input[..],
+            };
+            let request = &bytes[planned.base..];
+            let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+            let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+            let shown = monitor::arguments(&slowlog::redacted(row, &args));
+            drop(args);
             let ended = self.run_row(planned, row, started);
             // Behind the reply: who left with RESET does not see it, and SELECT is shown in the database it chose.
             let line = monitor::line(&self.connections[planned.connection as usize].session, &shown);
@@ -169,6 +184,25 @@ impl Core {
             return ended;
         }
         self.run_row(planned, row, started)
+    }
+
+    /// Refuses a command before it runs, and the transaction it belongs to.
+    #[cold]
+    fn refuse(&mut self, planned: &Planned, row: &'static Row, error: Error) -> u64 {
+        let connection =
+            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let session = &mut connection.session;
+        session.spoil_transaction();
+        let mut said = error;
+        if matches!(row.command.run, Run::Joint(Joint::Exec)) {
+            session.discard();
+            said = Error::exec_abort(&said);
+        }
+        connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&said));
+        self.stats.rejected(row.id, said.prefix());
+        mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+        self.tell_unwatched(planned.connection);
+        self.clock.raw()
     }
 
     /// Runs a command whose client may run it.

@@ -4,6 +4,7 @@ use super::core::Core;
 use super::execute::{PREFETCH_COMMANDS, need_of};
 use super::gathering::Kind;
 use super::mailbox::{Control, Message};
+use super::room::needs_room;
 use super::send::mark_dirty;
 use super::slow;
 use crate::command::{Args, lookup, slowlog};
@@ -70,6 +71,9 @@ impl Core {
             let args = args.iter().map(|arg| arg.to_vec()).collect();
             self.shard.locks.wait(need, Waiter::Sent { from, header, args });
             return started;
+        }
+        if needs_room(row) {
+            self.keep_room(); // Its client's core has said yes already.
         }
         let call = Call::of(&header);
         let reply =

@@ -53,11 +53,23 @@ pub fn warn(config: &Config) {
     }
     if config.maxmemory.bytes == 0 {
         tracing::warn!("WARNING maxmemory is not set: memory may grow until the system kills the server");
+    } else if let Some(why) = too_much(config.maxmemory.bytes, process::memory_bytes()) {
+        tracing::warn!("WARNING {why}");
     }
     if !config.save.0.is_empty() {
         tracing::warn!("WARNING save asks for snapshots, which this version does not take: data ends with the process");
     }
     warn_of_pending(config, &Config::default());
+}
+
+/// What is wrong with a limit above what this process may use, in bytes; 0: not known.
+fn too_much(maxmemory_bytes: u64, machine_bytes: u64) -> Option<String> {
+    (machine_bytes != 0 && machine_bytes < maxmemory_bytes).then(|| {
+        format!(
+            "maxmemory is {maxmemory_bytes} bytes, but the process may use no more than {machine_bytes}: the system kills \
+             the server before the limit is reached. Set maxmemory to at most 80%"
+        )
+    })
 }
 
 /// Says which of the values that are not as in `other` have no effect yet.
@@ -162,7 +174,14 @@ fn quota_of(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::quota_of;
+    use super::{quota_of, too_much};
+
+    #[test]
+    fn a_limit_above_the_machine_is_worth_a_word() {
+        assert_eq!(too_much(1 << 30, 1 << 30), None);
+        assert_eq!(too_much(1 << 30, 0), None);
+        assert!(too_much((1 << 30) + 1, 1 << 30).is_some_and(|why| why.contains("no more than 1073741824:")));
+    }
 
     #[test]
     fn quotas_of_control_groups() {

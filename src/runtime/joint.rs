@@ -258,6 +258,9 @@ impl Core {
             if !peer.keyspace.effects.is_empty() {
                 peer.settle();
             }
+            if self.evicts && peer.keyspace.has_garbage() {
+                self.shared.budget.set_garbage(owner, true);
+            }
             if peer.wants_owner() {
                 self.mailbox.control(owner, Control::Sooner);
             }

@@ -64,6 +64,7 @@ pub(super) struct Planned {
 
 impl Core {
     pub(super) fn received(&mut self, index: u32, data: Result<Option<Buffer>, i32>, armed: bool) {
+        self.note_client(index);
         let connection = &mut *self.connections[index as usize];
         connection.receiving = armed;
         self.receives += 1;

@@ -52,6 +52,10 @@ impl Core {
     /// Queues what this pass made: one send per connection, messages to peers, wakes for those that sleep.
     pub(super) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
+        if self.clients_bytes_max != 0 {
+            self.touched.extend_from_slice(&dirty);
+            self.bound_clients();
+        }
         // One reply alone goes out by a system call of its own: a send through the ring would complete at once and end
         // the sleep that follows, so a server with one busy client would enter the kernel twice as often.
         let alone = dirty.len() == 1;
@@ -117,6 +121,7 @@ impl Core {
     }
 
     pub(super) fn sent(&mut self, index: u32, result: Result<usize, i32>, payload: Payload) {
+        self.note_client(index);
         let connection = &mut *self.connections[index as usize];
         connection.sending = false;
         connection.session.active_ms = self.now_ms;

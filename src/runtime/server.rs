@@ -10,6 +10,7 @@ use super::supervise::{PidFile, Supervisor};
 use crate::command::lookup::{self, RenameError};
 use crate::config::{Config, Supervised, reason};
 use crate::keyspace::Keyspace;
+use crate::keyspace::lhd::VirtualTime;
 use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::sys::background::{self, Forked, Outcome, Starter};
@@ -280,8 +281,10 @@ fn start_cores(
     crate::value::seed_member_hash(fastrand::u64(..));
     let (ready, started) = std::sync::mpsc::channel::<Result<(), String>>();
     let databases = config.databases as usize;
+    let virtual_time = VirtualTime::default();
     let shard = |index: usize| {
         let mut keyspace = Keyspace::new(databases, seed);
+        keyspace.share_time(&virtual_time);
         let pausing = shared.clone();
         keyspace.keeps_expired = Box::new(move |now_ms| now_ms < pausing.pause_until_ms.load(Ordering::Relaxed));
         Mutex::new(Shard::new(index, cores, config.clone(), keyspace, seed))

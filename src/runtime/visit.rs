@@ -54,7 +54,7 @@ fn take_several(
 }
 
 /// Takes hold of another core's engine, unless that is busy all the time or has something lent.
-fn visit(
+pub(super) fn visit(
     shards: &'static [Mutex<Shard>],
     visited: &mut [Option<MutexGuard<'static, Shard>>],
     shard: usize,
@@ -104,6 +104,9 @@ impl Core {
         }
         self.serve_own();
         self.shard_due_ms = self.shard.next_due_ms();
+        if self.evicts {
+            self.shared.budget.set_garbage(self.core, self.shard.keyspace.has_garbage());
+        }
         if 1 < self.map.shards() {
             let back_ms = self.now_ms + self.idle_ms();
             self.shard.leave(back_ms);

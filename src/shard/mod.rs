@@ -10,7 +10,9 @@ pub use blocked::{Answer, Ticket};
 use crate::command::lookup::Row;
 use crate::command::{Args, CommandResult, Context, Run, key_positions};
 use crate::config::{Config, MaxmemoryPolicy};
-use crate::keyspace::{AccessPolicy, Class, Keyspace};
+use crate::keyspace::adviser::Adviser;
+use crate::keyspace::eviction::Judge;
+use crate::keyspace::{AccessPolicy, Class, Evicted, Eviction, Keyspace, SAMPLE_LEN_MAX};
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::SlotMap;
 use crate::route::locks::{Locks, Need};
@@ -51,6 +53,8 @@ pub struct Shard {
     pub index: usize,
     /// Shards of the server.
     pub shards: usize,
+    /// Who leaves when memory is short; none: nobody.
+    pub eviction: Option<Eviction>,
     upkeep: Upkeep,
 }
 
@@ -199,14 +203,53 @@ fn access_policy(config: &Config) -> AccessPolicy {
         MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
             AccessPolicy::Lfu { log_factor: config.lfu_log_factor, decay_minutes: config.lfu_decay_time }
         }
+        MaxmemoryPolicy::AllkeysLrm | MaxmemoryPolicy::VolatileLrm => AccessPolicy::Lrm,
+        MaxmemoryPolicy::AllkeysLhd => AccessPolicy::Lhd,
         _ => AccessPolicy::Lru,
     }
+}
+
+/// Keys that the advisers of all shards follow together, at most.
+const ADVISED_KEYS_MAX: u64 = 2048;
+/// One followed key for so many bytes of the limit: it takes some two thousand, models included.
+const BYTES_PER_ADVISED_KEY: u64 = 1 << 18;
+/// With fewer there is nothing to learn.
+const ADVISED_KEYS_MIN: u64 = 64;
+
+/// Who learns what more memory would bring, where there is enough of it.
+fn adviser(config: &Config, shards: usize, seed: u64) -> Option<Adviser> {
+    let keys = (config.maxmemory.bytes / BYTES_PER_ADVISED_KEY).min(ADVISED_KEYS_MAX);
+    if keys < ADVISED_KEYS_MIN {
+        return None;
+    }
+    let lfu = AccessPolicy::Lfu { log_factor: config.lfu_log_factor, decay_minutes: config.lfu_decay_time };
+    let mut adviser = Adviser::new((keys as usize).div_ceil(shards), lfu, seed);
+    let share = config.maxmemory.bytes / shards as u64;
+    adviser.set_capacity(share, share);
+    Some(adviser)
+}
+
+/// Who leaves when memory is short, by the policy.
+fn eviction(config: &Config) -> Option<Eviction> {
+    use MaxmemoryPolicy::*;
+    let (judge, is_volatile) = match config.maxmemory_policy {
+        Noeviction => return None,
+        AllkeysLru | AllkeysLfu | AllkeysLrm | AllkeysLhd => (Judge::Access, false),
+        VolatileLru | VolatileLfu | VolatileLrm => (Judge::Access, true),
+        AllkeysRandom => (Judge::Lot, false),
+        VolatileRandom => (Judge::Lot, true),
+        VolatileTtl => (Judge::Deadline, true),
+    };
+    let samples = (config.maxmemory_samples as usize).min(SAMPLE_LEN_MAX);
+    (config.maxmemory.bytes != 0).then_some(Eviction { judge, is_volatile, samples })
 }
 
 impl Shard {
     /// An engine without keys.
     pub fn new(index: usize, shards: usize, config: Arc<Config>, mut keyspace: Keyspace, seed: u64) -> Shard {
-        keyspace.policy = access_policy(&config);
+        keyspace.set_policy(access_policy(&config));
+        let eviction = eviction(&config);
+        keyspace.set_adviser(adviser(&config, shards, seed));
         Shard {
             locks: Locks::default(),
             keyspace,
@@ -216,6 +259,7 @@ impl Shard {
             random: fastrand::Rng::with_seed(seed ^ (index as u64 + 1)),
             index,
             shards,
+            eviction,
             upkeep: Upkeep { expires: true, ..Upkeep::default() },
         }
     }
@@ -272,8 +316,46 @@ impl Shard {
 
     /// Takes a new configuration.
     pub fn configure(&mut self, config: Arc<Config>) {
-        self.keyspace.policy = access_policy(&config);
+        self.keyspace.set_policy(access_policy(&config));
+        self.eviction = eviction(&config);
+        if config.maxmemory.bytes != self.config.maxmemory.bytes
+            || config.maxmemory_policy != self.config.maxmemory_policy
+        {
+            self.keyspace.set_adviser(adviser(&config, self.shards, self.random.u64(..)));
+        }
+        self.keyspace.forget_candidates();
         self.config = config;
+    }
+
+    /// Lets entries go until they had so many bytes, at most `keys_max` of them.
+    pub fn evict(&mut self, now_ms: u64, bytes: usize, keys_max: usize) -> Evicted {
+        let Some(eviction) = self.eviction else { return Evicted::default() };
+        self.keyspace.begin(now_ms, false);
+        let evicted = self.keyspace.evict_some(eviction, bytes, keys_max);
+        if !self.keyspace.effects.is_empty() {
+            self.settle();
+        }
+        evicted
+    }
+
+    /// Says how much of the limit is used, so that the adviser knows how large this shard can be.
+    pub fn note_room(&mut self, used_bytes: u64) {
+        let (limit, shards) = (self.config.maxmemory.bytes, self.shards as u64);
+        let now = self.keyspace.memory_bytes() as u64;
+        if let Some(adviser) = self.keyspace.adviser_mut() {
+            let room = limit.saturating_sub(used_bytes) / shards;
+            adviser.set_capacity(now + room, limit / shards);
+        }
+    }
+
+    /// How many entries may go.
+    pub fn evictable_len(&self) -> usize {
+        self.eviction.map_or(0, |eviction| self.keyspace.evictable_len(eviction))
+    }
+
+    /// Whether those who leave are drawn by lot.
+    pub fn draws_lots(&self) -> bool {
+        self.eviction.is_some_and(|eviction| eviction.judge == Judge::Lot)
     }
 
     /// Runs a command whose keys are all here, and writes its reply or error to `out`. True: it succeeded.
@@ -528,7 +610,7 @@ impl Shard {
             stand_in.flush(db);
         }
         stand_in.effects.take_all();
-        self.keyspace.policy = access_policy(&self.config);
+        self.keyspace.set_policy(access_policy(&self.config));
         self.keyspace.absorb(&mut stand_in);
         self.listen();
         self.settle();

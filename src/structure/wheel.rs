@@ -73,6 +73,8 @@ const LEVELS: usize = 6;
 const DIGIT_BITS: u32 = 8;
 const SLOTS: usize = 1 << DIGIT_BITS;
 const RECORD_MASK: u64 = (1 << RECORD_BITS) - 1;
+/// How many chunks of a slot samples come from: each is a cache miss.
+const SAMPLE_DEPTH: usize = 8;
 const REST_BITS: u32 = 64 - RECORD_BITS;
 
 /// A timing wheel of 48-bit records; see the module's page.
@@ -220,6 +222,44 @@ impl Wheel {
             self.used[level][slot / 64] &= !(1 << (slot % 64));
         }
         cell
+    }
+
+    /// Takes a record out that is due as soon as any, as far as slots and their first chunks (of up to 511 records)
+    /// tell. Gives with it the end of its slot, before which it is due.
+    pub fn take_soonest(&mut self) -> Option<(u64, u64)> {
+        let (level, slot, start_ms) = self.next_slot()?;
+        let stack = &mut self.slots[level].as_mut().expect("a used slot has a level")[slot];
+        let soonest = (1..=stack.count()).min_by_key(|&index| stack.cell(index) >> RECORD_BITS);
+        stack.move_last(soonest.expect("a used slot has a cell"));
+        let cell = self.pop(level, slot);
+        self.len -= 1;
+        Some((cell & RECORD_MASK, start_ms + (1 << (DIGIT_BITS * level as u32))))
+    }
+
+    /// Visits up to `count` records of a used slot by lot, those of one of its first [`SAMPLE_DEPTH`] chunks.
+    pub fn sample(&self, seed: u64, count: usize, mut visit: impl FnMut(u64)) {
+        let used = self.used.iter().flatten().map(|bits| bits.count_ones()).sum::<u32>();
+        if used == 0 {
+            return;
+        }
+        let mut lot = (seed as u32) % used;
+        for (index, &word) in self.used.iter().flatten().enumerate() {
+            if word.count_ones() <= lot {
+                lot -= word.count_ones();
+                continue;
+            }
+            let bits = (0..lot).fold(word, |bits, _| bits & (bits - 1));
+            let (level, slot) = (index * 64 / SLOTS, index * 64 % SLOTS + bits.trailing_zeros() as usize);
+            let mut stack = self.slots[level].as_ref().expect("a used slot has a level")[slot];
+            for _ in 0..(seed >> 32) as usize % SAMPLE_DEPTH {
+                stack = Some(stack.behind()).filter(|behind| !behind.is_empty()).unwrap_or(stack);
+            }
+            let first = (seed >> 40) as usize % stack.count();
+            for index in 0..count.min(stack.count()) {
+                visit(stack.cell(1 + (first + index) % stack.count()) & RECORD_MASK);
+            }
+            return;
+        }
     }
 
     /// Takes all records out, as a wheel of their own that `free` gives back bit by bit.
@@ -380,6 +420,31 @@ impl Stack {
         *bytes += layout.size();
     }
 
+    /// A cell of the first chunk, which has `count` of them from 1 on.
+    #[inline]
+    fn cell(self, index: usize) -> u64 {
+        assert!(0 < index && index <= self.count());
+        // SAFETY: the first chunk has `count` cells from word 1 on.
+        unsafe { self.chunk().add(index).read() }
+    }
+
+    /// What is behind the first chunk; there is one.
+    fn behind(self) -> Stack {
+        assert!(!self.is_empty());
+        // SAFETY: word 0 of a chunk is the link.
+        unsafe { self.chunk().cast::<Stack>().read() }
+    }
+
+    /// A cell becomes the one that is taken next.
+    fn move_last(&mut self, index: usize) {
+        let (cell, last) = (self.cell(index), self.cell(self.count()));
+        // SAFETY: both are cells of the first chunk, as just seen; `&mut self` keeps others away.
+        unsafe {
+            self.chunk().add(index).write(last);
+            self.chunk().add(self.count()).write(cell);
+        }
+    }
+
     /// Takes a cell; there is one.
     #[inline]
     fn pop(&mut self, bytes: &mut usize) -> u64 {
@@ -417,6 +482,39 @@ mod tests {
     use std::collections::BTreeMap;
 
     const NOW: u64 = 1_795_000_000_000;
+
+    #[test]
+    fn the_soonest_are_taken_first_and_samples_are_records() {
+        let mut wheel = Wheel::new(NOW);
+        assert_eq!(wheel.take_soonest(), None);
+        wheel.sample(7, 5, |_| panic!("there are none"));
+        // Within one slot of level 2 (65 s) the order is exact as long as one chunk holds them.
+        let deadline_ms = |record: u64| NOW + 1000 + record * 37 % 300 * 1000;
+        for record in 1..=300 {
+            wheel.file(deadline_ms(record), record);
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..4000u64 {
+            wheel.sample(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), 5, |record| {
+                assert!((1..=300).contains(&record));
+                seen.insert(record);
+            });
+        }
+        assert!(200 < seen.len(), "only {} of 300 are ever seen", seen.len());
+        let mut taken = Vec::new();
+        while let Some((record, end_ms)) = wheel.take_soonest() {
+            assert!(deadline_ms(record) < end_ms);
+            taken.push(deadline_ms(record));
+        }
+        assert_eq!((taken.len(), wheel.len(), wheel.next_deadline_ms()), (300, 0, None));
+        let latest_so_far = taken.iter().scan(0, |latest, &ms| {
+            *latest = ms.max(*latest);
+            Some(*latest)
+        });
+        // A slot may have several chunks: one is taken after the other.
+        assert!(latest_so_far.zip(&taken).all(|(latest, &ms)| latest - ms < 65_536), "{taken:?}");
+        assert!(taken[..20].iter().max() < taken[280..].iter().min());
+    }
 
     /// By how much a record may come early that was filed at a time for a deadline.
     fn early_ms_max(filed_ms: u64, deadline_ms: u64) -> u64 {

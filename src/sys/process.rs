@@ -108,12 +108,40 @@ pub fn memory_bytes() -> u64 {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
     });
-    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let group = group.iter().find_map(|path| read(path)?.trim().parse::<u64>().ok());
+    let group = group_memory_bytes(&read("/proc/self/cgroup").unwrap_or_default(), &read);
     match (machine, group) {
         (Some(machine), Some(group)) => machine.min(group),
         (machine, group) => machine.or(group).unwrap_or(0),
     }
+}
+
+/// The smallest limit of memory of the control groups that the process is in, in bytes. `groups` is
+/// `/proc/self/cgroup`; `read` reads a file. Within a container the path is that of the host: then the root counts.
+fn group_memory_bytes(groups: &str, read: &dyn Fn(&str) -> Option<String>) -> Option<u64> {
+    let mut smallest: Option<u64> = None;
+    let mut look = |path: String| {
+        if let Some(bytes) = read(&path).and_then(|text| text.trim().parse::<u64>().ok()) {
+            smallest = Some(smallest.map_or(bytes, |smallest| smallest.min(bytes)));
+        }
+    };
+    for line in groups.lines() {
+        let mut words = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (words.next(), words.next(), words.next()) else { continue };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let mut path = path.trim_end_matches('/');
+        loop {
+            look(format!("{root}{path}/{file}"));
+            let Some(end) = path.rfind('/') else { break };
+            path = &path[..end];
+        }
+    }
+    smallest
 }
 
 /// Keeps the kernel from backing this process' memory with huge pages by itself, as Redis does: zeroing one takes
@@ -136,4 +164,29 @@ pub fn raise_locked_memory() -> u64 {
     let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
     // SAFETY: `raised` is a valid rlimit.
     if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raised) } == 0 { raised.rlim_cur } else { limit.rlim_cur }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::group_memory_bytes;
+
+    #[test]
+    fn the_smallest_group_limit_on_the_way_to_the_root_counts() {
+        let read = |path: &str| {
+            let text = match path {
+                "/sys/fs/cgroup/a.slice/b.service/memory.max" => "max\n",
+                "/sys/fs/cgroup/a.slice/memory.max" => "2000\n",
+                "/sys/fs/cgroup/memory.max" => "3000\n",
+                "/sys/fs/cgroup/memory/c/memory.limit_in_bytes" => "1000\n",
+                _ => return None,
+            };
+            Some(text.to_string())
+        };
+        assert_eq!(group_memory_bytes("0::/a.slice/b.service\n", &read), Some(2000));
+        assert_eq!(group_memory_bytes("0::/\n", &read), Some(3000));
+        assert_eq!(group_memory_bytes("0::/elsewhere/on/the/host\n", &read), Some(3000));
+        assert_eq!(group_memory_bytes("3:cpu:/c\n2:pids,memory:/c\n0::/a.slice\n", &read), Some(1000));
+        assert_eq!(group_memory_bytes("3:cpu:/c\n", &read), None);
+        assert_eq!(group_memory_bytes("", &read), None);
+    }
 }

@@ -18,6 +18,7 @@ mod cores;
 mod dump;
 mod extra;
 mod listed;
+mod memory;
 mod operation;
 mod process;
 mod settings;

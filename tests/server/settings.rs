@@ -89,6 +89,7 @@ const NOT_TRIED: &[&str] = &[
 const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("activedefrag", "", "accepted without effect; Debian's redis-server was built without it"),
     ("maxmemory", "%", "a share of the machine's memory is understood"),
+    ("maxmemory-policy", "", "later policies and one of our own are understood; the refusal lists them"),
     ("watchdog-period", "", "remembered only; Redis makes it fit its timer"),
 ];
 

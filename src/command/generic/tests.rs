@@ -195,7 +195,7 @@ fn object_tells_how_a_value_is_stored() {
         "-ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
          between policies at runtime LRU and LFU data will take some time to adjust.",
     );
-    world.keyspace.policy = AccessPolicy::Lfu { log_factor: 10, decay_minutes: 1 };
+    world.keyspace.set_policy(AccessPolicy::Lfu { log_factor: 10, decay_minutes: 1 });
     world.config = config_with(&[("maxmemory", "1gb"), ("maxmemory-policy", "allkeys-lfu")]);
     world.check("set f x | OBJECT FREQ f | OBJECT REFCOUNT i", "set | :5 | :1");
     world.check(

@@ -1,0 +1,105 @@
+//! `maxmemory-clients`: what all clients together may take for what they send, what they queue and what they do not
+//! read. Beyond it the largest is closed, then the next.
+//!
+//! Counted are the clients whose buffers changed in a pass, when there is a limit; each core publishes its sum and its
+//! largest client, and a core closes its own largest while no other core has a larger one. `CLIENT NO-EVICT` spares.
+
+use super::core::Core;
+use crate::connection::Connection;
+use crate::session::Mode;
+use std::sync::atomic::Ordering;
+
+/// A smaller limit counts as this one, as in Redis: somebody has to be able to lift it.
+const CLIENTS_BYTES_MIN: u64 = 128 << 10;
+
+/// What a client takes, in bytes; as `tot-mem` in `CLIENT LIST`.
+fn bytes_of(connection: &Connection) -> usize {
+    let unread = connection.input.len() - connection.input_start;
+    let session = &connection.session;
+    // What a listing filled in is of another moment.
+    crate::command::client_memory_bytes(session) - session.query_bytes - session.pending_bytes
+        + unread
+        + connection.held_back.len()
+        + connection.replies.bytes()
+}
+
+fn may_be_closed(connection: &Connection) -> bool {
+    !connection.broken && !connection.session.mode.intersects(Mode::NO_EVICT | Mode::CLOSE_NOW)
+}
+
+impl Core {
+    /// A client's buffers have changed, or will.
+    #[inline]
+    pub(super) fn note_client(&mut self, index: u32) {
+        if self.clients_bytes_max != 0 {
+            self.touched.push(index);
+        }
+    }
+
+    /// A client is gone.
+    pub(super) fn forget_client(&mut self, connection: &Connection) {
+        self.clients_bytes -= connection.counted_bytes;
+    }
+
+    /// The limit may have changed.
+    pub(super) fn take_clients_limit(&mut self) {
+        self.clients_bytes_max = match self.config.maxmemory_clients.bytes(self.config.maxmemory.bytes) {
+            0 => 0,
+            bytes => bytes.max(CLIENTS_BYTES_MIN),
+        };
+        if self.clients_bytes_max != 0 {
+            self.touched.extend(self.connections.iter().map(|(index, _)| index as u32));
+        }
+    }
+
+    /// Counts those that changed, and closes the largest while all together are too large.
+    #[inline]
+    pub(super) fn bound_clients(&mut self) {
+        if self.clients_bytes_max != 0 {
+            self.count_clients();
+        }
+    }
+
+    #[cold]
+    fn count_clients(&mut self) {
+        for index in std::mem::take(&mut self.touched) {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            let bytes = if may_be_closed(connection) || connection.session.mode.contains(Mode::NO_EVICT) {
+                bytes_of(connection)
+            } else {
+                0 // It is being closed.
+            };
+            self.clients_bytes = self.clients_bytes - connection.counted_bytes + bytes;
+            connection.counted_bytes = bytes;
+        }
+        let crowds = &self.shared.crowds;
+        crowds[self.core].sum.store(self.clients_bytes as u64, Ordering::Relaxed);
+        while self.clients_bytes_max < crowds.iter().map(|crowd| crowd.sum.load(Ordering::Relaxed)).sum() {
+            let candidates = self.connections.iter_mut().filter(|(_, connection)| may_be_closed(connection));
+            let largest = candidates.max_by_key(|(_, connection)| connection.counted_bytes);
+            let bytes = largest.as_ref().map_or(0, |(_, connection)| connection.counted_bytes);
+            crowds[self.core].largest.store(bytes as u64, Ordering::Relaxed);
+            let Some((index, connection)) = largest else { break };
+            if crowds.iter().any(|crowd| (bytes as u64) < crowd.largest.load(Ordering::Relaxed)) {
+                break; // It is another core's turn.
+            }
+            tracing::info!(
+                "Evicting client: id={} addr={} {bytes} bytes",
+                connection.session.id,
+                connection.session.peer
+            );
+            connection.session.mode |= Mode::CLOSE_NOW;
+            connection.counted_bytes = 0;
+            self.clients_bytes -= bytes;
+            crowds[self.core].sum.store(self.clients_bytes as u64, Ordering::Relaxed);
+            crowds[self.core].largest.store(0, Ordering::Relaxed);
+            self.stats.counters.evicted_clients += 1;
+            self.closing.push(index as u32);
+        }
+        if self.shared.crowds.iter().map(|crowd| crowd.sum.load(Ordering::Relaxed)).sum::<u64>()
+            <= self.clients_bytes_max
+        {
+            self.shared.crowds[self.core].largest.store(0, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Room: what `maxmemory` means for a core. A command that takes memory runs if there is room for it; if there is none,
+//! entries go, of the shard whose entries can be spared best; if none may go, the command is refused.
+//!
+//! ```text
+//!   command that takes memory ──▶ within this core's lease? ──yes──▶ runs                       (two loads)
+//!                                      │ no
+//!                                      ▼
+//!                     sum over all threads below maxmemory? ──yes──▶ a new lease, runs
+//!                                      │ no
+//!                                      ▼
+//!            entries go: own shard, or a visit to another ──▶ enough: a lease, runs
+//!                                      │ time is up: runs, the rest goes in the next passes
+//!                                      └ none may go: -OOM
+//! ```
+//! There is one budget: [`crate::memory::used_bytes`] of the process, against `maxmemory`. No core refuses or evicts
+//! while the sum has room, however uneven the cores are.
+//!
+//! How far the sum may pass the limit: by the leases ([`crate::memory::LEASES_BYTES_MAX`]), and by half of
+//! [`slack_bytes`] while entries go more slowly than commands bring new ones; beyond that a command waits until enough
+//! have gone, however long that takes. Where a limit was lowered, the sum is held where it was ([`crate::shared::Budget`]'s ceiling)
+//! and goes down from there in slices, beside the commands.
+
+use super::core::Core;
+use super::visit::visit;
+use crate::command::Flags;
+use crate::command::lookup::Row;
+use crate::config::MaxmemoryPolicy;
+use crate::memory;
+use crate::session::Session;
+
+/// Entries that go between two looks at the sum and at the clock: some ten microseconds.
+const EVICT_KEYS: usize = 16;
+/// How often a core looks for the engine of another whose entries can be spared better.
+const DONOR_SPINS: usize = 100;
+/// Allocations of a heavy value that are freed between two looks: as many as [`EVICT_KEYS`] entries may cost.
+const FREE_ALLOCATIONS: usize = 100;
+
+/// What passes the limit between commands, by no more than this part of it, or these bytes, is left to the next command
+/// that needs room.
+const TOLERANCE_PART: u64 = 64;
+const TOLERANCE_BYTES_MAX: u64 = 256 << 10;
+
+/// By how much the sum may pass the limit, in bytes: a hundredth, or 16 MiB if that is more.
+fn slack_bytes(limit_bytes: u64) -> u64 {
+    (limit_bytes / 100).max(16 << 20)
+}
+
+/// For how long entries may go before one command runs, in nanoseconds, by `maxmemory-eviction-tenacity`: as in Redis,
+/// 50 µs a step up to 10, then 15 % more each; 100: as long as it takes.
+fn evict_nanoseconds_max(tenacity: u32) -> u64 {
+    match tenacity {
+        0..=10 => 50_000 * u64::from(tenacity),
+        100.. => u64::MAX,
+        _ => (500_000.0 * 1.15f64.powi(tenacity as i32 - 10)) as u64,
+    }
+}
+
+/// Whether a command is refused when there is no room.
+#[inline]
+pub(super) fn needs_room(row: &'static Row) -> bool {
+    row.command.flags.contains(Flags::DENYOOM)
+}
+
+/// The same for a client in a transaction: what is queued takes memory itself, and an EXEC needs what its calls need.
+#[cold]
+pub(super) fn transaction_needs_room(session: &Session, row: &'static Row) -> bool {
+    use crate::command::lookup::find_by_index;
+    use crate::command::{Joint, Run};
+    if matches!(row.command.run, Run::Joint(Joint::Exec)) {
+        let transaction = &session.transaction;
+        return (0..transaction.len()).any(|at| needs_room(find_by_index(transaction.command(at) as usize)));
+    }
+    !row.command.is_immediate
+}
+
+impl Core {
+    /// Whether there is room for a command with a request of so many bytes.
+    #[inline]
+    pub(super) fn has_room(&mut self, request_bytes: usize) -> bool {
+        memory::is_within_lease(request_bytes) || self.make_room(request_bytes)
+    }
+
+    /// Looks after memory that is taken otherwise than by commands: buffers of clients, what other cores' commands took.
+    /// To be called between commands; best when the replies to those of the last pass have left.
+    #[inline]
+    pub(super) fn keep_room(&mut self) {
+        if self.evicts
+            && !memory::is_within_lease(0)
+            && (self.is_short_of_room || self.limit_tolerated() < memory::used_bytes())
+        {
+            self.end_visits(); // One who waits for the own engine holds no other.
+            self.shard.take();
+            self.make_room(0);
+            self.end_visits();
+        }
+    }
+
+    /// What may be in use between commands before entries go for it, in bytes: what a large reply takes for a moment is
+    /// no reason.
+    fn limit_tolerated(&self) -> u64 {
+        let limit = self.config.maxmemory.bytes;
+        limit + (limit / TOLERANCE_PART).min(TOLERANCE_BYTES_MAX)
+    }
+
+    /// Asks for the sum, takes a lease, lets entries go. True: there is room for so many bytes, or will be. The own
+    /// engine is held.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn make_room(&mut self, more: usize) -> bool {
+        self.is_short_of_room = false;
+        let limit = self.config.maxmemory.bytes;
+        if limit == 0 {
+            memory::take_lease(u64::MAX);
+            return true;
+        }
+        let (more, cores) = (more as u64, self.map.shards());
+        let goal = limit.saturating_sub(more);
+        let mut used = memory::used_bytes();
+        if used <= goal {
+            self.shared.budget.is_within(self.now_ms);
+            memory::take_lease(memory::lease_bytes(limit, used, cores));
+            return true;
+        }
+        memory::end_lease();
+        if !self.evicts {
+            if limit < used {
+                self.shared.budget.is_exceeded(self.now_ms);
+            }
+            return used <= limit && used + more <= limit + slack_bytes(limit);
+        }
+        let batch = memory::lease_bytes(limit, 0, cores) / 4;
+        let started = self.clock.raw();
+        let nanoseconds_max = evict_nanoseconds_max(self.config.maxmemory_eviction_tenacity);
+        loop {
+            let is_progress = self.spare((used - goal + batch) as usize);
+            let now = memory::used_bytes();
+            self.shared.budget.sink_to(now);
+            used = now;
+            if used <= goal {
+                self.shared.budget.is_within(self.now_ms);
+                memory::take_lease(memory::lease_bytes(limit, used, cores));
+                break;
+            }
+            if limit < used {
+                self.shared.budget.is_exceeded(self.now_ms);
+            }
+            let ceiling = self.shared.budget.ceiling(limit) + slack_bytes(limit) / 2;
+            if !is_progress {
+                return used <= limit && used + more <= ceiling;
+            }
+            let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
+            if nanoseconds_max <= nanoseconds && used + more <= ceiling {
+                self.is_short_of_room = limit < used;
+                break;
+            }
+        }
+        self.note_eviction(started);
+        true
+    }
+
+    /// Lets some entries go that have so many bytes, or frees some of what has gone. False: none may go.
+    fn spare(&mut self, bytes: usize) -> bool {
+        if self.shard.keyspace.has_garbage() {
+            self.shard.keyspace.free_some(FREE_ALLOCATIONS);
+            return true;
+        }
+        let own = self.core;
+        if let Some(shard) = self.shared.budget.with_garbage().filter(|&shard| shard != own)
+            && self.spare_of(shard, bytes)
+        {
+            return true;
+        }
+        let draws = self.shard.draws_lots();
+        let lot = self.shard.random.u64(..);
+        let first = self.shared.budget.donor(own, draws.then_some(lot));
+        if self.spare_of(first, bytes) || first != own && self.spare_of(own, bytes) {
+            return true;
+        }
+        (0..self.map.shards()).filter(|&shard| shard != own && shard != first).any(|shard| self.spare_of(shard, bytes))
+    }
+
+    /// The same on one shard. False: none may go there, or its owner is at work.
+    fn spare_of(&mut self, shard: usize, bytes: usize) -> bool {
+        let now_ms = self.now_ms;
+        let is_own = shard == self.core;
+        let engine = if is_own {
+            &mut *self.shard
+        } else {
+            if self.visited[shard].is_none() && !visit(self.shards, &mut self.visited, shard, DONOR_SPINS) {
+                return false;
+            }
+            self.visited[shard].as_mut().expect("visited just now")
+        };
+        let is_progress = if !is_own && engine.keyspace.has_garbage() {
+            engine.keyspace.free_some(FREE_ALLOCATIONS);
+            true
+        } else {
+            let evicted = engine.evict(now_ms, bytes, EVICT_KEYS);
+            self.shared.budget.set_garbage(shard, false);
+            self.shared.budget.note_donor(shard, engine.evictable_len(), evicted.rank);
+            0 < evicted.keys
+        };
+        if is_own {
+            self.serve_own();
+        } else {
+            self.serve_visited(shard);
+        }
+        is_progress
+    }
+
+    /// Notes for `LATENCY` how long it took.
+    fn note_eviction(&mut self, started: u64) {
+        let threshold_ms = self.config.latency_monitor_threshold as u64;
+        let milliseconds = self.clock.delta_as_nanos(started, self.clock.raw()) / 1_000_000;
+        if 0 < threshold_ms && threshold_ms <= milliseconds {
+            self.shared.latency.add("eviction-cycle", milliseconds, self.now_ms / 1000);
+        }
+    }
+
+    /// Tells other cores how many entries may go here, and the adviser how large this shard can be.
+    pub(super) fn tell_evictable(&mut self) {
+        if self.config.maxmemory.bytes != 0 && self.shard.try_take() {
+            self.shared.budget.set_evictable(self.core, self.shard.evictable_len());
+            self.shard.note_room(memory::used_bytes());
+        }
+    }
+
+    /// The limit or the policy has changed.
+    pub(super) fn take_limit(&mut self, old_limit: u64) {
+        memory::end_lease();
+        let limit = self.config.maxmemory.bytes;
+        self.evicts = limit != 0 && self.config.maxmemory_policy != MaxmemoryPolicy::Noeviction;
+        if limit != 0 && (old_limit == 0 || limit < old_limit) {
+            self.shared.budget.hold_at(memory::used_bytes());
+        }
+        self.shared.budget.forget_rank(self.core);
+        self.tell_evictable();
+        self.is_short_of_room = self.evicts;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tenacity_is_counted_as_in_redis() {
+        assert_eq!(evict_nanoseconds_max(0), 0);
+        assert_eq!(evict_nanoseconds_max(10), 500_000);
+        assert!((570_000..580_000).contains(&evict_nanoseconds_max(11)));
+        assert!(60_000_000_000 < evict_nanoseconds_max(99), "minutes");
+        assert_eq!(evict_nanoseconds_max(100), u64::MAX);
+    }
+
+    #[test]
+    fn slack_is_a_hundredth_or_sixteen_mebibytes() {
+        assert_eq!(slack_bytes(1 << 20), 16 << 20);
+        assert_eq!(slack_bytes(100 << 30), 1 << 30);
+    }
+}

@@ -1,0 +1,157 @@
+//! `maxmemory` over several cores: a bound for the sum, whoever takes the memory and wherever it lies.
+
+use crate::client::{Client, Value};
+use crate::process::{Kind, Server};
+use corering::route::SlotMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const SHARDS: usize = 2;
+const MIB: u64 = 1 << 20;
+/// By how much the limit may be passed.
+const SLACK_BYTES: u64 = 16 * MIB;
+
+fn connect(server: &Server) -> Client {
+    Client::connect(server.port).expect("a running server accepts connections")
+}
+
+fn number(client: &mut Client, field: &str) -> u64 {
+    let Value::Bulk(text) = client.call(&["INFO", "everything"]).expect("INFO is answered") else { panic!("no text") };
+    let text = String::from_utf8(text).expect("INFO is text");
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    value.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("{field} in {text}"))
+}
+
+/// Text between braces that places keys on a shard.
+fn tag_of(shard: usize) -> String {
+    let map = SlotMap::new(SHARDS);
+    let tag = (0..).map(|number| format!("{{t{number}}}")).find(|tag| map.shard_of(tag.as_bytes()) == shard);
+    tag.expect("every shard owns some slot")
+}
+
+fn start(limit: &str, policy: &str) -> Server {
+    Server::start(Kind::Corering { shards: SHARDS }, &["--maxmemory", limit, "--maxmemory-policy", policy])
+}
+
+/// Writes keys until the end; how many were refused.
+fn write(server: &Server, seed: u64, tag: &str, sizes: &[usize], end: &AtomicBool) -> (u64, u64) {
+    let mut client = connect(server);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let value = vec![b'v'; *sizes.iter().max().expect("some sizes")];
+    let (mut written, mut refused) = (0, 0);
+    while !end.load(Ordering::Relaxed) {
+        let key = format!("{tag}{seed}:{}", random.u32(..100_000));
+        let bytes = sizes[random.usize(..sizes.len())];
+        match client.call(&[&b"SET"[..], key.as_bytes(), &value[..bytes]]).expect("it is answered") {
+            Value::Error(error) => {
+                assert!(error.starts_with(b"OOM "), "{}", String::from_utf8_lossy(&error));
+                refused += 1;
+            }
+            _ => written += 1,
+        }
+    }
+    (written, refused)
+}
+
+#[test]
+fn the_sum_stays_below_the_limit_whatever_is_written_where() {
+    const LIMIT: u64 = 64 * MIB;
+    let server = start("64mb", "allkeys-lru");
+    let end = AtomicBool::new(false);
+    let (first, anywhere) = (tag_of(0), String::new());
+    std::thread::scope(|scope| {
+        let small = scope.spawn(|| write(&server, 1, &anywhere, &[10, 50, 200, 1000], &end));
+        let large = scope.spawn(|| write(&server, 2, &first, &[10, 10_000, 1_000_000, 10_000_000], &end));
+        let middle = scope.spawn(|| write(&server, 3, &first, &[100, 100_000], &end));
+        let mut client = connect(&server);
+        let (started, mut most) = (Instant::now(), 0);
+        while started.elapsed() < Duration::from_secs(5) {
+            most = most.max(number(&mut client, "used_memory"));
+        }
+        end.store(true, Ordering::Relaxed);
+        for (written, refused) in [small, large, middle].map(|writer| writer.join().expect("it ends")) {
+            assert!(0 < written);
+            assert_eq!(refused, 0, "there was always something to evict");
+        }
+        assert!(most <= LIMIT + SLACK_BYTES, "{most} bytes, {} above the limit", most - LIMIT);
+        assert!(LIMIT / 2 < most, "{most}: the limit was not reached");
+        assert!(0 < number(&mut client, "evicted_keys"));
+    });
+}
+
+#[test]
+fn one_core_may_have_nearly_all_of_it() {
+    const LIMIT: u64 = 64 * MIB;
+    let server = start("64mb", "noeviction");
+    let mut client = connect(&server);
+    let tag = tag_of(1);
+    let value = vec![b'v'; 10_000];
+    let mut keys = 0;
+    let error = loop {
+        let key = format!("{tag}{keys}");
+        match client.call(&[&b"SET"[..], key.as_bytes(), &value]).expect("it is answered") {
+            Value::Error(error) => break error,
+            _ => keys += 1,
+        }
+    };
+    assert_eq!(error, b"OOM command not allowed when used memory > 'maxmemory'.");
+    let used = number(&mut client, "used_memory");
+    assert!(LIMIT - LIMIT / 50 < used && used < LIMIT + LIMIT / 100, "refused at {used} bytes");
+    // The other core's keys are refused as well, and there is room again when something goes.
+    let other = format!("{}k", tag_of(0));
+    assert!(matches!(client.call(&["SET", &other, "v"]).expect("a reply"), Value::Error(_)));
+    for key in 0..keys / 10 {
+        client.call(&["DEL", &format!("{tag}{key}")]).expect("deleting goes on");
+    }
+    assert!(!matches!(client.call(&["SET", &other, "v"]).expect("a reply"), Value::Error(_)));
+}
+
+#[test]
+fn a_limit_that_is_lowered_is_reached_beside_the_commands() {
+    let server = start("500mb", "allkeys-lru");
+    let mut client = connect(&server);
+    for part in 0..20 {
+        client.call(&["DEBUG", "POPULATE", "10000", &format!("p{part}"), "500"]).expect("it is answered");
+    }
+    let before = number(&mut client, "used_memory");
+    assert!(100 * MIB < before, "{before}");
+    let mut other = connect(&server);
+    let ok = client.call(&["CONFIG", "SET", "maxmemory", "50mb"]).expect("a reply");
+    assert_eq!(ok, Value::Simple(b"OK".to_vec()));
+    let started = Instant::now();
+    let mut commands = 0;
+    while 51 * MIB < number(&mut client, "used_memory") {
+        assert!(started.elapsed() < Duration::from_secs(20), "it takes too long");
+        let reply = other.call(&["SET", "k", "v"]).expect("a reply");
+        assert_eq!(reply, Value::Simple(b"OK".to_vec()), "writes go on meanwhile");
+        commands += 1;
+    }
+    assert!(0 < number(&mut client, "evicted_keys") + commands);
+    let Value::Array(limit) = client.call(&["CONFIG", "GET", "maxmemory"]).expect("a reply") else { panic!("no pair") };
+    assert_eq!(limit[1], Value::Bulk(b"52428800".to_vec()));
+}
+
+#[test]
+fn a_cache_as_a_site_uses_it() {
+    let server = start("524288000", "allkeys-lru");
+    let mut client = connect(&server);
+    client.call(&["CONFIG", "SET", "maxmemory", "100mb"]).expect("a reply");
+    let Value::Array(limit) = client.call(&["CONFIG", "GET", "maxmemory"]).expect("a reply") else { panic!("no pair") };
+    assert_eq!(limit[1], Value::Bulk(b"104857600".to_vec()));
+    let mut random = fastrand::Rng::with_seed(3);
+    let value = vec![b's'; 1_000_000];
+    let mut last = Vec::new();
+    for symbol in 0..1000 {
+        let key = format!("symcache:xul.pdb/{symbol:032X}");
+        let bytes = random.usize(10_000..=1_000_000);
+        let reply = client.call(&[&b"SET"[..], key.as_bytes(), &value[..bytes]]).expect("a reply");
+        assert_eq!(reply, Value::Simple(b"OK".to_vec()));
+        last = vec![key, bytes.to_string()];
+    }
+    assert!(number(&mut client, "used_memory") <= 101 * MIB);
+    assert!(200 < number(&mut client, "evicted_keys"));
+    let length = client.call(&["STRLEN", &last[0]]).expect("a reply");
+    assert_eq!(length, Value::Integer(last[1].parse().expect("a number")));
+    client.call(&["FLUSHALL"]).expect("a reply");
+    assert_eq!(client.call(&["DBSIZE"]).expect("a reply"), Value::Integer(0));
+}
