@@ -4,6 +4,7 @@
 use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::SlowLog;
 use crate::config::{Config, Machine, NoMachine, Supervised};
+use crate::pubsub::Pubsub;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -47,6 +48,8 @@ pub struct Shared {
     pub slow_log: SlowLog,
     /// Spikes of latency.
     pub latency: LatencyMonitor,
+    /// Subscribers of all cores.
+    pub pubsub: Arc<Pubsub>,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: AtomicBool,
 }
@@ -76,6 +79,7 @@ impl Shared {
             exit_code: AtomicU8::new(0),
             slow_log: SlowLog::default(),
             latency: LatencyMonitor::default(),
+            pubsub: Arc::new(Pubsub::new(cores)),
             active_expire: AtomicBool::new(true),
         }
     }

@@ -38,6 +38,7 @@ impl Core {
         self.stats.sample_rates(steady_ms * 1000);
         self.tend_doors();
         if self.core == 0 {
+            self.shared.pubsub.bound_tracking(self.config.tracking_table_max_keys);
             crate::memory::used_bytes(); // Notes the peak.
         }
         if self.shared.pause_mode.load(Ordering::Relaxed) == 0
@@ -90,7 +91,8 @@ impl Core {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let close = passes_output_limit(connection, &self.config, now_ms, &mut self.stats);
         let session = &mut connection.session;
-        let idle = !session.mode.intersects(Mode::MONITOR | Mode::BLOCKED) && session.active_ms + timeout_ms < now_ms;
+        let may_be_idle = Mode::MONITOR | Mode::BLOCKED | Mode::SUBSCRIBED;
+        let idle = !session.mode.intersects(may_be_idle) && session.active_ms + timeout_ms < now_ms;
         if close || 0 < timeout_ms && idle {
             session.mode |= Mode::CLOSE_NOW;
             self.closing.push(index as u32);
@@ -105,6 +107,7 @@ impl Core {
         self.slow_nanoseconds = slow::threshold_nanoseconds(&self.config);
         self.stats.track_latency(self.config.latency_tracking);
         self.shard.configure(self.config.clone());
+        self.shared.pubsub.bound_tracking(self.config.tracking_table_max_keys);
         self.take_doors();
         self.overlay = None; // The next one has the new settings of the keyspace.
         self.cron_due_ms = 0; // By the new `hz`.

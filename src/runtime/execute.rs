@@ -4,13 +4,14 @@ use super::accept::CLOSING;
 use super::core::{Core, unix_ms};
 use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
+use super::pubsub::{begin_tracked, remember_read};
 use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request};
 use super::send::mark_dirty;
 use super::slow;
 use super::visit::VISIT_ARGUMENTS_MAX;
 use crate::command::lookup::Row;
 use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, slowlog};
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Actor, Keyspace};
 use crate::resp::{Error, Protocol, Reply};
 use crate::route::Place;
 use crate::route::locks::Need;
@@ -44,6 +45,7 @@ impl Core {
                 window = next;
             }
             clock = self.run_one(&planned[at], clock);
+            self.deliver_mail();
         }
         self.end_visits();
         planned.clear();
@@ -54,7 +56,8 @@ impl Core {
             let is_held_back = !connection.held_back.is_empty();
             connection.consume_planned();
             connection.session.active_ms = self.now_ms;
-            if is_held_back && !connection.barrier && !connection.again {
+            // Missing replies will bring it back themselves.
+            if is_held_back && connection.replies.outstanding() == 0 && !connection.again {
                 connection.again = true;
                 self.again.push(index);
             }
@@ -91,7 +94,11 @@ impl Core {
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
         let slices = || -> ArgSlices<'_> { spans.iter().map(|span| span.of(request)).collect() };
-        if OUTPUT_PAUSE_BYTES <= connection.replies.bytes() || connection.barrier || !connection.held_back.is_empty() {
+        if OUTPUT_PAUSE_BYTES <= connection.replies.bytes()
+            || connection.barrier
+            || !connection.held_back.is_empty()
+            || 0 < connection.replies.outstanding() && waits_for_replies(planned)
+        {
             if matches!(planned.what, What::ProtocolError) {
                 // Its bytes are read again behind the others.
                 connection.protocol_error = None;
@@ -138,6 +145,9 @@ impl Core {
             mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
             return self.clock.raw();
         };
+        if connection.session.mode.contains(Mode::TRACKING) {
+            begin_tracked(&mut connection.session, row);
+        }
         if (!connection.session.mode.is_empty() || !row.accepts(spans.len()))
             && let Some(error) = refused(&connection.session, row, spans.len())
         {
@@ -156,6 +166,9 @@ impl Core {
         }
         if connection.session.mode.contains(Mode::IN_TRANSACTION) && !row.command.is_immediate {
             return self.queue(planned, row);
+        }
+        if connection.session.mode.contains(Mode::TRACKING) {
+            remember_read(&self.shared.pubsub, &self.config, &connection.session, row, &slices());
         }
         let is_shown = !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN));
         let is_shown = is_shown && !matches!(row.command.run, Run::Joint(Joint::Exec)); // Shown after its commands.
@@ -248,6 +261,7 @@ impl Core {
                         command: row.id.index() as u16,
                         db: call.db as u16,
                         flags: flags_of(call),
+                        client: call.actor.client,
                     };
                     self.mailbox.request(to, header, &args);
                     self.stats.counters.commands_forwarded += 1;
@@ -290,6 +304,10 @@ impl Core {
             Run::Blocking(_) => self.run_on_several(planned, row, started),
             Run::Session(_) => self.run_session(planned, row, started),
             Run::Joint(joint) => self.run_joint(joint, planned, row, started),
+            Run::Subscription { audience, joins } => {
+                let names: Vec<Vec<u8>> = spans[1..].iter().map(|span| span.of(request).to_vec()).collect();
+                self.run_subscription(planned.connection, row, audience, joins, &names, started)
+            }
             Run::Everywhere { check, .. } => {
                 let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
                 let view = SessionView {
@@ -373,6 +391,10 @@ impl Core {
         if connection.session.mode.intersects(CLOSING) {
             self.closing.push(planned.connection);
         }
+        if let Some(subscriptions) = connection.session.unsubscribed.take() {
+            self.forget_subscriptions(planned.connection, subscriptions);
+        }
+        let connection = &mut *self.connections[planned.connection as usize];
         if !connection.session.unwatched.is_empty() {
             self.tell_unwatched(planned.connection);
         }
@@ -381,6 +403,12 @@ impl Core {
         }
         ended
     }
+}
+
+/// Whether a command that does not touch keys may not overtake those that do: who is told of a change finds it made.
+#[inline]
+fn waits_for_replies(planned: &Planned) -> bool {
+    matches!(planned.what, What::Row(row) if row.flags.contains(Flags::PUBSUB))
 }
 
 /// What a command needs of the shard it runs on.
@@ -393,7 +421,8 @@ pub(super) fn need_of(row: &'static Row, args: &Args<'_>) -> Need {
 }
 
 pub(super) fn call_of(session: &Session) -> Call {
-    Call { db: session.db, protocol: session.protocol, touch: !session.mode.contains(Mode::NO_TOUCH) }
+    let actor = Actor { client: session.id, call: session.commands as u32 };
+    Call { db: session.db, protocol: session.protocol, touch: !session.mode.contains(Mode::NO_TOUCH), actor }
 }
 
 pub(super) fn flags_of(call: Call) -> u32 {
@@ -425,6 +454,10 @@ pub(super) fn refused(session: &Session, row: &'static Row, argc: usize) -> Opti
     }
     if session.mode.contains(Mode::IN_TRANSACTION) && row.flags.contains(Flags::NO_MULTI) {
         return Some(Error::fixed("ERR Command not allowed inside a transaction"));
+    }
+    let is_resp2_subscriber = session.mode.contains(Mode::SUBSCRIBED) && session.protocol == Protocol::Resp2;
+    if is_resp2_subscriber && !row.command.is_for_subscribers {
+        return Some(Error::not_for_subscribers(&row.full_name()));
     }
     None
 }

@@ -20,6 +20,7 @@ mod memory_test;
 mod monitor;
 mod oom;
 mod pace;
+mod pubsub;
 mod read;
 mod send;
 mod server;

@@ -9,8 +9,9 @@ pub use blocked::{Answer, Ticket};
 
 use crate::command::lookup::Row;
 use crate::command::{Args, CommandResult, Context, Run, key_positions};
-use crate::config::{Config, MaxmemoryPolicy};
-use crate::keyspace::{AccessPolicy, Class, Keyspace};
+use crate::config::{Config, KeyspaceEvents, MaxmemoryPolicy};
+use crate::keyspace::{AccessPolicy, Actor, Class, Keyspace};
+use crate::pubsub::{Notifications, Pubsub};
 use crate::resp::{Error, Protocol, Reply};
 use crate::route::SlotMap;
 use crate::route::locks::{Locks, Need};
@@ -41,6 +42,10 @@ pub struct Shard {
     pub keyspace: Keyspace,
     /// Keys that clients watch.
     watches: Watches,
+    /// Those who want to know what happens to keys …
+    pubsub: Arc<Pubsub>,
+    /// … by subscription, of which events.
+    notifications: Notifications,
     /// Clients that wait for keys.
     blocked: Blocked,
     /// The configuration in force here.
@@ -180,15 +185,19 @@ pub struct Call {
     pub protocol: Protocol,
     /// False: access clocks stay (`CLIENT NO-TOUCH`).
     pub touch: bool,
+    /// Who calls.
+    pub actor: Actor,
 }
 
 impl Call {
     /// As a request of another core says.
     pub fn of(header: &RequestHeader) -> Call {
+        let is_gathered = header.flags & flags::GATHER != 0;
         Call {
             db: header.db as usize,
             protocol: if header.flags & flags::RESP3 == 0 { Protocol::Resp2 } else { Protocol::Resp3 },
             touch: header.flags & flags::NO_TOUCH == 0,
+            actor: Actor { client: header.client, call: if is_gathered { header.sequence } else { 0 } },
         }
     }
 }
@@ -203,21 +212,55 @@ fn access_policy(config: &Config) -> AccessPolicy {
     }
 }
 
+/// The events of `notify-keyspace-events`.
+fn notifications(events: KeyspaceEvents) -> Notifications {
+    const CLASSES: [(KeyspaceEvents, Class); 11] = [
+        (KeyspaceEvents::GENERIC, Class::GENERIC),
+        (KeyspaceEvents::STRING, Class::STRING),
+        (KeyspaceEvents::LIST, Class::LIST),
+        (KeyspaceEvents::SET, Class::SET),
+        (KeyspaceEvents::HASH, Class::HASH),
+        (KeyspaceEvents::ZSET, Class::SORTED_SET),
+        (KeyspaceEvents::EXPIRED, Class::EXPIRED),
+        (KeyspaceEvents::EVICTED, Class::EVICTED),
+        (KeyspaceEvents::STREAM, Class::STREAM),
+        (KeyspaceEvents::KEY_MISS, Class::KEY_MISS),
+        (KeyspaceEvents::NEW, Class::NEW),
+    ];
+    let by_key = events.contains(KeyspaceEvents::KEYSPACE);
+    let by_event = events.contains(KeyspaceEvents::KEYEVENT);
+    let mut classes = Class::empty();
+    if by_key || by_event {
+        CLASSES.iter().filter(|(event, _)| events.contains(*event)).for_each(|(_, class)| classes |= *class);
+    }
+    Notifications { by_key, by_event, classes }
+}
+
 impl Shard {
     /// An engine without keys.
-    pub fn new(index: usize, shards: usize, config: Arc<Config>, mut keyspace: Keyspace, seed: u64) -> Shard {
-        keyspace.policy = access_policy(&config);
-        Shard {
+    pub fn new(
+        index: usize,
+        shards: usize,
+        config: Arc<Config>,
+        keyspace: Keyspace,
+        seed: u64,
+        pubsub: Arc<Pubsub>,
+    ) -> Shard {
+        let mut shard = Shard {
             locks: Locks::default(),
             keyspace,
             watches: Watches::default(),
+            pubsub,
+            notifications: Notifications::default(),
             blocked: Blocked::default(),
-            config,
+            config: config.clone(),
             random: fastrand::Rng::with_seed(seed ^ (index as u64 + 1)),
             index,
             shards,
             upkeep: Upkeep { expires: true, ..Upkeep::default() },
-        }
+        };
+        shard.configure(config);
+        shard
     }
 
     /// Whether a key belongs here.
@@ -240,6 +283,7 @@ impl Shard {
         // Entries that are away are out of reach, and come home with their deadlines.
         let expires_now = expires && self.locks.is_free();
         if expires_now {
+            self.keyspace.effects.actor = Actor::default();
             self.keyspace.expire_cycle(now_ms, EXPIRE_SLICE * self.config.active_expire_effort as usize);
             if !self.keyspace.effects.is_empty() {
                 self.settle();
@@ -273,7 +317,9 @@ impl Shard {
     /// Takes a new configuration.
     pub fn configure(&mut self, config: Arc<Config>) {
         self.keyspace.policy = access_policy(&config);
+        self.notifications = notifications(config.notify_keyspace_events);
         self.config = config;
+        self.listen();
     }
 
     /// Runs a command whose keys are all here, and writes its reply or error to `out`. True: it succeeded.
@@ -293,6 +339,7 @@ impl Shard {
         let start = out.len();
         let mut reply = Reply::new(out, call.protocol);
         self.keyspace.begin(now_ms, call.touch);
+        self.keyspace.effects.actor = call.actor;
         let mut context = Context {
             keyspace: &mut self.keyspace,
             config: &self.config,
@@ -321,19 +368,27 @@ impl Shard {
     pub fn settle(&mut self) {
         for effect in self.keyspace.effects.take_all() {
             self.watches.note(&self.keyspace, &effect);
+            if !effect.is_told {
+                self.pubsub.tell(&effect, self.notifications);
+            }
             if effect.event.class == Class::DATABASE {
                 self.blocked.note_all(effect.db);
             } else if effect.event.is_change() {
                 self.blocked.note(effect.db, &effect.key);
             }
         }
+        self.listen(); // Perhaps nobody tracks any more.
     }
 
-    /// Has the keyspace note what somebody listens to.
-    fn listen(&mut self) {
-        let is_heard = !self.watches.is_empty() || !self.blocked.is_empty();
-        let classes = if is_heard { Class::all() } else { Class::empty() };
-        self.keyspace.effects.listen(classes);
+    /// Which events are told to subscribers.
+    pub fn notifications(&self) -> Notifications {
+        self.notifications
+    }
+
+    /// Has the keyspace note what somebody listens to: whoever begins to listen calls it on every shard.
+    pub fn listen(&mut self) {
+        let is_all = !self.watches.is_empty() || !self.blocked.is_empty() || self.pubsub.tracking.is_used();
+        self.keyspace.effects.listen(if is_all { Class::all() } else { self.notifications.classes });
     }
 
     // Watched keys
@@ -549,7 +604,7 @@ mod tests {
 
     fn shard() -> Shard {
         let config = Arc::new(Config::default());
-        let mut shard = Shard::new(0, 1, config, Keyspace::new(1, 1), 1);
+        let mut shard = Shard::new(0, 1, config, Keyspace::new(1, 1), 1, Arc::new(Pubsub::new(1)));
         shard.keyspace.begin(START_MS, true);
         shard
     }

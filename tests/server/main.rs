@@ -18,6 +18,7 @@ mod extra;
 mod listed;
 mod operation;
 mod process;
+mod pubsub;
 mod settings;
 mod transcript;
 
