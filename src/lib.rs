@@ -74,7 +74,8 @@
 //! client visits only when none of its replies is outstanding. Commands of one pipeline on *different* shards may run
 //! at the same time, as if two clients had sent them. A command on keys of several shards, and one that asks every
 //! core, is a barrier: on each shard what the client sent before it runs first, and what it sent after it runs when it
-//! is answered. Questions to all cores (`INFO`, `RANDOMKEY`) do not wait for lent keys.
+//! is answered. Questions to all cores (`INFO`, `RANDOMKEY`) do not wait for lent keys. `PUBLISH` and `SUBSCRIBE` wait
+//! until what their client sent before is answered; messages come in the order of their publisher. See [`pubsub`].
 //!
 //! **Atomicity.** Every command and every transaction happens at one moment, whichever shards its keys are on (strict
 //! serializability): it holds all engines it needs, or borrows what it needs of their owners. Not so `KEYS` outside a
@@ -89,9 +90,9 @@
 //! (2) `Control` messages in the same rings, in the same order: accepted sockets, questions to all cores and their
 //! parts, loans, answers to blocked clients, "take the new configuration", lines for `MONITOR`. (3) Engines, by visits.
 //! (4) [`shared::Shared`]: atomics that the hot path reads at most once, and locks that only configuration changes and
-//! slow commands take. (5) The log's queue, the allocator's counters, who sleeps, the alarm that a stop raises, and who
-//! may answer a blocked client. Nothing else. A `CONFIG SET` is answered when every core has taken the new
-//! configuration.
+//! slow commands take. (5) What clients are told unasked, through inboxes: see [`pubsub`]. (6) The log's queue, the
+//! allocator's counters, who sleeps, the alarm that a stop raises, and who may answer a blocked client. Nothing else. A
+//! `CONFIG SET` is answered when every core has taken the new configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one
@@ -160,12 +161,17 @@
 //! | `EVENTS_MAX` | `src/command/latency.rs` | `64` | a broken belief: the kinds are few and fixed |
 //! | `SAMPLES_MAX` | `src/command/latency.rs` | `160` | the oldest sample goes |
 //! | `ERRORS_MAX` | `src/stats.rs` | `128` | further error words are counted together |
+//! | `FORGET_SLICE` | `src/runtime/pubsub.rs` | `500` | a closed client loses further subscriptions in later passes |
+//! | `STRIPES` | `src/pubsub/directory.rs` | `64` | subscribers of some name and publishers of another wait for each other |
+//! | `STRIPES` | `src/pubsub/tracking.rs` | `64` | likewise for keys that are remembered |
+//! | `FORGET_SLICE` | `src/pubsub/tracking.rs` | `1000` | further keys beyond `tracking-table-max-keys` are forgotten later |
 //! | `INCLUDE_DEPTH_MAX` | `src/config/load.rs` | `16` | the configuration is refused |
 //!
 //! By configuration: `maxclients`, `proto-max-bulk-len`, `client-query-buffer-limit`, `client-output-buffer-limit`,
-//! `slowlog-max-len`. What a sender keeps because a ring is full, and the queue behind lent keys, have no bound of
-//! their own: both follow from `maxclients` times what one client may have outstanding. Lines for a `MONITOR` client
-//! that does not read are bounded by `client-output-buffer-limit`: of `normal`, or, where that sets none, of `pubsub`.
+//! `slowlog-max-len`, `tracking-table-max-keys`. What a sender keeps because a ring is full, and the queue behind lent
+//! keys, have no bound of their own: both follow from `maxclients` times what one client may have outstanding. An inbox
+//! holds what was published since its core looked last, once a pass. Lines for a `MONITOR` client that does not read
+//! are bounded by `client-output-buffer-limit`: of `normal`, or, where that sets none, of `pubsub`.
 //!
 //! # Why
 //!
@@ -231,6 +237,7 @@
 //! | [`structure`] | containers as small libraries: the hash table, listpacks, intsets, the timing wheel, glob patterns; what an allocation takes |
 //! | [`config`] | directives, one row each; files, `CONFIG` |
 //! | [`shared`] | what all cores see |
+//! | [`pubsub`] | who is told what unasked: published messages, events on keys, stale caches |
 //! | [`stats`] | what one core counts |
 //! | [`memory`] | the allocator, and how much of it is in use |
 //! | [`log`] | the operator's log |
@@ -254,11 +261,12 @@
 //! | 2 | `keyspace` | `value` `structure` |
 //! | 2 | `rdb` | `value` `structure` |
 //! | 2 | `connection` | `resp` `session` `value` |
+//! | 3 | `pubsub` | `resp` `session` `keyspace` `structure` |
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` |
 //! | 4 | `stats` | `command` |
-//! | 4 | `shared` | `command` `config` |
+//! | 4 | `shared` | `command` `config` `pubsub` |
 //! | 4 | `route` | `command` `resp` |
-//! | 5 | `shard` | `command` `config` `keyspace` `resp` `route` `session` `stats` |
+//! | 5 | `shard` | `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` |
 //!
 //! [`runtime`] may import all of them, and nobody imports it. Known exceptions:
 //!
@@ -296,6 +304,8 @@ pub mod structure;
 pub mod config;
 
 pub mod shared;
+
+pub mod pubsub;
 
 pub mod stats;
 

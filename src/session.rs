@@ -1,8 +1,12 @@
 //! What is remembered of a client: who it is, which database and protocol it chose, and what `CLIENT LIST` tells of it.
 //! No sockets here and no buffers: those are the connection's.
 
+mod subscriptions;
+mod tracking;
 mod transaction;
 
+pub use subscriptions::{Audience, Subscriptions};
+pub use tracking::{Address, Caching, TrackingChoice};
 pub use transaction::{Transaction, Watched};
 
 use crate::resp::Protocol;
@@ -46,6 +50,10 @@ bitflags! {
             | Mode::CLOSE_NOW.bits();
         /// Waits: in a blocking command, or for the end of `CLIENT PAUSE` (filled in for listings).
         const BLOCKED = 1 << 13;
+        /// Has subscriptions: in RESP2 it may do little else.
+        const SUBSCRIBED = 1 << 14;
+        /// `CLIENT TRACKING ON`: what it reads is remembered.
+        const TRACKING = 1 << 15;
     }
 }
 
@@ -56,6 +64,8 @@ pub struct Session {
     pub id: u64,
     /// The core that serves it.
     pub core: usize,
+    /// Its connection there.
+    pub index: u32,
     /// Its socket's number, as `CLIENT LIST` shows it.
     pub fd: i32,
     /// `ip:port` of the client.
@@ -97,6 +107,12 @@ pub struct Session {
     pub watched: Vec<Watched>,
     /// Keys that it watches no more and whose shards are to be told.
     pub unwatched: Vec<Watched>,
+    /// What it is subscribed to, in [`Mode::SUBSCRIBED`] …
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// … and was until it said `RESET`: its core has to forget it.
+    pub unsubscribed: Option<Box<Subscriptions>>,
+    /// What it chose about client-side caching, in [`Mode::TRACKING`].
+    pub tracking: Option<Box<TrackingChoice>>,
     /// Bytes of its input in use now, those of the command under way included, filled in for listings.
     pub query_bytes: usize,
     /// Whether it waits for something before its next command runs, filled in for listings.
@@ -111,6 +127,7 @@ impl Session {
         Session {
             id,
             core,
+            index: 0,
             fd,
             peer: String::new(),
             local: String::new(),
@@ -131,6 +148,9 @@ impl Session {
             transaction: Transaction::default(),
             watched: Vec::new(),
             unwatched: Vec::new(),
+            subscriptions: None,
+            unsubscribed: None,
+            tracking: None,
             query_bytes: 0,
             is_blocked: false,
             pending_bytes: 0,
@@ -157,8 +177,20 @@ impl Session {
         self.db = 0;
         self.protocol = Protocol::Resp2;
         self.discard();
+        self.unsubscribed = self.subscriptions.take();
+        self.tracking = None;
         self.mode &= Mode::KEPT;
         self.mode.set(Mode::UNAUTHENTICATED, !authenticated);
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> Address {
+        Address { core: self.core, index: self.index, id: self.id }
+    }
+
+    /// How many subscriptions of a kind it has.
+    pub fn subscriptions_len(&self, audience: Audience) -> usize {
+        self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.len(audience))
     }
 
     /// Ends the transaction, if there is one, and what is watched for it.

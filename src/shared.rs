@@ -8,6 +8,7 @@ pub use budget::{Budget, Crowd};
 use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::SlowLog;
 use crate::config::{Config, Machine, NoMachine, Supervised};
+use crate::pubsub::Pubsub;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -55,6 +56,8 @@ pub struct Shared {
     pub crowds: Box<[Crowd]>,
     /// Who gives when memory is short.
     pub budget: Budget,
+    /// Subscribers of all cores.
+    pub pubsub: Arc<Pubsub>,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: AtomicBool,
 }
@@ -86,6 +89,7 @@ impl Shared {
             latency: LatencyMonitor::default(),
             crowds: (0..cores).map(|_| Crowd::default()).collect(),
             budget: Budget::new(cores),
+            pubsub: Arc::new(Pubsub::new(cores)),
             active_expire: AtomicBool::new(true),
         }
     }

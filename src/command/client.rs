@@ -1,13 +1,13 @@
 //! `CLIENT`: what is known of clients, and what may be done to them.
 //!
-//! Clients live on the core that serves them, so LIST and KILL ask every core. Not here: `CLIENT TRACKING` and
-//! `CLIENT CACHING` (there is no client-side caching yet).
+//! Clients live on the core that serves them, so LIST and KILL ask every core. Not here: what `CLIENT TRACKING` and its
+//! kin do (`tracking`).
 
 use super::connection::{DEFAULT_USER, is_name, set_name};
 use super::lookup::find_by_index;
-use super::{Args, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView};
+use super::{Args, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView, tracking};
 use crate::resp::{Error, Protocol, Reply};
-use crate::session::{Mode, Session};
+use crate::session::{Audience, Mode, Session};
 use crate::value::number::parse_integer;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -36,16 +36,25 @@ pub const COMMANDS: &[Command] = &[Command::new("CLIENT", Run::Container)
     .subcommands(SUBCOMMANDS)];
 
 const SUBCOMMANDS: &[Command] = &[
+    subcommand(
+        "CACHING",
+        Run::Session(tracking::caching),
+        3,
+        PLAIN,
+        "6.0.0",
+        "Makes the next command an exception to whether the keys it reads are remembered.",
+    )
+    .syntax("YES|NO"),
     subcommand("CAPA", Run::Session(capa), -3, PLAIN, "Valkey 8.0.0", "Tells the server what the client can do.")
         .syntax("capability [capability ...]"),
     subcommand("GETNAME", Run::Session(getname), 2, PLAIN, "2.6.9", "Returns the client's name."),
     subcommand(
         "GETREDIR",
-        Run::Session(getredir),
+        Run::Session(tracking::getredir),
         2,
         PLAIN,
         "6.0.0",
-        "Returns the client that invalidation messages go to: -1, as nothing is tracked.",
+        "Returns the client that invalidation messages go to: 0 for itself, -1 when nothing is tracked.",
     ),
     subcommand("HELP", Run::Session(help), 2, ANY_STATE, "5.0.0", "Describes the subcommands."),
     subcommand("ID", Run::Session(id), 2, PLAIN, "5.0.0", "Returns the client's number, unique while the server runs."),
@@ -104,12 +113,22 @@ const SUBCOMMANDS: &[Command] = &[
         .syntax("connection-name")
         .tips(ALL_NODES),
     subcommand(
+        "TRACKING",
+        Run::Everywhere { check: tracking::check, part: tracking::part, merge: tracking::merge },
+        -3,
+        PLAIN,
+        "6.0.0",
+        "Has the client told when keys that it has read change, for a cache of its own.",
+    )
+    .complexity("O(1). Some options may introduce additional complexity.")
+    .syntax("ON|OFF [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]"),
+    subcommand(
         "TRACKINGINFO",
-        Run::Session(trackinginfo),
+        Run::Session(tracking::trackinginfo),
         2,
         PLAIN,
         "6.2.0",
-        "Tells about client-side caching for the client: that it is off.",
+        "Tells what the client chose about client-side caching.",
     ),
     subcommand(
         "UNBLOCK",
@@ -229,23 +248,6 @@ fn reply_mode(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     Ok(())
 }
 
-fn getredir(_: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    reply.integer(-1);
-    Ok(())
-}
-
-fn trackinginfo(_: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    reply.map(3);
-    reply.bulk("flags");
-    reply.set(1);
-    reply.bulk("off");
-    reply.bulk("redirect");
-    reply.integer(-1);
-    reply.bulk("prefixes");
-    reply.array(0);
-    Ok(())
-}
-
 fn info(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     reply.verbatim(b"txt", line(view.session, view.now_ms));
     Ok(())
@@ -258,7 +260,8 @@ pub fn memory_bytes(session: &Session) -> usize {
     let Session { name, library_name, library_version, peer, local, user, .. } = session;
     let texts = name.len() + library_name.len() + library_version.len() + peer.len() + local.len() + user.len();
     let transaction = session.transaction.memory_bytes();
-    size_of::<Session>() + texts + transaction + session.query_bytes + session.pending_bytes
+    let subscriptions = session.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.memory_bytes());
+    size_of::<Session>() + texts + transaction + subscriptions + session.query_bytes + session.pending_bytes
 }
 
 /// One line of `CLIENT LIST`, with its line end. The order of the fields is that of Redis 7.2.
@@ -289,10 +292,9 @@ fn line(session: &Session, now_ms: u64) -> Vec<u8> {
     number!("idle", seconds_since(session.active_ms));
     put("flags", letters(session).as_bytes());
     number!("db", session.db);
-    // Subscriptions: nobody has any.
-    for name in ["sub", "psub", "ssub"] {
-        put(name, b"0");
-    }
+    number!("sub", session.subscriptions_len(Audience::Channel));
+    number!("psub", session.subscriptions_len(Audience::Pattern));
+    number!("ssub", session.subscriptions_len(Audience::Shard));
     let is_in_transaction = session.mode.contains(Mode::IN_TRANSACTION);
     number!("multi", if is_in_transaction { session.transaction.len() as i64 } else { -1 });
     number!("qbuf", session.query_bytes);
@@ -311,7 +313,7 @@ fn line(session: &Session, now_ms: u64) -> Vec<u8> {
     put("events", if 0 < session.pending_bytes { b"rw" } else { b"r" });
     put("cmd", last_command.as_deref().unwrap_or("NULL").as_bytes());
     put("user", session.user.as_bytes());
-    put("redir", b"-1");
+    number!("redir", tracking::redirect_of(session));
     put("resp", if session.protocol == Protocol::Resp2 { b"2" } else { b"3" });
     put("lib-name", &session.library_name);
     put("lib-ver", &session.library_version);
@@ -322,23 +324,30 @@ fn line(session: &Session, now_ms: u64) -> Vec<u8> {
 
 /// The letters of `flags=`.
 fn letters(session: &Session) -> String {
-    const LETTERS: &[(Mode, char)] = &[
-        (Mode::MONITOR, 'O'),
-        (Mode::IN_TRANSACTION, 'x'),
-        (Mode::BLOCKED, 'b'),
-        (Mode::CLOSE_AFTER_REPLY, 'c'),
-        (Mode::CLOSE_NOW, 'A'),
-        (Mode::UNIX_SOCKET, 'U'),
-        (Mode::NO_EVICT, 'e'),
-        (Mode::NO_TOUCH, 'T'),
+    let has = |mode: Mode| session.mode.contains(mode);
+    let (mut is_broken, mut is_broadcast) = (false, false);
+    if let Some(choice) = &session.tracking {
+        (is_broken, is_broadcast) = (choice.is_redirect_broken, choice.is_broadcast);
+    }
+    let all = [
+        (has(Mode::MONITOR), 'O'),
+        (has(Mode::SUBSCRIBED), 'P'),
+        (has(Mode::IN_TRANSACTION), 'x'),
+        (has(Mode::BLOCKED) || session.is_blocked, 'b'),
+        (has(Mode::TRACKING), 't'),
+        (is_broken, 'R'),
+        (is_broadcast, 'B'),
+        (has(Mode::CLOSE_AFTER_REPLY), 'c'),
+        (has(Mode::CLOSE_NOW), 'A'),
+        (has(Mode::UNIX_SOCKET), 'U'),
+        (has(Mode::NO_EVICT), 'e'),
+        (has(Mode::NO_TOUCH), 'T'),
     ];
-    let blocked = if session.is_blocked && !session.mode.contains(Mode::BLOCKED) { "b" } else { "" };
-    let states = LETTERS.iter().filter(|(state, _)| session.mode.contains(*state));
-    let letters: String = blocked.chars().chain(states.map(|(_, letter)| *letter)).collect();
+    let letters: String = all.iter().filter(|(holds, _)| *holds).map(|(_, letter)| letter).collect();
     if letters.is_empty() { "N".to_string() } else { letters }
 }
 
-/// Classes of clients. So far all clients are normal ones.
+/// Classes of clients. So far there are no replicas and no primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     Normal,
@@ -358,8 +367,8 @@ impl Class {
         }
     }
 
-    fn of(_: &Session) -> Class {
-        Class::Normal
+    fn of(session: &Session) -> Class {
+        if session.mode.contains(Mode::SUBSCRIBED) { Class::PubSub } else { Class::Normal }
     }
 }
 

@@ -42,16 +42,17 @@ pub const COMMANDS: &[Command] = &[
         .syntax("[protover [AUTH username password] [SETNAME clientname]]"),
     Command::new("PING", Run::Session(ping))
         .arity(-1)
+        .for_subscribers()
         .flags(Flags::FAST)
         .docs(Group::Connection, "1.0.0", "Answers PONG, or its argument.")
         .syntax("[message]")
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
-    Command::new("QUIT", Run::Session(quit)).arity(-1).flags(BEFORE_AUTH).immediate().docs(
+    Command::new("QUIT", Run::Session(quit)).arity(-1).flags(BEFORE_AUTH).immediate().for_subscribers().docs(
         Group::Connection,
         "1.0.0",
         "Closes the connection once the replies before it are sent.",
     ),
-    Command::new("RESET", Run::Session(reset)).arity(1).flags(BEFORE_AUTH).immediate().docs(
+    Command::new("RESET", Run::Session(reset)).arity(1).flags(BEFORE_AUTH).immediate().for_subscribers().docs(
         Group::Connection,
         "6.2.0",
         "Makes the connection what it was when it was new.",
@@ -68,7 +69,14 @@ pub(super) const DEFAULT_USER: &str = "default";
 
 const BAD_NAME: Error = Error::fixed("ERR Client names cannot contain spaces, newlines or special characters.");
 
-fn ping(_: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+fn ping(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    if view.session.mode.contains(Mode::SUBSCRIBED) && view.session.protocol == Protocol::Resp2 && args.len() <= 2 {
+        // So that it looks like the messages between which it stands.
+        reply.array(2);
+        reply.bulk("pong");
+        reply.bulk(args.get(1).copied().unwrap_or_default());
+        return Ok(());
+    }
     match args {
         [_] => reply.simple("PONG"),
         [_, message] => reply.bulk(message),
@@ -92,6 +100,7 @@ fn reset(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Com
     if view.session.mode.contains(Mode::MONITOR) {
         view.shared.monitors.fetch_sub(1, Ordering::Relaxed);
     }
+    view.shared.pubsub.tracking.stop(view.session.id);
     view.session.reset(view.config.requirepass.is_empty());
     reply.simple("RESET");
     Ok(())
@@ -278,7 +287,7 @@ pub(super) mod double {
             let config = Arc::new(config);
             let shards = (0..cores).map(|index| {
                 let keyspace = Keyspace::new(config.databases as usize, 1);
-                Shard::new(index, cores, config.clone(), keyspace, 1)
+                Shard::new(index, cores, config.clone(), keyspace, 1, shared.pubsub.clone())
             });
             let stats = (0..cores).map(|_| Stats::default()).collect();
             let mut server = Server { shards: shards.collect(), stats, config, shared, sessions: Vec::new() };
@@ -365,7 +374,7 @@ pub(super) mod double {
                     }
                     merge(&mut view(&mut sessions[home], config, shared), args, parts, reply)
                 }
-                Run::Keyspace(_) | Run::Blocking(_) | Run::Joint(_) | Run::Container => {
+                Run::Keyspace(_) | Run::Blocking(_) | Run::Joint(_) | Run::Subscription { .. } | Run::Container => {
                     panic!("not a command on clients or cores")
                 }
             }

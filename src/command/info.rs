@@ -13,7 +13,7 @@ use crate::keyspace::adviser::{Advice, FACTORS};
 use crate::keyspace::{DatabaseStats, ExpireLags, KeyspaceStats};
 use crate::memory;
 use crate::resp::Reply;
-use crate::session::Mode;
+use crate::session::{Audience, Mode};
 use crate::stats::{Counters, RatesNow, Stats};
 use crate::sys::process::{self, CpuOf};
 use std::fmt::{Display, Write};
@@ -135,6 +135,8 @@ pub(super) struct Report {
     /// Of those, which watch keys, and the keys watched on this core's shard.
     watching_clients: usize,
     watched_len: usize,
+    /// Of those, which have subscriptions.
+    subscribed_clients: usize,
     /// Those that wait, and the keys that some wait for.
     blocked_clients: usize,
     blocking_len: usize,
@@ -168,6 +170,7 @@ impl Report {
             pending_free_len: keyspace.pending_free_len(),
             clients: 0,
             watching_clients: 0,
+            subscribed_clients: 0,
             watched_len: view.shard.watched_len(),
             blocked_clients: 0,
             blocking_len: view.shard.blocking_len(),
@@ -179,6 +182,7 @@ impl Report {
         };
         view.clients.for_each(&mut |session| {
             report.clients += 1;
+            report.subscribed_clients += usize::from(session.mode.contains(Mode::SUBSCRIBED));
             report.blocked_clients += usize::from(session.is_blocked || session.mode.contains(Mode::BLOCKED));
             report.watching_clients += usize::from(!session.watched.is_empty());
             report.client_bytes += memory_bytes(session);
@@ -371,9 +375,11 @@ fn write_clients(server: &Server<'_>, lines: &mut Lines) {
     lines.put("client_recent_max_output_buffer", server.max(|report| report.output_bytes_max));
     lines.put("blocked_clients", server.sum(|report| report.blocked_clients));
     lines.put("total_blocking_keys", server.sum(|report| report.blocking_len));
+    lines.put("tracking_clients", server.view.shared.pubsub.tracking.clients_len());
+    lines.put("pubsub_clients", server.sum(|report| report.subscribed_clients));
     lines.put("watching_clients", server.sum(|report| report.watching_clients));
     lines.put("total_watched_keys", server.sum(|report| report.watched_len));
-    lines.zeros(&["tracking_clients", "pubsub_clients", "clients_in_timeout_table", "total_blocking_keys_on_nokey"]);
+    lines.zeros(&["clients_in_timeout_table", "total_blocking_keys_on_nokey"]);
 }
 
 /// The server's memory, in bytes: for `INFO memory` and `MEMORY STATS`.
@@ -525,10 +531,14 @@ fn write_stats(server: &Server<'_>, lines: &mut Lines) {
     lines.put("current_eviction_exceeded_time", exceeded_now_ms);
     lines.put("keyspace_hits", keyspace.hits);
     lines.put("keyspace_misses", keyspace.misses);
+    let pubsub = &server.view.shared.pubsub;
+    lines.put("pubsub_channels", pubsub.names_len(Audience::Channel));
+    lines.put("pubsub_patterns", pubsub.names_len(Audience::Pattern));
+    lines.put("pubsubshard_channels", pubsub.names_len(Audience::Shard));
+    lines.put("tracking_total_keys", pubsub.tracking.keys_len());
+    lines.put("tracking_total_items", pubsub.tracking.items_len());
+    lines.put("tracking_total_prefixes", pubsub.tracking.prefixes_len());
     lines.zeros(&[
-        "pubsub_channels",
-        "pubsub_patterns",
-        "pubsubshard_channels",
         "latest_fork_usec",
         "total_forks",
         "migrate_cached_sockets",
@@ -539,9 +549,6 @@ fn write_stats(server: &Server<'_>, lines: &mut Lines) {
         "active_defrag_key_misses",
         "total_active_defrag_time",
         "current_active_defrag_time",
-        "tracking_total_keys",
-        "tracking_total_items",
-        "tracking_total_prefixes",
         "unexpected_error_replies",
     ]);
     lines.put("total_error_replies", counters.error_replies);

@@ -5,6 +5,7 @@
 //! the rows asks for a command's name.
 
 use crate::resp::{Error, Reply};
+use crate::session::Audience;
 use crate::value::Type;
 use crate::value::number::parse_double;
 use bitflags::bitflags;
@@ -29,6 +30,7 @@ pub mod latency;
 mod list;
 pub mod lookup;
 mod memory;
+mod pubsub;
 mod scan;
 mod server;
 mod set;
@@ -38,6 +40,7 @@ mod sorted_set;
 mod stream;
 mod string;
 pub mod syntax;
+mod tracking;
 mod transaction;
 pub use client::memory_bytes as client_memory_bytes;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
@@ -313,6 +316,14 @@ pub enum Run {
     },
     /// On shards and client alike: `WATCH` on the shards of its keys, `EXEC` on those of all keys that were queued.
     Joint(Joint),
+    /// On the connection's own core, which hands out messages: its client subscribes to what the arguments name, or
+    /// unsubscribes.
+    Subscription {
+        /// To what.
+        audience: Audience,
+        /// Whether a subscription begins.
+        joins: bool,
+    },
     /// Only its subcommands run.
     Container,
 }
@@ -361,6 +372,8 @@ pub struct Command {
     pub categories: Categories,
     /// Inside `MULTI` it runs at once rather than being queued.
     pub is_immediate: bool,
+    /// A RESP2 client with subscriptions may call it.
+    pub is_for_subscribers: bool,
     /// How it meets several shards.
     pub spread: Spread,
     /// Its documentation group.
@@ -401,6 +414,7 @@ impl Command {
             flags: Flags::empty(),
             categories: Categories::empty(),
             is_immediate: false,
+            is_for_subscribers: matches!(run, Run::Subscription { .. }),
             spread: Spread::Owner,
             group: Group::Generic,
             since: "1.0.0",
@@ -475,6 +489,12 @@ impl Command {
         self
     }
 
+    /// A RESP2 client with subscriptions may call it.
+    pub const fn for_subscribers(mut self) -> Command {
+        self.is_for_subscribers = true;
+        self
+    }
+
     /// It is not queued inside `MULTI`.
     pub const fn immediate(mut self) -> Command {
         self.is_immediate = true;
@@ -541,6 +561,7 @@ pub const FAMILIES: &[&[Command]] = &[
     debug::COMMANDS,
     info::COMMANDS,
     memory::COMMANDS,
+    pubsub::COMMANDS,
     server::COMMANDS,
     config::COMMANDS,
     introspection::COMMANDS,

@@ -191,7 +191,7 @@ directives! {
         maxmemory_clients: MemoryLimit = "maxmemory-clients",
             MemoryOrShare("argument must be a memory or percent value"), "0";
         /// Keys remembered for client-side caching; 0: no limit.
-        tracking_table_max_keys: usize = "tracking-table-max-keys", LONG_COUNT, "1000000", PENDING;
+        tracking_table_max_keys: usize = "tracking-table-max-keys", LONG_COUNT, "1000000";
     }
 
     "Memory" {
@@ -279,7 +279,7 @@ directives! {
         latency_tracking_info_percentiles: Percentiles = "latency-tracking-info-percentiles", Words("percentile [percentile ...]"), "50 99 99.9";
         /// Events about keys that are published: K and E choose the channels; g$lshzxetdnm the events, A for most of
         /// them.
-        notify_keyspace_events: KeyspaceEvents = "notify-keyspace-events", Text, "", PENDING;
+        notify_keyspace_events: KeyspaceEvents = "notify-keyspace-events", Text, "";
     }
 
     "Snapshots" {

@@ -57,6 +57,18 @@ impl Replies {
         result
     }
 
+    /// Writes something that is no reply (a push): now, or behind the replies that are still missing. It is never
+    /// discarded.
+    pub fn push(&mut self, message: &[u8]) {
+        let Some(last) = self.places.back_mut() else { return self.output.extend_from_slice(message) };
+        let end = self.parked.len();
+        self.parked.extend_from_slice(message);
+        match last {
+            Place::Ready { start, len } if *start + *len == end => *len += message.len(),
+            _ => self.places.push_back(Place::Ready { start: end, len: message.len() }),
+        }
+    }
+
     /// Takes the next place for a reply that comes later; hand it to [`Replies::fill`].
     pub fn reserve(&mut self) -> u32 {
         self.places.push_back(Place::Waiting { discard: self.discard });
@@ -222,6 +234,28 @@ mod tests {
         let fifth = replies.reserve();
         replies.fill(fifth, b"five", Vec::new());
         assert_eq!(replies.output.bytes(), b"zero one two three four five");
+    }
+
+    #[test]
+    fn pushes_stay_behind_the_replies_before_them() {
+        let mut replies = Replies { discard: true, ..Replies::default() };
+        replies.push(b"push ");
+        replies.discard = false;
+        assert_eq!(replies.output.bytes(), b"push ");
+        let first = replies.reserve();
+        replies.push(b"a");
+        replies.push(b"b");
+        replies.discard = true;
+        write(&mut replies, b"no");
+        replies.push(b"c ");
+        replies.discard = false;
+        let second = replies.reserve();
+        replies.push(b"d");
+        replies.fill(second, b"two ", Vec::new());
+        assert_eq!(replies.output.bytes(), b"push ");
+        replies.fill(first, b"one ", Vec::new());
+        assert_eq!(replies.output.bytes(), b"push one abc two d");
+        assert_eq!(replies.outstanding(), 0);
     }
 
     #[test]

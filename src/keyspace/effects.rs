@@ -125,11 +125,26 @@ impl Event {
     }
 }
 
+/// Whose call changes keys. The default is nobody's: what happens by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Actor {
+    /// The client's id.
+    pub client: u64,
+    /// Which of its calls, as far as 32 bits tell.
+    pub call: u32,
+}
+
 /// One event on one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effect {
     /// What happened.
     pub event: Event,
+    /// By whom.
+    pub by: Actor,
+    /// Those who subscribe to it or track its key know of it already.
+    pub is_told: bool,
+    /// The place among the events of its command, which may have had keys in several keyspaces.
+    pub rank: u32,
     /// In which database.
     pub db: usize,
     /// To which key.
@@ -139,6 +154,8 @@ pub struct Effect {
 /// The events since they were last taken, in the order in which they happened.
 #[derive(Debug, Default)]
 pub struct Effects {
+    /// Who runs a command now.
+    pub actor: Actor,
     listened: Class,
     log: Vec<Effect>,
 }
@@ -164,7 +181,11 @@ impl Effects {
 
     #[cold]
     fn keep(&mut self, event: Event, db: usize, key: &[u8]) {
-        self.log.push(Effect { event, db, key: key.into() });
+        // Time, and want of memory, are nobody's doing, whoever stumbles upon the key.
+        let is_own = !Class::EXPIRED.union(Class::EVICTED).contains(event.class);
+        let by = if is_own { self.actor } else { Actor::default() };
+        let rank = self.log.len() as u32;
+        self.log.push(Effect { event, by, is_told: false, rank, db, key: key.into() });
     }
 
     /// Hands over the events. To be called after each command while somebody listens.
@@ -175,6 +196,12 @@ impl Effects {
     /// Hands over the events all at once, for whoever looks at the keyspace meanwhile.
     pub fn take_all(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.log)
+    }
+
+    /// The events of which nobody was told yet; they stand behind the others.
+    pub fn untold(&mut self) -> impl Iterator<Item = &mut Effect> {
+        let first = self.log.partition_point(|effect| effect.is_told);
+        self.log[first..].iter_mut()
     }
 
     /// Adds an event that happened elsewhere to a key of this keyspace.

@@ -61,7 +61,7 @@ mod tests;
 
 pub use crate::value::StringRef;
 pub use access::AccessPolicy;
-pub use effects::{Class, Effect, Effects, Event};
+pub use effects::{Actor, Class, Effect, Effects, Event};
 pub use entry::{Entry, EntryRef, SAMPLE_LEN_MAX};
 pub use eviction::{Evicted, Eviction};
 pub use keys::Passage;

@@ -109,6 +109,12 @@ impl Error {
         Error::about_subcommand("ERR unknown subcommand '", container, subcommand)
     }
 
+    /// A RESP2 client with subscriptions calls something else than it may.
+    pub fn not_for_subscribers(command: &str) -> Error {
+        let allowed = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+        Error::new(format!("ERR Can't execute '{command}': {allowed}").into_bytes())
+    }
+
     /// A subcommand exists, but not with these arguments: what commands say that look at their arguments themselves.
     pub fn subcommand_syntax(container: &str, subcommand: &[u8]) -> Error {
         Error::about_subcommand("ERR unknown subcommand or wrong number of arguments for '", container, subcommand)

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! request   [ bytes: u32 ][ target: u32 ][ sequence: u32 ][ command: u16 ][ db: u16 ][ flags: u32 ][ argc: u32 ]
-//!           [ length: u32 × argc ][ arguments, back to back ]                    bytes: of the whole record
+//!           [ client: u64 ][ length: u32 × argc ][ arguments, back to back ]       bytes: of the whole record
 //! reply     [ bytes: u64 ][ target: u32 ][ sequence: u32 ][ flags: u32 ][ RESP ]
 //! ```
 //!
@@ -19,7 +19,7 @@ pub const PARCEL_BYTES_MAX: usize = 256 * 1024;
 /// A larger buffer is freed instead of kept for reuse: beside what filled it an allocation costs nothing, and what is
 /// kept is memory that nobody has the use of.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
-const REQUEST_HEADER_BYTES: usize = 24;
+const REQUEST_HEADER_BYTES: usize = 32;
 const REPLY_HEADER_BYTES: usize = 20;
 
 /// The slices of one call's arguments.
@@ -50,7 +50,7 @@ pub struct Parcel {
 pub struct RequestHeader {
     /// Connection or gathering on the sending core.
     pub target: u32,
-    /// The place of the reply among the target's replies.
+    /// The place of the reply among the target's replies; for a gathering, which call of the client's it is.
     pub sequence: u32,
     /// The row, by its number.
     pub command: u16,
@@ -58,6 +58,8 @@ pub struct RequestHeader {
     pub db: u16,
     /// See [`flags`].
     pub flags: u32,
+    /// The client's id.
+    pub client: u64,
 }
 
 /// What stands in front of a reply.
@@ -111,6 +113,7 @@ impl Parcel {
         head[14..16].copy_from_slice(&header.db.to_le_bytes());
         head[16..20].copy_from_slice(&header.flags.to_le_bytes());
         head[20..24].copy_from_slice(&(args.len() as u32).to_le_bytes());
+        head[24..32].copy_from_slice(&header.client.to_le_bytes());
         self.output.extend_from_slice(&head);
         for arg in args {
             self.output.extend_from_slice(&(arg.len() as u32).to_le_bytes());
@@ -135,6 +138,7 @@ impl Parcel {
             command: u16::from_le_bytes([record[12], record[13]]),
             db: u16::from_le_bytes([record[14], record[15]]),
             flags: read_u32(record, 16),
+            client: u64::from_le_bytes(record[24..32].try_into().expect("eight bytes")),
         };
         let argc = read_u32(record, 20) as usize;
         let mut at = REQUEST_HEADER_BYTES + 4 * argc;
@@ -189,7 +193,8 @@ mod tests {
     #[test]
     fn requests_and_replies_come_out_as_they_went_in() {
         let mut parcel = Parcel::default();
-        let header = RequestHeader { target: 7, sequence: 9, command: 3, db: 15, flags: flags::RESP3 };
+        let header =
+            RequestHeader { target: 7, sequence: 9, command: 3, db: 15, flags: flags::RESP3, client: u64::MAX };
         parcel.push_request(header, &[b"SET", b"k", b""]);
         parcel.push_request(RequestHeader { target: 8, ..header }, &[b"GET", b"\0\r\n"]);
         let mut args = ArgSlices::new();

@@ -149,6 +149,7 @@ impl Core {
             && usize::from(ends.port).checked_sub(self.config.core_ports.into()) == Some(self.core);
         session.mode.set(Mode::UNIX_SOCKET, ends.unix);
         session.mode.set(Mode::UNAUTHENTICATED, !self.config.requirepass.bytes().is_empty());
+        session.index = self.connections.vacant_key() as u32;
         let index = self.connections.insert(Box::new(Connection::new(session)));
         self.connections[index].receiving = true;
         self.ring.receive(socket, index as u32);
@@ -207,6 +208,12 @@ impl Core {
             if !connection.broken {
                 continue;
             }
+            // At once: from now on it is nobody's receiver. A transaction on its way may still subscribe it again.
+            if !self.tell_no_more(index) {
+                left.push(index);
+                continue;
+            }
+            let connection = &*self.connections[index as usize];
             if connection.receiving || connection.sending || connection.barrier || 0 < connection.replies.outstanding()
             {
                 continue; // Their completions bring it back here.
@@ -222,7 +229,7 @@ impl Core {
             self.shared.clients.fetch_sub(1, Ordering::Relaxed);
             self.shared.clients_of_core[self.core].fetch_sub(1, Ordering::Relaxed);
         }
-        self.closing = left;
+        self.closing.append(&mut left);
     }
 
     /// The server stops: replies that are ready are sent, then everything is closed.

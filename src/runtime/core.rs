@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::connection::Connection;
 use crate::keyspace::{KeyHasher, Keyspace};
 use crate::memory::mapped;
+use crate::pubsub::{Delivery, Members};
 use crate::resp::Span;
 use crate::route::SlotMap;
 use crate::shard::{Held, Shard, Ticket};
@@ -89,6 +90,10 @@ pub struct Core {
     pub(super) spans: Vec<Span>,
     pub(super) request_spans: Vec<Span>,
     pub(super) used_buffers: Vec<Buffer>,
+    /// Which connections are subscribed to what.
+    pub(super) members: Members,
+    /// Emptied, for the next time that there is mail.
+    pub(super) deliveries: Vec<Delivery>,
     /// Connections with input to plan.
     pub(super) again: Vec<u32>,
     /// Connections with output to send.
@@ -187,6 +192,8 @@ impl Core {
             spans: Vec::new(),
             request_spans: Vec::new(),
             used_buffers: Vec::new(),
+            members: Members::default(),
+            deliveries: Vec::new(),
             again: Vec::new(),
             dirty: Vec::new(),
             active: Vec::new(),
@@ -252,6 +259,7 @@ impl Core {
             }
         }
         self.read_mail();
+        self.deliver_mail();
         self.plan_again();
         self.bound_clients();
         self.keep_room();
@@ -274,6 +282,8 @@ impl Core {
             self.tend();
         }
         self.let_go();
+        self.shared.pubsub.broadcast();
+        self.deliver_mail();
         self.flush();
         self.close_closing();
         if mapped::has_freed() {
@@ -300,15 +310,22 @@ impl Core {
         idle_ms == 0
             || !self.again.is_empty()
             || !self.closing.is_empty()
+            || !self.dirty.is_empty()
             || !self.knocks.is_empty()
             || mapped::has_freed()
+    }
+
+    /// Announces sleep. False: something came in between.
+    pub(super) fn park(&mut self) -> bool {
+        let (pubsub, core) = (&self.shared.pubsub, self.core);
+        self.mailbox.park(|| pubsub.has_mail(core))
     }
 
     /// Enters the kernel: asleep if nothing is left to do.
     fn rest(&mut self) {
         let sends = std::mem::take(&mut self.sends);
         let idle_ms = self.idle_ms();
-        if self.is_busy(idle_ms) || !self.mailbox.park() {
+        if self.is_busy(idle_ms) || !self.park() {
             self.ring.enter(None, 0, 1);
             return;
         }

@@ -47,6 +47,7 @@ impl Core {
         self.tell_evictable();
         self.bound_clients();
         if self.core == 0 {
+            self.shared.pubsub.bound_tracking(self.config.tracking_table_max_keys);
             crate::memory::used_bytes(); // Notes the peak.
         }
         if self.shared.pause_mode.load(Ordering::Relaxed) == 0
@@ -99,7 +100,8 @@ impl Core {
         let Some(connection) = self.connections.get_mut(index) else { return };
         let close = passes_output_limit(connection, &self.config, now_ms, &mut self.stats);
         let session = &mut connection.session;
-        let idle = !session.mode.intersects(Mode::MONITOR | Mode::BLOCKED) && session.active_ms + timeout_ms < now_ms;
+        let may_be_idle = Mode::MONITOR | Mode::BLOCKED | Mode::SUBSCRIBED;
+        let idle = !session.mode.intersects(may_be_idle) && session.active_ms + timeout_ms < now_ms;
         if session.active_ms + REST_MS < now_ms {
             connection.rest();
         }
@@ -121,6 +123,7 @@ impl Core {
         self.shard.configure(self.config.clone());
         self.take_limit(old_limit);
         self.take_clients_limit();
+        self.shared.pubsub.bound_tracking(self.config.tracking_table_max_keys);
         self.take_doors();
         self.overlay = None; // The next one has the new settings of the keyspace.
         self.cron_due_ms = 0; // By the new `hz`.

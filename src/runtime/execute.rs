@@ -4,6 +4,7 @@ use super::accept::CLOSING;
 use super::core::{Core, unix_ms};
 use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
+use super::pubsub::{begin_tracked, remember_read};
 use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request};
 use super::room::{needs_room, transaction_needs_room};
 use super::send::mark_dirty;
@@ -12,7 +13,7 @@ use super::visit::VISIT_ARGUMENTS_MAX;
 use crate::command::lookup::Row;
 use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Actor, Keyspace};
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::Place;
 use crate::route::locks::Need;
@@ -46,6 +47,7 @@ impl Core {
                 window = next;
             }
             clock = self.run_one(&planned[at], clock);
+            self.deliver_mail();
         }
         self.end_visits();
         planned.clear();
@@ -56,7 +58,8 @@ impl Core {
             let is_held_back = !connection.held_back.is_empty();
             connection.consume_planned();
             connection.session.active_ms = self.now_ms;
-            if is_held_back && !connection.barrier && !connection.again {
+            // Missing replies will bring it back themselves.
+            if is_held_back && connection.replies.outstanding() == 0 && !connection.again {
                 connection.again = true;
                 self.again.push(index);
             }
@@ -93,7 +96,11 @@ impl Core {
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
         let slices = || -> ArgSlices<'_> { arguments(spans, request, &connection.bodies) };
-        if OUTPUT_PAUSE_BYTES <= connection.replies.bytes() || connection.barrier || !connection.held_back.is_empty() {
+        if OUTPUT_PAUSE_BYTES <= connection.replies.bytes()
+            || connection.barrier
+            || !connection.held_back.is_empty()
+            || 0 < connection.replies.outstanding() && waits_for_replies(planned)
+        {
             if matches!(planned.what, What::ProtocolError) {
                 // Its bytes are read again behind the others.
                 connection.protocol_error = None;
@@ -140,6 +147,9 @@ impl Core {
             mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
             return self.clock.raw();
         };
+        if connection.session.mode.contains(Mode::TRACKING) {
+            begin_tracked(&mut connection.session, row);
+        }
         if (!connection.session.mode.is_empty() || !row.accepts(spans.len()))
             && let Some(error) = refused(&connection.session, row, spans.len())
         {
@@ -165,18 +175,25 @@ impl Core {
         if connection.session.mode.contains(Mode::IN_TRANSACTION) && !row.command.is_immediate {
             return self.queue(planned, row);
         }
+        let is_tracked = connection.session.mode.contains(Mode::TRACKING);
         let is_shown = !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN));
         let is_shown = is_shown && !matches!(row.command.run, Run::Joint(Joint::Exec)); // Shown after its commands.
-        if self.shared.monitors.load(Ordering::Relaxed) != 0 && is_shown {
+        let is_shown = is_shown && self.shared.monitors.load(Ordering::Relaxed) != 0;
+        let mut shown = None;
+        if is_tracked || is_shown {
             let bytes = match planned.source {
                 Source::Buffer(buffer) => self.ring.bytes(buffer),
                 Source::Input => &connection.input[..],
             };
             let request = &bytes[planned.base..];
             let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
-            let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
-            let shown = monitor::arguments(&slowlog::redacted(row, &args));
-            drop(args);
+            let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
+            if is_tracked {
+                remember_read(&self.shared.pubsub, &self.config, &connection.session, row, &args);
+            }
+            shown = is_shown.then(|| monitor::arguments(&slowlog::redacted(row, &args)));
+        }
+        if let Some(shown) = shown {
             let ended = self.run_row(planned, row, started);
             // Behind the reply: who left with RESET does not see it, and SELECT is shown in the database it chose.
             let line = monitor::line(&self.connections[planned.connection as usize].session, &shown);
@@ -290,6 +307,7 @@ impl Core {
                         command: row.id.index() as u16,
                         db: call.db as u16,
                         flags: flags_of(call),
+                        client: call.actor.client,
                     };
                     if connection.bodies.is_empty() {
                         self.mailbox.request(to, header, &args);
@@ -346,6 +364,10 @@ impl Core {
             Run::Blocking(_) => self.run_on_several(planned, row, started),
             Run::Session(_) => self.run_session(planned, row, started),
             Run::Joint(joint) => self.run_joint(joint, planned, row, started),
+            Run::Subscription { audience, joins } => {
+                let names: Vec<Vec<u8>> = spans[1..].iter().map(|span| span.of(request).to_vec()).collect();
+                self.run_subscription(planned.connection, row, audience, joins, &names, started)
+            }
             Run::Everywhere { check, .. } => {
                 let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
                 let view = SessionView {
@@ -429,6 +451,10 @@ impl Core {
         if connection.session.mode.intersects(CLOSING) {
             self.closing.push(planned.connection);
         }
+        if let Some(subscriptions) = connection.session.unsubscribed.take() {
+            self.forget_subscriptions(planned.connection, subscriptions);
+        }
+        let connection = &mut *self.connections[planned.connection as usize];
         if !connection.session.unwatched.is_empty() {
             self.tell_unwatched(planned.connection);
         }
@@ -437,6 +463,12 @@ impl Core {
         }
         ended
     }
+}
+
+/// Whether a command that does not touch keys may not overtake those that do: who is told of a change finds it made.
+#[inline]
+fn waits_for_replies(planned: &Planned) -> bool {
+    matches!(planned.what, What::Row(row) if row.flags.contains(Flags::PUBSUB))
 }
 
 /// What a command needs of the shard it runs on.
@@ -449,7 +481,8 @@ pub(super) fn need_of(row: &'static Row, args: &Args<'_>) -> Need {
 }
 
 pub(super) fn call_of(session: &Session) -> Call {
-    Call { db: session.db, protocol: session.protocol, touch: !session.mode.contains(Mode::NO_TOUCH) }
+    let actor = Actor { client: session.id, call: session.commands as u32 };
+    Call { db: session.db, protocol: session.protocol, touch: !session.mode.contains(Mode::NO_TOUCH), actor }
 }
 
 pub(super) fn flags_of(call: Call) -> u32 {
@@ -481,6 +514,10 @@ pub(super) fn refused(session: &Session, row: &'static Row, argc: usize) -> Opti
     }
     if session.mode.contains(Mode::IN_TRANSACTION) && row.flags.contains(Flags::NO_MULTI) {
         return Some(Error::fixed("ERR Command not allowed inside a transaction"));
+    }
+    let is_resp2_subscriber = session.mode.contains(Mode::SUBSCRIBED) && session.protocol == Protocol::Resp2;
+    if is_resp2_subscriber && !row.command.is_for_subscribers {
+        return Some(Error::not_for_subscribers(&row.full_name()));
     }
     None
 }

@@ -113,10 +113,11 @@ impl Core {
         }
         let header = RequestHeader {
             target: gathering as u32,
-            sequence: 0,
+            sequence: call.actor.call,
             command: row.id.index() as u16,
             db: call.db as u16,
             flags: flags_of(call) | flags::GATHER,
+            client: call.actor.client,
         };
         for shard in (0..shards).filter(|&shard| shard != self.core) {
             self.mailbox.request(shard, header, &slices);

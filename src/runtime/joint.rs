@@ -15,6 +15,7 @@ use super::gathering::{Gathering, Kind};
 use super::lend::{Ground, Loan};
 use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
+use super::pubsub::remember_read;
 use super::read::{Planned, Source};
 use super::send::mark_dirty;
 use super::slow;
@@ -22,6 +23,7 @@ use super::visit::hold_several;
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Flags, Joint, Keys, Part, Run, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
+use crate::keyspace::{Effect, Effects};
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::SlotMap;
 use crate::route::locks::Need;
@@ -143,7 +145,10 @@ fn is_brief(row: &'static Row, argc: usize) -> bool {
     // They only take tables away; what was in them is freed later.
     let is_flush = matches!(row.command.spread, Spread::Every(_)) && row.flags.contains(Flags::WRITE);
     let is_split = matches!(row.command.spread, Spread::Split(_)) && argc <= ARGS_AT_ONCE_MAX;
-    row.is_quick || is_flush || is_split || matches!(row.command.run, Run::Session(_) | Run::Blocking(_))
+    row.is_quick
+        || is_flush
+        || is_split
+        || matches!(row.command.run, Run::Session(_) | Run::Blocking(_) | Run::Subscription { .. })
 }
 
 /// The shards that a call with keys on several of them, or on all, needs; none if its keys cannot be found.
@@ -249,6 +254,7 @@ impl Core {
 
     /// Commands ran on engines by [`Ground::run`]: those who listen are told, owners are told of deadlines.
     pub(super) fn settle_engines(&mut self) {
+        self.tell_of(&mut Ground::Engines);
         if !self.shard.keyspace.effects.is_empty() {
             self.shard.settle();
         }
@@ -265,6 +271,36 @@ impl Core {
                 self.mailbox.control(owner, Control::Sooner);
             }
             self.serve_visited(owner);
+        }
+    }
+
+    /// Subscribers and caches are told what has happened so far, whoever else is told at the end.
+    fn tell_of(&mut self, ground: &mut Ground) {
+        let notifications = self.shard.notifications();
+        match ground {
+            Ground::Engines => {
+                let visited = self.visited.iter_mut().flatten().map(|engine| &mut **engine);
+                let engines = std::iter::once(&mut *self.shard).chain(visited);
+                let mut effects: Vec<&mut Effect> =
+                    engines.flat_map(|engine| engine.keyspace.effects.untold()).collect();
+                effects.sort_by_key(|effect| effect.rank);
+                for effect in effects {
+                    self.shared.pubsub.tell(effect, notifications);
+                    effect.is_told = true;
+                }
+            }
+            Ground::Entries(overlay) => self.tell_of_all(&mut overlay.effects),
+            Ground::Whole(keyspaces) => {
+                keyspaces.iter_mut().for_each(|keyspace| self.tell_of_all(&mut keyspace.effects));
+            }
+        }
+    }
+
+    /// As [`Core::tell_of`], of keyspaces without an engine around them.
+    pub(super) fn tell_of_all(&self, effects: &mut Effects) {
+        for effect in effects.untold() {
+            self.shared.pubsub.tell(effect, self.shard.notifications());
+            effect.is_told = true;
         }
     }
 
@@ -406,11 +442,13 @@ impl Core {
         let mut needs = Needs::new(self.map);
         let mut is_brief_all = transaction.len() <= CALLS_AT_ONCE_MAX;
         let mut asks_all_cores = false;
+        let mut subscribes = false;
         for at in 0..transaction.len() {
             let row = lookup::find_by_index(transaction.command(at) as usize);
             let args: ArgSlices<'_> = transaction.args(at).collect();
             needs.add_call(row, &args);
             is_brief_all &= is_brief(row, args.len());
+            subscribes |= matches!(row.command.run, Run::Subscription { .. });
             asks_all_cores |= matches!(row.command.run, Run::Everywhere { .. });
         }
         needs.add_watched(&watched);
@@ -433,6 +471,8 @@ impl Core {
                 is_unchanged &= engine.is_unchanged(watched, self.now_ms);
                 engine.unwatch(watched.db, &watched.key);
             }
+            // Messages that come to the client meanwhile wait for the reply.
+            let sequence = subscribes.then(|| connection.replies.reserve());
             if is_unchanged {
                 let is_done = self.run_calls(index, &mut exec, &mut Ground::Engines);
                 assert!(is_done, "no call asks other cores");
@@ -441,7 +481,7 @@ impl Core {
                 self.write_unchanged_failure(index, &mut exec.out);
             }
             self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
-            return self.finish_exec(index, row, None, exec, started);
+            return self.finish_exec(index, row, sequence, exec, started);
         }
         let call = call_of(session);
         let work = Work::Exec(Box::new(exec));
@@ -473,6 +513,7 @@ impl Core {
             self.show_to_monitors(index, row, &args);
             let start = out.len();
             let session = &mut self.connections[index as usize].session;
+            remember_read(&self.shared.pubsub, &self.config, session, row, &args);
             let call = call_of(session);
             // What a call before this one set is there for this one, though the cores take it only afterwards.
             let newest = is_reconfigured.then(|| self.shared.config());
@@ -488,6 +529,7 @@ impl Core {
                     let engines = (self.core, &mut self.shard, &mut self.visited);
                     let (now_ms, stats) = (self.now_ms, &mut self.stats);
                     ground.run(engines, &mut self.overlay, &self.config, None, row, call, &args, now_ms, stats, out);
+                    self.tell_of(ground);
                 }
                 Run::Session(run) => {
                     let result = run(&mut view, &args, &mut Reply::new(&mut *out, call.protocol));
@@ -503,6 +545,13 @@ impl Core {
                         self.merge_parts(index, row, merge, &args, vec![part], out);
                     }
                 },
+                Run::Subscription { audience, joins } => {
+                    let names: Vec<Vec<u8>> = args[1..].iter().map(|name| name.to_vec()).collect();
+                    let mut confirmations = Vec::new();
+                    let result = self.change_subscriptions(index, audience, joins, &names, Some(&mut confirmations));
+                    out.extend_from_slice(&confirmations);
+                    finish(result, &mut self.stats, row, start, out);
+                }
                 Run::Joint(_) | Run::Container => panic!("{} is not queued", row.full_name()),
             }
             let session = &self.connections[index as usize].session;

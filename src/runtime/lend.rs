@@ -441,6 +441,7 @@ impl Core {
                         keys.iter().for_each(|key| overlay.lend(key, |db, entry| entries.push((db, entry))));
                     }
                 }
+                self.tell_of_all(&mut overlay.effects); // The owners may come to it only after the reply.
                 for effect in overlay.effects.take_all() {
                     let owner = self.map.shard_of(&effect.key);
                     let at = requests.iter().position(|(of, _)| *of == owner);
@@ -453,7 +454,8 @@ impl Core {
                 self.overlay = Some(overlay);
             }
             Ground::Whole(keyspaces) => {
-                for (loan, keyspace) in loans.iter_mut().zip(keyspaces) {
+                for (loan, mut keyspace) in loans.iter_mut().zip(keyspaces) {
+                    self.tell_of_all(&mut keyspace.effects);
                     loan.lent = Lent::Whole(Box::new(keyspace));
                 }
             }

@@ -261,7 +261,9 @@ impl Mailbox {
     }
 
     /// Sends what this pass packed; `wake` is called with the ring of each receiver that sleeps.
-    pub fn flush(&mut self, mut wake: impl FnMut(RawFd)) {
+    ///
+    /// `has_mail`: whether something lies in a core's inbox.
+    pub fn flush(&mut self, has_mail: impl Fn(usize) -> bool, mut wake: impl FnMut(RawFd)) {
         for to in 0..self.to.len() {
             if to == self.core {
                 continue;
@@ -276,7 +278,7 @@ impl Mailbox {
                 }
                 self.posted[to] = true;
             }
-            if std::mem::take(&mut self.posted[to]) {
+            if std::mem::take(&mut self.posted[to]) || has_mail(to) {
                 fence(Ordering::SeqCst);
                 let peer = &self.parking.cores[to];
                 if peer.parked.load(Ordering::Relaxed) && peer.parked.swap(false, Ordering::SeqCst) {
@@ -302,8 +304,8 @@ impl Mailbox {
         self.spare.trim();
     }
 
-    /// Announces sleep. False: something came in between, do not sleep.
-    pub fn park(&mut self) -> bool {
+    /// Announces sleep. False: something came in between, do not sleep. `has_mail`: whether it lies in the inbox.
+    pub fn park(&mut self, has_mail: impl Fn() -> bool) -> bool {
         if self.to.len() == 1 {
             return true;
         }
@@ -311,7 +313,7 @@ impl Mailbox {
         parked.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let incoming = self.from.iter().flatten().any(|consumer| !consumer.is_empty());
-        if incoming || self.waiting.iter().any(|queue| !queue.is_empty()) {
+        if incoming || has_mail() || self.waiting.iter().any(|queue| !queue.is_empty()) {
             parked.store(false, Ordering::SeqCst);
             return false;
         }

@@ -270,7 +270,11 @@ impl Core {
                         Keys::None => {
                             blocked = match row.run {
                                 Run::Session(_) => row.flags.contains(Flags::ADMIN),
-                                Run::Container | Run::Keyspace(_) | Run::Blocking(_) | Run::Joint(_) => false,
+                                Run::Container
+                                | Run::Keyspace(_)
+                                | Run::Blocking(_)
+                                | Run::Joint(_)
+                                | Run::Subscription { .. } => false,
                                 Run::Everywhere { .. } => true,
                             };
                         }

@@ -105,7 +105,8 @@ impl Core {
         self.dirty = dirty;
         if 1 < self.map.shards() {
             let ring = &mut self.ring;
-            self.mailbox.flush(|peer| ring.wake(peer));
+            let pubsub = &self.shared.pubsub;
+            self.mailbox.flush(|core| pubsub.has_mail(core), |peer| ring.wake(peer));
         }
     }
 
@@ -205,7 +206,9 @@ pub(super) fn passes_output_limit(
     let limits = &config.client_output_buffer_limit;
     // Who watches gets what others do, at their speed, and may not ask for less: where `normal` is unlimited, as by
     // default, the limit is that of subscribers.
-    let is_normal = !connection.session.mode.contains(Mode::MONITOR) || limits.normal.is_limited();
+    let mode = connection.session.mode;
+    let is_watcher = mode.contains(Mode::MONITOR) && !limits.normal.is_limited();
+    let is_normal = !is_watcher && !mode.contains(Mode::SUBSCRIBED);
     let limit = if is_normal { &limits.normal } else { &limits.pubsub };
     let unread = connection.replies.bytes() as u64;
     let held = if unread <= OUTPUT_FREE_BYTES { 0 } else { unread };

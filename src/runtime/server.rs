@@ -287,7 +287,7 @@ fn start_cores(
         keyspace.share_time(&virtual_time);
         let pausing = shared.clone();
         keyspace.keeps_expired = Box::new(move |now_ms| now_ms < pausing.pause_until_ms.load(Ordering::Relaxed));
-        Mutex::new(Shard::new(index, cores, config.clone(), keyspace, seed))
+        Mutex::new(Shard::new(index, cores, config.clone(), keyspace, seed, shared.pubsub.clone()))
     };
     // The engines live as long as the process.
     let shards: &'static [Mutex<Shard>] = Box::leak((0..cores).map(shard).collect::<Vec<_>>().into_boxed_slice());

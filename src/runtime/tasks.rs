@@ -81,7 +81,7 @@ impl Core {
         });
         self.sends = 0;
         let idle_ms = self.idle_ms();
-        let may_sleep = !self.is_busy(idle_ms) && self.mailbox.park();
+        let may_sleep = !self.is_busy(idle_ms) && self.park();
         // What completed before the bell was there, or since the last look, rings no more.
         self.ring.enter(None, 0, 1);
         if may_sleep && !self.ring.has_events() {
@@ -140,7 +140,7 @@ mod tests {
         let shared = Arc::new(Shared::new(config, vec![0], 1, String::new()));
         let keyspace = Keyspace::new(1, 1);
         let hasher = keyspace.hasher();
-        let shard = Mutex::new(Shard::new(0, 1, shared.config(), keyspace, 1));
+        let shard = Mutex::new(Shard::new(0, 1, shared.config(), keyspace, 1, shared.pubsub.clone()));
         let shards: &'static [Mutex<Shard>] = Box::leak(vec![shard].into_boxed_slice());
         let parking = Parking::new(1);
         let mailbox = connect(1, &parking).pop().expect("one core");

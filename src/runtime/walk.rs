@@ -60,6 +60,7 @@ impl Core {
             command: row.id.index() as u16,
             db: walk.call.db as u16,
             flags: flags_of(walk.call) | flags::GATHER,
+            client: walk.call.actor.client,
         };
         let slices: ArgSlices<'_> = args.iter().map(|arg| arg.as_slice()).collect();
         if walk.shard != self.core {

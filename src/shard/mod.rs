@@ -9,10 +9,11 @@ pub use blocked::{Answer, Ticket};
 
 use crate::command::lookup::Row;
 use crate::command::{Args, CommandResult, Context, Run, key_positions};
-use crate::config::{Config, MaxmemoryPolicy};
+use crate::config::{Config, KeyspaceEvents, MaxmemoryPolicy};
 use crate::keyspace::adviser::Adviser;
 use crate::keyspace::eviction::Judge;
-use crate::keyspace::{AccessPolicy, Class, Evicted, Eviction, Keyspace, SAMPLE_LEN_MAX};
+use crate::keyspace::{AccessPolicy, Actor, Class, Evicted, Eviction, Keyspace, SAMPLE_LEN_MAX};
+use crate::pubsub::{Notifications, Pubsub};
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::SlotMap;
 use crate::route::locks::{Locks, Need};
@@ -43,6 +44,10 @@ pub struct Shard {
     pub keyspace: Keyspace,
     /// Keys that clients watch.
     watches: Watches,
+    /// Those who want to know what happens to keys …
+    pubsub: Arc<Pubsub>,
+    /// … by subscription, of which events.
+    notifications: Notifications,
     /// Clients that wait for keys.
     blocked: Blocked,
     /// The configuration in force here.
@@ -184,15 +189,19 @@ pub struct Call {
     pub protocol: Protocol,
     /// False: access clocks stay (`CLIENT NO-TOUCH`).
     pub touch: bool,
+    /// Who calls.
+    pub actor: Actor,
 }
 
 impl Call {
     /// As a request of another core says.
     pub fn of(header: &RequestHeader) -> Call {
+        let is_gathered = header.flags & flags::GATHER != 0;
         Call {
             db: header.db as usize,
             protocol: if header.flags & flags::RESP3 == 0 { Protocol::Resp2 } else { Protocol::Resp3 },
             touch: header.flags & flags::NO_TOUCH == 0,
+            actor: Actor { client: header.client, call: if is_gathered { header.sequence } else { 0 } },
         }
     }
 }
@@ -244,24 +253,58 @@ fn eviction(config: &Config) -> Option<Eviction> {
     (config.maxmemory.bytes != 0).then_some(Eviction { judge, is_volatile, samples })
 }
 
+/// The events of `notify-keyspace-events`.
+fn notifications(events: KeyspaceEvents) -> Notifications {
+    const CLASSES: [(KeyspaceEvents, Class); 11] = [
+        (KeyspaceEvents::GENERIC, Class::GENERIC),
+        (KeyspaceEvents::STRING, Class::STRING),
+        (KeyspaceEvents::LIST, Class::LIST),
+        (KeyspaceEvents::SET, Class::SET),
+        (KeyspaceEvents::HASH, Class::HASH),
+        (KeyspaceEvents::ZSET, Class::SORTED_SET),
+        (KeyspaceEvents::EXPIRED, Class::EXPIRED),
+        (KeyspaceEvents::EVICTED, Class::EVICTED),
+        (KeyspaceEvents::STREAM, Class::STREAM),
+        (KeyspaceEvents::KEY_MISS, Class::KEY_MISS),
+        (KeyspaceEvents::NEW, Class::NEW),
+    ];
+    let by_key = events.contains(KeyspaceEvents::KEYSPACE);
+    let by_event = events.contains(KeyspaceEvents::KEYEVENT);
+    let mut classes = Class::empty();
+    if by_key || by_event {
+        CLASSES.iter().filter(|(event, _)| events.contains(*event)).for_each(|(_, class)| classes |= *class);
+    }
+    Notifications { by_key, by_event, classes }
+}
+
 impl Shard {
     /// An engine without keys.
-    pub fn new(index: usize, shards: usize, config: Arc<Config>, mut keyspace: Keyspace, seed: u64) -> Shard {
-        keyspace.set_policy(access_policy(&config));
+    pub fn new(
+        index: usize,
+        shards: usize,
+        config: Arc<Config>,
+        mut keyspace: Keyspace,
+        seed: u64,
+        pubsub: Arc<Pubsub>,
+    ) -> Shard {
         let eviction = eviction(&config);
         keyspace.set_adviser(adviser(&config, shards, seed));
-        Shard {
+        let mut shard = Shard {
             locks: Locks::default(),
             keyspace,
             watches: Watches::default(),
+            pubsub,
+            notifications: Notifications::default(),
             blocked: Blocked::default(),
-            config,
+            config: config.clone(),
             random: fastrand::Rng::with_seed(seed ^ (index as u64 + 1)),
             index,
             shards,
             eviction,
             upkeep: Upkeep { expires: true, ..Upkeep::default() },
-        }
+        };
+        shard.configure(config);
+        shard
     }
 
     /// Whether a key belongs here.
@@ -284,6 +327,7 @@ impl Shard {
         // Entries that are away are out of reach, and come home with their deadlines.
         let expires_now = expires && self.locks.is_free();
         if expires_now {
+            self.keyspace.effects.actor = Actor::default();
             self.keyspace.expire_cycle(now_ms, EXPIRE_SLICE * self.config.active_expire_effort as usize);
             if !self.keyspace.effects.is_empty() {
                 self.settle();
@@ -324,7 +368,9 @@ impl Shard {
             self.keyspace.set_adviser(adviser(&config, self.shards, self.random.u64(..)));
         }
         self.keyspace.forget_candidates();
+        self.notifications = notifications(config.notify_keyspace_events);
         self.config = config;
+        self.listen();
     }
 
     /// Lets entries go until they had so many bytes, at most `keys_max` of them.
@@ -375,6 +421,7 @@ impl Shard {
         let start = out.len();
         let mut reply = Reply::new(&mut *out, call.protocol);
         self.keyspace.begin(now_ms, call.touch);
+        self.keyspace.effects.actor = call.actor;
         let mut context = Context {
             keyspace: &mut self.keyspace,
             config: &self.config,
@@ -403,19 +450,27 @@ impl Shard {
     pub fn settle(&mut self) {
         for effect in self.keyspace.effects.take_all() {
             self.watches.note(&self.keyspace, &effect);
+            if !effect.is_told {
+                self.pubsub.tell(&effect, self.notifications);
+            }
             if effect.event.class == Class::DATABASE {
                 self.blocked.note_all(effect.db);
             } else if effect.event.is_change() {
                 self.blocked.note(effect.db, &effect.key);
             }
         }
+        self.listen(); // Perhaps nobody tracks any more.
     }
 
-    /// Has the keyspace note what somebody listens to.
-    fn listen(&mut self) {
-        let is_heard = !self.watches.is_empty() || !self.blocked.is_empty();
-        let classes = if is_heard { Class::all() } else { Class::empty() };
-        self.keyspace.effects.listen(classes);
+    /// Which events are told to subscribers.
+    pub fn notifications(&self) -> Notifications {
+        self.notifications
+    }
+
+    /// Has the keyspace note what somebody listens to: whoever begins to listen calls it on every shard.
+    pub fn listen(&mut self) {
+        let is_all = !self.watches.is_empty() || !self.blocked.is_empty() || self.pubsub.tracking.is_used();
+        self.keyspace.effects.listen(if is_all { Class::all() } else { self.notifications.classes });
     }
 
     // Watched keys
@@ -645,7 +700,7 @@ mod tests {
 
     fn shard() -> Shard {
         let config = Arc::new(Config::default());
-        let mut shard = Shard::new(0, 1, config, Keyspace::new(1, 1), 1);
+        let mut shard = Shard::new(0, 1, config, Keyspace::new(1, 1), 1, Arc::new(Pubsub::new(1)));
         shard.keyspace.begin(START_MS, true);
         shard
     }

@@ -282,6 +282,7 @@ fn run_in(
 ) -> bool {
     let start = out.len();
     keyspace.begin(now_ms, call.touch);
+    keyspace.effects.actor = call.actor;
     let mut context = Context { keyspace, config, random, db: call.db, now_ms, shard, shards };
     let mut reply = Reply::new(&mut *out, call.protocol);
     let result = match row.command.run {
@@ -306,7 +307,7 @@ fn run_in(
 mod tests {
     use super::*;
     use crate::command::lookup::lookup;
-    use crate::keyspace::{Expiry, StringRef};
+    use crate::keyspace::{Actor, Expiry, StringRef};
     use crate::resp::Protocol;
 
     const NOW_MS: u64 = 1_700_000_000_000;
@@ -326,6 +327,7 @@ mod tests {
         let row = lookup(args[0]).expect("a command");
         let mut random = fastrand::Rng::with_seed(1);
         let mut out = Output::default();
+        let call = Call { db: 0, protocol: Protocol::Resp2, touch: true, actor: Actor::default() };
         let parts: Parts<'_> = if on_all {
             world.keyspaces.iter_mut().map(Some).collect()
         } else {
@@ -333,7 +335,6 @@ mod tests {
         };
         let mut alone_overlay = None;
         let overlay = if on_all { &mut world.overlay } else { &mut alone_overlay };
-        let call = Call { db: 0, protocol: Protocol::Resp2, touch: true };
         Union::new(parts, overlay, &world.config, &mut random).execute(
             row,
             call,
@@ -380,7 +381,7 @@ mod tests {
         for _ in 0..2000 {
             let parts = world.keyspaces.iter_mut().map(Some).collect();
             let mut out = Output::default();
-            let call = Call { db: 0, protocol: Protocol::Resp2, touch: true };
+            let call = Call { db: 0, protocol: Protocol::Resp2, touch: true, actor: Actor::default() };
             Union::new(parts, &mut world.overlay, &world.config, &mut random).execute(
                 lookup(b"RANDOMKEY").expect("a command"),
                 call,

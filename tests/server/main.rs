@@ -21,6 +21,7 @@ mod listed;
 mod memory;
 mod operation;
 mod process;
+mod pubsub;
 mod settings;
 mod transcript;
 

@@ -22,8 +22,9 @@
 //!   string or error), `,1.5` (a double; a bulk in RESP2),
 //!   `(123` (a big number; a bulk in RESP2), `#t` (a boolean; `:1` in RESP2), `nil`, `nil[]` (the null
 //!   array of RESP2), `nil2` (RESP2's null whatever was chosen, as after RESET), `[a, b]`, `[a, ..]` (and perhaps
-//!   more), `set[a, b]` (any order; an array in RESP2), `any-order[a, b]` (an array in any order), `push[a]`, `{k =>
-//!   v}` (a map, a flat array in RESP2; `..` as in arrays), `any`, `<name>` (any value, captured), `none` (no reply),
+//!   more), `set[a, b]` (any order; an array in RESP2), `any-order[a, b]` (an array in any order), `push[a]` (a push;
+//!   an array in RESP2), `{k => v}` (a map, a flat array in RESP2; `..` as in arrays), `any`, `<name>` (any value,
+//!   captured), `none` (no reply),
 //!   `closed` (the server closes).
 //!
 //! Text after `+` or `-` stands in quotes where it ends in a blank, or holds a comma or bracket
@@ -595,7 +596,10 @@ fn matches(expect: &Expect, value: &Value, protocol: u8, captures: &mut Captures
             list_matches(items, *open, values, protocol, captures)
         }
         (Expect::List { kind: ListKind::Push, items, open }, Value::Push(values)) => {
-            list_matches(items, *open, values, protocol, captures)
+            protocol == 3 && list_matches(items, *open, values, protocol, captures)
+        }
+        (Expect::List { kind: ListKind::Push, items, open }, Value::Array(values)) => {
+            protocol == 2 && list_matches(items, *open, values, protocol, captures)
         }
         (Expect::List { kind: ListKind::AnyOrder, items, open }, Value::Array(values)) => {
             unordered_matches(items, *open, values, protocol, captures)

@@ -28,6 +28,7 @@ mod hashes;
 mod hyperloglog;
 mod keys;
 mod lists;
+mod pubsub;
 mod server;
 mod sets;
 mod sorted_sets;
@@ -61,6 +62,7 @@ pub const FAMILIES: &[&Family] = &[
     &hyperloglog::FAMILY,
     &keys::FAMILY,
     &lists::FAMILY,
+    &pubsub::FAMILY,
     &server::FAMILY,
     &sets::FAMILY,
     // Not SORT: Redis 7.0 refuses numbers after another command left ERANGE in errno. Its transcript holds it.

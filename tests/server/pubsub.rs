@@ -1,0 +1,379 @@
+//! What subscribers and caches are owed on every number of cores: exact counts, order, nothing stale, and that nobody
+//! waits for who is slow.
+
+use crate::client::{Client, Value, encode};
+use crate::process::{Kind, Server};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The shard counts that every behaviour is tried with.
+const SHARDS: [usize; 3] = [1, 2, 4];
+
+fn start(shards: usize, arguments: &[&str]) -> Server {
+    Server::start(Kind::Corering { shards }, arguments)
+}
+
+fn connect(server: &Server) -> Client {
+    Client::connect(server.port).expect("a running server accepts connections")
+}
+
+fn in_resp3(server: &Server) -> Client {
+    let mut client = connect(server);
+    client.call(&["HELLO", "3"]).expect("HELLO is answered");
+    client
+}
+
+fn bulk(text: impl AsRef<[u8]>) -> Value {
+    Value::Bulk(text.as_ref().to_vec())
+}
+
+fn integer(value: Value) -> i64 {
+    match value {
+        Value::Integer(number) => number,
+        other => panic!("an integer, not {other:?}"),
+    }
+}
+
+/// The texts of an array or push.
+fn words(value: Value) -> Vec<String> {
+    let (Value::Array(items) | Value::Push(items)) = value else { panic!("an array, not {value:?}") };
+    let word = |item| match item {
+        Value::Bulk(text) => String::from_utf8_lossy(&text).into_owned(),
+        Value::Integer(number) => number.to_string(),
+        other => format!("{other:?}"),
+    };
+    items.into_iter().map(word).collect()
+}
+
+fn field(client: &mut Client, section: &str, name: &str) -> i64 {
+    let Value::Bulk(text) = client.call(&["INFO", section]).expect("INFO is answered") else { panic!("a bulk") };
+    let text = String::from_utf8(text).expect("INFO is text");
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a field");
+    value.trim().parse().expect("a number")
+}
+
+#[test]
+fn a_thousand_subscribers_on_all_cores_get_every_message_in_order() {
+    const SUBSCRIBERS: usize = 1000;
+    const MESSAGES: usize = 20;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut subscribers: Vec<Client> = (0..SUBSCRIBERS).map(|_| connect(&server)).collect();
+        for subscriber in &mut subscribers {
+            subscriber.call(&["SUBSCRIBE", "news"]).expect("it is confirmed");
+        }
+        let mut publisher = connect(&server);
+        for number in 0..MESSAGES {
+            let reply = publisher.call(&["PUBLISH", "news", &number.to_string()]).expect("it is answered");
+            assert_eq!(integer(reply), SUBSCRIBERS as i64, "{shards} shards");
+        }
+        for subscriber in &mut subscribers {
+            for number in 0..MESSAGES {
+                assert_eq!(words(subscriber.read().expect("a message")), ["message", "news", &number.to_string()]);
+            }
+        }
+        assert_eq!(field(&mut publisher, "clients", "pubsub_clients"), SUBSCRIBERS as i64);
+        subscribers.truncate(10);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let reply = publisher.call(&["PUBLISH", "news", "m"]).expect("it is answered");
+            if integer(reply) == 10 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{shards} shards: those who left are still counted");
+        }
+    }
+}
+
+/// Subscribers come and go while messages are published: what they get is what the publishers were told, to the
+/// message, and of each publisher in order.
+#[test]
+fn counts_are_exact_while_subscribers_come_and_go() {
+    const SUBSCRIBERS: usize = 6;
+    const PUBLISHERS: usize = 2;
+    const ROUNDS: usize = 60;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let leavers = AtomicI64::new(SUBSCRIBERS as i64);
+        let (sent, got) = std::thread::scope(|scope| {
+            let publishers: Vec<_> = (0..PUBLISHERS)
+                .map(|publisher| {
+                    let (server, leavers) = (&server, &leavers);
+                    scope.spawn(move || {
+                        let mut client = connect(server);
+                        let mut sent = 0;
+                        let mut number = 0;
+                        while 0 < leavers.load(Ordering::Relaxed) {
+                            let text = format!("{publisher}:{number}");
+                            sent += integer(client.call(&["PUBLISH", "ch:1", &text]).expect("it is answered"));
+                            number += 1;
+                        }
+                        sent
+                    })
+                })
+                .collect();
+            let subscribers: Vec<_> = (0..SUBSCRIBERS)
+                .map(|subscriber| {
+                    let (server, leavers) = (&server, &leavers);
+                    scope.spawn(move || {
+                        let (name, joins, leaves) = match subscriber % 2 {
+                            0 => ("ch:1", "SUBSCRIBE", "UNSUBSCRIBE"),
+                            _ => ("ch:*", "PSUBSCRIBE", "PUNSUBSCRIBE"),
+                        };
+                        let mut client = connect(server);
+                        let mut got = 0;
+                        let mut newest = [-1i64; PUBLISHERS];
+                        for round in 0..ROUNDS {
+                            let confirmed = words(client.call(&[joins, name]).expect("it is confirmed"));
+                            assert_eq!(confirmed[1], name, "nothing comes before the confirmation");
+                            std::thread::sleep(Duration::from_micros(300 * (round % 3) as u64));
+                            client.send_raw(&encode(&[leaves, name])).expect("it is sent");
+                            loop {
+                                let message = words(client.read().expect("a message"));
+                                if message[0] == leaves.to_lowercase() {
+                                    break;
+                                }
+                                let text = message.last().expect("a payload");
+                                let (publisher, number) = text.split_once(':').expect("publisher and number");
+                                let (publisher, number): (usize, i64) =
+                                    (publisher.parse().expect("a number"), number.parse().expect("a number"));
+                                assert!(newest[publisher] < number, "{number} after {}", newest[publisher]);
+                                newest[publisher] = number;
+                                got += 1;
+                            }
+                        }
+                        assert_eq!(client.call(&["PING"]).expect("PONG"), Value::Simple(b"PONG".to_vec()));
+                        leavers.fetch_sub(1, Ordering::Relaxed);
+                        got
+                    })
+                })
+                .collect();
+            let got: i64 = subscribers.into_iter().map(|thread| thread.join().expect("no panic")).sum();
+            let sent: i64 = publishers.into_iter().map(|thread| thread.join().expect("no panic")).sum();
+            (sent, got)
+        });
+        assert_eq!(got, sent, "{shards} shards");
+        assert!(SUBSCRIBERS as i64 * 10 < sent, "{shards} shards: only {sent} messages");
+    }
+}
+
+#[test]
+fn who_is_told_of_a_change_finds_it_made() {
+    const KEYS: usize = 200;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut listener = connect(&server);
+        listener.call(&["SUBSCRIBE", "made"]).expect("it is confirmed");
+        let mut reader = connect(&server);
+        let mut writer = connect(&server);
+        let mut pipeline = Vec::new();
+        for index in 0..KEYS {
+            pipeline.extend_from_slice(&encode(&["SET", &format!("k{index}"), &index.to_string()]));
+            pipeline.extend_from_slice(&encode(&["PUBLISH", "made", &index.to_string()]));
+        }
+        writer.send_raw(&pipeline).expect("it is sent");
+        for index in 0..KEYS {
+            assert_eq!(words(listener.read().expect("a message"))[2], index.to_string());
+            let value = reader.call(&["GET", &format!("k{index}")]).expect("it is answered");
+            assert_eq!(value, bulk(index.to_string()), "{shards} shards");
+            assert_eq!(writer.read().expect("a reply"), Value::Simple(b"OK".to_vec()));
+            assert_eq!(integer(writer.read().expect("a reply")), 1);
+        }
+    }
+}
+
+#[test]
+fn a_slow_subscriber_is_closed_and_slows_nobody() {
+    for shards in SHARDS {
+        let server = start(shards, &["--client-output-buffer-limit", "pubsub 4mb 0 0"]);
+        let mut slow: Vec<Client> = (0..4).map(|_| connect(&server)).collect();
+        for subscriber in &mut slow {
+            subscriber.call(&["SUBSCRIBE", "ch"]).expect("it is confirmed");
+        }
+        let mut quick = connect(&server);
+        quick.call(&["SUBSCRIBE", "ch"]).expect("it is confirmed");
+        let mut publisher = connect(&server);
+        let payload = vec![b'x'; 100_000];
+        let mut closed = false;
+        for _ in 0..1000 {
+            let count = integer(publisher.call(&[b"PUBLISH".as_slice(), b"ch", &payload]).expect("it is answered"));
+            assert_eq!(quick.read().expect("a message"), {
+                Value::Array(vec![bulk("message"), bulk("ch"), bulk(&payload)])
+            });
+            closed = count == 1;
+            if closed {
+                break;
+            }
+        }
+        assert!(closed, "{shards} shards: nobody was closed");
+        assert_eq!(field(&mut publisher, "stats", "client_output_buffer_limit_disconnections"), 4);
+        assert_eq!(quick.call(&["PING"]).expect("it is answered"), Value::Array(vec![bulk("pong"), bulk("")]));
+    }
+}
+
+#[test]
+fn a_client_with_many_channels_joins_and_leaves_them_all() {
+    const CHANNELS: usize = 100_000;
+    for shards in [1, 2] {
+        let server = start(shards, &[]);
+        let mut subscriber = connect(&server);
+        let names: Vec<String> = (0..CHANNELS).map(|index| format!("channel:{index}")).collect();
+        let mut command = vec!["SUBSCRIBE".to_string()];
+        command.extend(names.iter().cloned());
+        subscriber.send_raw(&encode(&command)).expect("it is sent");
+        for index in 0..CHANNELS {
+            let confirmed = words(subscriber.read().expect("a confirmation"));
+            assert_eq!(confirmed[2], (index + 1).to_string());
+        }
+        let mut client = connect(&server);
+        assert_eq!(field(&mut client, "stats", "pubsub_channels"), CHANNELS as i64);
+        assert_eq!(integer(client.call(&["PUBLISH", "channel:77777", "m"]).expect("it is answered")), 1);
+        assert_eq!(words(subscriber.read().expect("a message"))[1], "channel:77777");
+        drop(subscriber);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while field(&mut client, "stats", "pubsub_channels") != 0 {
+            assert!(Instant::now() < deadline, "{shards} shards: channels of a client that is gone");
+        }
+    }
+}
+
+#[test]
+fn every_event_is_told_once_wherever_its_key_is() {
+    const KEYS: usize = 300;
+    for shards in SHARDS {
+        let server = start(shards, &["--notify-keyspace-events", "Eg$x"]);
+        let mut listeners: Vec<Client> = (0..shards + 1).map(|_| connect(&server)).collect();
+        for listener in &mut listeners {
+            listener.call(&["PSUBSCRIBE", "__keyevent@*"]).expect("it is confirmed");
+        }
+        let mut client = connect(&server);
+        let mut expected: HashMap<String, usize> = HashMap::new();
+        let mut expect = |event: &str, key: String| *expected.entry(format!("{event} {key}")).or_default() += 1;
+        let mut msets = vec!["MSET".to_string()];
+        for index in 0..KEYS {
+            let key = format!("k{index}");
+            match index % 3 {
+                0 => {
+                    client.call(&["SET", &key, "v"]).expect("it is answered");
+                    expect("set", key.clone());
+                }
+                1 => {
+                    client.call(&["SET", &key, "v", "PX", "5"]).expect("it is answered");
+                    expect("set", key.clone());
+                    expect("expire", key.clone());
+                    expect("expired", key.clone());
+                }
+                _ => {
+                    msets.extend([key.clone(), "v".to_string()]);
+                    expect("set", key.clone());
+                }
+            }
+        }
+        client.call(&msets).expect("it is answered");
+        client.call(&["RENAME", "k0", "other"]).expect("it is answered");
+        expect("rename_from", "k0".to_string());
+        expect("rename_to", "other".to_string());
+        client.call(&["DEL", "k2", "k3", "k5", "k6", "nothing"]).expect("it is answered");
+        for key in ["k2", "k3", "k5", "k6"] {
+            expect("del", key.to_string());
+        }
+        let total: usize = expected.values().sum();
+        for listener in &mut listeners {
+            let mut told: HashMap<String, usize> = HashMap::new();
+            for _ in 0..total {
+                let message = words(listener.read().expect("a message"));
+                let event = message[2].rsplit(':').next().expect("an event");
+                *told.entry(format!("{event} {}", message[3])).or_default() += 1;
+            }
+            assert_eq!(told, expected, "{shards} shards");
+        }
+        client.call(&["PUBLISH", "__keyevent@end", "end"]).expect("it is answered");
+        for listener in &mut listeners {
+            assert_eq!(
+                words(listener.read().expect("a message"))[2],
+                "__keyevent@end",
+                "{shards} shards: one too many"
+            );
+        }
+    }
+}
+
+/// A client with a cache: what it holds after it took every message up to a reply must be no older than what was known
+/// to be written before it asked for that reply.
+#[test]
+fn no_cache_is_stale_behind_the_reply_to_a_later_command() {
+    const KEYS: usize = 8;
+    const READERS: usize = 3;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let written: [AtomicI64; KEYS] = Default::default();
+        let end = AtomicBool::new(false);
+        let hits = std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..READERS)
+                .map(|reader| {
+                    let (server, written, end) = (&server, &written, &end);
+                    scope.spawn(move || {
+                        let mut client = in_resp3(server);
+                        let option: &[&str] = if reader == 0 { &["BCAST"] } else { &[] };
+                        let on = [&["CLIENT", "TRACKING", "on"], option].concat();
+                        client.call(&on).expect("it is answered");
+                        let mut cache: HashMap<String, i64> = HashMap::new();
+                        let mut random = fastrand::Rng::with_seed(reader as u64);
+                        let mut hits = 0;
+                        // The reply to a command, with all the messages before it taken.
+                        let mut ask = |cache: &mut HashMap<String, i64>, command: &[&str]| {
+                            client.send_raw(&encode(command)).expect("it is sent");
+                            loop {
+                                match client.read().expect("a reply") {
+                                    Value::Push(items) => {
+                                        let Value::Array(keys) = &items[1] else { panic!("keys") };
+                                        for key in keys {
+                                            let Value::Bulk(key) = key else { panic!("a key") };
+                                            cache.remove(std::str::from_utf8(key).expect("a key"));
+                                        }
+                                    }
+                                    reply => return reply,
+                                }
+                            }
+                        };
+                        while !end.load(Ordering::Relaxed) {
+                            let at = random.usize(..KEYS);
+                            let key = format!("k{at}");
+                            let known = written[at].load(Ordering::SeqCst);
+                            ask(&mut cache, &["PING"]);
+                            if let Some(&cached) = cache.get(&key) {
+                                assert!(known <= cached, "{shards} shards: {key} is {cached}, was {known} before");
+                                hits += 1;
+                            } else {
+                                let value = match ask(&mut cache, &["GET", &key]) {
+                                    Value::Bulk(text) => String::from_utf8_lossy(&text).parse().expect("a number"),
+                                    _ => 0,
+                                };
+                                cache.insert(key, value);
+                            }
+                        }
+                        hits
+                    })
+                })
+                .collect();
+            let mut writer = connect(&server);
+            let mut random = fastrand::Rng::with_seed(99);
+            for number in 1..1500 {
+                let at = random.usize(..KEYS);
+                let (key, value) = (format!("k{at}"), number.to_string());
+                if number % 5 == 0 {
+                    let other = (at + 1) % KEYS;
+                    writer.call(&["MSET", &key, &value, &format!("k{other}"), &value]).expect("it is answered");
+                    written[other].store(number, Ordering::SeqCst);
+                } else {
+                    writer.call(&["SET", &key, &value]).expect("it is answered");
+                }
+                written[at].store(number, Ordering::SeqCst);
+            }
+            end.store(true, Ordering::Relaxed);
+            readers.into_iter().map(|thread| thread.join().expect("no panic")).sum::<i64>()
+        });
+        assert!(100 < hits, "{shards} shards: only {hits} hits");
+    }
+}
