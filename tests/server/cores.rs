@@ -50,27 +50,21 @@ pub fn info_number(client: &mut Client, section: &str, field: &str) -> i64 {
     value.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("{field} in {text}"))
 }
 
-/// How long the commands took that took longer than `patience`, of a client that sent one after the other until `end`
-/// was set.
-fn time_waited(client: &mut Client, command: &[&str], patience: Duration, end: &AtomicBool) -> Duration {
-    let mut waited = Duration::ZERO;
+/// How often a client was answered that sent the command again and again until `end` was set.
+fn times_answered(client: &mut Client, command: &[&str], end: &AtomicBool) -> usize {
+    let mut answered = 0;
     while !end.load(Ordering::Relaxed) {
-        let started = Instant::now();
         client.call(command).expect("it is answered");
-        let took = started.elapsed();
-        if patience < took {
-            waited += took;
-        }
+        answered += 1;
     }
-    waited
+    answered
 }
 
 #[test]
 fn a_slow_command_holds_no_other_cores_engine() {
     const WINDOWS: usize = 6;
     const SLOW_OF_WINDOW: usize = 15;
-    const PATIENCE: Duration = Duration::from_millis(20);
-    let (server, first_port) = start_with_core_ports(2, &[]);
+    let (_server, first_port) = start_with_core_ports(2, &[]);
     let (own, other) = (tag_of(0, 2), tag_of(1, 2));
     let mut client = connect(first_port);
     for (name, factor) in [("a", 2_654_435_761u32), ("b", 40_503)] {
@@ -80,23 +74,21 @@ fn a_slow_command_holds_no_other_cores_engine() {
     assert_eq!(client.call(&["SET", other.as_str(), "v"]).unwrap(), ok());
     let mut neighbour = connect(first_port + 1);
     let end = AtomicBool::new(false);
-    let (waited, total) = std::thread::scope(|scope| {
-        let waits = scope.spawn(|| time_waited(&mut neighbour, &["GET", other.as_str()], PATIENCE, &end));
+    let answered = std::thread::scope(|scope| {
+        let answers = scope.spawn(|| times_answered(&mut neighbour, &["GET", other.as_str()], &end));
         // The first command of each window makes this core a visitor.
         let mut window = encode(&["GET", other.as_str()]);
         let slow = encode(&["LCS", &format!("{own}a"), &format!("{own}b"), "IDX", "MINMATCHLEN", "9999"]);
         window.extend(slow.repeat(SLOW_OF_WINDOW));
-        let started = Instant::now();
         client.send_raw(&window.repeat(WINDOWS)).unwrap();
         let replies: Vec<_> = (0..WINDOWS * (1 + SLOW_OF_WINDOW)).map(|_| client.read()).collect();
-        let total = started.elapsed();
         end.store(true, Ordering::Relaxed);
         assert!(replies.iter().all(|reply| !matches!(reply, Err(_) | Ok(Value::Error(_)))), "{replies:?}");
-        (waits.join().unwrap(), total)
+        answers.join().unwrap()
     });
-    assert!(10 * PATIENCE < total, "{total:?} is not slow enough to tell");
-    assert!(waited < total / 2, "a client of the other core waited {waited:?} of {total:?}");
-    drop(server);
+    // Each slow command takes far longer than a question and its answer, however busy the machine is. Held for whole
+    // windows, the other core would answer once or twice between two of them.
+    assert!(WINDOWS * SLOW_OF_WINDOW < answered, "a client of the other core was answered {answered} times");
 }
 
 #[test]
@@ -385,7 +377,7 @@ fn a_client_that_stops_in_the_middle_of_a_long_value_is_closed_at_its_limit() {
                 let expected = shard as i64 + 1;
                 let started = Instant::now();
                 while info_number(&mut observer, "stats", closed) != expected {
-                    assert!(started.elapsed() < Duration::from_secs(20), "{}", server.output());
+                    assert!(started.elapsed() < Duration::from_secs(60), "{}", server.output());
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 assert!(client.read().is_err(), "it was cut off");

@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that should happen soon; CI's cores are shared.
-const SOON_MS: u64 = 10_000;
+const SOON_MS: u64 = 60_000;
 
 fn binary() -> std::ffi::OsString {
     std::env::var_os("CORERING_TEST_SERVER").unwrap_or_else(|| env!("CARGO_BIN_EXE_corering").into())
@@ -219,10 +219,10 @@ fn systemd_is_told_when_the_server_serves_and_when_it_ends() {
     assert_eq!([hear(), hear()], ["WATCHDOG=1", "WATCHDOG=1"]);
     // A core that is stuck is not vouched for.
     let began = Instant::now();
-    client.send_raw(&encode(&["DEBUG", "SLEEP", "3"])).unwrap();
+    client.send_raw(&encode(&["DEBUG", "SLEEP", "6"])).unwrap();
     systemd.set_read_timeout(Some(Duration::from_millis(1200))).expect("set");
     while systemd.recv(&mut [0; 10]).map_err(|error| error.kind()) != Err(ErrorKind::WouldBlock) {
-        assert!(began.elapsed() < Duration::from_millis(1700), "somebody vouched for a core that sleeps");
+        assert!(began.elapsed() < Duration::from_millis(4500), "somebody vouched for a core that sleeps");
     }
     systemd.set_read_timeout(Some(Duration::from_millis(SOON_MS))).expect("set");
     assert_eq!(client.read().unwrap(), ok());

@@ -17,7 +17,8 @@
 //! - Guards, joined by commas, limit a line to a protocol or a server: `2| …`, `3| …`, `redis| …`, `corering| …`.
 //! - A name selects another connection: `b: GET k -> nil`.
 //! - Actions: a command in redis-cli's quoting (`${name}` is replaced by a captured reply), `raw "bytes"`,
-//!   `read` (one more reply), `sleep MS`, `until MS COMMAND` (again and again until the expectation holds).
+//!   `read` (one more reply), `sleep MS`, `until MS COMMAND` (again and again until the expectation holds; on a busy
+//!   machine for longer).
 //! - Expectations: `+text`, `-text` (the rest of the line, as it is), `:7`, `:1..9`, `:int`, `"bulk"`, `~"glob*"` (any
 //!   string or error), `,1.5` (a double; a bulk in RESP2),
 //!   `(123` (a big number; a bulk in RESP2), `#t` (a boolean; `:1` in RESP2), `nil`, `nil[]` (the null
@@ -35,6 +36,9 @@ use crate::process::{Kind, Server};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// How long a condition is waited for at least. Who finds it true waits no longer, so that this costs nothing.
+const UNTIL_MS_MIN: u64 = 60_000;
 
 /// What a reply must look like.
 #[derive(Debug, Clone)]
@@ -823,7 +827,7 @@ impl Player<'_> {
                 return Ok(());
             }
             Action::Until { ms, command } => {
-                let deadline = Instant::now() + Duration::from_millis(*ms);
+                let deadline = Instant::now() + Duration::from_millis((*ms).max(UNTIL_MS_MIN));
                 loop {
                     let bytes = encode(&self.fill_in(command));
                     self.connection(&step.connection).and_then(|client| client.send_raw(&bytes)).map_err(fail)?;
