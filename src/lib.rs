@@ -240,6 +240,8 @@
 //! | [`pubsub`] | who is told what unasked: published messages, events on keys, stale caches |
 //! | [`stats`] | what one core counts |
 //! | [`memory`] | the allocator, and how much of it is in use |
+//! | [`sync`] | what the protocols between cores are made of, replaced by loom's in `tests/model/` |
+//! | [`mutant`] | faults to switch on in a build of its own, for `tests/mutants` |
 //! | [`log`] | the operator's log |
 //!
 //! Around it: `tests/` (`tests/run` runs all), `benches/`, `tuning/`.
@@ -254,19 +256,21 @@
 //! | 0 | `resp` | – |
 //! | 0 | `config` | – |
 //! | 0 | `memory` | – |
+//! | 0 | `sync` | – |
+//! | 0 | `mutant` | – |
 //! | 0 | `sys` | – |
 //! | 1 | `value` | `structure` |
 //! | 1 | `session` | `resp` |
 //! | 1 | `log` | `config` |
 //! | 2 | `keyspace` | `value` `structure` |
 //! | 2 | `rdb` | `value` `structure` |
-//! | 2 | `connection` | `resp` `session` `value` |
-//! | 3 | `pubsub` | `resp` `session` `keyspace` `structure` |
+//! | 2 | `connection` | `resp` `session` `value` `mutant` |
+//! | 3 | `pubsub` | `resp` `session` `keyspace` `structure` `sync` |
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` |
 //! | 4 | `stats` | `command` |
 //! | 4 | `shared` | `command` `config` `pubsub` |
 //! | 4 | `route` | `command` `resp` |
-//! | 5 | `shard` | `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` |
+//! | 5 | `shard` | `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` `sync` `mutant` |
 //!
 //! [`runtime`] may import all of them, and nobody imports it. Known exceptions:
 //!
@@ -310,5 +314,9 @@ pub mod pubsub;
 pub mod stats;
 
 pub mod memory;
+
+pub mod sync;
+
+pub mod mutant;
 
 pub mod log;

@@ -37,8 +37,9 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         &["Mutex", "RwLock", "Condvar", "RefCell", "AtomicBool", "AtomicUsize", "AtomicU64", "AtomicI64", "AtomicU8"],
         &[
             "src/runtime/",
-            "src/shard/mod.rs",     // The hold on an engine.
-            "src/shard/blocked.rs", // Who answers a client that waits on several shards.
+            "src/shard/mod.rs",       // The hold on an engine.
+            "src/shard/answering.rs", // Who answers a client that waits on several shards.
+            "src/sync.rs",            // What such protocols are made of.
             "src/shared.rs",
             "src/pubsub/",            // Who is told what; by any core.
             "src/command/slowlog.rs", // One log for all cores.

@@ -8,6 +8,7 @@
 //!             ▲ front: its reply goes straight to `output`, and every ready place behind it follows
 //! ```
 
+use crate::mutant::Mutant;
 use crate::resp::Output;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -82,6 +83,11 @@ impl Replies {
             panic!("a reserved place is filled once");
         };
         let (reply, long) = if discard { (&[][..], Vec::new()) } else { (reply, long) };
+        if at != 0 && Mutant::RepliesOvertake.is_on() {
+            self.output.append_parts(reply, long);
+            self.places[at] = Place::Ready { start: self.parked.len(), len: 0 };
+            return;
+        }
         if at != 0 {
             self.places[at] = Place::Ready { start: self.parked.len(), len: reply.len() };
             self.parked.append_parts(reply, long);

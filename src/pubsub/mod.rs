@@ -84,7 +84,7 @@ pub struct Pubsub {
     channels: Directory,
     patterns: Directory,
     shard_channels: Directory,
-    inboxes: Box<[Inbox]>,
+    inboxes: Box<[Inbox<Delivery>]>,
     /// Who has read which keys.
     pub tracking: Tracking,
 }

@@ -35,7 +35,7 @@ struct Tracker {
 
 impl Tracker {
     /// Tells it, or its stand-in.
-    fn tell(&self, keys: Keys, inboxes: &[Inbox]) {
+    fn tell(&self, keys: Keys, inboxes: &[Inbox<Delivery>]) {
         let to = self.redirect.unwrap_or(self.home);
         inboxes[to.core].put(Delivery::Invalidate { to, of: self.redirect.map(|_| self.home), keys });
     }
@@ -235,7 +235,7 @@ impl Tracking {
     }
 
     /// Forgets keys beyond the given number, some of them at a time. 0: there is no limit.
-    pub(super) fn enforce(&self, keys_max: usize, inboxes: &[Inbox]) {
+    pub(super) fn enforce(&self, keys_max: usize, inboxes: &[Inbox<Delivery>]) {
         let surplus = if keys_max == 0 { 0 } else { self.keys_len().saturating_sub(keys_max) };
         for _ in 0..surplus.min(FORGET_SLICE) {
             let found = (0..STRIPES).find_map(|_| {
@@ -260,7 +260,7 @@ impl Tracking {
     }
 
     /// A key is no longer in the table: those who had it there are told.
-    fn tell_readers(&self, key: &[u8], ids: Ids, by: Actor, inboxes: &[Inbox]) {
+    fn tell_readers(&self, key: &[u8], ids: Ids, by: Actor, inboxes: &[Inbox<Delivery>]) {
         let keys: Arc<[Box<[u8]>]> = [Box::from(key)].into();
         for id in ids {
             // Who has stopped, or tracks prefixes now, is not told.
@@ -273,7 +273,7 @@ impl Tracking {
     }
 
     /// Something happened to a key, or to a database.
-    pub(super) fn note(&self, effect: &Effect, inboxes: &[Inbox]) {
+    pub(super) fn note(&self, effect: &Effect, inboxes: &[Inbox<Delivery>]) {
         if !effect.event.is_change() {
             return;
         }
@@ -311,7 +311,7 @@ impl Tracking {
     }
 
     /// Every cache is stale as a whole.
-    fn flush(&self, by: Actor, inboxes: &[Inbox]) {
+    fn flush(&self, by: Actor, inboxes: &[Inbox<Delivery>]) {
         {
             let mut flushed_by = lock(&self.flushed_by);
             if by != Actor::default() && *flushed_by == by {
@@ -333,7 +333,7 @@ impl Tracking {
 
     /// Tells, one message for each prefix, which of its keys have changed. To be called before the replies to those
     /// who changed them leave.
-    pub(super) fn broadcast(&self, inboxes: &[Inbox]) {
+    pub(super) fn broadcast(&self, inboxes: &[Inbox<Delivery>]) {
         let mut prefixes = lock(&self.prefixes);
         for prefix in prefixes.values_mut() {
             let changed = std::mem::take(&mut prefix.changed);

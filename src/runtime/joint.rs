@@ -24,6 +24,7 @@ use crate::command::lookup::{self, Row};
 use crate::command::{Args, Flags, Joint, Keys, Part, Run, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
 use crate::keyspace::{Effect, Effects};
+use crate::mutant::Mutant;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::SlotMap;
 use crate::route::locks::Need;
@@ -274,6 +275,22 @@ impl Core {
         }
     }
 
+    /// See [`Mutant::TransactionsLetGo`].
+    #[cold]
+    fn let_go_between_calls(&mut self) {
+        self.settle_engines();
+        let held: Vec<usize> =
+            (0..self.visited.len()).filter(|&shard| shard == self.core || self.visited[shard].is_some()).collect();
+        self.end_visits();
+        self.shard.let_go();
+        std::thread::sleep(std::time::Duration::from_micros(200));
+        while !hold_several(self.core, self.shards, &mut self.shard, &mut self.visited, &held) {
+            self.end_visits();
+            self.shard.let_go();
+            std::thread::yield_now();
+        }
+    }
+
     /// Subscribers and caches are told what has happened so far, whoever else is told at the end.
     fn tell_of(&mut self, ground: &mut Ground) {
         let notifications = self.shard.notifications();
@@ -468,12 +485,13 @@ impl Core {
                 } else {
                     self.visited[owner].as_mut().expect("held above")
                 };
-                is_unchanged &= engine.is_unchanged(watched, self.now_ms);
+                let is_looked_at = owner == self.core || !Mutant::ExecLooksAtOwnKeysOnly.is_on();
+                is_unchanged &= !is_looked_at || engine.is_unchanged(watched, self.now_ms);
                 engine.unwatch(watched.db, &watched.key);
             }
             // Messages that come to the client meanwhile wait for the reply.
             let sequence = subscribes.then(|| connection.replies.reserve());
-            if is_unchanged {
+            if is_unchanged || Mutant::ExecIgnoresWatch.is_on() {
                 let is_done = self.run_calls(index, &mut exec, &mut Ground::Engines);
                 assert!(is_done, "no call asks other cores");
                 self.settle_engines();
@@ -530,6 +548,9 @@ impl Core {
                     let (now_ms, stats) = (self.now_ms, &mut self.stats);
                     ground.run(engines, &mut self.overlay, &self.config, None, row, call, &args, now_ms, stats, out);
                     self.tell_of(ground);
+                    if Mutant::TransactionsLetGo.is_on() && matches!(ground, Ground::Engines) {
+                        self.let_go_between_calls();
+                    }
                 }
                 Run::Session(run) => {
                     let result = run(&mut view, &args, &mut Reply::new(&mut *out, call.protocol));

@@ -24,6 +24,7 @@ use crate::command::lookup::{self, Row};
 use crate::command::{Args, Run, Wait, slowlog};
 use crate::config::Config;
 use crate::keyspace::{Class, Effect, Entry, Keyspace};
+use crate::mutant::Mutant;
 use crate::resp::{Output, Protocol, Reply};
 use crate::route::locks::Need;
 use crate::route::parcel::{ReplyHeader, flags};
@@ -193,6 +194,9 @@ impl Core {
         match loan.lent {
             Lent::Entries(entries) => {
                 for (db, entry) in entries {
+                    if Mutant::LoansAreLost.is_on() && self.stats.counters.commands_forwarded % 8 == 7 {
+                        continue;
+                    }
                     self.shard.keyspace.adopt(db, entry);
                 }
                 for effect in loan.effects {
@@ -330,7 +334,7 @@ impl Core {
                 self.finish_gathering(done.connection, done.sequence, out);
             }
             Work::Exec(exec) => {
-                if borrowing.loans.iter().all(|loan| loan.is_unchanged) {
+                if borrowing.loans.iter().all(|loan| loan.is_unchanged) || Mutant::ExecIgnoresWatch.is_on() {
                     return self.exec_borrowed(gathering, borrowing, ground);
                 }
                 self.write_unchanged_failure(index, &mut exec.out);

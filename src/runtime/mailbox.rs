@@ -1,18 +1,10 @@
 //! Messages between cores: one bounded single-producer ring per ordered pair of cores, filled once per pass.
 //!
 //! During a pass requests and replies for a peer are packed into parcels; at its end each parcel becomes one message,
-//! and a peer that sleeps is woken once. The order between two cores is the order of sending.
-//!
-//! ```text
-//!   sender                                    receiver
-//!   push message                              parked = true
-//!   fence (SeqCst)                            fence (SeqCst)
-//!   if parked.swap(false) { wake the ring }   if any ring has a message { parked = false; go on }
-//!                                             else sleep in the ring
-//! ```
-//! Either the sender sees `parked` and wakes, or the receiver sees the message and stays up: nothing is lost.
+//! and a peer that sleeps is woken once: see `parking`. The order between two cores is the order of sending.
 
 use super::lend::Loan;
+use super::parking::Parking;
 use super::spares::Spares;
 use crate::command::{Part, slowlog};
 use crate::resp::Output;
@@ -24,7 +16,6 @@ use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering, fence};
 
 /// Messages that fit between two cores before the sender keeps them itself.
 const RING_MESSAGES: usize = 256;
@@ -131,31 +122,6 @@ pub enum Control {
     },
     /// A line for the clients in `MONITOR` on this core.
     Monitor(bytes::Bytes),
-}
-
-/// What all cores see of each other: who sleeps, and where to wake them.
-pub struct Parking {
-    cores: Vec<ParkedCore>,
-}
-
-/// On a cache line of its own: written by its core, read by all.
-#[repr(align(64))]
-struct ParkedCore {
-    parked: AtomicBool,
-    ring: AtomicI32,
-}
-
-impl Parking {
-    /// For this many cores; rings are told later.
-    pub fn new(cores: usize) -> Arc<Parking> {
-        let core = || ParkedCore { parked: AtomicBool::new(false), ring: AtomicI32::new(-1) };
-        Arc::new(Parking { cores: (0..cores).map(|_| core()).collect() })
-    }
-
-    /// Tells the others by which descriptor to wake a core.
-    pub fn announce(&self, core: usize, ring: RawFd) {
-        self.cores[core].ring.store(ring, Ordering::Release);
-    }
 }
 
 /// One core's ends of the rings, and what it is packing.
@@ -278,13 +244,11 @@ impl Mailbox {
                 }
                 self.posted[to] = true;
             }
-            if std::mem::take(&mut self.posted[to]) || has_mail(to) {
-                fence(Ordering::SeqCst);
-                let peer = &self.parking.cores[to];
-                if peer.parked.load(Ordering::Relaxed) && peer.parked.swap(false, Ordering::SeqCst) {
-                    self.wakes += 1;
-                    wake(peer.ring.load(Ordering::Acquire));
-                }
+            if (std::mem::take(&mut self.posted[to]) || has_mail(to))
+                && let Some(ring) = self.parking.to_wake(to)
+            {
+                self.wakes += 1;
+                wake(ring);
             }
         }
     }
@@ -309,21 +273,15 @@ impl Mailbox {
         if self.to.len() == 1 {
             return true;
         }
-        let parked = &self.parking.cores[self.core].parked;
-        parked.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        let incoming = self.from.iter().flatten().any(|consumer| !consumer.is_empty());
-        if incoming || has_mail() || self.waiting.iter().any(|queue| !queue.is_empty()) {
-            parked.store(false, Ordering::SeqCst);
-            return false;
-        }
-        true
+        let has_message = || self.from.iter().flatten().any(|consumer| !consumer.is_empty());
+        let has_kept = || self.waiting.iter().any(|queue| !queue.is_empty());
+        self.parking.park(self.core, || has_message() || has_mail() || has_kept())
     }
 
     /// Awake again.
     pub fn unpark(&mut self) {
         if 1 < self.to.len() {
-            self.parking.cores[self.core].parked.store(false, Ordering::Relaxed);
+            self.parking.unpark(self.core);
         }
     }
 }

@@ -21,6 +21,7 @@ mod memory_test;
 mod monitor;
 mod oom;
 mod pace;
+mod parking;
 mod pubsub;
 mod read;
 mod room;

@@ -4,8 +4,9 @@ use super::core::{Core, Parts};
 use super::host;
 use super::listen::Doors;
 use super::machine::ThisMachine;
-use super::mailbox::{Parking, connect};
+use super::mailbox::connect;
 use super::oom::OomScore;
+use super::parking::Parking;
 use super::supervise::{PidFile, Supervisor};
 use crate::command::lookup::{self, RenameError};
 use crate::config::{Config, Supervised, reason};
@@ -276,7 +277,7 @@ fn start_cores(
 ) -> Result<Vec<ExecutorJoinHandle<()>>, String> {
     let config = shared.config();
     let cores = shared.cores;
-    let parking = Parking::new(cores);
+    let parking = Arc::new(Parking::new(cores));
     let seed = fastrand::u64(..);
     crate::value::seed_member_hash(fastrand::u64(..));
     let (ready, started) = std::sync::mpsc::channel::<Result<(), String>>();

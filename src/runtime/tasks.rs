@@ -113,7 +113,8 @@ impl Core {
 mod tests {
     use super::super::core::Parts;
     use super::super::listen::Doors;
-    use super::super::mailbox::{Parking, connect};
+    use super::super::mailbox::connect;
+    use super::super::parking::Parking;
     use super::*;
     use crate::config::Config;
     use crate::keyspace::Keyspace;
@@ -142,7 +143,7 @@ mod tests {
         let hasher = keyspace.hasher();
         let shard = Mutex::new(Shard::new(0, 1, shared.config(), keyspace, 1, shared.pubsub.clone()));
         let shards: &'static [Mutex<Shard>] = Box::leak(vec![shard].into_boxed_slice());
-        let parking = Parking::new(1);
+        let parking = Arc::new(Parking::new(1));
         let mailbox = connect(1, &parking).pop().expect("one core");
         let core_shared = shared.clone();
         let thread = std::thread::spawn(move || {

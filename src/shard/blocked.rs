@@ -5,30 +5,21 @@
 //! clients in order, before any other command runs there: the client's call is run again, for that key alone.
 //!
 //! A ticket lies on several shards, and may be torn in several places at once (another shard, its deadline, `CLIENT
-//! UNBLOCK`, its client's end): the state in it decides who may answer.
+//! UNBLOCK`, its client's end): its state decides who may answer, see `answering`.
 //!
-//! ```text
-//!   waiting ──▶ trying ──▶ done         trying: a shard runs its call right now
-//!      ▲──────────┘ │                   nothing came of it: it waits on
-//!      └────────────────▶ done          timeout, CLIENT UNBLOCK, closed
-//! ```
 //! A call that needs a key of another shard beside (`BLMOVE`) cannot be run by this one: its home is told, and runs it
 //! with all keys held. Those behind it wait until it has.
 //!
 //! Not here: the clients, and their deadlines.
 
 use super::Call;
+use super::answering::Answering;
 use crate::command::Wait;
 use crate::command::lookup::Row;
 use crate::resp::Output;
 use ahash::AHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-
-const WAITING: u8 = 0;
-const TRYING: u8 = 1;
-const DONE: u8 = 2;
 
 /// A client that waits.
 pub struct Ticket {
@@ -44,40 +35,34 @@ pub struct Ticket {
     pub call: Call,
     /// What it waits for.
     pub wait: Wait,
-    state: AtomicU8,
+    answering: Answering,
 }
 
 impl Ticket {
     /// Of a client that waits from now on.
     pub fn new(core: usize, connection: u32, sequence: u32, row: &'static Row, call: Call, wait: Wait) -> Ticket {
-        Ticket { core, connection, sequence, row, call, wait, state: AtomicU8::new(WAITING) }
+        Ticket { core, connection, sequence, row, call, wait, answering: Answering::default() }
     }
 
     /// Whether nobody has answered yet.
     pub fn is_open(&self) -> bool {
-        self.state.load(Ordering::Acquire) != DONE
+        self.answering.is_open()
     }
 
     /// From now on only the caller may answer, and has to call [`Ticket::close`] or [`Ticket::give_up`]. False:
     /// somebody has answered. Waits while another tries, which is as long as one call takes.
     pub fn try_to_answer(&self) -> bool {
-        loop {
-            match self.state.compare_exchange_weak(WAITING, TRYING, Ordering::Acquire, Ordering::Acquire) {
-                Ok(_) => return true,
-                Err(DONE) => return false,
-                Err(_) => std::hint::spin_loop(),
-            }
-        }
+        self.answering.begin()
     }
 
     /// It is answered.
     pub fn close(&self) {
-        self.state.store(DONE, Ordering::Release);
+        self.answering.close();
     }
 
     /// It is not: the client waits on.
     pub fn give_up(&self) {
-        self.state.store(WAITING, Ordering::Release);
+        self.answering.give_up();
     }
 }
 

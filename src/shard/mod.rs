@@ -1,6 +1,7 @@
 //! One core's engine: its keys and its statistics, and the execution of commands on them. A command runs to completion:
 //! no await, no lock, `now` handed in.
 
+mod answering;
 mod blocked;
 pub mod union;
 mod watch;

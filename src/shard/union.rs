@@ -37,6 +37,7 @@ use crate::command::lookup::Row;
 use crate::command::{Args, Context, Gather, Keys, Run, Spread, Wait, key_positions};
 use crate::config::Config;
 use crate::keyspace::{Class, Keyspace};
+use crate::mutant::Mutant;
 use crate::resp::{Output, Reply};
 use crate::route::parcel::ArgSlices;
 use crate::route::{Place, SlotMap, gather, place};
@@ -99,6 +100,9 @@ impl<'a> Union<'a> {
             (Place::Anywhere, Spread::Every(how)) => {
                 let mut replies = Vec::with_capacity(self.parts.len());
                 for shard in 0..self.parts.len() {
+                    if Mutant::FlushLeavesAShard.is_on() && 0 < shard && shard + 1 == self.parts.len() {
+                        continue;
+                    }
                     let mut reply = Output::default();
                     if !self.run_at(shard, row, call, args, now_ms, stats, &mut reply) {
                         out.append(reply); // Whatever is wrong with it is wrong on every shard.

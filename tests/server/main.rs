@@ -10,6 +10,7 @@
 //! `CORERING_TEST_TRANSCRIPT` plays only the files whose name contains it.
 #![allow(clippy::disallowed_methods, reason = "tests wait and measure by the clock")]
 
+mod abandoned;
 mod atomic;
 mod behaviour;
 mod client;

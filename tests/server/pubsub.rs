@@ -3,7 +3,7 @@
 
 use crate::client::{Client, Value, encode};
 use crate::process::{Kind, Server};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -215,8 +215,12 @@ fn a_slow_subscriber_is_closed_and_slows_nobody() {
 #[test]
 fn a_client_with_many_channels_joins_and_leaves_them_all() {
     const CHANNELS: usize = 100_000;
+    /// What may be left of them: buffers for reuse.
+    const BYTES_LEFT_MAX: i64 = 2 << 20;
     for shards in [1, 2] {
         let server = start(shards, &[]);
+        let mut client = connect(&server);
+        let bytes_before = field(&mut client, "memory", "used_memory");
         let mut subscriber = connect(&server);
         let names: Vec<String> = (0..CHANNELS).map(|index| format!("channel:{index}")).collect();
         let mut command = vec!["SUBSCRIBE".to_string()];
@@ -226,14 +230,22 @@ fn a_client_with_many_channels_joins_and_leaves_them_all() {
             let confirmed = words(subscriber.read().expect("a confirmation"));
             assert_eq!(confirmed[2], (index + 1).to_string());
         }
-        let mut client = connect(&server);
         assert_eq!(field(&mut client, "stats", "pubsub_channels"), CHANNELS as i64);
+        let bytes_with = field(&mut client, "memory", "used_memory");
+        assert!(bytes_before + CHANNELS as i64 * 20 < bytes_with, "the names alone take more");
         assert_eq!(integer(client.call(&["PUBLISH", "channel:77777", "m"]).expect("it is answered")), 1);
         assert_eq!(words(subscriber.read().expect("a message"))[1], "channel:77777");
         drop(subscriber);
         let deadline = Instant::now() + Duration::from_secs(10);
         while field(&mut client, "stats", "pubsub_channels") != 0 {
             assert!(Instant::now() < deadline, "{shards} shards: channels of a client that is gone");
+        }
+        loop {
+            let more = field(&mut client, "memory", "used_memory") - bytes_before;
+            if more < BYTES_LEFT_MAX {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{shards} shards: {more} bytes are left of a client that is gone");
         }
     }
 }
@@ -242,13 +254,13 @@ fn a_client_with_many_channels_joins_and_leaves_them_all() {
 fn every_event_is_told_once_wherever_its_key_is() {
     const KEYS: usize = 300;
     for shards in SHARDS {
-        let server = start(shards, &["--notify-keyspace-events", "Eg$x"]);
+        let server = start(shards, &["--notify-keyspace-events", "Eg$lx"]);
         let mut listeners: Vec<Client> = (0..shards + 1).map(|_| connect(&server)).collect();
         for listener in &mut listeners {
             listener.call(&["PSUBSCRIBE", "__keyevent@*"]).expect("it is confirmed");
         }
         let mut client = connect(&server);
-        let mut expected: HashMap<String, usize> = HashMap::new();
+        let mut expected: BTreeMap<String, usize> = BTreeMap::new();
         let mut expect = |event: &str, key: String| *expected.entry(format!("{event} {key}")).or_default() += 1;
         let mut msets = vec!["MSET".to_string()];
         for index in 0..KEYS {
@@ -278,9 +290,28 @@ fn every_event_is_told_once_wherever_its_key_is() {
         for key in ["k2", "k3", "k5", "k6"] {
             expect("del", key.to_string());
         }
+        // In a transaction, on all shards.
+        client.call(&["MULTI"]).expect("it is answered");
+        for index in 0..10 {
+            client.call(&["SET", &format!("m{index}"), "v"]).expect("it is queued");
+            expect("set", format!("m{index}"));
+        }
+        client.call(&["EXEC"]).expect("it is answered");
+        // Of clients that waited, served by what somebody else did.
+        for index in 0..8 {
+            let list = format!("list:{index}");
+            let mut waiter = connect(&server);
+            waiter.send_raw(&encode(&["BLPOP", &list, "other", "0"])).expect("it is sent");
+            while field(&mut client, "clients", "blocked_clients") == 0 {}
+            client.call(&["RPUSH", &list, "x"]).expect("it is answered");
+            assert_eq!(words(waiter.read().expect("it is served")), [list.as_str(), "x"]);
+            for event in ["rpush", "lpop", "del"] {
+                expect(event, list.clone());
+            }
+        }
         let total: usize = expected.values().sum();
         for listener in &mut listeners {
-            let mut told: HashMap<String, usize> = HashMap::new();
+            let mut told: BTreeMap<String, usize> = BTreeMap::new();
             for _ in 0..total {
                 let message = words(listener.read().expect("a message"));
                 let event = message[2].rsplit(':').next().expect("an event");
@@ -318,11 +349,11 @@ fn no_cache_is_stale_behind_the_reply_to_a_later_command() {
                         let option: &[&str] = if reader == 0 { &["BCAST"] } else { &[] };
                         let on = [&["CLIENT", "TRACKING", "on"], option].concat();
                         client.call(&on).expect("it is answered");
-                        let mut cache: HashMap<String, i64> = HashMap::new();
+                        let mut cache: BTreeMap<String, i64> = BTreeMap::new();
                         let mut random = fastrand::Rng::with_seed(reader as u64);
                         let mut hits = 0;
                         // The reply to a command, with all the messages before it taken.
-                        let mut ask = |cache: &mut HashMap<String, i64>, command: &[&str]| {
+                        let mut ask = |cache: &mut BTreeMap<String, i64>, command: &[&str]| {
                             client.send_raw(&encode(command)).expect("it is sent");
                             loop {
                                 match client.read().expect("a reply") {

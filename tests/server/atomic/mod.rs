@@ -4,9 +4,8 @@
 //! - `linear`: histories on one key (a register, a counter, a set, an appended list) against a sequential model.
 //! - `cycles`: transactions that append to and read several keys; what must come before what may not be a circle.
 //! - `invariants`: transfers that keep a sum, renames that keep a count, flushes that take all or nothing.
-//! - `parking`: the way one core wakes another, step by step in every order, store buffers included.
 //!
-//! All but the last run against the built server on 1, 2 and 4 shards, one command at a time and pipelined. Faults are
+//! They run against the built server on 1, 2 and 4 shards, one command at a time and pipelined. Faults are
 //! planted between client and server (a transaction taken apart, a watch left out, a stale reply, …): each must be
 //! found, or the checkers prove nothing.
 //!
@@ -16,7 +15,6 @@ mod cycles;
 mod faults;
 mod invariants;
 mod linear;
-mod parking;
 mod record;
 
 use crate::process::{Kind, Server};

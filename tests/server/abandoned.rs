@@ -1,0 +1,140 @@
+//! Clients that die in the middle of what they do, at every step: nothing half done, nothing leaked, nothing locked for
+//! ever.
+
+use crate::client::{Client, Value, encode};
+use crate::process::{Kind, Server};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// On all shards.
+const KEYS: [&str; 6] = ["k0", "k1", "k2", "k3", "k4", "k5"];
+
+fn connect(server: &Server) -> Client {
+    Client::connect(server.port).expect("a running server accepts connections")
+}
+
+/// How a client ends.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// It closes its connection.
+    Closes,
+    /// It closes it after half of its next command.
+    ClosesWithin,
+    /// Somebody kills it.
+    Killed,
+    /// It has sent all that it does at once, and closes without reading.
+    ClosesUnread,
+}
+
+/// Everything that leaves something with other cores, in one life.
+fn life() -> Vec<Vec<&'static str>> {
+    let mut steps = vec![
+        vec!["HELLO", "3"],
+        vec!["SUBSCRIBE", "news", "more"],
+        vec!["PSUBSCRIBE", "n*"],
+        vec!["SSUBSCRIBE", "shard"],
+        vec!["CLIENT", "TRACKING", "on", "BCAST", "PREFIX", "k"],
+        [&["WATCH"][..], &KEYS].concat(),
+        vec!["MULTI"],
+    ];
+    steps.extend(KEYS.iter().map(|key| vec!["INCR", *key]));
+    steps.push(vec!["PUBLISH", "news", "m"]);
+    steps.push(vec!["EXEC"]);
+    steps.push(vec!["BLPOP", "list:0", "list:1", "list:2", "0"]);
+    steps
+}
+
+fn number(client: &mut Client, section: &str, name: &str) -> i64 {
+    let Value::Bulk(text) = client.call(&["INFO", section]).expect("INFO is answered") else { panic!("a bulk") };
+    let text = String::from_utf8(text).expect("INFO is text");
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a field");
+    value.trim().parse().expect("a number")
+}
+
+/// Waits until nothing is left of anybody but the given number of clients.
+fn wait_for_silence(client: &mut Client, clients: i64, what: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let wanted = [
+        ("clients", "connected_clients", clients),
+        ("clients", "watching_clients", 0),
+        ("clients", "total_watched_keys", 0),
+        ("clients", "pubsub_clients", 0),
+        ("clients", "tracking_clients", 0),
+        ("clients", "blocked_clients", 0),
+        ("clients", "total_blocking_keys", 0),
+        ("stats", "pubsub_channels", 0),
+        ("stats", "pubsub_patterns", 0),
+        ("stats", "pubsubshard_channels", 0),
+        ("stats", "tracking_total_prefixes", 0),
+    ];
+    for (section, name, value) in wanted {
+        loop {
+            let now = number(client, section, name);
+            if now == value {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{what}: {name} stays {now}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+#[test]
+fn a_client_that_dies_at_any_step_leaves_nothing_behind() {
+    let life = life();
+    for shards in [1, 2, 4] {
+        let server = Server::start(Kind::Corering { shards }, &[]);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // Others at work on the same keys, so that transactions also borrow and wait.
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut client = connect(&server);
+                    let all = [&["MGET"][..], &KEYS].concat();
+                    while !done.load(Ordering::Relaxed) {
+                        let Value::Array(counts) = client.call(&all).expect("it is answered") else { panic!("six") };
+                        assert!(counts.iter().all(|count| *count == counts[0]), "{shards} shards: {counts:?}");
+                    }
+                });
+            }
+            let mut other = connect(&server);
+            for end in [End::Closes, End::ClosesWithin, End::Killed, End::ClosesUnread] {
+                for steps in 0..=life.len() {
+                    let what = format!("{shards} shards, {end:?} after {steps} steps");
+                    let mut client = connect(&server);
+                    let Value::Integer(id) = client.call(&["CLIENT", "ID"]).expect("it is answered") else {
+                        panic!("an id");
+                    };
+                    let bytes: Vec<u8> = life[..steps].iter().flat_map(|step| encode(step)).collect();
+                    client.send_raw(&bytes).expect("it is sent");
+                    if matches!(end, End::Closes | End::ClosesWithin) && 0 < steps && steps < life.len() {
+                        client.read().expect("the first reply"); // The others may be on their way.
+                    }
+                    match end {
+                        End::ClosesWithin if steps < life.len() => {
+                            let next = encode(&life[steps]);
+                            client.send_raw(&next[..next.len() / 2]).expect("it is sent");
+                        }
+                        End::Killed => {
+                            let killed = other.call(&["CLIENT", "KILL", "ID", &id.to_string()]);
+                            assert_eq!(killed.expect("it is answered"), Value::Integer(1), "{what}");
+                        }
+                        _ => {}
+                    }
+                    drop(client);
+                    wait_for_silence(&mut other, 3, &what);
+                    // Nothing is locked: everybody may change all of it.
+                    other.call(&["MULTI"]).expect("it is answered");
+                    for key in KEYS {
+                        other.call(&["INCR", key]).expect("it is answered");
+                    }
+                    let Value::Array(counts) = other.call(&["EXEC"]).expect("it is answered") else {
+                        panic!("{what}: no transaction");
+                    };
+                    assert!(counts.iter().all(|count| *count == counts[0]), "{what}: {counts:?}");
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+}
