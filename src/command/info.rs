@@ -600,6 +600,7 @@ fn write_eviction(server: &Server<'_>, lines: &mut Lines) {
     let KeyspaceStats { hits, misses, .. } = server.keyspace;
     lines.put("hit_perc", format_args!("{:.2}", 100.0 * ratio(hits, hits + misses)));
     let Some(advice) = Advice::sum(server.reports.iter().map(|report| report.advice.clone())) else { return };
+    let advice = advice.anchored(server.view.config.maxmemory_policy.name());
     lines.put("advised_keys", advice.keys);
     lines.put("advised_reads", advice.reads as u64);
     for (policy, hits) in advice.policies() {

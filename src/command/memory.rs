@@ -28,6 +28,7 @@ const SUBCOMMANDS: &[Command] = &[
         Run::Everywhere { check: |_, _| Ok(()), part: advice_part, merge: advise },
         "Tells the hit ratio to expect with more or less memory, and under other policies.",
     )
+    .docs(Group::Server, "8.0.0", "Tells the hit ratio to expect with more or less memory, and under other policies.")
     .tips(ALL_SHARDS),
     subcommand(
         "DOCTOR",
@@ -115,6 +116,7 @@ fn advise(view: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mu
         return Err(Error::fixed("ERR nothing is learnt without maxmemory, or with less than 16 MiB of it"));
     };
     let (limit, policy) = (view.config.maxmemory.bytes, view.config.maxmemory_policy);
+    let advice = advice.anchored(policy.name());
     let ratio = |hits: f64| format_double((advice.ratio(hits) * 1e4).round() / 1e4);
     reply.map(8);
     reply.bulk("maxmemory");

@@ -162,7 +162,14 @@ impl Adviser {
         } else {
             self.stack.touch_known(hash);
         }
-        self.minis.iter_mut().for_each(|mini| mini.read(hash, now_ms));
+        for (at, mini) in self.minis.iter_mut().enumerate() {
+            let is_hit = mini.read(hash, now_ms);
+            if let (false, Some(bytes)) = (is_hit, bytes) {
+                // Here it is, so that nobody writes it; there it would have been written now.
+                let capacity = (self.capacity[at % FACTORS.len()] as f64 * rate) as usize;
+                mini.write(hash, bytes + TABLE_BYTES, capacity, now_ms);
+            }
+        }
         self.keep_small();
     }
 
@@ -214,14 +221,17 @@ impl Adviser {
     fn keep_small(&mut self) {
         let bytes_max = STACK_FACTOR * self.capacity[ONE] as f64 * self.rate();
         self.stack.trim(bytes_max as u64);
-        if self.keys_max * STACK_FACTOR as usize <= self.stack.len() {
+        let is_thinned = self.keys_max * STACK_FACTOR as usize <= self.stack.len()
+            || self.keys_max + self.keys_max / 4 < self.minis[ONE].len();
+        if is_thinned {
             self.threshold /= 2;
             let threshold = self.threshold;
             let wants = |hash: u64| mix(hash) < threshold;
             self.stack.retain(wants);
             self.minis.iter_mut().for_each(|mini| mini.retain(wants));
         }
-        if READS_PER_KEY * self.keys_max as f64 <= self.reads {
+        // What was counted with twice as many keys counts for half as much.
+        if is_thinned || READS_PER_KEY * self.keys_max as f64 <= self.reads {
             for count in [&mut self.reads, &mut self.expected, &mut self.real_hits] {
                 *count /= 2.0;
             }
@@ -278,6 +288,18 @@ impl Advice {
             sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
         }
         self.lru_curve = add_curves(&self.lru_curve, &other.lru_curve);
+    }
+
+    /// Moves all that is foretold by what is known to be wrong with it: of the policy in force it is known how often it
+    /// hits at today's size. A sample with more of the hottest keys than it should have is too hopeful at every size.
+    pub fn anchored(mut self, policy_in_force: &str) -> Advice {
+        let policies = self.policies();
+        let Some((_, foretold)) = policies.iter().find(|(name, _)| *name == policy_in_force) else { return self };
+        let (error, reads) = (foretold[ONE] - self.real_hits, self.reads);
+        let hits = self.lru_hits.iter_mut().chain(self.hits.iter_mut().flatten());
+        hits.chain(self.lru_curve.iter_mut().map(|(_, hits)| hits))
+            .for_each(|hits| *hits = (*hits - error).clamp(0.0, reads));
+        self
     }
 
     /// A share of the reads; 0 while there are none.

@@ -29,6 +29,8 @@ pub(super) struct Mini {
     bytes: usize,
     accesses: u64,
     random: u64,
+    /// The key that was read last, if it was there and nothing was written since.
+    read_last: Option<u64>,
     /// Reads that met their key; fading.
     pub hits: f64,
 }
@@ -44,24 +46,32 @@ impl Mini {
             bytes: 0,
             accesses: 0,
             random: seed,
+            read_last: None,
             hits: 0.0,
         }
     }
 
-    pub fn read(&mut self, hash: u64, now_ms: u64) {
+    /// Whether the key is there.
+    pub fn read(&mut self, hash: u64, now_ms: u64) -> bool {
         self.accesses += 1;
-        let Some(&place) = self.places.get(&hash) else { return };
+        let Some(&place) = self.places.get(&hash) else { return false };
         self.hits += 1.0;
+        self.read_last = Some(hash);
         if self.policy != Simulated::Lrm {
             self.touch(place, now_ms);
         }
+        true
     }
 
     pub fn write(&mut self, hash: u64, bytes: usize, capacity: usize, now_ms: u64) {
         self.accesses += 1;
         let bytes = bytes.min(u32::MAX as usize);
+        // Who found it here would not have written it.
+        let is_refill = self.read_last.take() == Some(hash);
         if let Some(&place) = self.places.get(&hash) {
-            self.touch(place, now_ms);
+            if !is_refill {
+                self.touch(place, now_ms);
+            }
             self.bytes = self.bytes - self.kept[place].bytes as usize + bytes;
             self.kept[place].bytes = bytes as u32;
         } else {
@@ -138,6 +148,12 @@ impl Mini {
     pub fn retain(&mut self, wants: impl Fn(u64) -> bool) {
         let gone: Vec<u64> = self.kept.iter().map(|kept| kept.hash).filter(|&hash| !wants(hash)).collect();
         gone.into_iter().for_each(|hash| self.remove(hash));
+        self.kept.shrink_to_fit();
+        self.places.shrink_to_fit();
+    }
+
+    pub fn len(&self) -> usize {
+        self.kept.len()
     }
 
     pub fn memory_bytes(&self) -> usize {

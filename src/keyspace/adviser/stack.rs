@@ -113,6 +113,8 @@ impl Stack {
     pub fn retain(&mut self, wants: impl Fn(u64) -> bool) {
         let gone: Vec<u64> = self.keys.keys().copied().filter(|&hash| !wants(hash)).collect();
         gone.into_iter().for_each(|hash| self.remove(hash));
+        self.put_together();
+        self.keys.shrink_to_fit();
     }
 
     pub fn fade(&mut self) {
