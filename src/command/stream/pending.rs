@@ -117,11 +117,11 @@ impl Claim {
         group: &mut Group,
         log: &StreamLog,
         id: Id,
-        pending: Pending,
+        deliveries: u64,
         to: ConsumerNumber,
         reply: &mut Reply<'_>,
     ) {
-        let counted = if self.only_ids { pending.deliveries } else { pending.deliveries.wrapping_add(1) };
+        let counted = if self.only_ids { deliveries } else { deliveries.wrapping_add(1) };
         group.deliver(id, to, self.delivered_ms, self.deliveries.unwrap_or(counted));
         if self.only_ids {
             reply_id(reply, id);
@@ -170,7 +170,7 @@ pub(super) fn xclaim(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
         group.last_id = group.last_id.max(last_id);
         // A time that has not come is as good as none: clocks differ.
         claim.delivered_ms = u64::try_from(delivered_ms).ok().filter(|ms| *ms <= now_ms).unwrap_or(now_ms);
-        let (consumer, is_new) = see_consumer(group, args[3], now_ms);
+        let mut owner = None;
         let (mut told, mut changes) = (0, 0);
         let mark = reply.defer_about(ids.len());
         for id in ids {
@@ -179,29 +179,32 @@ pub(super) fn xclaim(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
                 changes += u64::from(group.acknowledge(id));
                 continue;
             }
-            let pending = match pending {
+            let deliveries = match pending {
                 Some(pending) if !is_idle(&pending, claim.idle_ms_min, now_ms) => continue,
-                Some(pending) => pending,
-                None if makes_pending => {
-                    group.deliver(id, consumer, now_ms, 1);
-                    *group.find_pending(id).expect("made just now")
-                }
+                Some(pending) => pending.deliveries,
+                // As if it had been delivered once.
+                None if makes_pending => 1,
                 None => continue,
             };
-            claim.give(group, log, id, pending, consumer, reply);
+            let (consumer, _) = *owner.get_or_insert_with(|| see_consumer(group, args[3], now_ms));
+            claim.give(group, log, id, deliveries, consumer, reply);
             told += 1;
             changes += 1;
         }
-        if told != 0 {
-            group.change_consumer(consumer, |consumer| consumer.active_ms = Some(now_ms));
-        }
         reply.finish_array(mark, told);
-        Ok((is_new, changes))
+        Ok((note_active(group, owner, now_ms), changes))
     });
     let (is_new, changes) = result.unwrap_or_else(|| Err(no_group(args)))?;
     drop(stream);
     settle(cx, args[1], is_new, changes);
     Ok(())
+}
+
+/// A consumer has got something, if there was anything. Whether it is new.
+fn note_active(group: &mut Group, owner: Option<(ConsumerNumber, bool)>, now_ms: u64) -> bool {
+    let Some((consumer, is_new)) = owner else { return false };
+    group.change_consumer(consumer, |consumer| consumer.active_ms = Some(now_ms));
+    is_new
 }
 
 /// Notes that a consumer came into being, and how much changed hands.
@@ -238,9 +241,8 @@ pub(super) fn xautoclaim(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
     }
     let mut stream = cx.keyspace.container_mut::<Stream>(cx.db, args[1])?.ok_or_else(|| no_group(args))?;
     let result = stream.change_group(args[2], |group, log, _| {
-        let (consumer, is_new) = see_consumer(group, args[3], now_ms);
         let mut attempts = count * ATTEMPTS_PER_ENTRY;
-        let (mut gone, mut told, mut changes) = (Vec::new(), 0, 0);
+        let (mut gone, mut changes) = (Vec::new(), 0);
         let mut claimed = Vec::new();
         let next_of =
             |group: &Group, from: Option<Id>| group.pending_from(from?).next().map(|(id, pending)| (id, *pending));
@@ -261,17 +263,15 @@ pub(super) fn xautoclaim(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
         reply.array(3);
         reply_id(reply, next.map_or(Id::MIN, |(id, _)| id));
         reply.array(claimed.len());
+        let mut owner = None;
         for (id, pending) in claimed {
-            claim.give(group, log, id, pending, consumer, reply);
-            told += 1;
+            let (consumer, _) = *owner.get_or_insert_with(|| see_consumer(group, args[3], now_ms));
+            claim.give(group, log, id, pending.deliveries, consumer, reply);
             changes += 1;
         }
         reply.array(gone.len());
         gone.into_iter().for_each(|id| reply_id(reply, id));
-        if told != 0 {
-            group.change_consumer(consumer, |consumer| consumer.active_ms = Some(now_ms));
-        }
-        (is_new, changes)
+        (note_active(group, owner, now_ms), changes)
     });
     let (is_new, changes) = result.ok_or_else(|| no_group(args))?;
     drop(stream);

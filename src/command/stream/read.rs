@@ -24,6 +24,8 @@ const READ_WITH_GROUP: Error =
     Error::fixed("ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.");
 const READ_WITH_NOACK: Error =
     Error::fixed("ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.");
+const UNBALANCED: Error =
+    Error::fixed("ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.");
 const READ_WITH_CLAIM: Error =
     Error::fixed("ERR The CLAIM option is only supported by XREADGROUP. You called XREAD instead.");
 const CLAIM_NOT_INTEGER: Error = Error::fixed("ERR min-idle-time is not an integer");
@@ -237,7 +239,7 @@ impl<'a> Question<'a> {
                 has_streams = true;
                 let words = &args[at + 1..];
                 if words.len() % 2 == 1 {
-                    return Err(unbalanced(with_group));
+                    return Err(UNBALANCED);
                 }
                 (question.keys, question.ids) = words.split_at(words.len() / 2);
             } else if is("GROUP") && 2 <= more {
@@ -289,13 +291,6 @@ impl<'a> Question<'a> {
 fn parse_block_ms(word: &[u8]) -> Result<u64, Error> {
     let block_ms = parse_integer(word).ok_or(Error::TIMEOUT_NOT_INTEGER)?;
     u64::try_from(block_ms).map_err(|_| Error::TIMEOUT_NEGATIVE)
-}
-
-fn unbalanced(with_group: bool) -> Error {
-    let (name, sign) = if with_group { ("xreadgroup", '>') } else { ("xread", '$') };
-    Error::new(format!(
-        "ERR Unbalanced '{name}' list of streams: for each stream key an ID or '{sign}' must be specified."
-    ))
 }
 
 /// The keys: half of what stands behind `STREAMS`. It is searched as an option, since a key may have that name.
@@ -466,8 +461,8 @@ impl Reading<'_> {
         let mut stream = cx.keyspace.container_mut::<Stream>(cx.db, key)?.expect("seen above");
         let told_before = *told;
         let is_new = stream.change_group(self.group, |group, log, counters| {
-            let (consumer, is_new) = see_consumer(group, self.consumer, now_ms);
             if let Some(after) = self.history {
+                let (consumer, is_new) = see_consumer(group, self.consumer, now_ms);
                 begin_stream(reply, key, told);
                 self.read_history(group, log, consumer, after, now_ms, reply);
                 return is_new;
@@ -475,8 +470,10 @@ impl Reading<'_> {
             let idle = self.idle(group, log, now_ms);
             let has_new = counters.len != 0 && log.last_id().is_some_and(|last| group.last_id < last);
             if budget.count_left == 0 || idle.is_empty() && !has_new {
-                return is_new;
+                return false;
             }
+            // Who gets nothing is not noted, as in Redis 7.0.
+            let (consumer, is_new) = see_consumer(group, self.consumer, now_ms);
             begin_stream(reply, key, told);
             let mark = reply.defer_about(about(log, self.count));
             let mut read = 0;

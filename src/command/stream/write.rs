@@ -307,9 +307,6 @@ pub(super) fn xsetid(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
     }
     let stream = cx.keyspace.container_mut::<Stream>(cx.db, args[1])?;
     let mut stream = stream.ok_or(Error::NO_SUCH_KEY)?;
-    if id < stream.counters().max_deleted_id {
-        return Err(Error::fixed("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id"));
-    }
     if stream.log().last_id().is_some_and(|last| id < last) {
         return Err(Error::fixed("ERR The ID specified in XSETID is smaller than the target stream top item"));
     }

@@ -57,7 +57,7 @@ pub const FAMILY: Family = Family {
         "6 XINFO GROUPS $stream",
         "1 XINFO GROUPS $key",
         "1 XINFO CONSUMERS $key $group",
-        "1 XINFO STREAM $stream (full|FULL COUNT) [x]",
+        "1 XINFO STREAM $stream (FULL COUNT|BOGUS|FULL COUNT abc|FULL LIMIT 1)",
     ],
     things: &[
         ("stream", &[b"{s}1", b"{s}2", b"other", b"third"]),
@@ -116,7 +116,6 @@ pub const FAMILY: Family = Family {
                 b"1--1",
                 b"+5-+1",
                 b"5-*",
-                b"*",
             ],
         ),
         (
@@ -134,7 +133,6 @@ pub const FAMILY: Family = Family {
                 b"20",
                 b"$",
                 b">",
-                b"*",
                 b"18446744073709551615-18446744073709551615",
                 b"18446744073709551615-18446744073709551614",
                 b"abc",
@@ -219,7 +217,11 @@ pub const FAMILY: Family = Family {
         ("ancient", &[b"0", b"1", b"1000", b"-1", b"9223372036854775807", b"-9223372036854775808", b"abc"]),
         ("past", &[b"0", b"1", b"1000", b"-1", b"9223372036854775807", b"abc"]),
     ],
-    values: &[("stream", "XINFO STREAM KEY", Mode::Exact)],
+    values: &[
+        ("stream", "XINFO STREAM KEY", Mode::Exact),
+        ("entries", "XRANGE KEY - +", Mode::Exact),
+        ("groups", "XINFO GROUPS KEY", Mode::Exact),
+    ],
     givens: &[
         "XADD KEY 5-1 a 1 b 2",
         "XGROUP CREATE KEY g 0 MKSTREAM",
