@@ -1,6 +1,6 @@
 //! Faults that can be switched on in a server built with `--features mutants`, one at a time, by the name in
-//! `CORERING_MUTANT`: to see that the checkers of `tests/server/atomic/` find them (`tests/mutants`). Without the feature
-//! nothing of it is in the program.
+//! `CORERING_MUTANT`: to see that the checkers of `tests/server/atomic/` find them (`tests/mutants`). Without the
+//! feature nothing of it is in the program.
 
 /// What can be done wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,7 +40,8 @@ pub const COMMANDS: &[Command] = &[
         .key()
         .access(KeyAccess::OVERWRITE)
         .flags(Flags::WRITE.union(Flags::DENYOOM).union(Flags::ASKING))
-        .categories(Categories::DANGEROUS)
+        .categories(Categories::DANGEROUS.union(Categories::KEYSPACE))
+        .system()
         .docs(Group::Server, "3.0.0", "The same, for a slot that is being imported.")
         .complexity(RESTORE_COMPLEXITY)
         .syntax(RESTORE_SYNTAX),

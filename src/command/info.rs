@@ -38,8 +38,8 @@ pub const COMMANDS: &[Command] =
         .syntax("[section [section ...]]")
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])];
 
-/// A section: its title, whether plain `INFO` shows it, whether it needs the statistics of every command, whether it needs
-/// what the adviser has learnt, its lines.
+/// A section: its title, whether plain `INFO` shows it, whether it needs the statistics of every command, whether it
+/// needs what the adviser has learnt, its lines.
 struct Section {
     title: &'static str,
     is_default: bool,

@@ -29,7 +29,8 @@ pub struct Encoding {
 enum Place {
     /// What stands before the elements, or the whole value.
     Beginning,
-    /// Of a table: the cursor of its scan. Of a list: the index of an element. Of a stream: that of a node. Of a sorted set: how many are left.
+    /// Of a table: the cursor of its scan. Of a list: the index of an element. Of a stream: that of a node. Of a
+    /// sorted set: how many are left.
     At(u64),
 }
 

@@ -43,9 +43,9 @@
 //!
 //! Everything is looked at before it is believed, whatever `sanitize-dump-payload` says: listpacks, ziplists and
 //! intsets to their last byte, members that come twice, scores that are no numbers. No length that is claimed is
-//! allocated for: a length must be covered by bytes that are there, and text that was compressed is counted before it is
-//! expanded (LZF makes at most 88 bytes of one). A value takes little more than its bytes, a short member or field some
-//! 20 bytes.
+//! allocated for: a length must be covered by bytes that are there, and text that was compressed is counted before it
+//! is expanded (LZF makes at most 88 bytes of one). A value takes little more than its bytes, a short member or field
+//! some 20 bytes.
 
 mod decode;
 mod encode;

@@ -9,8 +9,8 @@
 //!   consumers         length, then for each: name, time seen (8 bytes), since type 21: time active (8 bytes),
 //!                     pending: length, then the ids (16 bytes each)
 //! ```
-//! An id among lengths is two of them, milliseconds and sequence number; in 16 bytes both are big-endian. Written is type
-//! 19, which Redis 7.0 reads: when a consumer was active last is not in it.
+//! An id among lengths is two of them, milliseconds and sequence number; in 16 bytes both are big-endian. Written is
+//! type 19, which Redis 7.0 reads: when a consumer was active last is not in it.
 
 use super::read::{Source, blob, length, string, time_ms};
 use super::{Corrupt, kind, write};

@@ -1,8 +1,9 @@
 //! A sorted map in blocks: for keys that come in rising order and go from the front, and now and then from anywhere.
 //!
-//! Wanted: adding behind the last and taking the first in constant time, finding in logarithmic time, little more memory
-//! than the items, nothing that takes long because the map is long. Ids of a stream are like that: its nodes, and what
-//! consumers have not acknowledged. Not wanted: speed for keys in random order; [`super::sorted_tree`] has that.
+//! Wanted: adding behind the last and taking the first in constant time, finding in logarithmic time, little more
+//! memory than the items, nothing that takes long because the map is long. Ids of a stream are like that: its nodes,
+//! and what consumers have not acknowledged. Not wanted: speed for keys in random order; [`super::sorted_tree`] has
+//! that.
 //!
 //! # Layout
 //!
@@ -449,7 +450,8 @@ mod tests {
                     },
                     Change::Remove(key) => prop_assert_eq!(map.remove(key.into()), model.remove(&key.into())),
                     Change::RemoveNth(index) => for step in 0..20 {
-                        let Some(key) = model.keys().nth((usize::from(index) + 7 * step) % model.len().max(1)) else { break };
+                        let nth = (usize::from(index) + 7 * step) % model.len().max(1);
+                        let Some(key) = model.keys().nth(nth) else { break };
                         let key = *key;
                         prop_assert_eq!(map.remove(key), model.remove(&key));
                     },

@@ -1,8 +1,8 @@
 //! The entries of a stream: pairs of texts by rising ids, packed into nodes.
 //!
-//! Wanted: little more than the bytes of the entries; adding at the end, cutting off the front and finding an id without
-//! regard to the length; the bytes of Redis, so that a stream is written down by copying its nodes. Not here: groups of
-//! consumers, the counters of a stream, time.
+//! Wanted: little more than the bytes of the entries; adding at the end, cutting off the front and finding an id
+//! without regard to the length; the bytes of Redis, so that a stream is written down by copying its nodes. Not here:
+//! groups of consumers, the counters of a stream, time.
 //!
 //! # Layout
 //!
@@ -15,7 +15,8 @@
 //!                   ▼
 //!            up to `stream-node-max-entries` entries, `stream-node-max-bytes` bytes: see `node.rs`
 //! ```
-//! How many entries live in a node is kept beside its pointer, so that trimming passes over nodes without touching them.
+//! How many entries live in a node is kept beside its pointer, so that trimming passes over nodes without touching
+//! them.
 //!
 //! # Costs
 //!

@@ -208,8 +208,8 @@ fn index_nodes(log: &StreamLog) -> usize {
     radix_nodes(&keys, 0) * log.nodes_len() / keys.len()
 }
 
-/// Nodes of a radix tree over sorted keys, from this byte of theirs on: one for a run of bytes that all share, one where
-/// they part, one at each key's end.
+/// Nodes of a radix tree over sorted keys, from this byte of theirs on: one for a run of bytes that all share, one
+/// where they part, one at each key's end.
 fn radix_nodes(keys: &[[u8; 16]], from: usize) -> usize {
     let (first, last) = (keys[0], keys[keys.len() - 1]);
     if keys.len() == 1 {

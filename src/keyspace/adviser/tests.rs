@@ -1,3 +1,5 @@
+//! The adviser against simulations: what it foretells, and what then happens.
+
 use super::*;
 use std::collections::{BTreeMap, HashMap};
 

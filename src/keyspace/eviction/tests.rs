@@ -1,3 +1,5 @@
+//! Who leaves when memory is short, by every policy.
+
 use super::*;
 use crate::keyspace::{Class, Expiry};
 

@@ -1,3 +1,5 @@
+//! The log against a map from ids to pairs, and bytes that are no node.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -83,7 +85,8 @@ proptest! {
             match change {
                 Change::Push { ms, seq, fields, value } => {
                     let seq = if far { seq } else { seq % 4 };
-                    let mut id = Id::new(last.ms + ms, if ms == 0 { last.seq.saturating_add(1 + seq % 3) } else { seq });
+                    let seq = if ms == 0 { last.seq.saturating_add(1 + seq % 3) } else { seq };
+                    let mut id = Id::new(last.ms + ms, seq);
                     if id <= last {
                         id = Id::new(last.ms + 1, seq);
                     }
@@ -122,7 +125,10 @@ proptest! {
                 let forth: Vec<Id> = log.range(start, end).map(|entry| entry.id).collect();
                 let mut back: Vec<Id> = log.range_back(start, end).map(|entry| entry.id).collect();
                 back.reverse();
-                let expected: Vec<Id> = if start <= end { model.range(start..=end).map(|(id, _)| *id).collect() } else { vec![] };
+                let mut expected: Vec<Id> = Vec::new();
+                    if start <= end {
+                        expected.extend(model.range(start..=end).map(|(id, _)| *id));
+                    }
                 prop_assert_eq!(&forth, &expected);
                 prop_assert_eq!(&back, &expected);
             }
@@ -144,7 +150,8 @@ proptest! {
         if 0 < entries {
             let mut log = StreamLog::new();
             for seq in 0..entries {
-                log.push(Id::new(1, u64::from(seq) + 1), borrowed(&pairs(seq, 1)), Limits { node_bytes_max: 0, node_entries_max: 0 });
+                let limits = Limits { node_bytes_max: 0, node_entries_max: 0 };
+                log.push(Id::new(1, u64::from(seq) + 1), borrowed(&pairs(seq, 1)), limits);
             }
             let (_, listpack) = log.nodes().next().expect("one node");
             let good: Vec<Option<i64>> = listpack.iter().map(|element| element.integer()).collect();

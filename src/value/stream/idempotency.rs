@@ -1,7 +1,8 @@
 //! What a stream remembers of its producers, so that a message that is sent again is not added again.
 //!
 //! ```text
-//! producers by their ids ─▶ the last messages of each, in the order in which they came: their ids (or a digest of their
+//! producers by their ids ─▶ the last messages of each, in the order in which they came: their ids (or a digest of
+//! their
 //!                           fields and values), the entry that each became, and when
 //! ```
 //! A message is forgotten after a while, or when so many newer ones have come from its producer.

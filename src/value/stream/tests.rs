@@ -1,3 +1,5 @@
+//! Streams with their groups against plain models.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -44,10 +46,12 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (0..30_u8).prop_map(Change::Trim),
         2 => group.clone().prop_map(Change::Group),
         1 => group.clone().prop_map(Change::RemoveGroup),
-        8 => (group.clone(), consumer.clone(), 0..7_u8, any::<bool>()).prop_map(|(group, consumer, count, is_acknowledged)|
+        8 => (group.clone(), consumer.clone(), 0..7_u8, any::<bool>())
+            .prop_map(|(group, consumer, count, is_acknowledged)|
             Change::Read { group, consumer, count, is_acknowledged }),
         5 => (group.clone(), nth.clone()).prop_map(|(group, nth)| Change::Acknowledge { group, nth }),
-        4 => (group.clone(), consumer.clone(), nth.clone()).prop_map(|(group, consumer, nth)| Change::Claim { group, consumer, nth }),
+        4 => (group.clone(), consumer.clone(), nth.clone())
+            .prop_map(|(group, consumer, nth)| Change::Claim { group, consumer, nth }),
         2 => (group.clone(), nth.clone()).prop_map(|(group, nth)| Change::GiveBack { group, nth }),
         1 => (group.clone(), consumer).prop_map(|(group, consumer)| Change::RemoveConsumer { group, consumer }),
         1 => nth.prop_map(Change::Forget),
@@ -141,7 +145,8 @@ proptest! {
                 Change::Read { group, consumer, count, is_acknowledged } => {
                     let read = stream.change_group(name(group).as_bytes(), |group, log, counters| {
                         let name = name(consumer);
-                        let consumer = group.find_consumer(name.as_bytes()).or_else(|| group.add_consumer(name.as_bytes(), now_ms));
+                        let known = group.find_consumer(name.as_bytes());
+                        let consumer = known.or_else(|| group.add_consumer(name.as_bytes(), now_ms));
                         let consumer = consumer.expect("found or added");
                         let mut read = Vec::new();
                         let delivery = Delivery { consumer, count: count.into(), is_acknowledged, now_ms };
@@ -154,7 +159,8 @@ proptest! {
                     let Some(model) = groups.get_mut(&name(group)) else { prop_assert!(read.is_none()); continue };
                     model.consumers.entry(name(consumer)).or_default();
                     let limit = if count == 0 { usize::MAX } else { count.into() };
-                    let expected: Vec<Id> = entries.iter().copied().filter(|id| model.last_id < *id).take(limit).collect();
+                    let unread = entries.iter().copied().filter(|id| model.last_id < *id);
+                    let expected: Vec<Id> = unread.take(limit).collect();
                     for id in &expected {
                         model.last_id = *id;
                         if !is_acknowledged {
@@ -204,7 +210,9 @@ proptest! {
                     groups.values_mut().for_each(|model| _ = model.pending.remove(&id));
                 }
                 Change::Idle { group, until_ms } => if let Some(model) = groups.get(&name(group)) {
-                    let idle = stream.change_group(name(group).as_bytes(), |group, _, _| group.longest_idle(until_ms, 5));
+                    let name = name(group);
+                    let idle =
+                        stream.change_group(name.as_bytes(), |group, _, _| group.longest_idle(until_ms, 5));
                     let mut expected = idle_model(model, until_ms);
                     expected.truncate(5);
                     prop_assert_eq!(idle, Some(expected));
