@@ -157,6 +157,9 @@
 //! | `QUEUE_LINES_MAX` | `src/log.rs` | `8192` | lines are dropped, and the log says how many |
 //! | `LEAF_BYTES_MAX` | `src/structure/sorted_tree.rs` | `1024` | a leaf of a sorted set is divided |
 //! | `LEAVES_MAX` | `src/structure/sorted_tree.rs` | `(1 << 25) - 1` | a broken belief: leaves are larger long before |
+//! | `BLOCK_LEN_MAX` | `src/structure/sorted_blocks.rs` | `64` | a block of a stream's index is divided |
+//! | `ENTRY_BYTES_MAX` | `src/structure/stream_log.rs` | `1 << 30` | an entry of a stream is refused |
+//! | `TRIM_ENTRIES_MAX` | `src/command/stream/write.rs` | `1_000_000` | the next `XADD` or `XTRIM` with `~` goes on |
 //! | `RANDOM_COUNT_MAX` | `src/command/set.rs` | `1 << 27` | elements drawn with repetition: refused |
 //! | `EVENTS_MAX` | `src/command/latency.rs` | `64` | a broken belief: the kinds are few and fixed |
 //! | `SAMPLES_MAX` | `src/command/latency.rs` | `160` | the oldest sample goes |

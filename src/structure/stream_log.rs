@@ -421,7 +421,7 @@ pub struct Range<'a> {
     end: Id,
 }
 
-impl<'a> Range<'a> {
+impl Range<'_> {
     /// Goes on to a living entry, in other nodes too.
     #[inline]
     fn skip_deleted(&mut self) {
@@ -467,7 +467,7 @@ pub struct RangeBack<'a> {
     start: Id,
 }
 
-impl<'a> RangeBack<'a> {
+impl RangeBack<'_> {
     fn skip_deleted(&mut self) {
         while let Some(place) = self.place {
             match &self.entry {

@@ -204,12 +204,12 @@ impl Stream {
         is_deleted
     }
 
-    /// Removes entries at the front. How many there were, and what is to be freed at leisure.
+    /// Removes entries at the front. How many there were, and what is to be freed at leisure, if anything.
     ///
     /// Where references are respected, entries that have to stay are passed over.
-    pub fn trim(&mut self, keep: Keep, thorough: Thorough, references: References) -> (u64, Stream) {
+    pub fn trim(&mut self, keep: Keep, thorough: Thorough, references: References) -> (u64, Option<Stream>) {
         if references == References::Respect && !self.inner.groups.is_empty() {
-            return (self.trim_acknowledged(keep, thorough), Stream::new());
+            return (self.trim_acknowledged(keep, thorough), None);
         }
         let (removed, log) = self.inner.log.trim(keep, thorough);
         if references == References::Delete && removed != 0 {
@@ -221,7 +221,8 @@ impl Stream {
                 *group_bytes = *group_bytes - bytes_before + group.heap_bytes();
             }
         }
-        (removed, Stream { inner: Box::new(Inner { log, ..Inner::default() }) })
+        let is_any = log.nodes_len() != 0;
+        (removed, is_any.then(|| Stream { inner: Box::new(Inner { log, ..Inner::default() }) }))
     }
 
     /// The same for entries that no group needs any more. With whole nodes, up to the first that one needs.

@@ -254,7 +254,7 @@ fn trim_at(
     let Some(mut stream) = cx.keyspace.container_mut::<Stream>(cx.db, key)? else { return Ok(0) };
     let (removed, gone) = stream.trim(keep, thorough, references);
     drop(stream);
-    cx.keyspace.discard_value(Some(Value::Stream(gone)));
+    cx.keyspace.discard_value(gone.map(Value::Stream));
     Ok(removed)
 }
 

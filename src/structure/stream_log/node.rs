@@ -31,9 +31,7 @@ pub(super) struct Node {
 /// Room that the first node of a stream begins with, in bytes: a small entry or two.
 const CAPACITY_BYTES_MIN: usize = 64;
 
-fn at_end() -> &'static str {
-    "a node is whole: made here, or looked at when it came"
-}
+const WHOLE: &str = "a node is whole: made here, or looked at when it came";
 
 impl Node {
     /// An empty node for entries with these fields; it will have about so many bytes.
@@ -148,9 +146,9 @@ impl Node {
     }
 
     fn write_counts(&mut self) {
-        let live = self.listpack.first().expect(at_end());
+        let live = self.listpack.first().expect(WHOLE);
         self.listpack.replace(live, i64::from(self.live));
-        let deleted = self.listpack.next(live).expect(at_end());
+        let deleted = self.listpack.next(live).expect(WHOLE);
         if self.listpack.at(deleted) != Element::Integer(self.deleted.into()) {
             self.listpack.replace(deleted, i64::from(self.deleted));
         }
@@ -158,13 +156,13 @@ impl Node {
 
     /// The fields of the master entry, and where the first entry begins.
     fn master(&self) -> (Names<'_>, Option<Position>) {
-        let mut position = self.listpack.position(2).expect(at_end());
-        let Element::Integer(len) = self.listpack.at(position) else { panic!("{}", at_end()) };
-        let fields = self.listpack.next(position).expect(at_end());
+        let mut position = self.listpack.position(2).expect(WHOLE);
+        let Element::Integer(len) = self.listpack.at(position) else { panic!("{WHOLE}") };
+        let fields = self.listpack.next(position).expect(WHOLE);
         let names = Names { elements: self.listpack.iter_from(fields), len: len as usize };
         position = fields;
         for _ in 0..len {
-            position = self.listpack.next(position).expect(at_end());
+            position = self.listpack.next(position).expect(WHOLE);
         }
         (names, self.listpack.next(position))
     }
@@ -176,18 +174,18 @@ impl Node {
 
     /// The last entry, deleted or not.
     pub(super) fn last(&self, master: Id) -> Option<Entry<'_>> {
-        let last = self.listpack.last().expect(at_end());
+        let last = self.listpack.last().expect(WHOLE);
         self.ending_with(master, last)
     }
 
     fn ending_with(&self, master: Id, count: Position) -> Option<Entry<'_>> {
-        let Element::Integer(before) = self.listpack.at(count) else { panic!("{}", at_end()) };
+        let Element::Integer(before) = self.listpack.at(count) else { panic!("{WHOLE}") };
         if before == 0 {
             return None; // The end of the master entry.
         }
         let mut position = count;
         for _ in 0..before {
-            position = self.listpack.previous(position).expect(at_end());
+            position = self.listpack.previous(position).expect(WHOLE);
         }
         Some(self.entry(master, position))
     }
@@ -198,7 +196,7 @@ impl Node {
         let mut elements = self.listpack.iter_from(position);
         let mut integer = || match elements.next() {
             Some(Element::Integer(number)) => number,
-            _ => panic!("{}", at_end()),
+            _ => panic!("{WHOLE}"),
         };
         let (flags, ms, seq) = (integer(), integer(), integer());
         let id = Id { ms: master.ms.wrapping_add(ms as u64), seq: master.seq.wrapping_add(seq as u64) };
@@ -219,14 +217,14 @@ impl Node {
 
     /// The entry before another.
     pub(super) fn previous(&self, master: Id, entry: &Entry<'_>) -> Option<Entry<'_>> {
-        let count = self.listpack.previous(entry.position).expect(at_end());
+        let count = self.listpack.previous(entry.position).expect(WHOLE);
         self.ending_with(master, count)
     }
 
     /// Marks the entries at these positions as deleted, which they are not yet.
     pub(super) fn delete(&mut self, positions: &[Position]) {
         for &position in positions {
-            let Element::Integer(flags) = self.listpack.at(position) else { panic!("{}", at_end()) };
+            let Element::Integer(flags) = self.listpack.at(position) else { panic!("{WHOLE}") };
             assert!(flags & DELETED == 0);
             // As long as before, so that positions stay.
             self.listpack.replace(position, flags | DELETED);
@@ -302,7 +300,7 @@ impl<'a> Iterator for Pairs<'a> {
             Some(names) => names.next(),
             None => self.elements.next(),
         };
-        Some((field.expect(at_end()), self.elements.next().expect(at_end())))
+        Some((field.expect(WHOLE), self.elements.next().expect(WHOLE)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

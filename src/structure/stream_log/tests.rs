@@ -39,7 +39,7 @@ fn pairs(fields: u8, value: u16) -> Pairs {
     names.iter().map(|name| (name.to_vec(), vec![b'1' + (value % 7) as u8; usize::from(value % 40)])).collect()
 }
 
-fn borrowed(pairs: &Pairs) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+fn borrowed(pairs: &[(Vec<u8>, Vec<u8>)]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     pairs.iter().map(|(field, value)| (&field[..], &value[..]))
 }
 

@@ -373,10 +373,8 @@ impl Group {
 
     fn put(&mut self, id: Id, pending: Pending) {
         let old = self.pending.insert(id, pending);
-        if let Some(old) = &old {
-            if let Some(by_time) = &mut self.by_time {
-                by_time.remove((old.order_ms, id));
-            }
+        if let (Some(old), Some(by_time)) = (&old, &mut self.by_time) {
+            by_time.remove((old.order_ms, id));
         }
         if let Some(by_time) = &mut self.by_time {
             by_time.insert((pending.order_ms, id), ());
