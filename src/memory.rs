@@ -23,8 +23,8 @@
 //! Asking for the sum reads a line of every thread, so a core does not ask before every command. When it asks, it takes
 //! a **lease**: so many bytes it may add before it asks again ([`lease_bytes`]). [`is_within_lease`] compares the
 //! thread's own counter with the lease's end. The leases of all cores together never exceed what was left below the
-//! limit by more than [`LEASES_BYTES_MAX`], and with one core not at all. There is no budget per core that could run out
-//! while another has room.
+//! limit by more than [`LEASES_BYTES_MAX`], and with one core not at all. There is no budget per core that could run
+//! out while another has room.
 //!
 //! Not here: the memory of rings and sockets (the kernel's), and who used what (`Keyspace` counts its own).
 //!

@@ -40,6 +40,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "src/shard/mod.rs",     // The hold on an engine.
             "src/shard/blocked.rs", // Who answers a client that waits on several shards.
             "src/shared.rs",
+            "src/shared/budget.rs",
             "src/pubsub/",            // Who is told what; by any core.
             "src/command/slowlog.rs", // One log for all cores.
             "src/command/latency.rs", // One monitor for all cores.

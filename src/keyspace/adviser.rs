@@ -1,9 +1,9 @@
-//! The sizing adviser: what hit ratio to expect with more or less memory, and under other policies; learnt from a sample
-//! of the keys while the cache works.
+//! The sizing adviser: what hit ratio to expect with more or less memory, and under other policies; learnt from a
+//! sample of the keys while the cache works.
 //!
-//! Sampled are keys by their hash, so that of a sampled key every access is seen (Waldspurger and others: "Efficient MRC
-//! Construction with SHARDS", FAST 2015). They go through two kinds of models of a cache that is as much smaller as the
-//! sample is:
+//! Sampled are keys by their hash, so that of a sampled key every access is seen (Waldspurger and others: "Efficient
+//! MRC Construction with SHARDS", FAST 2015). They go through two kinds of models of a cache that is as much smaller as
+//! the sample is:
 //!
 //! ```text
 //! reads, writes ──▶ hash below the threshold? ──no──▶ nothing more          (a multiplication and a comparison)
@@ -12,10 +12,11 @@
 //!                        └──▶ small caches: each other policy at each of six sizes ("Cache Modeling and Optimization
 //!                             using Miniature Simulations", ATC 2017)
 //! ```
-//! A read counts as in `keyspace_hits`; a key enters a model when it is written, as clients do after a miss. A read of a
-//! key that is not there although it was used a moment ago (deleted, expired) is a miss at any size.
+//! A read counts as in `keyspace_hits`; a key enters a model when it is written, as clients do after a miss. A read of
+//! a key that is not there although it was used a moment ago (deleted, expired) is a miss at any size.
 //!
-//! Not here: how large the cache is (the runtime says so, by [`Adviser::set_capacity`]), and words ([`crate::command`]).
+//! Not here: how large the cache is (the runtime says so, by [`Adviser::set_capacity`]), and words
+//! ([`crate::command`]).
 
 mod mini;
 mod stack;
@@ -136,8 +137,8 @@ impl Adviser {
         mix(hash) < self.threshold
     }
 
-    /// A key that is wanted is read: it is there and takes so many bytes, or it is not there. `stats` counts the reads of
-    /// all keys.
+    /// A key that is wanted is read: it is there and takes so many bytes, or it is not there. `stats` counts the reads
+    /// of all keys.
     pub fn read(&mut self, hash: u64, bytes: Option<usize>, now_ms: u64, stats: &KeyspaceStats) {
         let rate = self.rate();
         // A sample with or without the hottest key of all has more or fewer reads than it should; the difference is
@@ -270,8 +271,8 @@ impl Advice {
         std::iter::once(("allkeys-lru", self.lru_hits)).chain(simulated).collect()
     }
 
-    /// The limit with which LRU would reach this hit ratio, in bytes, where it is `limit_bytes` now; none: with none that
-    /// was seen.
+    /// The limit with which LRU would reach this hit ratio, in bytes, where it is `limit_bytes` now; none: with none
+    /// that was seen.
     pub fn limit_for(&self, ratio: f64, limit_bytes: u64) -> Option<u64> {
         let bytes = self.bytes_for(ratio)?;
         Some((limit_bytes + bytes).saturating_sub(self.capacity_bytes))

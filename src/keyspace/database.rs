@@ -288,8 +288,8 @@ impl Database {
         None
     }
 
-    /// Visits up to `count` entries with a deadline by lot. If so few have one that a large sample of the table has none,
-    /// the wheel helps, which knows the newest of each of its slots.
+    /// Visits up to `count` entries with a deadline by lot. If so few have one that a large sample of the table has
+    /// none, the wheel helps, which knows the newest of each of its slots.
     pub fn sample_volatile(
         &self,
         seed: u64,

@@ -15,9 +15,9 @@
 //!                              evicted
 //! ```
 //! Redis takes a candidate as it was when it was sampled; here what was used meanwhile is seen. And twice as many are
-//! looked at as `maxmemory-samples` says, since neighbours in the table cost little more than one: with 5, that comes to
-//! within 0.15 percentage points of exact LRU where as many samples as in Redis leave up to 0.4 (measured on a model;
-//! a pool of 64 places instead of 16 changes nothing). `benches/hits` measures the real thing.
+//! looked at as `maxmemory-samples` says, since neighbours in the table cost little more than one: with 5, that comes
+//! to within 0.15 percentage points of exact LRU where as many samples as in Redis leave up to 0.4 (measured on a
+//! model; a pool of 64 places instead of 16 changes nothing). `benches/hits` measures the real thing.
 //!
 //! `volatile-ttl` needs no samples: the wheel of deadlines knows what ends soonest. `random` needs no pool.
 

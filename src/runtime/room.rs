@@ -17,8 +17,8 @@
 //!
 //! How far the sum may pass the limit: by the leases ([`crate::memory::LEASES_BYTES_MAX`]), and by half of
 //! [`slack_bytes`] while entries go more slowly than commands bring new ones; beyond that a command waits until enough
-//! have gone, however long that takes. Where a limit was lowered, the sum is held where it was ([`crate::shared::Budget`]'s ceiling)
-//! and goes down from there in slices, beside the commands.
+//! have gone, however long that takes. Where a limit was lowered, the sum is held where it was
+//! ([`crate::shared::Budget`]'s ceiling) and goes down from there in slices, beside the commands.
 
 use super::core::Core;
 use super::visit::visit;
@@ -80,8 +80,8 @@ impl Core {
         memory::is_within_lease(request_bytes) || self.make_room(request_bytes)
     }
 
-    /// Looks after memory that is taken otherwise than by commands: buffers of clients, what other cores' commands took.
-    /// To be called between commands; best when the replies to those of the last pass have left.
+    /// Looks after memory that is taken otherwise than by commands: buffers of clients, what other cores' commands
+    /// took. To be called between commands; best when the replies to those of the last pass have left.
     #[inline]
     pub(super) fn keep_room(&mut self) {
         if self.evicts

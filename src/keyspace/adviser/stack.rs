@@ -1,5 +1,5 @@
-//! The order of last uses, and how many bytes lie above a key in it: what LRU needs to have so that the next use of that
-//! key is a hit.
+//! The order of last uses, and how many bytes lie above a key in it: what LRU needs to have so that the next use of
+//! that key is a hit.
 //!
 //! ```text
 //! places, oldest first   │ k7 │ – │ k2 │ – │ – │ k9 │ k4 │ …free │      a key moves to the first free place when used

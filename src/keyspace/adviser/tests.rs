@@ -1,3 +1,5 @@
+//! What is foretold, beside what exact simulations of other sizes give.
+
 use super::*;
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,3 +1,5 @@
+//! Who goes, and who may not go, under each policy.
+
 use super::*;
 use crate::keyspace::{Class, Expiry};
 
