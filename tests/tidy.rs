@@ -41,7 +41,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "src/shard/answering.rs", // Who answers a client that waits on several shards.
             "src/sync.rs",            // What such protocols are made of.
             "src/shared.rs",
-            "src/shared/",
+            "src/shared/budget.rs",
             "src/pubsub/",            // Who is told what; by any core.
             "src/command/slowlog.rs", // One log for all cores.
             "src/command/latency.rs", // One monitor for all cores.

@@ -1,5 +1,5 @@
-//! How often a cache hits: traces are replayed through the real keyspace with its real eviction, at several sizes, beside
-//! exact LRU, exact LFU and Belady's optimum computed for the same bytes.
+//! How often a cache hits: traces are replayed through the real keyspace with its real eviction, at several sizes,
+//! beside exact LRU, exact LFU and Belady's optimum computed for the same bytes.
 //!
 //! usage: `cargo bench --bench hits -- [--requests N] [--out DIR] [--only NAME] [FILE …]`
 //!

@@ -2,8 +2,8 @@
 //! sample of the keys while the cache works.
 //!
 //! Sampled are keys by their hash, so that of a sampled key every access is seen (Waldspurger and others: "Efficient
-//! MRC Construction with SHARDS", FAST 2015). They go through two kinds of models of a cache that is as much smaller
-//! as the sample is:
+//! MRC Construction with SHARDS", FAST 2015). They go through two kinds of models of a cache that is as much smaller as
+//! the sample is:
 //!
 //! ```text
 //! reads, writes ──▶ hash below the threshold? ──no──▶ nothing more          (a multiplication and a comparison)

@@ -1,4 +1,4 @@
-//! The adviser against simulations: what it foretells, and what then happens.
+//! What is foretold, beside what exact simulations of other sizes give.
 
 use super::*;
 use std::collections::{BTreeMap, HashMap};

@@ -1,4 +1,4 @@
-//! Who leaves when memory is short, by every policy.
+//! Who goes, and who may not go, under each policy.
 
 use super::*;
 use crate::keyspace::{Class, Expiry};
