@@ -316,6 +316,15 @@ impl Core {
             return None;
         }
         ticket.close();
+        // What it needed is gone: told as to one who is served where the key is.
+        if let Some(orphaned) = &ticket.wait.orphaned
+            && out.bytes().starts_with(b"-")
+        {
+            let is_other_type = out.bytes().starts_with(b"-WRONGTYPE");
+            let error = if is_other_type { &orphaned.no_key } else { &orphaned.failed };
+            out = Output::default();
+            Reply::new(&mut out, Protocol::Resp2).error(error);
+        }
         Some(out)
     }
 }

@@ -36,6 +36,7 @@ struct Inner {
     /// How many entries there ever were.
     entries_added: u64,
     /// By their names.
+    #[allow(clippy::vec_box, reason = "a group that comes between others moves pointers, not groups")]
     groups: Vec<Box<Group>>,
     group_bytes: usize,
     /// Once a producer has asked for it.

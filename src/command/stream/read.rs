@@ -300,7 +300,7 @@ pub(super) fn stream_keys(args: &Args<'_>, positions: &mut Vec<usize>) {
         let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
         if is("STREAMS") {
             let words = args.len() - 1 - at;
-            if words % 2 == 0 {
+            if words.is_multiple_of(2) {
                 positions.extend(at + 1..=at + words / 2);
             }
             return;
