@@ -301,7 +301,7 @@ fn every_event_is_told_once_wherever_its_key_is() {
         for index in 0..8 {
             let list = format!("list:{index}");
             let mut waiter = connect(&server);
-            waiter.send_raw(&encode(&["BLPOP", &list, "other", "0"])).expect("it is sent");
+            waiter.send_raw(&encode(&["BLPOP", &list, "elsewhere", "0"])).expect("it is sent");
             while field(&mut client, "clients", "blocked_clients") == 0 {}
             client.call(&["RPUSH", &list, "x"]).expect("it is answered");
             assert_eq!(words(waiter.read().expect("it is served")), [list.as_str(), "x"]);
