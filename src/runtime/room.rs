@@ -40,6 +40,9 @@ const FREE_ALLOCATIONS: usize = 100;
 const TOLERANCE_PART: u64 = 64;
 const TOLERANCE_BYTES_MAX: u64 = 256 << 10;
 
+/// For how long a core whose own shard has nothing to spare looks for the engine of one that has, in nanoseconds.
+const WAIT_NANOSECONDS_MAX: u64 = 1_000_000;
+
 /// By how much the sum may pass the limit, in bytes: a hundredth, or 16 MiB if that is more.
 fn slack_bytes(limit_bytes: u64) -> u64 {
     (limit_bytes / 100).max(16 << 20)
@@ -133,6 +136,8 @@ impl Core {
         let nanoseconds_max = evict_nanoseconds_max(self.config.maxmemory_eviction_tenacity);
         loop {
             let is_progress = self.spare((used - goal + batch) as usize);
+            // Another core may have what this one lacks, and be at work: it lets others in soon.
+            let is_waiting = !is_progress && self.shared.budget.has_evictable(self.core);
             let now = memory::used_bytes();
             self.shared.budget.sink_to(now);
             used = now;
@@ -145,10 +150,14 @@ impl Core {
                 self.shared.budget.is_exceeded(self.now_ms);
             }
             let ceiling = self.shared.budget.ceiling(limit) + slack_bytes(limit) / 2;
-            if !is_progress {
-                return used <= limit && used + more <= ceiling;
-            }
             let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
+            if is_waiting && nanoseconds < WAIT_NANOSECONDS_MAX {
+                std::hint::spin_loop();
+                continue;
+            }
+            if !is_progress {
+                return used <= limit && (is_waiting || used + more <= ceiling);
+            }
             if nanoseconds_max <= nanoseconds && used + more <= ceiling {
                 self.is_short_of_room = limit < used;
                 break;
