@@ -124,7 +124,7 @@ impl Idempotency {
         let since_ms = now_ms.saturating_sub(u64::from(self.limits.duration_s) * 1000);
         let messages = &mut self.producers[at].messages;
         while let Some(first) = messages.front()
-            && (first.added_ms <= since_ms || self.limits.messages_max as usize <= messages.len() - 1)
+            && (first.added_ms <= since_ms || (self.limits.messages_max as usize) < messages.len())
         {
             self.heap_bytes -= first.heap_bytes();
             self.messages -= 1;
