@@ -1,14 +1,16 @@
-//! How long a huge value keeps others waiting when it goes: every step of deleting, expiring, flushing and overwriting
-//! a list, set, hash and sorted set of 10 million elements.
+//! How long a huge value keeps others waiting when it goes, or is read as a whole: every step of deleting, expiring,
+//! flushing, overwriting and replying with a list, set, hash and sorted set of 10 million elements.
 //!
 //! usage: `cargo bench --bench stalls` (elements and rounds: CORERING_STALL_ELEMENTS, CORERING_STALL_ROUNDS)
 //!
-//! A step is what runs between two commands of other clients: the command itself, a slice of expiry, a slice of freeing.
-//! As in `growth.rs`, the same work is done by several fresh processes, and of each step the quickest counts: what the
-//! work costs comes every time, what the machine does to a process does not. Wall time, in nanoseconds.
+//! A step is what runs between two commands of other clients: the command itself, a slice of expiry, of freeing, of a
+//! long reply. As in `growth.rs`, the same work is done by several fresh processes, and of each step the quickest
+//! counts: what the work costs comes every time, what the machine does to a process does not. Wall time, in nanoseconds.
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
+use corering::command::long_reply::{self, LongReply, What};
 use corering::keyspace::{Event, Expiry, Keyspace};
+use corering::resp::Protocol;
 use corering::shard::{EXPIRE_SLICE, FREE_SLICE};
 use corering::value::Value;
 use corering::value::hash::{self, Deadline, Hash};
@@ -23,7 +25,7 @@ const NOW_MS: u64 = 1_700_000_000_000;
 const SEED: u64 = 20;
 const KEY: &[u8] = b"huge";
 const TYPES: &[&str] = &["list", "set", "intset", "hash", "sorted set"];
-const WAYS: &[&str] = &["delete", "expire", "flush", "overwrite"];
+const WAYS: &[&str] = &["delete", "expire", "flush", "overwrite", "reply"];
 
 fn number(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
@@ -79,6 +81,23 @@ fn child(name: &str, way: &str, elements: usize) {
     let bytes_before = keyspace.memory_bytes();
     assert!(elements < bytes_before, "the value was not made");
     let mut times_ns = Vec::new();
+    if way == "reply" {
+        let mut reply = whole_reply(name, elements);
+        let mut pieces: Vec<Vec<u8>> = Vec::new();
+        keyspace.keep(0, KEY);
+        loop {
+            let mut out = Vec::new();
+            let start = Instant::now();
+            let is_more = reply.step(&keyspace, 0, KEY, Protocol::Resp2, &mut out).expect("it is kept");
+            times_ns.push(u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX));
+            pieces.push(out);
+            if !is_more {
+                break;
+            }
+        }
+        assert!(10 * elements < pieces.iter().map(Vec::len).sum());
+        return write_out(&times_ns);
+    }
     let mut step = |keyspace: &mut Keyspace, work: &dyn Fn(&mut Keyspace) -> bool| {
         let start = Instant::now();
         let is_more = work(keyspace);
@@ -99,8 +118,25 @@ fn child(name: &str, way: &str, elements: usize) {
     });
     while step(&mut keyspace, &|keyspace| keyspace.free_some(FREE_SLICE)) {}
     assert!(keyspace.memory_bytes() < bytes_before / 100, "something was not freed");
+    write_out(&times_ns);
+}
+
+fn write_out(times_ns: &[u32]) {
     let mut out = std::io::stdout().lock();
     out.write_all(&times_ns.iter().flat_map(|time_ns| time_ns.to_ne_bytes()).collect::<Vec<_>>()).expect("a pipe");
+}
+
+/// The reply with all of a value.
+fn whole_reply(name: &str, elements: usize) -> LongReply {
+    let what = match name {
+        "list" => What::Elements { first: 0 },
+        "set" | "intset" => What::Members,
+        "hash" => What::Fields { names: true, values: true },
+        _ => What::Ranked { start: 0, is_back: false, with_scores: true },
+    };
+    let mut reply = None;
+    assert!(long_reply::leave(&mut Some(&mut reply), elements, what), "it is too short to be one");
+    reply.expect("it was left")
 }
 
 fn main() {

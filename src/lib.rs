@@ -69,6 +69,9 @@
 //! no kernel, no clock, no randomness of their own; `now` and a seeded generator are handed in. `now` is read once a
 //! pass (and after slow commands), by the core that executes.
 //!
+//! One thing is done bit by bit: the reply about a huge value ([`command::long_reply`]). It is that of the moment at
+//! which the command ran, for until it is written nobody changes, expires or evicts the key; who would, waits.
+//!
 //! **Order.** Replies leave a connection in the order of its requests, whatever order they are made in. The commands of
 //! one client on one key run in the order in which it sent them: a path from core to core is first in, first out, and a
 //! client visits only when none of its replies is outstanding. Commands of one pipeline on *different* shards may run
@@ -124,6 +127,10 @@
 //! | `CALLS_AT_ONCE_MAX` | `src/runtime/joint.rs` | `64` | a transaction borrows likewise |
 //! | `VISIT_SPINS` | `src/runtime/visit.rs` | `60` | a parcel instead of a visit |
 //! | `VISIT_ARGUMENTS_MAX` | `src/runtime/visit.rs` | `64` | likewise |
+//! | `LONG_REPLY_ELEMENTS_MIN` | `src/command/long_reply.rs` | `8192` | a reply is written in slices, and others are served in between |
+//! | `SLICE_ELEMENTS` | `src/command/long_reply.rs` | `2048` | the slice ends |
+//! | `SLICE_BYTES` | `src/command/long_reply.rs` | `256 * 1024` | likewise |
+//! | `COMPRESSED_LEN_MAX` | `src/rdb/write.rs` | `1 << 20` | a payload has the string as it is |
 //! | `OUTSTANDING_MAX` | `src/runtime/read.rs` | `4096` | a client owed so many replies is not read |
 //! | `OUTPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
 //! | `INPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `32 * 1024 * 1024` | a client that sends faster than its commands run is not read |

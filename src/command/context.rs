@@ -1,6 +1,7 @@
 //! What command code is handed: views of the world, by kind of command. Time, randomness and configuration come in
 //! through them, so that execution can be tested without a kernel and replayed from a seed.
 
+use super::long_reply;
 use crate::config::Config;
 use crate::keyspace::Keyspace;
 use crate::session::Session;
@@ -31,6 +32,8 @@ pub struct Context<'a> {
     pub shard: usize,
     /// … of so many.
     pub shards: usize,
+    /// Where a reply may be left that is too long to be written at once.
+    pub long_reply: long_reply::Slot<'a>,
 }
 
 /// For commands on the client's own core.

@@ -59,7 +59,11 @@ fn dump(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Command
         Some(view) => {
             let mut bytes = Vec::new();
             payload::write(view.value(), cx.config.rdbcompression, &mut bytes);
-            reply.bulk(&bytes);
+            if reply.takes_long(bytes.len()) {
+                reply.bulk_long(bytes.into());
+            } else {
+                reply.bulk(&bytes);
+            }
         }
     }
     Ok(())

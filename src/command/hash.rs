@@ -3,6 +3,7 @@
 //! What Redis 7.0 has answers as Redis 7.0.15 does, in replies, error texts, the order of checks and, in small hashes,
 //! the order of fields. `HSCAN NOVALUES` is that of Redis 7.4.
 
+use super::long_reply::{self, What};
 use super::scan::{self, Scan};
 use super::set::{DRAW_FACTOR, RANDOM_COUNT_MAX, RANGE, for_distinct, reply_element};
 use super::{Args, Command, CommandResult, Context, Flags, Group, KeyAccess, Run};
@@ -348,11 +349,15 @@ fn hgetall(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comm
         reply.map(0);
         return Ok(());
     };
+    if !hash.is_due(now_ms)
+        && long_reply::leave(&mut cx.long_reply, hash.len(), What::Fields { names: true, values: true })
+    {
+        return Ok(());
+    }
     let mark = reply.defer_about(hash.len());
     let mut pairs = 0;
     for field in hash.iter(now_ms) {
-        reply_element(reply, field.name);
-        reply_element(reply, field.value);
+        write_field(reply, &field, true, true);
         pairs += 1;
     }
     reply.finish_map(mark, pairs);
@@ -360,29 +365,39 @@ fn hgetall(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comm
 }
 
 fn hkeys(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    reply_all(cx, args[1], |field| field.name, reply)
+    reply_all(cx, args[1], true, reply)
 }
 
 fn hvals(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    reply_all(cx, args[1], |field| field.value, reply)
+    reply_all(cx, args[1], false, reply)
 }
 
-/// A part of each field.
-fn reply_all(
-    cx: &mut Context<'_>,
-    key: &[u8],
-    part: for<'a> fn(Field<'a>) -> Element<'a>,
-    reply: &mut Reply<'_>,
-) -> CommandResult {
+/// The parts of a field that are asked for.
+#[inline]
+pub(super) fn write_field(reply: &mut Reply<'_>, field: &Field<'_>, names: bool, values: bool) {
+    if names {
+        reply_element(reply, field.name);
+    }
+    if values {
+        reply_element(reply, field.value);
+    }
+}
+
+/// The names of all fields, or their values.
+fn reply_all(cx: &mut Context<'_>, key: &[u8], names: bool, reply: &mut Reply<'_>) -> CommandResult {
     let now_ms = cx.now_ms;
     let Some(hash) = cx.keyspace.read_container::<Hash>(cx.db, key)? else {
         reply.array(0);
         return Ok(());
     };
+    let what = What::Fields { names, values: !names };
+    if !hash.is_due(now_ms) && long_reply::leave(&mut cx.long_reply, hash.len(), what) {
+        return Ok(());
+    }
     let mark = reply.defer_about(hash.len());
     let mut len = 0;
     for field in hash.iter(now_ms) {
-        reply_element(reply, part(field));
+        write_field(reply, &field, names, !names);
         len += 1;
     }
     reply.finish_array(mark, len);

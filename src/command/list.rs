@@ -5,6 +5,7 @@
 
 pub mod blocking;
 
+use super::long_reply::{self, What};
 use super::{Args, Command, CommandResult, Context, Flags, Group, KeyAccess, KeySpec, Keys, Run};
 use crate::keyspace::{Event, Expiry};
 use crate::resp::{Error, Reply};
@@ -628,6 +629,9 @@ fn lrange(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comma
         return Ok(());
     };
     let (first, count) = range(list, start, stop);
+    if long_reply::leave(&mut cx.long_reply, count, What::Elements { first }) {
+        return Ok(());
+    }
     reply.array(count);
     list.iter_from(first).take(count).for_each(|element| reply_element(reply, element));
     Ok(())

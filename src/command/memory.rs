@@ -315,7 +315,8 @@ mod tests {
         let config = super::super::connection::double::config_with(&[]);
         let random = &mut fastrand::Rng::with_seed(1);
         let mut out = Vec::new();
-        let mut cx = Context { keyspace, config: &config, random, db: 0, now_ms: NOW_MS, shard: 0, shards: 1 };
+        let mut cx =
+            Context { keyspace, config: &config, random, db: 0, now_ms: NOW_MS, shard: 0, shards: 1, long_reply: None };
         if let Err(error) = usage(&mut cx, &args, &mut Reply::new(&mut out, Protocol::Resp2)) {
             Reply::new(&mut out, Protocol::Resp2).error(&error);
         }

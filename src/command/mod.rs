@@ -28,6 +28,7 @@ mod introspection;
 pub mod key_spec;
 pub mod latency;
 mod list;
+pub mod long_reply;
 pub mod lookup;
 mod memory;
 mod pubsub;

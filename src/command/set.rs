@@ -3,6 +3,7 @@
 //! What Redis 7.0 has answers as Redis 7.0.15 does, in replies, error texts, the order of checks and, where that is
 //! fixed, the order of members. `SUNIONCARD` and `SDIFFCARD` follow the documentation of Redis 8.10.
 
+use super::long_reply::{self, What};
 use super::scan::{self, Scan};
 use super::{Args, Command, CommandResult, Context, Flags, Group, KeyAccess, KeySpec, Keys, Run};
 use crate::keyspace::{Event, Expiry};
@@ -256,6 +257,7 @@ fn srem(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Command
 
 fn smembers(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     match cx.keyspace.read_container::<Set>(cx.db, args[1])? {
+        Some(set) if long_reply::leave(&mut cx.long_reply, set.len(), What::Members) => {}
         Some(set) => reply_set(reply, set),
         None => reply.set(0),
     }

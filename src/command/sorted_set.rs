@@ -348,12 +348,12 @@ fn reply_score(reply: &mut Reply<'_>, score: f64) {
 }
 
 /// Begins a reply of so many members: with their scores they are pairs in RESP3, and one flat array in RESP2.
-fn reply_members(reply: &mut Reply<'_>, members: usize, with_scores: bool) {
+pub(super) fn reply_members(reply: &mut Reply<'_>, members: usize, with_scores: bool) {
     let is_flat = with_scores && reply.protocol() == Protocol::Resp2;
     reply.array(if is_flat { 2 * members } else { members });
 }
 
-fn reply_member(reply: &mut Reply<'_>, member: &[u8], score: f64, with_scores: bool) {
+pub(super) fn reply_member(reply: &mut Reply<'_>, member: &[u8], score: f64, with_scores: bool) {
     if with_scores && reply.protocol() == Protocol::Resp3 {
         reply.array(2);
     }

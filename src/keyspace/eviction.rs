@@ -130,8 +130,14 @@ impl Keyspace {
     /// none was found in some thousand looks.
     pub fn evict_some(&mut self, eviction: Eviction, bytes: usize, keys_max: usize) -> Evicted {
         let mut evicted = Evicted::default();
-        while evicted.bytes < bytes && evicted.keys < keys_max {
+        for _ in 0..keys_max {
+            if bytes <= evicted.bytes {
+                break;
+            }
             let Some((db, position)) = self.choose(eviction) else { break };
+            if self.is_kept(db, self.databases[db].view(position).key()) {
+                continue;
+            }
             let rank = rank_of(self.databases[db].view(position), eviction, &self.judgement());
             evicted.rank = Some(rank);
             let entry = self.databases[db].remove(position);
@@ -222,7 +228,7 @@ impl Keyspace {
         if total == 0 {
             return None;
         }
-        let mut lot = (u128::from(split_mix(&mut self.random)) * total as u128 >> 64) as usize;
+        let mut lot = ((u128::from(split_mix(&mut self.random)) * total as u128) >> 64) as usize;
         for (db, database) in self.databases.iter().enumerate() {
             let len = evictable_len(database, eviction);
             if lot < len {

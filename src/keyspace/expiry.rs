@@ -142,6 +142,9 @@ impl Keyspace {
     /// and whether the entry is still there.
     #[cold]
     pub(super) fn remove_due_at(&mut self, db: usize, hash: u64, position: Position, budget: usize) -> (usize, bool) {
+        if !self.kept.is_empty() && self.is_kept(db, self.databases[db].view(position).key()) {
+            return (0, true);
+        }
         let database = &mut self.databases[db];
         let removed = database.remove_due(hash, position, self.now_ms, budget);
         let view = database.view(position);
@@ -164,6 +167,9 @@ impl Keyspace {
     /// event.
     #[cold]
     pub(super) fn expire_at(&mut self, db: usize, position: Position) {
+        if !self.kept.is_empty() && self.is_kept(db, self.databases[db].view(position).key()) {
+            return; // It is not there for those who look, and goes when it is let go of.
+        }
         let entry = self.databases[db].remove(position);
         self.stats.expired += 1;
         self.effects.note(Event::EXPIRED, db, entry.view().key());

@@ -34,6 +34,9 @@ impl Keyspace {
 
     /// Removes a key to free memory; "evicted". Counts no change: the log of writes learns of it by the event.
     pub fn evict(&mut self, db: usize, key: &[u8]) -> bool {
+        if self.is_kept(db, key) {
+            return false;
+        }
         let Some(entry) = self.take(db, key) else { return false };
         self.stats.evicted += 1;
         self.effects.note(Event::EVICTED, db, key);
@@ -135,7 +138,7 @@ impl Keyspace {
             let hash = self.hash(view.key());
             let is_expired = view.is_expired(self.now_ms);
             let position = self.databases[db].find(hash, view.key()).expect("it is there").0;
-            if !is_expired {
+            if !is_expired || self.is_kept(db, self.databases[db].view(position).key()) {
                 return Some(self.databases[db].view(position));
             }
             self.expire_at(db, position);

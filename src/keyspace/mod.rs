@@ -154,6 +154,8 @@ pub struct Keyspace {
     /// Whether reads leave what has expired in its place now (unix ms): while clients are paused. Asked only when a
     /// read meets such a key.
     pub keeps_expired: Box<dyn Fn(u64) -> bool + Send>,
+    /// Keys, with their databases, whose values are being written down bit by bit: they neither expire nor are evicted.
+    kept: Vec<(usize, Box<[u8]>)>,
     /// `RESTORE` does not look at checksums (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
     pub trusts_checksums: bool,
     /// What happened to keys.
@@ -234,6 +236,7 @@ impl Keyspace {
             virtual_time: VirtualTime::default(),
             adviser: None,
             keeps_expired: Box::new(|_| false),
+            kept: Vec::new(),
             trusts_checksums: false,
             effects: Effects::default(),
             stats: KeyspaceStats::default(),
@@ -333,6 +336,28 @@ impl Keyspace {
     pub fn peek(&self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
         let (_, view) = self.databases[db].find(self.hash_of(key), key)?;
         (!view.is_expired(self.now_ms)).then_some(view)
+    }
+
+    /// Keeps a key from expiring and from being evicted until it is let go of. Who changes keys asks
+    /// [`crate::route::locks`] first.
+    pub fn keep(&mut self, db: usize, key: &[u8]) {
+        self.kept.push((db, key.into()));
+    }
+
+    /// Lets go of a key that was kept.
+    pub fn let_go(&mut self, db: usize, key: &[u8]) {
+        let at = self.kept.iter().position(|(of, kept)| *of == db && **kept == *key);
+        self.kept.swap_remove(at.expect("what is let go of was kept"));
+    }
+
+    /// Whether a key is kept.
+    fn is_kept(&self, db: usize, key: &[u8]) -> bool {
+        self.kept.iter().any(|(of, kept)| *of == db && **kept == *key)
+    }
+
+    /// A key that is kept, though its deadline may have come.
+    pub fn peek_kept(&self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        self.databases[db].find(self.hash_of(key), key).map(|(_, view)| view)
     }
 
     /// Whether there is such a key, for a write: an access, but no hit.

@@ -864,3 +864,23 @@ fn fields_of_a_hash_expire_by_themselves_and_when_somebody_looks() {
     keyspace.flush(0);
     check_sums(&keyspace);
 }
+
+#[test]
+fn what_is_kept_neither_expires_nor_is_evicted() {
+    let mut keyspace = Keyspace::new(1, 1);
+    keyspace.begin(1000, true);
+    keyspace.set_string(0, b"k", b"v", Expiry::At(2000));
+    keyspace.keep(0, b"k");
+    keyspace.keep(0, b"k");
+    assert!(!keyspace.evict(0, b"k"));
+    keyspace.begin(3000, true);
+    for _ in 0..2 {
+        assert!(keyspace.read(0, b"k").is_none() && keyspace.peek(0, b"k").is_none());
+        assert!(keyspace.peek_kept(0, b"k").is_some_and(|view| view.key() == b"k"));
+        assert_eq!(keyspace.random(0, || 1).map(|view| view.key().to_vec()), Some(b"k".to_vec()));
+        assert_eq!((keyspace.len(0), keyspace.stats.expired), (1, 0));
+        keyspace.let_go(0, b"k");
+    }
+    assert!(keyspace.read(0, b"k").is_none());
+    assert_eq!((keyspace.len(0), keyspace.stats.expired), (0, 1));
+}

@@ -69,6 +69,13 @@ impl Output {
         self.bytes.reserve(bytes);
     }
 
+    /// Of one reply in pieces, none of which is empty.
+    pub fn of_pieces(mut pieces: Vec<Bytes>) -> Output {
+        let Some(last) = pieces.pop() else { return Output::default() };
+        // They stand before the first byte of the last one, in their order.
+        Output { bytes: last.into(), long: pieces.into_iter().map(|piece| (0, piece)).collect() }
+    }
+
     /// Takes back everything from an offset between two replies on.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
@@ -177,6 +184,17 @@ mod tests {
         let text: Vec<u8> = output.into_pieces().flatten().collect();
         assert_eq!(total, text.len());
         String::from_utf8(text).expect("text")
+    }
+
+    #[test]
+    fn a_reply_in_pieces_comes_out_in_order() {
+        let pieces = ["ab", "cd", "ef"].map(|text| Bytes::copy_from_slice(text.as_bytes()));
+        let mut all = output("x");
+        all.append(Output::of_pieces(pieces.to_vec()));
+        all.append(output("y"));
+        assert_eq!(shown(all), "xabcdefy");
+        assert_eq!(shown(Output::of_pieces(pieces.to_vec())), "abcdef");
+        assert!(Output::of_pieces(Vec::new()).is_empty());
     }
 
     #[test]

@@ -11,6 +11,10 @@
 //! come, first served among those that share a key, so everyone's turn comes. Visitors, who take no part in this, keep
 //! away from a shard that has anything held or anybody waiting.
 //!
+//! A key can also be *read* for a while: its entry stays at home, and is written down bit by bit
+//! ([`crate::command::long_reply`]). Who only reads passes; who changes the key, or may change any, waits as for one
+//! that is held. A key may be read by several at once.
+//!
 //! What it costs those who do not borrow: [`Locks::is_free`], one branch.
 
 use ahash::{AHashMap, AHashSet};
@@ -33,6 +37,8 @@ pub enum Need {
 #[derive(Debug)]
 pub struct Locks<T> {
     held: AHashSet<Vec<u8>>,
+    /// Keys that are read, and by how many.
+    read: AHashMap<Vec<u8>, usize>,
     /// The whole shard is.
     holds_everything: bool,
     queue: VecDeque<(Need, T)>,
@@ -46,6 +52,7 @@ impl<T> Default for Locks<T> {
     fn default() -> Locks<T> {
         Locks {
             held: AHashSet::new(),
+            read: AHashMap::new(),
             holds_everything: false,
             queue: VecDeque::new(),
             wanted: AHashMap::new(),
@@ -58,12 +65,12 @@ impl<T> Locks<T> {
     /// Whether nothing is held and nobody waits: then nothing here needs to be asked.
     #[inline]
     pub fn is_free(&self) -> bool {
-        self.held.is_empty() && self.queue.is_empty() && !self.holds_everything
+        self.held.is_empty() && self.read.is_empty() && self.queue.is_empty() && !self.holds_everything
     }
 
-    /// Whether a key is held.
+    /// Whether a key is held, or read.
     pub fn is_held(&self, key: &[u8]) -> bool {
-        self.holds_everything || self.held.contains(key)
+        self.holds_everything || self.held.contains(key) || self.read.contains_key(key)
     }
 
     /// How many wait.
@@ -78,8 +85,40 @@ impl<T> Locks<T> {
             Need::Keys(keys) => {
                 self.holds_everything
                     || 0 < self.wanting_everything
+                    || keys.iter().any(|key| self.is_held(key) || self.wanted.contains_key(key))
+            }
+        }
+    }
+
+    /// The same for one who changes nothing.
+    pub fn conflicts_with_reader(&self, need: &Need) -> bool {
+        match need {
+            Need::Everything => self.holds_everything || !self.held.is_empty() || !self.queue.is_empty(),
+            Need::Keys(keys) => {
+                self.holds_everything
+                    || 0 < self.wanting_everything
                     || keys.iter().any(|key| self.held.contains(key) || self.wanted.contains_key(key))
             }
+        }
+    }
+
+    /// Whether a newcomer that changes things, or does not, has to wait.
+    pub fn conflicts_with(&self, need: &Need, is_reader: bool) -> bool {
+        if is_reader { self.conflicts_with_reader(need) } else { self.conflicts(need) }
+    }
+
+    /// Reads a key from now on. Nobody holds it.
+    pub fn read(&mut self, key: &[u8]) {
+        assert!(!self.holds_everything && !self.held.contains(key), "what is held is not read");
+        *self.read.entry(key.to_vec()).or_default() += 1;
+    }
+
+    /// Reads it no more. Then [`Locks::next_ready`] until it has no more.
+    pub fn end_reading(&mut self, key: &[u8]) {
+        let readers = self.read.get_mut(key).expect("what ends has begun");
+        *readers -= 1;
+        if *readers == 0 {
+            self.read.remove(key);
         }
     }
 
@@ -97,12 +136,12 @@ impl<T> Locks<T> {
         assert!(!self.holds_everything, "a shard is held once");
         match need {
             Need::Everything => {
-                assert!(self.held.is_empty(), "a shard is held when no key of it is");
+                assert!(self.held.is_empty() && self.read.is_empty(), "a shard is held when no key of it is");
                 self.holds_everything = true;
             }
             Need::Keys(keys) => {
                 for key in keys {
-                    assert!(self.held.insert(key.clone()), "a key is held once");
+                    assert!(!self.read.contains_key(key) && self.held.insert(key.clone()), "a key is held once");
                 }
             }
         }
@@ -131,13 +170,13 @@ impl<T> Locks<T> {
         for (at, (need, _)) in self.queue.iter().take(LOOKED_AT_MAX).enumerate() {
             match need {
                 Need::Everything => {
-                    if at == 0 && self.held.is_empty() {
+                    if at == 0 && self.held.is_empty() && self.read.is_empty() {
                         ready = Some(0);
                     }
                     break; // Nobody overtakes one who needs everything.
                 }
                 Need::Keys(keys) => {
-                    if keys.iter().all(|key| !self.held.contains(key) && !ahead.contains(key.as_slice())) {
+                    if keys.iter().all(|key| !self.is_held(key) && !ahead.contains(key.as_slice())) {
                         ready = Some(at);
                         break;
                     }
@@ -209,6 +248,34 @@ mod tests {
         assert_eq!(next(&mut locks), Some(2));
         assert_eq!(next(&mut locks), None);
     }
+
+    #[test]
+    fn readers_pass_what_is_read_and_writers_wait() {
+        let mut locks: Locks<u32> = Locks::default();
+        let (a, b) = (Need::Keys(keys(&["a"])), Need::Keys(keys(&["b"])));
+        locks.read(b"a");
+        locks.read(b"a");
+        assert!(!locks.is_free() && locks.is_held(b"a"));
+        assert!(locks.conflicts(&a) && !locks.conflicts(&b) && locks.conflicts(&Need::Everything));
+        for need in [&a, &b, &Need::Everything] {
+            assert!(!locks.conflicts_with_reader(need));
+        }
+        locks.wait(a.clone(), 1);
+        assert!(locks.conflicts_with_reader(&a), "or a writer would wait for ever");
+        assert!(locks.conflicts_with_reader(&Need::Everything) && !locks.conflicts_with_reader(&b));
+        locks.end_reading(b"a");
+        assert_eq!(next(&mut locks), None);
+        locks.end_reading(b"a");
+        assert_eq!(next(&mut locks), Some(1));
+        locks.read(b"a");
+        locks.wait(Need::Everything, 2);
+        assert!(locks.conflicts_with_reader(&b));
+        assert_eq!(next(&mut locks), None);
+        locks.end_reading(b"a");
+        assert_eq!(next(&mut locks), Some(2));
+        assert!(locks.is_free());
+    }
+
     #[test]
     fn a_shard_that_is_held_as_a_whole_has_no_free_key() {
         let mut locks = Locks::default();

@@ -35,6 +35,8 @@ pub mod flags {
     pub const NO_TOUCH: u32 = 1 << 2;
     /// The reply is an error, for the statistics of the sender.
     pub const FAILED: u32 = 1 << 3;
+    /// There is no reply yet: it comes in a record of its own.
+    pub const LATER: u32 = 1 << 4;
 }
 
 /// Requests or replies for one core.
@@ -158,6 +160,9 @@ impl Parcel {
         let start = self.output.len();
         self.output.extend_from_slice(&[0u8; REPLY_HEADER_BYTES]);
         header.flags |= write(&mut self.output);
+        if header.flags & flags::LATER != 0 {
+            return self.output.truncate(start);
+        }
         let bytes = (self.output.len() - start) as u64;
         let head = &mut self.output.bytes_mut()[start..start + REPLY_HEADER_BYTES];
         head[0..8].copy_from_slice(&bytes.to_le_bytes());

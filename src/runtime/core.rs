@@ -19,6 +19,7 @@ use super::clocks::{Clocks, moved};
 use super::gathering::Gathering;
 use super::lend::Loan;
 use super::listen::Doors;
+use super::long::Writing;
 use super::mailbox::Mailbox;
 use super::pace::Pace;
 use super::read::Planned;
@@ -86,6 +87,8 @@ pub struct Core {
     pub(super) ready: VecDeque<(u32, Loan)>,
     /// They are going on right now.
     pub(super) going_on: bool,
+    /// Replies that are written slice by slice, the next one first.
+    pub(super) long_replies: VecDeque<Writing>,
     pub(super) planned: Vec<Planned>,
     pub(super) spans: Vec<Span>,
     pub(super) request_spans: Vec<Span>,
@@ -188,6 +191,7 @@ impl Core {
             overlay: None,
             ready: VecDeque::new(),
             going_on: false,
+            long_replies: VecDeque::new(),
             planned: Vec::new(),
             spans: Vec::new(),
             request_spans: Vec::new(),
@@ -265,6 +269,9 @@ impl Core {
         self.keep_room();
         self.run_planned();
         self.answer_knocks();
+        if !self.long_replies.is_empty() {
+            self.write_long();
+        }
         if self.wait_due_ms() <= self.clocks.steady_ms() {
             self.end_waits();
             self.answer_knocks();
@@ -312,6 +319,7 @@ impl Core {
             || !self.closing.is_empty()
             || !self.dirty.is_empty()
             || !self.knocks.is_empty()
+            || !self.long_replies.is_empty()
             || mapped::has_freed()
     }
 

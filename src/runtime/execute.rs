@@ -2,6 +2,7 @@
 
 use super::accept::CLOSING;
 use super::core::{Core, unix_ms};
+use super::long::Reader;
 use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
 use super::pubsub::{begin_tracked, remember_read};
@@ -323,7 +324,7 @@ impl Core {
                 }
                 if !self.shard.locks.is_free()
                     && let need = need_of(row, &args)
-                    && self.shard.locks.conflicts(&need)
+                    && self.shard.locks.conflicts_with(&need, row.flags.contains(Flags::READONLY))
                 {
                     let sequence = connection.replies.reserve();
                     let args = args.iter().map(|arg| arg.to_vec()).collect();
@@ -338,9 +339,20 @@ impl Core {
                 if !connection.bodies.is_empty() {
                     self.shard.keyspace.bring(connection.bodies.iter().map(|(_, body)| body.clone()).collect());
                 }
-                connection.replies.write(|out| self.shard.execute(row, call, &args, self.now_ms, &mut self.stats, out));
+                let mut long = None;
+                connection.replies.write(|out| {
+                    let slot = Some(&mut long);
+                    self.shard.execute_or_leave(row, call, &args, self.now_ms, &mut self.stats, out, slot)
+                });
                 if !connection.bodies.is_empty() {
                     self.shard.keyspace.bring(Vec::new());
+                }
+                if let Some(long) = long {
+                    let (connection, sequence) = (planned.connection, connection.replies.reserve());
+                    let owned = args.iter().map(|arg| arg.to_vec()).collect();
+                    drop(args);
+                    self.begin_long(long, Reader::Own { connection, sequence }, (row, call), owned, started);
+                    return self.clock.raw();
                 }
                 mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
                 let ended = self.clock.raw();

@@ -11,7 +11,7 @@ use super::read::{Planned, Source};
 use super::slow;
 use super::walk::Walk;
 use crate::command::lookup::Row;
-use crate::command::{Clients, CoreView, Gather, Part, Run, SessionView, slowlog};
+use crate::command::{Clients, CoreView, Flags, Gather, Part, Run, SessionView, slowlog};
 use crate::connection::{Arriving, Connection, arguments};
 use crate::resp::{Output, Reply};
 use crate::route::locks::Need;
@@ -123,7 +123,7 @@ impl Core {
             self.mailbox.request(shard, header, &slices);
         }
         self.shard.take();
-        if self.shard.locks.is_free() {
+        if !self.shard.locks.conflicts_with(&Need::Everything, row.flags.contains(Flags::READONLY)) {
             let mut out = Output::default();
             self.shard.execute(row, call, &slices, self.now_ms, &mut self.stats, &mut out);
             self.own_part(gathering as u32, out);

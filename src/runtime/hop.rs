@@ -3,11 +3,12 @@
 use super::core::Core;
 use super::execute::{PREFETCH_COMMANDS, need_of};
 use super::gathering::Kind;
+use super::long::Reader;
 use super::mailbox::{Control, Message};
 use super::room::needs_room;
 use super::send::mark_dirty;
 use super::slow;
-use crate::command::{Args, lookup, slowlog};
+use crate::command::{Args, Flags, lookup, slowlog};
 use crate::resp::Output;
 use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
 use crate::session::Mode;
@@ -66,7 +67,7 @@ impl Core {
         let row = lookup::find_by_index(header.command as usize);
         if !self.shard.locks.is_free()
             && let need = need_of(row, args)
-            && self.shard.locks.conflicts(&need)
+            && self.shard.locks.conflicts_with(&need, row.flags.contains(Flags::READONLY))
         {
             let args = args.iter().map(|arg| arg.to_vec()).collect();
             self.shard.locks.wait(need, Waiter::Sent { from, header, args });
@@ -79,9 +80,20 @@ impl Core {
         let reply =
             ReplyHeader { target: header.target, sequence: header.sequence, flags: header.flags & flags::GATHER };
         let (shard, stats, now_ms) = (&mut self.shard, &mut self.stats, self.now_ms);
+        let mut long = None;
         self.mailbox.reply(from, reply, |out| {
-            if shard.execute(row, call, args, now_ms, stats, out) { 0 } else { flags::FAILED }
+            let succeeds = shard.execute_or_leave(row, call, args, now_ms, stats, out, Some(&mut long));
+            match (&long, succeeds) {
+                (Some(_), _) => flags::LATER,
+                (None, true) => 0,
+                (None, false) => flags::FAILED,
+            }
         });
+        if let Some(long) = long {
+            let args = args.iter().map(|arg| arg.to_vec()).collect();
+            self.begin_long(long, Reader::Sent { from, header }, (row, call), args, started);
+            return self.clock.raw();
+        }
         self.serve_own();
         let ended = self.clock.raw();
         let nanoseconds = self.clock.delta_as_nanos(started, ended);

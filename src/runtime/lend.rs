@@ -19,6 +19,7 @@ use super::block::Noted;
 use super::core::Core;
 use super::gathering::Kind;
 use super::joint::{Borrowing, Work};
+use super::long::Reader;
 use super::mailbox::Control;
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Run, Wait, slowlog};
@@ -221,13 +222,23 @@ impl Core {
         if let Need::Keys(keys) = &loan.need {
             self.shard.look_for_blocked(keys);
         }
+        self.serve_waiting();
+    }
+
+    /// Runs, or hands out, what those wait for who need wait no longer.
+    pub(super) fn serve_waiting(&mut self) {
         self.serve_own();
         while let Some((_, waiter)) = self.shard.locks.next_ready() {
             match waiter {
                 Waiter::Own { connection, sequence, row, call, args } => {
-                    let mut out = Output::default();
+                    let (mut out, mut long, started) = (Output::default(), None, self.clock.raw());
                     let slices: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
-                    self.shard.execute(row, call, &slices, self.now_ms, &mut self.stats, &mut out);
+                    let (stats, slot) = (&mut self.stats, Some(&mut long));
+                    self.shard.execute_or_leave(row, call, &slices, self.now_ms, stats, &mut out, slot);
+                    if let Some(long) = long {
+                        self.begin_long(long, Reader::Own { connection, sequence }, (row, call), args, started);
+                        continue;
+                    }
                     self.stats.record(row.id, 0);
                     self.fill_with(connection, sequence, out);
                     self.serve_own();
@@ -247,13 +258,19 @@ impl Core {
                         continue;
                     }
                     let (shard, stats, now_ms) = (&mut self.shard, &mut self.stats, self.now_ms);
+                    let (call, mut long, started) = (Call::of(&header), None, self.clock.raw());
                     self.mailbox.reply(from, reply, |out| {
-                        if shard.execute(row, Call::of(&header), &slices, now_ms, stats, out) {
-                            0
-                        } else {
-                            flags::FAILED
+                        let succeeds = shard.execute_or_leave(row, call, &slices, now_ms, stats, out, Some(&mut long));
+                        match (&long, succeeds) {
+                            (Some(_), _) => flags::LATER,
+                            (None, true) => 0,
+                            (None, false) => flags::FAILED,
                         }
                     });
+                    if let Some(long) = long {
+                        self.begin_long(long, Reader::Sent { from, header }, (row, call), args, started);
+                        continue;
+                    }
                     self.serve_own();
                 }
                 Waiter::Borrower { from, gathering, request } => {

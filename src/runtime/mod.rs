@@ -15,6 +15,7 @@ mod host;
 mod joint;
 mod lend;
 mod listen;
+mod long;
 mod machine;
 pub mod mailbox;
 mod memory_test;

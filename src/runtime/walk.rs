@@ -68,7 +68,7 @@ impl Core {
         }
         let call = walk.call;
         self.shard.take();
-        if !self.shard.locks.is_free() {
+        if self.shard.locks.conflicts_with_reader(&crate::route::locks::Need::Everything) {
             let waiter = Waiter::Sent { from: self.core, header, args: args.to_vec() };
             return self.shard.locks.wait(crate::route::locks::Need::Everything, waiter);
         }

@@ -8,6 +8,7 @@ mod watch;
 
 pub use blocked::{Answer, Ticket};
 
+use crate::command::long_reply::Slot;
 use crate::command::lookup::Row;
 use crate::command::{Args, CommandResult, Context, Run, key_positions};
 use crate::config::{Config, KeyspaceEvents, MaxmemoryPolicy};
@@ -416,6 +417,22 @@ impl Shard {
         stats: &mut Stats,
         out: &mut Output,
     ) -> bool {
+        self.execute_or_leave(row, call, args, now_ms, stats, out, None)
+    }
+
+    /// The same, but the command may leave a long reply to be written bit by bit; then `out` is as it was.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "all that a command may see")]
+    pub fn execute_or_leave(
+        &mut self,
+        row: &'static Row,
+        call: Call,
+        args: &Args<'_>,
+        now_ms: u64,
+        stats: &mut Stats,
+        out: &mut Output,
+        long_reply: Slot<'_>,
+    ) -> bool {
         let Run::Keyspace(run) = row.command.run else {
             panic!("{} does not run on a keyspace", row.full_name());
         };
@@ -431,6 +448,7 @@ impl Shard {
             now_ms,
             shard: self.index,
             shards: self.shards,
+            long_reply,
         };
         let succeeds = match run(&mut context, args, &mut reply) {
             Ok(()) => true,
@@ -629,6 +647,7 @@ impl Shard {
             now_ms,
             shard: self.index,
             shards: self.shards,
+            long_reply: None,
         };
         match run(&mut context, &args, &mut Reply::new(&mut out, call.protocol)) {
             Ok(None) => Some(out),

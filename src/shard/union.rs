@@ -287,7 +287,7 @@ fn run_in(
     let start = out.len();
     keyspace.begin(now_ms, call.touch);
     keyspace.effects.actor = call.actor;
-    let mut context = Context { keyspace, config, random, db: call.db, now_ms, shard, shards };
+    let mut context = Context { keyspace, config, random, db: call.db, now_ms, shard, shards, long_reply: None };
     let mut reply = Reply::new(&mut *out, call.protocol);
     let result = match row.command.run {
         Run::Keyspace(run) => run(&mut context, args, &mut reply),

@@ -61,7 +61,7 @@ impl Budget {
         let evictable = |donor: &Donor| donor.evictable.load(Ordering::Relaxed);
         if let Some(lot) = lot {
             let total: u64 = self.donors.iter().map(evictable).sum();
-            let mut lot = (u128::from(lot) * u128::from(total) >> 64) as u64;
+            let mut lot = ((u128::from(lot) * u128::from(total)) >> 64) as u64;
             for (shard, donor) in self.donors.iter().enumerate() {
                 match lot.checked_sub(evictable(donor)) {
                     None => return shard,

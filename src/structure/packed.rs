@@ -227,6 +227,19 @@ impl<const VALUES: bool> Packed<VALUES> {
         self.chunks.iter().flat_map(|chunk| &chunk.blobs).flat_map(|blob| blob.iter())
     }
 
+    /// Entries in the order of [`Packed::iter`], about `budget` of them, from a place that an earlier call has given;
+    /// 0 is the first. The place of what follows, as long as nothing is changed.
+    pub fn walk(&self, place: usize, budget: usize, mut visit: impl FnMut(Entry<'_>)) -> usize {
+        let (mut bucket, mut visited) = (place, 0);
+        while bucket < self.buckets && visited < budget {
+            let blob = self.blob(bucket);
+            blob.iter().for_each(&mut visit);
+            visited += blob.len();
+            bucket += 1;
+        }
+        bucket
+    }
+
     /// A random entry; `draw` gives random numbers.
     pub fn random(&self, mut draw: impl FnMut() -> u64) -> Option<Place> {
         if self.len == 0 {

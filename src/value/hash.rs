@@ -253,6 +253,11 @@ impl Hash {
         self.due_ms().unwrap_or(0)
     }
 
+    /// Whether a field's deadline may have come.
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        self.due_ms().is_some_and(|due_ms| due_ms <= now_ms)
+    }
+
     /// Number of fields, those whose deadline has come but which are not removed yet among them.
     pub fn len(&self) -> usize {
         match &self.form {
@@ -305,6 +310,18 @@ impl Hash {
             Form::Table(table) => Fields::Table(table.iter()),
         };
         fields.filter(move |field| field.is_live(now_ms))
+    }
+
+    /// About `budget` fields in the order of [`Hash::iter`], whether they are due or not, from a place that an earlier
+    /// call has given; 0 is the first. The place of what follows, as long as nothing is changed.
+    pub fn walk(&self, place: usize, budget: usize, mut visit: impl FnMut(Field<'_>)) -> usize {
+        match &self.form {
+            Form::Table(table) => table.walk(place, budget, |entry| visit(Field::of_entry(entry))),
+            _ => {
+                let fields = self.iter(0).skip(place).take(budget);
+                place + fields.map(visit).count()
+            }
+        }
     }
 
     /// Gives a field a value, and a deadline or none. Whether the field is new.

@@ -177,6 +177,21 @@ impl Set {
         }
     }
 
+    /// About `budget` members in the order of [`Set::iter`], from a place that an earlier call has given; 0 is the
+    /// first. The place of what follows, as long as nothing is changed.
+    pub fn walk(&self, place: usize, budget: usize, mut visit: impl FnMut(Element<'_>)) -> usize {
+        match &self.form {
+            Form::Table(table) => table.walk(place, budget, |entry| visit(Element::Bytes(entry.key))),
+            Form::Integers(integers) => {
+                let end = integers.len().min(place.saturating_add(budget));
+                let all = (place..end).filter_map(|index| integers.get(index));
+                all.for_each(|integer| visit(Element::Integer(integer)));
+                end
+            }
+            Form::Small { members, .. } => place + members.iter().skip(place).take(budget).map(visit).count(),
+        }
+    }
+
     /// Adds a member. Whether it was not there.
     pub fn add(&mut self, member: &[u8], limits: &Limits) -> bool {
         if let Form::Integers(integers) = &mut self.form {

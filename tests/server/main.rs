@@ -19,6 +19,7 @@ mod cores;
 mod dump;
 mod extra;
 mod listed;
+mod long;
 mod memory;
 mod operation;
 mod process;

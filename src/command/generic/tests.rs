@@ -50,6 +50,7 @@ impl World {
             now_ms: self.now_ms,
             shard: self.shard,
             shards: self.shards,
+            long_reply: None,
         };
         if let Err(error) = run(&mut context, args, &mut Reply::new(&mut out, Protocol::Resp2)) {
             out.clear();

@@ -145,8 +145,16 @@ mod tests {
         let config = config_with(&[]);
         let mut random = fastrand::Rng::with_seed(1);
         keyspace.begin(NOW_MS, true);
-        let mut cx =
-            Context { keyspace, config: &config, random: &mut random, db: 0, now_ms: NOW_MS, shard: 0, shards: 1 };
+        let mut cx = Context {
+            keyspace,
+            config: &config,
+            random: &mut random,
+            db: 0,
+            now_ms: NOW_MS,
+            shard: 0,
+            shards: 1,
+            long_reply: None,
+        };
         let mut out = Vec::new();
         let mut reply = Reply::new(&mut out, Protocol::Resp2);
         let result = match row.command.run {

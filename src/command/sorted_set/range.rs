@@ -1,6 +1,7 @@
 //! Ranges of sorted sets, by rank, by score and by member: read, counted, stored and removed.
 
 use super::{event, integer, limits, note_removals, reply_member, reply_members, store};
+use crate::command::long_reply::{self, What};
 use crate::command::{Args, CommandResult, Context};
 use crate::resp::{Error, Reply};
 use crate::value::number::parse_double;
@@ -189,6 +190,10 @@ fn read(
         return Ok(());
     };
     let (start, len) = query.ranks(set);
+    let what = What::Ranked { start, is_back: query.is_back, with_scores: query.with_scores };
+    if long_reply::leave(&mut cx.long_reply, len, what) {
+        return Ok(());
+    }
     reply_members(reply, len, query.with_scores);
     set.visit(start, len, query.is_back, |member, score| reply_member(reply, member, score, query.with_scores));
     Ok(())

@@ -80,6 +80,7 @@ impl World {
             now_ms: self.now_ms,
             shard: 0,
             shards: 1,
+            long_reply: None,
         };
         let result = run(&mut cx, args, &mut Reply::new(&mut out, self.protocol));
         if let Err(error) = result {
