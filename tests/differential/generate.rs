@@ -425,6 +425,8 @@ fn thing(name: &str, random: &mut Random) -> Vec<u8> {
         "pattern" => random.pick(PATTERNS).to_vec(),
         "cursor" => random.pick(&[b"abc".as_slice(), b" 0", b"1.5", b"18446744073709551616", b"0x1"]).to_vec(),
         "word" => random.pick(WORDS).to_vec(),
+        // A dollar alone is the last id of a stream.
+        "" => b"$".to_vec(),
         "text" => (0..random.below(60)).map(|_| b'a' + random.below(4) as u8).collect(),
         name => random
             .pick(own_words(name).unwrap_or_else(|| panic!("the grammar names an unknown thing: ${name}")))
