@@ -1,20 +1,21 @@
 //! What is compared with: policies without samples, for the same bytes.
 
 use crate::traces::{Request, Trace};
-use std::collections::{BTreeSet, HashMap};
+use ahash::AHashMap;
+use std::collections::BTreeSet;
 
 /// What objects take.
 pub struct Costs {
     /// By id, in bytes.
-    of: HashMap<u64, u64>,
+    of: AHashMap<u64, u64>,
     /// Of all objects.
     pub total: u64,
 }
 
 /// Asks once for each object.
 pub fn costs(trace: &Trace, cost: impl Fn(Request) -> u64) -> Costs {
-    let mut by_bytes: HashMap<u32, u64> = HashMap::new();
-    let mut of = HashMap::new();
+    let mut by_bytes: AHashMap<u32, u64> = AHashMap::default();
+    let mut of = AHashMap::default();
     for &request in &trace.requests {
         of.entry(request.id).or_insert_with(|| *by_bytes.entry(request.bytes).or_insert_with(|| cost(request)));
     }
@@ -25,7 +26,7 @@ pub fn costs(trace: &Trace, cost: impl Fn(Request) -> u64) -> Costs {
 /// Runs a cache that evicts whom `rank` gives the least; it is given the request's number, the uses so far and the
 /// former rank.
 fn run(trace: &Trace, costs: &Costs, limit_bytes: u64, mut rank: impl FnMut(usize, u64) -> (u64, u64)) -> f64 {
-    let mut kept: HashMap<u64, ((u64, u64), u64)> = HashMap::new();
+    let mut kept: AHashMap<u64, ((u64, u64), u64)> = AHashMap::default();
     let mut order: BTreeSet<((u64, u64), u64)> = BTreeSet::new();
     let (mut bytes, mut hits) = (0, 0u64);
     for (at, request) in trace.requests.iter().enumerate() {
@@ -66,7 +67,7 @@ pub fn lfu(trace: &Trace, costs: &Costs, limit_bytes: u64) -> f64 {
 /// Who is used again last, or never: nobody can do better where all objects are of one size.
 pub fn belady(trace: &Trace, costs: &Costs, limit_bytes: u64) -> f64 {
     let mut next = vec![u64::MAX; trace.requests.len()];
-    let mut last: HashMap<u64, usize> = HashMap::new();
+    let mut last: AHashMap<u64, usize> = AHashMap::default();
     for (at, request) in trace.requests.iter().enumerate() {
         if let Some(before) = last.insert(request.id, at) {
             next[before] = at as u64;

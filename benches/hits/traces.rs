@@ -1,6 +1,6 @@
 //! Traces: made from a seed, or read from files.
 
-use std::collections::HashMap;
+use ahash::AHashMap;
 use std::path::Path;
 
 /// One read.
@@ -120,7 +120,7 @@ fn oracle_general(bytes: &[u8]) -> Vec<Request> {
 }
 
 fn list(text: &str) -> Vec<Request> {
-    let mut ids: HashMap<String, u64> = HashMap::new();
+    let mut ids: AHashMap<String, u64> = AHashMap::default();
     let mut requests = Vec::new();
     for line in text.lines() {
         let mut words = line.split([',', ' ', '\t']).filter(|word| !word.is_empty());

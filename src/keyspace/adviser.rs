@@ -108,7 +108,6 @@ impl Adviser {
     /// Follows about so many of the keys that the cache holds.
     pub fn new(keys_max: usize, lfu: AccessPolicy, seed: u64) -> Adviser {
         let mini = |(at, policy): (usize, Simulated)| {
-            let lfu = lfu;
             (0..FACTORS.len()).map(move |factor| Mini::new(policy, lfu, seed ^ (at * 16 + factor) as u64))
         };
         Adviser {

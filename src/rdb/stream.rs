@@ -40,14 +40,12 @@ pub fn write_from(stream: &Stream, first: usize, compress: bool, end: usize, out
     if first == 0 {
         write::length(out, stream.log().nodes_len() as u64);
     }
-    let mut next = first;
-    for (master, node) in stream.log().nodes().skip(first) {
+    for (next, (master, node)) in stream.log().nodes().enumerate().skip(first) {
         if first < next && end <= out.len() {
             return Some(next);
         }
         write::string(out, &master.to_bytes(), false);
         write::string(out, node.as_bytes(), compress);
-        next += 1;
     }
     let Counters { len, first_id, last_id, max_deleted_id, entries_added } = stream.counters();
     write::length(out, len);

@@ -4,8 +4,7 @@ use super::super::lhd::{Lhd, VirtualTime};
 use super::super::split_mix;
 use super::Simulated;
 use crate::keyspace::AccessPolicy;
-use ahash::RandomState;
-use std::collections::HashMap;
+use ahash::{AHashMap, RandomState};
 
 /// Entries looked at for one that goes: the pool of the real sampler sees about as many.
 const SAMPLES: usize = 16;
@@ -25,7 +24,7 @@ pub(super) struct Mini {
     lfu: AccessPolicy,
     lhd: Option<Lhd>,
     kept: Vec<Kept>,
-    places: HashMap<u64, usize, RandomState>,
+    places: AHashMap<u64, usize>,
     bytes: usize,
     accesses: u64,
     random: u64,
@@ -42,7 +41,7 @@ impl Mini {
             lfu,
             lhd: (policy == Simulated::Lhd).then(|| Lhd::new(VirtualTime::default())),
             kept: Vec::new(),
-            places: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
+            places: AHashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
             bytes: 0,
             accesses: 0,
             random: seed,

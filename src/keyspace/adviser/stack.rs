@@ -8,8 +8,7 @@
 //! ```
 //! Not here: who is sampled, and what a distance means.
 
-use ahash::RandomState;
-use std::collections::HashMap;
+use ahash::{AHashMap, RandomState};
 
 /// Bins of a doubling of bytes, and all of them: up to 2^48 bytes.
 const BINS_PER_DOUBLING: usize = 16;
@@ -24,7 +23,7 @@ pub(super) struct Stack {
     next: usize,
     /// No place before this one is used.
     oldest: usize,
-    keys: HashMap<u64, (usize, usize), RandomState>,
+    keys: AHashMap<u64, (usize, usize)>,
     bytes: u64,
     histogram: Vec<f64>,
 }
@@ -37,7 +36,7 @@ impl Default for Stack {
             next: 0,
             oldest: 0,
             // Hashes come in that are random already; the seeds are fixed so that a run can be repeated.
-            keys: HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
+            keys: AHashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4)),
             bytes: 0,
             histogram: vec![0.0; BINS],
         }

@@ -1,7 +1,8 @@
 //! What is foretold, beside what exact simulations of other sizes give.
 
 use super::*;
-use std::collections::{BTreeMap, HashMap};
+use ahash::AHashMap;
+use std::collections::BTreeMap;
 
 const KEY_BYTES: usize = 90;
 const STORED_BYTES: u64 = (KEY_BYTES + TABLE_BYTES) as u64;
@@ -10,7 +11,7 @@ const LFU: AccessPolicy = AccessPolicy::Lfu { log_factor: 10, decay_minutes: 1 }
 /// LRU, exactly.
 struct Lru {
     len_max: usize,
-    used: HashMap<u64, u64>,
+    used: AHashMap<u64, u64>,
     order: BTreeMap<u64, u64>,
     accesses: u64,
     hits: u64,
@@ -18,7 +19,7 @@ struct Lru {
 
 impl Lru {
     fn new(len_max: usize) -> Lru {
-        Lru { len_max, used: HashMap::new(), order: BTreeMap::new(), accesses: 0, hits: 0 }
+        Lru { len_max, used: AHashMap::default(), order: BTreeMap::new(), accesses: 0, hits: 0 }
     }
 
     /// Reads a key, and writes it if it is not there; whether it was.

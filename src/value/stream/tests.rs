@@ -42,17 +42,17 @@ fn change() -> impl Strategy<Value = Change> {
     let (group, consumer, nth) = (0..3_u8, 0..4_u8, any::<u8>());
     prop_oneof![
         8 => (1..9_u8).prop_map(Change::Add),
-        2 => nth.clone().prop_map(Change::Delete),
+        2 => nth.prop_map(Change::Delete),
         1 => (0..30_u8).prop_map(Change::Trim),
         2 => group.clone().prop_map(Change::Group),
         1 => group.clone().prop_map(Change::RemoveGroup),
         8 => (group.clone(), consumer.clone(), 0..7_u8, any::<bool>())
             .prop_map(|(group, consumer, count, is_acknowledged)|
             Change::Read { group, consumer, count, is_acknowledged }),
-        5 => (group.clone(), nth.clone()).prop_map(|(group, nth)| Change::Acknowledge { group, nth }),
-        4 => (group.clone(), consumer.clone(), nth.clone())
+        5 => (group.clone(), nth).prop_map(|(group, nth)| Change::Acknowledge { group, nth }),
+        4 => (group.clone(), consumer.clone(), nth)
             .prop_map(|(group, consumer, nth)| Change::Claim { group, consumer, nth }),
-        2 => (group.clone(), nth.clone()).prop_map(|(group, nth)| Change::GiveBack { group, nth }),
+        2 => (group.clone(), nth).prop_map(|(group, nth)| Change::GiveBack { group, nth }),
         1 => (group.clone(), consumer).prop_map(|(group, consumer)| Change::RemoveConsumer { group, consumer }),
         1 => nth.prop_map(Change::Forget),
         1 => (group, 1000..1200_u64).prop_map(|(group, until_ms)| Change::Idle { group, until_ms }),
