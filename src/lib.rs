@@ -141,7 +141,8 @@
 //! | `CLIENTS_PER_CRON` | `src/runtime/cron.rs` | `200` | idle and limit checks of further clients come in later slices |
 //! | `GIVE_BACK_BYTES` | `src/runtime/core.rs` | `4 * 1024 * 1024` | the rest of large freed blocks waits for the next pass |
 //! | `WAITING_BYTES_MAX` | `src/memory/mapped.rs` | `1 << 30` | large blocks freed beyond go back at once |
-//! | `WAIT_NANOSECONDS_MAX` | `src/runtime/room.rs` | `1_000_000` | a write goes on without other cores' keys, or is refused |
+//! | `SPIN_NANOSECONDS_MAX` | `src/runtime/room.rs` | `1_000_000` | a write goes on without other cores' keys, where there is slack |
+//! | `WAIT_NANOSECONDS_MAX` | `src/runtime/room.rs` | `100_000_000` | a write is refused |
 //! | `EVICT_KEYS` | `src/runtime/room.rs` | `16` | clock and sum are looked at before more keys go |
 //! | `POOL_LEN` | `src/keyspace/eviction.rs` | `16` | the worst candidate is forgotten |
 //! | `ROUNDS_MAX` | `src/keyspace/eviction.rs` | `16` | entries are gone through in order |

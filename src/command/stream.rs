@@ -196,12 +196,12 @@ pub const COMMANDS: &[Command] = &[
     Command::new("XGROUP", Run::Container)
         .arity(-2)
         .docs(Group::Stream, "5.0.0", "Groups of consumers.")
-        .complexity("Depends on the subcommand.")
+        .complexity("Depends on subcommand.")
         .subcommands(SUBCOMMANDS_OF_XGROUP),
     Command::new("XINFO", Run::Container)
         .arity(-2)
         .docs(Group::Stream, "5.0.0", "What is known of streams.")
-        .complexity("Depends on the subcommand.")
+        .complexity("Depends on subcommand.")
         .subcommands(SUBCOMMANDS_OF_XINFO),
 ];
 

@@ -40,8 +40,11 @@ const FREE_ALLOCATIONS: usize = 100;
 const TOLERANCE_PART: u64 = 64;
 const TOLERANCE_BYTES_MAX: u64 = 256 << 10;
 
-/// For how long a core whose own shard has nothing to spare looks for the engine of one that has, in nanoseconds.
-const WAIT_NANOSECONDS_MAX: u64 = 1_000_000;
+/// For how long a core whose own shard has nothing to spare spins for the engine of one that has, in nanoseconds; …
+const SPIN_NANOSECONDS_MAX: u64 = 1_000_000;
+/// … and for how long it waits in all where the command would pass the slack too. Only then is a command refused
+/// although something could go.
+const WAIT_NANOSECONDS_MAX: u64 = 100_000_000;
 
 /// By how much the sum may pass the limit, in bytes: a hundredth, or 16 MiB if that is more.
 fn slack_bytes(limit_bytes: u64) -> u64 {
@@ -151,12 +154,21 @@ impl Core {
             }
             let ceiling = self.shared.budget.ceiling(limit) + slack_bytes(limit) / 2;
             let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
-            if is_waiting && nanoseconds < WAIT_NANOSECONDS_MAX {
+            if is_waiting && nanoseconds < SPIN_NANOSECONDS_MAX {
                 std::hint::spin_loop();
                 continue;
             }
             if !is_progress {
-                return used <= limit && (is_waiting || used + more <= ceiling);
+                if used + more <= ceiling {
+                    self.is_short_of_room = is_waiting && limit < used;
+                    return is_waiting || used <= limit;
+                }
+                if is_waiting && nanoseconds < WAIT_NANOSECONDS_MAX {
+                    // The other core may want this very CPU.
+                    std::thread::yield_now();
+                    continue;
+                }
+                return false;
             }
             if nanoseconds_max <= nanoseconds && used + more <= ceiling {
                 self.is_short_of_room = limit < used;

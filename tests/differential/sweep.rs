@@ -152,9 +152,13 @@ const LEFT_OUT: &[&str] = &[
     "replicaof",
     "slaveof",
     "failover",
+    // These are answered once per channel; see `grammar/pubsub.rs`.
     "subscribe",
     "psubscribe",
     "ssubscribe",
+    "unsubscribe",
+    "punsubscribe",
+    "sunsubscribe",
     "client|reply",
     "client|pause",
     "client|kill",

@@ -16,8 +16,8 @@
 //!
 //! - Guards, joined by commas, limit a line to a protocol or a server: `2| …`, `3| …`, `redis| …`, `corering| …`.
 //! - A name selects another connection: `b: GET k -> nil`.
-//! - Actions: a command in redis-cli's quoting (`${name}` is replaced by a captured reply), `raw "bytes"`,
-//!   `read` (one more reply), `sleep MS`, `until MS COMMAND` (again and again until the expectation holds; on a busy
+//! - Actions: a command in redis-cli's quoting (`${name}` is replaced by a captured reply, as in an expected
+//!   `"bulk"`), `raw "bytes"`, `read` (one more reply), `sleep MS`, `until MS COMMAND` (again and again until the expectation holds; on a busy
 //!   machine for longer).
 //! - Expectations: `+text`, `-text` (the rest of the line, as it is), `:7`, `:1..9`, `:int`, `"bulk"`, `~"glob*"` (any
 //!   string or error), `,1.5` (a double; a bulk in RESP2),
@@ -575,6 +575,18 @@ fn unordered_matches(expected: &[Expect], open: bool, actual: &[Value], protocol
     open || left.is_empty()
 }
 
+/// A text with what was captured in the places that name it.
+fn filled_in(text: &[u8], captures: &Captures) -> Vec<u8> {
+    let mut text = text.to_vec();
+    for (name, value) in captures {
+        let mark = format!("${{{name}}}").into_bytes();
+        while let Some(at) = text.windows(mark.len()).position(|window| window == mark) {
+            text.splice(at..at + mark.len(), value.iter().copied());
+        }
+    }
+    text
+}
+
 fn matches(expect: &Expect, value: &Value, protocol: u8, captures: &mut Captures) -> bool {
     match (expect, value) {
         (Expect::Any, _) => true,
@@ -582,6 +594,7 @@ fn matches(expect: &Expect, value: &Value, protocol: u8, captures: &mut Captures
             captures.insert(name.clone(), capture_text(value));
             true
         }
+        (Expect::Exact(Value::Bulk(wanted)), Value::Bulk(text)) => filled_in(wanted, captures) == *text,
         (Expect::Exact(wanted), value) => wanted == value,
         (Expect::IntegerIn(from, to), Value::Integer(number)) => (from..=to).contains(&number),
         (
@@ -752,19 +765,7 @@ impl Player<'_> {
     }
 
     fn fill_in(&self, arguments: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        arguments
-            .iter()
-            .map(|argument| {
-                let mut text = argument.clone();
-                for (name, value) in &self.captures {
-                    let mark = format!("${{{name}}}").into_bytes();
-                    while let Some(at) = text.windows(mark.len()).position(|window| window == mark) {
-                        text.splice(at..at + mark.len(), value.iter().copied());
-                    }
-                }
-                text
-            })
-            .collect()
+        arguments.iter().map(|argument| filled_in(argument, &self.captures)).collect()
     }
 
     /// How many steps from here on can travel in one write: commands and raw bytes of one connection with one reply

@@ -1,9 +1,8 @@
 //! `XGROUP` and `XACK`: groups, their consumers, and the end of what was pending for them.
 
-use super::SUBCOMMANDS_OF_XGROUP;
 use super::id::{c_text, parse_any, parse_strict};
 use super::integer;
-use crate::command::client::write_help;
+use crate::command::client::write_help_lines;
 use crate::command::{Args, CommandResult, Context, SessionView};
 use crate::keyspace::{ContainerMut, Event, Expiry};
 use crate::resp::{Error, Reply};
@@ -22,7 +21,15 @@ pub(super) fn no_group_in(group: &[u8], key: &[u8]) -> Error {
 }
 
 pub(super) fn help(_: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    write_help(args, SUBCOMMANDS_OF_XGROUP, reply);
+    const LINES: &[(&str, &str)] = &[
+        ("CREATE <key> <groupname> <id|$> [MKSTREAM] [ENTRIESREAD entries_read]", "Creates a group, and its stream."),
+        ("CREATECONSUMER <key> <groupname> <consumer>", "Creates a consumer in a group."),
+        ("DELCONSUMER <key> <groupname> <consumer>", "Removes a consumer and what is pending for it."),
+        ("DESTROY <key> <groupname>", "Removes a group; it is freed later."),
+        ("SETID <key> <groupname> <id|$> [ENTRIESREAD entries_read]", "Sets how far a group has read."),
+        ("HELP", "Describes the subcommands."),
+    ];
+    write_help_lines(args, LINES, reply);
     Ok(())
 }
 

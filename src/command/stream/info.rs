@@ -1,11 +1,10 @@
 //! `XINFO`: what is known of a stream, its groups and their consumers.
 
-use super::SUBCOMMANDS_OF_XINFO;
 use super::group::no_group_in;
 use super::id::reply_id;
 use super::integer;
 use super::read::{reply_entries, reply_entry};
-use crate::command::client::write_help;
+use crate::command::client::write_help_lines;
 use crate::command::{Args, CommandResult, Context, SessionView};
 use crate::resp::{Error, Reply};
 use crate::value::stream::{Consumer, ConsumerNumber, Group, Id, Stream, StreamLog};
@@ -16,7 +15,13 @@ const FULL_COUNT_DEFAULT: i64 = 10;
 const INDEX_NODES_COUNTED_MAX: usize = 10_000;
 
 pub(super) fn help(_: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    write_help(args, SUBCOMMANDS_OF_XINFO, reply);
+    const LINES: &[(&str, &str)] = &[
+        ("CONSUMERS <key> <groupname>", "Describes the consumers of a group."),
+        ("GROUPS <key>", "Describes the groups of a stream."),
+        ("STREAM <key> [FULL [COUNT <count>]]", "Describes a stream; with FULL its entries and groups too."),
+        ("HELP", "Describes the subcommands."),
+    ];
+    write_help_lines(args, LINES, reply);
     Ok(())
 }
 
