@@ -39,6 +39,8 @@ pub struct Connection {
     pub bodies: Vec<(u32, LongString)>,
     /// Requests that were planned but may not run before the client takes its replies; read again after this pass.
     pub held_back: Vec<u8>,
+    /// When it was seen last, for the pace of its core.
+    pub seen: u32,
     /// Replies, in order.
     pub replies: Replies,
     /// The error after which the connection is closed, once the replies before it are written.
@@ -78,6 +80,7 @@ impl Connection {
             arriving: None,
             bodies: Vec::new(),
             held_back: Vec::new(),
+            seen: u32::MAX,
             replies: Replies::default(),
             protocol_error: None,
             sending: false,

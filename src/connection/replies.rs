@@ -149,6 +149,14 @@ impl Replies {
     /// Bytes of replies held here or in flight.
     #[inline]
     pub fn bytes(&self) -> usize {
+        if !self.output.long().is_empty() || !self.parked.long().is_empty() {
+            return self.bytes_with_long();
+        }
+        self.output.len() + self.parked.len() + self.sending_bytes + self.pieces.bytes
+    }
+
+    #[cold]
+    fn bytes_with_long(&self) -> usize {
         self.output.total_bytes() + self.parked.total_bytes() + self.sending_bytes + self.pieces.bytes
     }
 }

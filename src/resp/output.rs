@@ -31,11 +31,7 @@ impl Output {
     }
 
     /// Bytes that the client will get.
-    #[inline]
     pub fn total_bytes(&self) -> usize {
-        if self.long.is_empty() {
-            return self.bytes.len();
-        }
         self.bytes.len() + self.long.iter().map(|(_, string)| string.len()).sum::<usize>()
     }
 
@@ -122,6 +118,16 @@ impl Output {
     #[inline]
     pub(super) fn parts(&mut self) -> (&mut Vec<u8>, &mut Vec<(usize, Bytes)>) {
         (&mut self.bytes, &mut self.long)
+    }
+
+    /// Takes the bytes out, where nothing long stands among them, and begins anew in another buffer.
+    ///
+    /// # Panics
+    /// Something does.
+    #[inline]
+    pub fn replace_bytes(&mut self, empty: Vec<u8>) -> Vec<u8> {
+        assert!(self.long.is_empty() && empty.is_empty());
+        std::mem::replace(&mut self.bytes, empty)
     }
 
     /// The bytes, where nothing long stands among them.

@@ -23,7 +23,7 @@ use super::long::Writing;
 use super::mailbox::Mailbox;
 use super::pace::Pace;
 use super::read::Planned;
-use super::send::SPARE_OUTPUTS;
+use super::send::{SPARE_OUTPUTS, keep_output};
 use super::spares::Spares;
 use super::tasks;
 use crate::config::Config;
@@ -254,11 +254,14 @@ impl Core {
             self.clock_was_set(step_ms);
         }
         self.stats.counters.passes += 1;
+        let spare = &mut self.spare_outputs;
+        self.ring.take_sent(|bytes| keep_output(spare, bytes));
         while let Some(event) = self.ring.next_event() {
             match event {
                 Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),
                 Event::Received { index, data, armed } => self.received(index, data, armed),
                 Event::Sent { index, result, payload } => self.sent(index, result, payload),
+                Event::Unsent { index, result, bytes } => self.unsent(index, result, bytes),
                 Event::Woken => {}
             }
         }

@@ -68,6 +68,7 @@ impl Core {
         let connection = &mut *self.connections[index as usize];
         connection.receiving = armed;
         self.receives += 1;
+        self.pace.see(&mut connection.seen);
         match data {
             Ok(Some(buffer)) => {
                 let bytes = self.ring.bytes(buffer);

@@ -4,12 +4,12 @@
 use super::accept::CLOSING;
 use super::core::Core;
 use super::read::OUTSTANDING_MAX;
+use super::spares::Spares;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::resp::Output;
 use crate::session::Mode;
 use crate::stats::Stats;
-use crate::sys::net;
 use crate::sys::ring::{PIECES_MAX, Payload};
 use bytes::Bytes;
 
@@ -56,9 +56,6 @@ impl Core {
             self.touched.extend_from_slice(&dirty);
             self.bound_clients();
         }
-        // One reply alone goes out by a system call of its own: a send through the ring would complete at once and end
-        // the sleep that follows, so a server with one busy client would enter the kernel twice as often.
-        let alone = dirty.len() == 1;
         for index in dirty.drain(..) {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
             connection.dirty = false;
@@ -79,28 +76,28 @@ impl Core {
                 self.send_pieces(index);
                 continue;
             }
-            if alone && let Ok(sent) = net::send_now(connection.session.fd, connection.replies.output.bytes()) {
-                self.stats.counters.net_output_bytes += sent as u64;
-                self.stats.counters.writes_processed += 1;
-                connection.session.output_bytes += sent as u64;
-                if sent == connection.replies.output.len() {
-                    let bytes = std::mem::take(&mut connection.replies.output).into_bytes();
-                    self.keep_output(bytes);
-                    let connection = &self.connections[index as usize];
-                    if connection.session.mode.intersects(CLOSING) {
-                        self.closing.push(index);
-                    }
-                    continue;
-                }
-                let rest = connection.replies.output.bytes()[sent..].to_vec();
-                connection.replies.output = rest.into();
+            let bytes = connection.replies.output.replace_bytes(self.spare_outputs.take());
+            if connection.session.mode.intersects(CLOSING) {
+                // Its end waits until they are gone.
+                connection.sending = true;
+                connection.replies.sending_bytes = bytes.len();
+                self.ring.send(connection.session.fd, index, bytes);
+                self.sends += 1;
+                continue;
             }
-            let empty = self.spare_outputs.take().into();
-            let bytes = std::mem::replace(&mut connection.replies.output, empty).into_bytes();
-            connection.sending = true;
-            connection.replies.sending_bytes = bytes.len();
-            self.ring.send(connection.session.fd, index, bytes);
-            self.sends += 1;
+            // Nearly always all of them fit into the socket. What if not: see `unsent`.
+            self.stats.counters.net_output_bytes += bytes.len() as u64;
+            self.stats.counters.writes_processed += 1;
+            connection.session.output_bytes += bytes.len() as u64;
+            connection.session.active_ms = self.now_ms;
+            if 0 < connection.unplanned_bytes() && !connection.again {
+                connection.again = true;
+                self.again.push(index);
+            }
+            self.ring.send_at_once(connection.session.fd, index, bytes);
+            if self.clients_bytes_max != 0 {
+                self.touched.push(index);
+            }
         }
         self.dirty = dirty;
         if 1 < self.map.shards() {
@@ -121,6 +118,17 @@ impl Core {
         self.sends += 1;
     }
 
+    /// The socket had no room for all of a reply.
+    #[cold]
+    pub(super) fn unsent(&mut self, index: u32, result: Result<usize, i32>, bytes: Vec<u8>) {
+        let connection = &mut *self.connections[index as usize];
+        // It was counted as sent, and is counted again when it is.
+        self.stats.counters.net_output_bytes -= bytes.len() as u64;
+        self.stats.counters.writes_processed -= 1;
+        connection.session.output_bytes -= bytes.len() as u64;
+        self.sent(index, result, Payload::Buffer(bytes));
+    }
+
     pub(super) fn sent(&mut self, index: u32, result: Result<usize, i32>, payload: Payload) {
         self.note_client(index);
         let connection = &mut *self.connections[index as usize];
@@ -135,7 +143,7 @@ impl Core {
                 if sent < payload.len() && !connection.broken {
                     put_back_unsent(connection, payload, sent);
                 } else if let Payload::Buffer(bytes) = payload {
-                    self.keep_output(bytes);
+                    keep_output(&mut self.spare_outputs, bytes);
                 }
             }
             Err(_) => self.close_soon(index),
@@ -154,14 +162,14 @@ impl Core {
             self.again.push(index);
         }
     }
+}
 
-    /// Keeps an emptied output buffer for reuse, unless it is large or there are enough.
-    #[inline]
-    fn keep_output(&mut self, mut bytes: Vec<u8>) {
-        if bytes.capacity() <= SPARE_OUTPUT_BYTES_MAX {
-            bytes.clear();
-            self.spare_outputs.keep(bytes);
-        }
+/// Keeps an emptied output buffer for reuse, unless it is large or there are enough.
+#[inline]
+pub(super) fn keep_output(spare_outputs: &mut Spares<Vec<u8>>, mut bytes: Vec<u8>) {
+    if bytes.capacity() <= SPARE_OUTPUT_BYTES_MAX {
+        bytes.clear();
+        spare_outputs.keep(bytes);
     }
 }
 
@@ -203,6 +211,11 @@ pub(super) fn passes_output_limit(
     now_ms: u64,
     stats: &mut Stats,
 ) -> bool {
+    let unread = connection.replies.bytes() as u64;
+    if unread <= OUTPUT_FREE_BYTES {
+        connection.soft_limit_since_ms = None;
+        return false;
+    }
     let limits = &config.client_output_buffer_limit;
     // Who watches gets what others do, at their speed, and may not ask for less: where `normal` is unlimited, as by
     // default, the limit is that of subscribers.
@@ -210,11 +223,10 @@ pub(super) fn passes_output_limit(
     let is_watcher = mode.contains(Mode::MONITOR) && !limits.normal.is_limited();
     let is_normal = !is_watcher && !mode.contains(Mode::SUBSCRIBED);
     let limit = if is_normal { &limits.normal } else { &limits.pubsub };
-    let unread = connection.replies.bytes() as u64;
-    let held = if unread <= OUTPUT_FREE_BYTES { 0 } else { unread };
-    let mut passes = connection.session.mode.contains(Mode::UNAUTHENTICATED) && UNAUTHENTICATED_OUTPUT_BYTES_MAX < held;
-    passes |= 0 < limit.hard_bytes && limit.hard_bytes <= held;
-    if 0 < limit.soft_bytes && limit.soft_bytes <= held {
+    let is_unauthenticated = connection.session.mode.contains(Mode::UNAUTHENTICATED);
+    let mut passes = is_unauthenticated && UNAUTHENTICATED_OUTPUT_BYTES_MAX < unread;
+    passes |= 0 < limit.hard_bytes && limit.hard_bytes <= unread;
+    if 0 < limit.soft_bytes && limit.soft_bytes <= unread {
         let since_ms = *connection.soft_limit_since_ms.get_or_insert(now_ms);
         passes |= limit.soft_seconds.saturating_mul(1000) < now_ms.saturating_sub(since_ms);
     } else {

@@ -160,14 +160,3 @@ pub fn abort(fd: RawFd) {
     let _ = socket.shutdown(std::net::Shutdown::Both);
     let _ = socket.into_raw_fd();
 }
-
-/// Sends what fits into the socket's buffer now; returns the bytes taken.
-///
-/// # Errors
-/// What the kernel says; `WouldBlock` when the buffer is full.
-#[allow(unsafe_code)]
-pub fn send_now(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
-    // SAFETY: the slice is valid for its length.
-    let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
-}

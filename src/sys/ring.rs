@@ -17,6 +17,7 @@ use super::bell::Bell;
 use bytes::Bytes;
 use io_uring::types::{self, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -38,6 +39,7 @@ const KIND_RECEIVE: u64 = 2;
 const KIND_SEND: u64 = 3;
 const KIND_WAKE: u64 = 4;
 const KIND_IGNORE: u64 = 5;
+const KIND_QUICK: u64 = 6;
 
 const fn user_data(kind: u64, index: u32) -> u64 {
     kind << 56 | index as u64
@@ -72,6 +74,15 @@ pub enum Event {
         result: Result<usize, i32>,
         /// What was sent.
         payload: Payload,
+    },
+    /// Of a quick send only the beginning, or nothing, was sent; see [`Ring::send_at_once`].
+    Unsent {
+        /// Index given to [`Ring::send_at_once`].
+        index: u32,
+        /// Bytes sent, or the error number.
+        result: Result<usize, i32>,
+        /// The buffer.
+        bytes: Vec<u8>,
     },
     /// Another core (or the signal thread) wants attention.
     Woken,
@@ -161,6 +172,10 @@ pub struct Ring {
     buffer_tail: u16,
     /// Sends in flight, by index.
     sending: Vec<Option<Sending>>,
+    /// Quick sends of this pass; `None`: it failed, see `unsent`.
+    quick: Vec<(u32, Option<Vec<u8>>)>,
+    /// Quick sends that failed, and have yet to be told of.
+    unsent: VecDeque<Event>,
     completions: Vec<(u64, i32, u32)>,
     next_completion: usize,
     min_wait: bool,
@@ -234,6 +249,8 @@ impl Ring {
             buffer_ring,
             buffer_tail: 0,
             sending: Vec::new(),
+            quick: Vec::new(),
+            unsent: VecDeque::new(),
             completions: Vec::with_capacity(COMPLETION_ENTRIES as usize),
             next_completion: 0,
             min_wait,
@@ -357,6 +374,49 @@ impl Ring {
         self.push(&entry);
     }
 
+    /// Sends `bytes` as far as the socket has room, without a completion if it has room for all: what is the rule for
+    /// replies costs the kernel and the pass nothing but the send itself, and does not end the sleep that follows.
+    ///
+    /// The next [`Ring::enter`] does it (or an earlier submission); the buffer comes back by [`Ring::take_sent`] after
+    /// that. If not all was sent, [`Event::Unsent`] is among the events of that very enter.
+    #[inline]
+    pub fn send_at_once(&mut self, socket: RawFd, index: u32, bytes: Vec<u8>) {
+        assert!(!bytes.is_empty() && bytes.len() <= u32::MAX as usize >> 1);
+        // MSG_DONTWAIT: a send that cannot go on fails at once. MSG_WAITALL: a short one fails too, and so is told of.
+        let entry = opcode::Send::new(Fd(socket), bytes.as_ptr(), bytes.len() as u32)
+            .flags(libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(user_data(KIND_QUICK, self.quick.len() as u32));
+        self.quick.push((index, Some(bytes)));
+        self.push(&entry);
+    }
+
+    /// The buffers of quick sends, for reuse. To be called after each [`Ring::enter`].
+    #[inline]
+    pub fn take_sent(&mut self, mut take: impl FnMut(Vec<u8>)) {
+        // Where not everything was submitted, the kernel has yet to read from some; where completions did not fit into
+        // their queue, it has yet to say which failed.
+        let queue = self.uring.submission();
+        if queue.is_empty() && !queue.cq_overflow() {
+            drop(queue);
+            self.quick.drain(..).for_each(|(_, bytes)| bytes.into_iter().for_each(&mut take));
+        }
+    }
+
+    /// Notes that a quick send failed.
+    #[cold]
+    fn note_unsent(&mut self, at: usize, result: i32) {
+        let (index, bytes) = &mut self.quick[at];
+        let bytes = bytes.take().expect("a send completes once");
+        let result = match result {
+            0.. => Ok(result as usize),
+            error if error == -libc::EAGAIN => Ok(0),
+            error => Err(-error),
+        };
+        self.unsent.push_back(Event::Unsent { index: *index, result, bytes });
+    }
+
     fn make_room_to_send(&mut self, index: u32) {
         let at = index as usize;
         if self.sending.len() <= at {
@@ -467,6 +527,15 @@ impl Ring {
         for entry in &mut queue {
             self.completions.push((entry.user_data(), entry.result(), entry.flags()));
         }
+        drop(queue);
+        if !self.quick.is_empty() {
+            for at in 0..self.completions.len() {
+                let (data, result, _) = self.completions[at];
+                if data >> 56 == KIND_QUICK {
+                    self.note_unsent(data as u32 as usize, result);
+                }
+            }
+        }
     }
 
     /// Drops what completed and was not looked at: the loop has ended.
@@ -512,6 +581,7 @@ impl Ring {
                     let result = if result < 0 { Err(-result) } else { Ok(result as usize) };
                     Event::Sent { index, result, payload }
                 }
+                KIND_QUICK => self.unsent.pop_front().expect("noted when it came"),
                 KIND_WAKE => Event::Woken,
                 KIND_IGNORE => continue,
                 other => panic!("completion of unknown kind {other}"),
@@ -529,12 +599,15 @@ impl Drop for Ring {
         for sending in self.sending.drain(..).flatten() {
             std::mem::forget(sending);
         }
+        std::mem::forget(std::mem::take(&mut self.quick));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
     use std::sync::Arc;
     use std::time::Instant;
 
@@ -561,5 +634,49 @@ mod tests {
             raiser.join().unwrap();
         }
         assert!(started.elapsed() < LONG);
+    }
+
+    /// A connected pair of TCP sockets, the first with a small buffer.
+    fn sockets() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let sender = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        socket2::SockRef::from(&sender).set_send_buffer_size(8192).expect("an option of sockets");
+        (sender, listener.accept().expect("connected").0)
+    }
+
+    #[test]
+    fn a_quick_send_says_nothing_unless_the_socket_is_full() {
+        let mut ring = Ring::new().expect("a ring");
+        let (sender, mut receiver) = sockets();
+        let mut back = Vec::new();
+        ring.send_at_once(sender.as_raw_fd(), 7, b"hello".to_vec());
+        ring.enter(Some(Duration::ZERO), 0, 1);
+        ring.take_sent(|bytes| back.push(bytes));
+        assert!(ring.next_event().is_none() && back == [b"hello".to_vec()]);
+        // Two sends of more than fits: the beginning of the first, and what fits then, or nothing, of the second.
+        let many: Vec<u8> = (0..8_000_000u32).map(|at| at as u8).collect();
+        ring.send_at_once(sender.as_raw_fd(), 7, many.clone());
+        ring.send_at_once(sender.as_raw_fd(), 8, many.clone());
+        ring.enter(None, 0, 1);
+        ring.take_sent(|_| panic!("both failed"));
+        let Some(Event::Unsent { index: 7, result: Ok(sent), bytes }) = ring.next_event() else { panic!("the first") };
+        assert!(0 < sent && sent < many.len() && bytes == many);
+        let Some(Event::Unsent { index: 8, result: Ok(more), .. }) = ring.next_event() else { panic!("the second") };
+        assert!(more < many.len());
+        assert!(ring.next_event().is_none());
+        let mut received = vec![0; 5 + sent];
+        receiver.read_exact(&mut received).expect("all that was sent");
+        assert!(received[..5] == *b"hello" && received[5..] == many[..sent]);
+        // What nobody takes is an error.
+        drop(receiver);
+        // The reset may be under way yet when the first of them is sent.
+        let told = (0..100).find_map(|_| {
+            ring.send_at_once(sender.as_raw_fd(), 9, b"to nobody".to_vec());
+            ring.enter(None, 0, 1);
+            ring.take_sent(drop);
+            std::thread::sleep(Duration::from_millis(20));
+            ring.next_event()
+        });
+        assert!(matches!(told, Some(Event::Unsent { index: 9, result: Err(_), .. })));
     }
 }

@@ -17,8 +17,8 @@
 //! - Guards, joined by commas, limit a line to a protocol or a server: `2| …`, `3| …`, `redis| …`, `corering| …`.
 //! - A name selects another connection: `b: GET k -> nil`.
 //! - Actions: a command in redis-cli's quoting (`${name}` is replaced by a captured reply, as in an expected
-//!   `"bulk"`), `raw "bytes"`, `read` (one more reply), `sleep MS`, `until MS COMMAND` (again and again until the expectation holds; on a busy
-//!   machine for longer).
+//!   `"bulk"`), `raw "bytes"`, `read` (one more reply), `sleep MS`, `until MS COMMAND` (again and again until the
+//!   expectation holds; on a busy machine for longer).
 //! - Expectations: `+text`, `-text` (the rest of the line, as it is), `:7`, `:1..9`, `:int`, `"bulk"`, `~"glob*"` (any
 //!   string or error), `,1.5` (a double; a bulk in RESP2),
 //!   `(123` (a big number; a bulk in RESP2), `#t` (a boolean; `:1` in RESP2), `nil`, `nil[]` (the null
