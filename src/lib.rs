@@ -122,7 +122,8 @@
 //! | `COMMANDS_PER_PASS_MAX` | `src/runtime/read.rs` | `512` | the rest of a client's pipeline waits for the next pass |
 //! | `MESSAGES_PER_PASS_MAX` | `src/runtime/hop.rs` | `16` | the rest of a peer's messages waits likewise |
 //! | `PREFETCH_COMMANDS` | `src/runtime/execute.rs` | `16` | the next window begins |
-//! | `UNION_SPINS` | `src/runtime/visit.rs` | `400` | borrowing instead of a union of engines |
+//! | `WAIT_MAX` | `src/runtime/visit.rs` | `Duration::from_micros(500)` | a command on several shards borrows |
+//! | `FAIR_WINDOWS` | `src/runtime/visit.rs` | `8` | an engine is handed over to who waits for it |
 //! | `ARGS_AT_ONCE_MAX` | `src/runtime/joint.rs` | `256` | a call borrows rather than keeping engines of others |
 //! | `CALLS_AT_ONCE_MAX` | `src/runtime/joint.rs` | `64` | a transaction borrows likewise |
 //! | `VISIT_SPINS` | `src/runtime/visit.rs` | `60` | a parcel instead of a visit |

@@ -9,7 +9,7 @@
 //! all it needs at once or nothing: a circle of borrowers, each waiting for the next, would need a shard lower than
 //! itself. Who has all runs without waiting for anything that waits in a queue, so every hold ends; the queue is first
 //! come, first served among those that share a key, so everyone's turn comes. Visitors, who take no part in this, keep
-//! away from a shard that has anything held or anybody waiting.
+//! away from keys that are held or waited for.
 //!
 //! A key can also be *read* for a while: its entry stays at home, and is written down bit by bit
 //! ([`crate::command::long_reply`]). Who only reads passes; who changes the key, or may change any, waits as for one
@@ -82,12 +82,15 @@ impl<T> Locks<T> {
     pub fn conflicts(&self, need: &Need) -> bool {
         match need {
             Need::Everything => !self.is_free(),
-            Need::Keys(keys) => {
-                self.holds_everything
-                    || 0 < self.wanting_everything
-                    || keys.iter().any(|key| self.is_held(key) || self.wanted.contains_key(key))
-            }
+            Need::Keys(keys) => self.conflicts_with_keys(keys.iter().map(Vec::as_slice)),
         }
+    }
+
+    /// The same of keys.
+    pub fn conflicts_with_keys<'a>(&self, mut keys: impl Iterator<Item = &'a [u8]>) -> bool {
+        self.holds_everything
+            || 0 < self.wanting_everything
+            || keys.any(|key| self.is_held(key) || self.wanted.contains_key(key))
     }
 
     /// The same for one who changes nothing.

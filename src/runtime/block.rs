@@ -10,11 +10,10 @@
 
 use super::core::Core;
 use super::gathering::{Gathering, Kind};
-use super::joint::{Borrowing, Work, requests_of, shards_of};
+use super::joint::{Borrowing, Work, is_clear, requests_of, shards_of};
 use super::lend::Ground;
 use super::mailbox::Control;
 use super::slow;
-use super::visit::hold_several;
 use crate::command::lookup::Row;
 use crate::command::{Args, Wait, slowlog};
 use crate::config::Config;
@@ -265,7 +264,8 @@ impl Core {
         if !ticket.is_open() {
             return;
         }
-        if !hold_several(self.core, self.shards, &mut self.shard, &mut self.visited, &shards) {
+        let map = self.map;
+        if !self.engines().hold(&shards, |shard, engine| is_clear(map, row, &args, shard, engine)) {
             let requests = requests_of(self.map, row, &args);
             let gathering = self.gatherings.insert(Gathering {
                 connection: ticket.connection,

@@ -38,10 +38,11 @@ use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::sys::ring::{Buffer, Event, Ring};
 use ahash::AHashMap;
+use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Of large blocks that were freed, so much is given back to the system each pass: some 0.3 ms.
@@ -71,6 +72,10 @@ pub struct Core {
     pub(super) shards: &'static [Mutex<Shard>],
     /// Engines of other cores that this one holds for a window of commands.
     pub(super) visited: Vec<Option<MutexGuard<'static, Shard>>>,
+    /// In this pass an engine was waited for in vain.
+    pub(super) is_impatient: bool,
+    /// Windows of commands so far.
+    pub(super) windows: u32,
     pub(super) shared: Arc<Shared>,
     pub(super) config: Arc<Config>,
     pub(super) gatherings: Slab<Gathering>,
@@ -183,6 +188,8 @@ impl Core {
             now_ms: 0,
             hasher: parts.hasher,
             visited: (0..parts.shards.len()).map(|_| None).collect(),
+            is_impatient: false,
+            windows: 0,
             shared: parts.shared,
             gatherings: Slab::new(),
             waits: AHashMap::new(),
@@ -254,6 +261,7 @@ impl Core {
             self.clock_was_set(step_ms);
         }
         self.stats.counters.passes += 1;
+        self.is_impatient = false;
         let spare = &mut self.spare_outputs;
         self.ring.take_sent(|bytes| keep_output(spare, bytes));
         while let Some(event) = self.ring.next_event() {

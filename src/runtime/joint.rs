@@ -19,7 +19,7 @@ use super::pubsub::remember_read;
 use super::read::{Planned, Source};
 use super::send::mark_dirty;
 use super::slow;
-use super::visit::hold_several;
+use super::visit::{Engines, end_visit_to_lender};
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Flags, Joint, Keys, Part, Run, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
@@ -30,7 +30,7 @@ use crate::route::SlotMap;
 use crate::route::locks::Need;
 use crate::route::parcel::ArgSlices;
 use crate::session::{Mode, Transaction, Watched};
-use crate::shard::{Call, Request, Ticket, fail, finish};
+use crate::shard::{Call, Request, Shard, Ticket, fail, finish};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -117,6 +117,12 @@ impl Needs {
         }
     }
 
+    /// Whether nothing of it is away from a shard, or waited for there.
+    fn is_clear(&self, shard: usize, engine: &Shard) -> bool {
+        let keys = self.keys.get(&shard).into_iter().flatten();
+        !self.is_everything && !engine.locks.conflicts_with_keys(keys.map(Vec::as_slice))
+    }
+
     fn shards(&self) -> Shards {
         if self.is_everything { (0..self.map.shards()).collect() } else { self.keys.keys().copied().collect() }
     }
@@ -132,6 +138,13 @@ impl Needs {
         };
         shards.into_iter().map(&mut request).collect()
     }
+}
+
+/// Whether nothing that a call needs is away from a shard, or waited for there.
+pub(super) fn is_clear(map: SlotMap, row: &'static Row, args: &Args<'_>, shard: usize, engine: &Shard) -> bool {
+    let mut needs = Needs::new(map);
+    needs.add_call(row, args);
+    needs.is_clear(shard, engine)
 }
 
 /// What a call asks of each shard.
@@ -183,13 +196,8 @@ impl Core {
         // At once only if nothing this client sent before is still on its way.
         if connection.replies.outstanding() == 0
             && is_brief(row, args.len())
-            && hold_several(
-                self.core,
-                self.shards,
-                &mut self.shard,
-                &mut self.visited,
-                &shards_of(self.map, row, &args),
-            )
+            && Engines::new(self.core, self.shards, &mut self.shard, &mut self.visited, &mut self.is_impatient)
+                .hold(&shards_of(self.map, row, &args), |shard, engine| is_clear(self.map, row, &args, shard, engine))
         {
             let engines = (self.core, &mut self.shard, &mut self.visited);
             let (now_ms, stats, overlay, config) = (self.now_ms, &mut self.stats, &mut self.overlay, &self.config);
@@ -273,6 +281,7 @@ impl Core {
             }
             self.serve_visited(owner);
         }
+        self.end_visits_to_lenders();
     }
 
     /// See [`Mutant::TransactionsLetGo`].
@@ -284,7 +293,7 @@ impl Core {
         self.end_visits();
         self.shard.let_go();
         std::thread::sleep(std::time::Duration::from_micros(200));
-        while !hold_several(self.core, self.shards, &mut self.shard, &mut self.visited, &held) {
+        while !self.engines().hold(&held, |_, _| false) {
             self.end_visits();
             self.shard.let_go();
             std::thread::yield_now();
@@ -379,7 +388,8 @@ impl Core {
         args[1..].iter().copied().filter(|key| !is_known(key)).for_each(|key| needs.add(key));
         drop(args);
         if connection.replies.outstanding() == 0
-            && hold_several(self.core, self.shards, &mut self.shard, &mut self.visited, &needs.shards())
+            && Engines::new(self.core, self.shards, &mut self.shard, &mut self.visited, &mut self.is_impatient)
+                .hold(&needs.shards(), |shard, engine| needs.is_clear(shard, engine))
         {
             for (owner, keys) in needs.keys {
                 let engine = if owner == self.core {
@@ -392,6 +402,7 @@ impl Core {
                     session.watched.push(Watched { db, key, version });
                 }
             }
+            self.visited.iter_mut().for_each(end_visit_to_lender);
             connection.replies.write(|out| Reply::new(&mut *out, Protocol::Resp2).ok());
             mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
             self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
@@ -475,7 +486,8 @@ impl Core {
         if connection.replies.outstanding() == 0
             && (is_brief_all || is_own)
             && (!asks_all_cores || self.map.shards() == 1)
-            && hold_several(self.core, self.shards, &mut self.shard, &mut self.visited, &shards)
+            && Engines::new(self.core, self.shards, &mut self.shard, &mut self.visited, &mut self.is_impatient)
+                .hold(&shards, |shard, engine| needs.is_clear(shard, engine))
         {
             let mut is_unchanged = true;
             for watched in &watched {
@@ -497,6 +509,7 @@ impl Core {
                 self.settle_engines();
             } else {
                 self.write_unchanged_failure(index, &mut exec.out);
+                self.end_visits_to_lenders();
             }
             self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
             return self.finish_exec(index, row, sequence, exec, started);

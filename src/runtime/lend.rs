@@ -33,7 +33,8 @@ use crate::session::Watched;
 use crate::shard::union::{Parts, Union};
 use crate::shard::{Call, Held, Request, Shard, Ticket, Waiter, fail};
 use crate::stats::Stats;
-use std::sync::{Arc, MutexGuard};
+use parking_lot::MutexGuard;
+use std::sync::Arc;
 
 /// What one shard lends.
 pub enum Lent {

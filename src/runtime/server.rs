@@ -19,9 +19,10 @@ use crate::sys::process;
 use crate::sys::ring::{Alarm, Ring};
 use crate::{log, memory};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use parking_lot::Mutex;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 /// File descriptors that are not for clients: listeners, logs, files. Redis reserves as many.
 const RESERVED_FILES: u64 = 32;
@@ -292,7 +293,7 @@ fn start_cores(
     };
     // The engines live as long as the process.
     let shards: &'static [Mutex<Shard>] = Box::leak((0..cores).map(shard).collect::<Vec<_>>().into_boxed_slice());
-    let hasher = shards[0].lock().expect("nobody holds it yet").keyspace.hasher();
+    let hasher = shards[0].lock().keyspace.hasher();
     let mut threads = Vec::new();
     for (core, mailbox) in connect(cores, &parking).into_iter().enumerate() {
         let (shared, parking, ready) = (shared.clone(), parking.clone(), ready.clone());

@@ -123,10 +123,11 @@ mod tests {
     use crate::sys::ring::Ring;
     use glommio::io::DmaFile;
     use glommio::{LocalExecutorBuilder, Placement};
+    use parking_lot::Mutex;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
     use std::time::Instant;
 
     /// Blocks that the task writes, each with direct I/O and each synced.

@@ -6,7 +6,8 @@ use super::read::{Planned, What};
 use crate::mutant::Mutant;
 use crate::route::Place;
 use crate::shard::{Held, Shard};
-use std::sync::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
+use std::time::Duration;
 
 /// How often a core looks whether another's engine is free before it sends a message instead: a few microseconds, about
 /// what the message would cost.
@@ -14,44 +15,83 @@ const VISIT_SPINS: usize = 60;
 /// Arguments of a command that a visitor runs: what is quick with few keys (`MGET`, `DEL`) is not with thousands.
 pub(super) const VISIT_ARGUMENTS_MAX: usize = 64;
 
-/// How often a core looks for each engine that it needs together with others, before it borrows instead: what borrowing
-/// would cost at least.
-const UNION_SPINS: usize = 400;
+/// For how long a core waits for each engine that it needs together with others, before it borrows instead. One who
+/// holds it hands it over after [`FAIR_WINDOWS`]; only a slow command makes others wait longer.
+const WAIT_MAX: Duration = Duration::from_micros(500);
 
-/// Takes hold of the engines of several shards, given in rising order, and of the own one. False: one is busy, or has
-/// something lent, and only the own one is held.
-pub(super) fn hold_several(
+/// Windows of commands after which a core hands its engine to one who waits for it. In each of them it may be taken by
+/// one who happens to look.
+const FAIR_WINDOWS: u32 = 8;
+
+/// Where the engines of several shards are taken hold of.
+pub(super) struct Engines<'a> {
     core: usize,
     shards: &'static [Mutex<Shard>],
-    own: &mut Held,
-    visited: &mut [Option<MutexGuard<'static, Shard>>],
-    wanted: &[usize],
-) -> bool {
-    // Of one that is visited nothing is lent: that was seen when it was taken hold of.
-    let is_held = |shard: &usize| *shard == core || visited[*shard].is_some();
-    if !(own.is_held() && wanted.iter().all(is_held)) {
-        visited.iter_mut().for_each(|visited| *visited = None);
-        own.let_go();
-        if !take_several(core, shards, own, visited, wanted) {
-            visited.iter_mut().for_each(|visited| *visited = None);
-            own.take();
-            return false;
-        }
-    }
-    !wanted.contains(&core) || own.locks.is_free() || Mutant::LentKeysLookFree.is_on()
+    own: &'a mut Held,
+    visited: &'a mut [Option<MutexGuard<'static, Shard>>],
+    /// In this pass an engine was waited for in vain.
+    is_impatient: &'a mut bool,
 }
 
-fn take_several(
-    core: usize,
-    shards: &'static [Mutex<Shard>],
-    own: &mut Held,
-    visited: &mut [Option<MutexGuard<'static, Shard>>],
-    wanted: &[usize],
-) -> bool {
-    let (below, above) = wanted.split_at(wanted.partition_point(|&shard| shard < core));
-    below.iter().all(|&shard| visit(shards, visited, shard, UNION_SPINS))
-        && (0..UNION_SPINS).any(|_| own.try_take())
-        && above.iter().filter(|&&shard| shard != core).all(|&shard| visit(shards, visited, shard, UNION_SPINS))
+impl<'a> Engines<'a> {
+    /// What a core has of this.
+    pub fn new(
+        core: usize,
+        shards: &'static [Mutex<Shard>],
+        own: &'a mut Held,
+        visited: &'a mut [Option<MutexGuard<'static, Shard>>],
+        is_impatient: &'a mut bool,
+    ) -> Engines<'a> {
+        Engines { core, shards, own, visited, is_impatient }
+    }
+
+    /// Takes hold of the engines of several shards, given in rising order, and of the own one. False: one is busy, or
+    /// has something lent that is needed (`is_clear` tells), and only the own one is held.
+    ///
+    /// Nobody waits for ever: who waits for an engine holds only lower ones, and all others only try.
+    pub fn hold(&mut self, wanted: &[usize], is_clear: impl Fn(usize, &Shard) -> bool) -> bool {
+        let is_held = |shard: &usize| *shard == self.core || self.visited[*shard].is_some();
+        if !(self.own.is_held() && wanted.iter().all(is_held)) {
+            self.visited.iter_mut().for_each(|visited| *visited = None);
+            self.own.let_go();
+            if !self.take(wanted) {
+                self.visited.iter_mut().for_each(|visited| *visited = None);
+                self.own.take();
+                return false;
+            }
+        }
+        if Mutant::LentKeysLookFree.is_on() {
+            return true;
+        }
+        let is_clear = |&shard: &usize| {
+            let engine = if shard == self.core { &**self.own } else { self.visited[shard].as_ref().expect("taken") };
+            engine.locks.is_free() || is_clear(shard, engine)
+        };
+        let is_clear = wanted.iter().all(is_clear);
+        if !is_clear {
+            self.visited.iter_mut().for_each(|visited| *visited = None);
+        }
+        is_clear
+    }
+
+    fn take(&mut self, wanted: &[usize]) -> bool {
+        let (below, above) = wanted.split_at(wanted.partition_point(|&shard| shard < self.core));
+        let is_taken = below.iter().all(|&shard| self.wait_for(shard))
+            && (self.own.try_take() || self.own.take_within(self.patience()))
+            && above.iter().all(|&shard| shard == self.core || self.wait_for(shard));
+        *self.is_impatient |= !is_taken;
+        is_taken
+    }
+
+    fn patience(&self) -> Duration {
+        if *self.is_impatient { Duration::ZERO } else { WAIT_MAX }
+    }
+
+    fn wait_for(&mut self, shard: usize) -> bool {
+        self.visited[shard] =
+            self.shards[shard].try_lock().or_else(|| self.shards[shard].try_lock_for(self.patience()));
+        self.visited[shard].is_some()
+    }
 }
 
 /// Takes hold of another core's engine, unless that is busy all the time or has something lent.
@@ -62,7 +102,7 @@ pub(super) fn visit(
     spins: usize,
 ) -> bool {
     for _ in 0..spins {
-        if let Ok(peer) = shards[shard].try_lock() {
+        if let Some(peer) = shards[shard].try_lock() {
             if peer.locks.is_free() || Mutant::LentKeysLookFree.is_on() {
                 visited[shard] = Some(peer);
             }
@@ -71,6 +111,13 @@ pub(super) fn visit(
         std::hint::spin_loop();
     }
     visited[shard].is_some()
+}
+
+/// See [`Core::end_visits_to_lenders`].
+pub(super) fn end_visit_to_lender(visited: &mut Option<MutexGuard<'static, Shard>>) {
+    if visited.as_ref().is_some_and(|engine| !engine.locks.is_free()) {
+        *visited = None;
+    }
 }
 
 impl Core {
@@ -82,7 +129,12 @@ impl Core {
             return self.shard.take();
         }
         self.end_visits();
-        self.shard.let_go();
+        self.windows = self.windows.wrapping_add(1);
+        if self.windows.is_multiple_of(FAIR_WINDOWS) {
+            self.shard.hand_over();
+        } else {
+            self.shard.let_go();
+        }
         self.shard.take();
         for command in window {
             let (Place::One(shard), What::Row(row)) = (command.place, command.what) else { continue };
@@ -91,6 +143,16 @@ impl Core {
             }
             visit(self.shards, &mut self.visited, shard, VISIT_SPINS);
         }
+    }
+
+    /// What [`Engines`] needs.
+    pub(super) fn engines(&mut self) -> Engines<'_> {
+        Engines::new(self.core, self.shards, &mut self.shard, &mut self.visited, &mut self.is_impatient)
+    }
+
+    /// Lets go of those of which something is lent: a command of one key does not ask.
+    pub(super) fn end_visits_to_lenders(&mut self) {
+        self.visited.iter_mut().for_each(end_visit_to_lender);
     }
 
     /// Lets go of the engines of other cores: their owners must not wait for what else this core does.

@@ -23,8 +23,10 @@ use crate::route::parcel::{RequestHeader, flags};
 use crate::session::Watched;
 use crate::stats::Stats;
 use blocked::Blocked;
+use parking_lot::{Mutex, MutexGuard};
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
+use std::time::Duration;
 use watch::Watches;
 
 /// Entries that active expiry looks at in one slice, times `active-expire-effort`: about 50 µs.
@@ -140,7 +142,7 @@ impl Held {
     #[inline]
     pub fn take(&mut self) {
         if self.guard.is_none() {
-            self.guard = Some(self.cell.lock().expect("a panic ends the process"));
+            self.guard = Some(self.cell.lock());
         }
     }
 
@@ -148,7 +150,15 @@ impl Held {
     #[inline]
     pub fn try_take(&mut self) -> bool {
         if self.guard.is_none() {
-            self.guard = self.cell.try_lock().ok();
+            self.guard = self.cell.try_lock();
+        }
+        self.guard.is_some()
+    }
+
+    /// Takes hold, or gives up after so long; whether it is held now.
+    pub fn take_within(&mut self, limit: Duration) -> bool {
+        if self.guard.is_none() {
+            self.guard = self.cell.try_lock_for(limit);
         }
         self.guard.is_some()
     }
@@ -163,6 +173,14 @@ impl Held {
     #[inline]
     pub fn let_go(&mut self) {
         self.guard = None;
+    }
+
+    /// Lets go; who has waited longest has it next.
+    #[inline]
+    pub fn hand_over(&mut self) {
+        if let Some(guard) = self.guard.take() {
+            MutexGuard::unlock_fair(guard);
+        }
     }
 }
 
