@@ -235,7 +235,10 @@ impl Core {
     /// The server stops: replies that are ready are sent, then everything is closed.
     pub(super) fn close_all(&mut self) {
         for (index, listener) in std::mem::take(&mut self.listeners).into_iter().enumerate() {
-            if listener.is_some_and(|listener| listener.armed) {
+            let Some(listener) = listener else { continue };
+            // At once: an accept under way keeps the socket listening for some time after its last descriptor is closed.
+            net::shutdown(listener.door.fd());
+            if listener.armed {
                 self.ring.cancel_accept(index as u32);
             }
         }
