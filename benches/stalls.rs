@@ -1,5 +1,6 @@
 //! How long a huge value keeps others waiting when it goes, or is read as a whole: every step of deleting, expiring,
-//! flushing, overwriting and replying with a list, set, hash and sorted set of 10 million elements.
+//! flushing, overwriting and replying with a list, set, hash and sorted set of 10 million elements. And likewise, what
+//! concerns every key of a database of 10 million: a survey (`KEYS`), flushing, swapping, a random key, their number.
 //!
 //! usage: `cargo bench --bench stalls` (elements and rounds: CORERING_STALL_ELEMENTS, CORERING_STALL_ROUNDS)
 //!
@@ -9,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
 use corering::command::long_reply::{self, LongReply, What};
+use corering::command::survey::STEP_KEYS;
 use corering::keyspace::{Event, Expiry, Keyspace};
 use corering::resp::Protocol;
 use corering::shard::{EXPIRE_SLICE, FREE_SLICE};
@@ -26,6 +28,11 @@ const SEED: u64 = 20;
 const KEY: &[u8] = b"huge";
 const TYPES: &[&str] = &["list", "set", "intset", "hash", "sorted set"];
 const WAYS: &[&str] = &["delete", "expire", "flush", "overwrite", "reply"];
+/// Of a database.
+const KEYS: &str = "keys";
+const WAYS_OF_KEYS: &[&str] = &["survey", "flush", "swap", "random", "count"];
+/// Steps of those that are the same each time.
+const REPEATS: usize = 1000;
 
 fn number(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
@@ -121,6 +128,55 @@ fn child(name: &str, way: &str, elements: usize) {
     write_out(&times_ns);
 }
 
+/// The same of a database of so many keys.
+fn child_of_keys(way: &str, keys: usize) {
+    corering::sys::process::disable_huge_pages();
+    let mut keyspace = Keyspace::new(2, SEED);
+    keyspace.begin(NOW_MS, true);
+    (0..keys).for_each(|index| keyspace.set_string(0, format!("key:{index}").as_bytes(), b"value", Expiry::Clear));
+    assert_eq!(keyspace.len(0), keys);
+    let (mut times_ns, mut position, mut told, mut step) = (Vec::new(), 0, 0, 0);
+    loop {
+        let mut out: Vec<u8> = Vec::new();
+        let start = Instant::now();
+        let is_more = match way {
+            "survey" => {
+                position = keyspace.survey(0, position, STEP_KEYS, |view| {
+                    out.extend_from_slice(view.key());
+                    told += 1;
+                });
+                position != 0
+            }
+            "flush" if step == 0 => 0 < keyspace.flush(0),
+            "flush" => keyspace.free_some(FREE_SLICE),
+            "swap" => {
+                keyspace.swap(0, 1);
+                step < REPEATS
+            }
+            "random" => {
+                let mut seed = step as u64;
+                _ = keyspace.random(0, || {
+                    seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);
+                    seed
+                });
+                step < REPEATS
+            }
+            _ => {
+                told = keyspace.len(0);
+                step < REPEATS
+            }
+        };
+        times_ns.push(u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX));
+        step += 1;
+        if !is_more {
+            break;
+        }
+    }
+    assert!(!matches!(way, "survey" | "count") || told == keys, "{told} of {keys} keys");
+    assert!(way != "flush" || keyspace.memory_bytes() < keys, "something was not freed");
+    write_out(&times_ns);
+}
+
 fn write_out(times_ns: &[u32]) {
     let mut out = std::io::stdout().lock();
     out.write_all(&times_ns.iter().flat_map(|time_ns| time_ns.to_ne_bytes()).collect::<Vec<_>>()).expect("a pipe");
@@ -143,16 +199,19 @@ fn main() {
     let elements = number("CORERING_STALL_ELEMENTS", 10_000_000);
     let words: Vec<String> = std::env::args().collect();
     if let Some(at) = words.iter().position(|word| word == "child") {
-        return child(&words[at + 1], &words[at + 2], elements);
+        return match words[at + 1].as_str() {
+            KEYS => child_of_keys(&words[at + 2], elements),
+            name => child(name, &words[at + 2], elements),
+        };
     }
     let rounds = number("CORERING_STALL_ROUNDS", 3);
     println!("{elements} elements, {rounds} rounds; µs of wall time for one step\n");
     println!("| value | way | steps | p50 | p99 | first | longest | above 1 ms |");
     println!("|---|---|---:|---:|---:|---:|---:|---:|");
-    for name in TYPES {
+    for name in TYPES.iter().chain([&KEYS]) {
         // An intset is one allocation: half a million integers are as many as one would ever allow.
         let elements = if *name == "intset" { elements / 20 } else { elements };
-        for way in WAYS {
+        for way in if *name == KEYS { WAYS_OF_KEYS } else { WAYS } {
             let mut quickest: Vec<u32> = Vec::new();
             for round in 1..=rounds {
                 let program = std::env::current_exe().expect("the path of this program");

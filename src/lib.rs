@@ -35,7 +35,7 @@
 //! | engine | a shard and what runs commands on it: [`shard::Shard`] |
 //! | owner | the core to which a shard belongs |
 //! | slot | one of 16,384 hash slots, the unit in which keys are placed; a shard owns a range of them |
-//! | home | the core that serves a connection, from its first byte to its last |
+//! | home | the core that serves a connection; it changes when the connection follows its keys |
 //! | request | the parsed arguments of one call |
 //! | command, row | a row of the command table |
 //! | reply | what a client is told, in RESP |
@@ -49,6 +49,7 @@
 //! | visit, visitor | a command run in another core's engine without a hop, by the core that read it |
 //! | place | the position of a reply among the replies of its connection |
 //! | gathering | a command that waits for contributions of several cores |
+//! | survey, step | a command that looks at every key, some hundred at a time; one such time, on one shard |
 //! | loan, borrower, lender | entries that leave their table, or a keyspace its engine, for a command or transaction on another core; who runs it; their owner |
 //! | union | keyspaces of several shards, held at once, on which a command runs as on one |
 //! | waiter | somebody in the queue behind keys that are lent |
@@ -82,7 +83,7 @@
 //!
 //! **Atomicity.** Every command and every transaction happens at one moment, whichever shards its keys are on (strict
 //! serializability): it holds all engines it needs, or borrows what it needs of their owners. Not so `KEYS` outside a
-//! transaction (each shard answers for its own moment), `SCAN`, and what every core answers for itself (`INFO`, `CLIENT
+//! transaction (a survey: key by key, each once), `SCAN`, and what every core answers for itself (`INFO`, `CLIENT
 //! LIST`). See [`shard::union`].
 //!
 //! **Nobody waits for ever.** Engines of others are only ever tried for. Borrowers ask shards in rising order and take
@@ -90,12 +91,12 @@
 //! first served. See [`route::locks`].
 //!
 //! **What crosses cores.** (1) Parcels, by value, through one bounded single-producer ring per ordered pair of cores.
-//! (2) `Control` messages in the same rings, in the same order: accepted sockets, questions to all cores and their
-//! parts, loans, answers to blocked clients, "take the new configuration", lines for `MONITOR`. (3) Engines, by visits.
-//! (4) [`shared::Shared`]: atomics that the hot path reads at most once, and locks that only configuration changes and
-//! slow commands take. (5) What clients are told unasked, through inboxes: see [`pubsub`]. (6) The log's queue, the
-//! allocator's counters, who sleeps, the alarm that a stop raises, and who may answer a blocked client. Nothing else. A
-//! `CONFIG SET` is answered when every core has taken the new configuration.
+//! (2) `Control` messages in the same rings, in the same order: accepted sockets, connections that follow their keys,
+//! questions to all cores and their parts, loans, answers to blocked clients, "take the new configuration", lines for
+//! `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]: atomics that the hot path reads at most once, and locks
+//! that only configuration changes and slow commands take. (5) What clients are told unasked, through inboxes: see
+//! [`pubsub`]. (6) The log's queue, the allocator's counters, who sleeps, the alarm that a stop raises, and who may
+//! answer a blocked client. Nothing else. A `CONFIG SET` is answered when every core has taken the new configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one
@@ -130,6 +131,7 @@
 //! | `VISIT_ARGUMENTS_MAX` | `src/runtime/visit.rs` | `64` | likewise |
 //! | `LONG_REPLY_ELEMENTS_MIN` | `src/command/long_reply.rs` | `8192` | a reply is written in slices, and others are served in between |
 //! | `SLICE_ELEMENTS` | `src/command/long_reply.rs` | `2048` | the slice ends |
+//! | `STEP_KEYS` | `src/command/survey.rs` | `512` | the rest of the keys waits for a later pass |
 //! | `SLICE_BYTES` | `src/command/long_reply.rs` | `256 * 1024` | likewise |
 //! | `COMPRESSED_LEN_MAX` | `src/rdb/write.rs` | `1 << 20` | a payload has the string as it is |
 //! | `OUTSTANDING_MAX` | `src/runtime/read.rs` | `4096` | a client owed so many replies is not read |
@@ -144,6 +146,9 @@
 //! | `WAITING_BYTES_MAX` | `src/memory/mapped.rs` | `1 << 30` | large blocks freed beyond go back at once |
 //! | `SPIN_NANOSECONDS_MAX` | `src/runtime/room.rs` | `1_000_000` | a write goes on without other cores' keys, where there is slack |
 //! | `WAIT_NANOSECONDS_MAX` | `src/runtime/room.rs` | `100_000_000` | a write is refused |
+//! | `BUSY_MAX` | `src/shared/steering.rs` | `700` | connections that belong to a core stay where they are |
+//! | `ARRIVALS_MIN` | `src/shared/steering.rs` | `4` | further ones, where there are few clients, move 0.1 s later |
+//! | `DOUBLINGS_MAX` | `src/connection/following.rs` | `6` | a connection that moves to and fro does so no more seldom |
 //! | `EVICT_KEYS` | `src/runtime/room.rs` | `16` | clock and sum are looked at before more keys go |
 //! | `POOL_LEN` | `src/keyspace/eviction.rs` | `16` | the worst candidate is forgotten |
 //! | `ROUNDS_MAX` | `src/keyspace/eviction.rs` | `16` | entries are gone through in order |
@@ -211,6 +216,10 @@
 //! worse (9.9 and 0.96) while the client shares the cores. Hence one buffer per peer and pass, one late wake, and no
 //! wake at all where it can be had: a core spends most of its time in the kernel, and then a peer may use its engine.
 //! `benches/compare --locality 2` measures what that leaves of a hop.
+//!
+//! **Connections follow their keys.** The best hop is none. A client of one other core moves there, and pays nothing
+//! from then on; who uses keys everywhere never moves, since four of five commands have to go to one other core. Moving
+//! gathers work where the keys are, so a core that is busy takes nobody in: see `src/runtime/follow.rs`.
 //!
 //! **Unions and loans rather than locks on a global order.** A command that runs on one core, on entries that are all
 //! there, needs no second code path: `RENAME` does not know that its keys came from afar. Commands on one shard pay one

@@ -75,6 +75,8 @@ pub struct Session {
     /// It came through its core's own port (`core-ports`), which stands for that core alone: commands that a cluster
     /// client sends to every node (`KEYS`, `DBSIZE`, `FLUSHALL`, `SCAN`) are about this core's keys.
     pub is_node: bool,
+    /// Another client has told its core to send it invalidations (`REDIRECT`): it keeps its place.
+    pub is_target: bool,
     /// `CLIENT SETNAME`; empty: none.
     pub name: Vec<u8>,
     /// `CLIENT SETINFO LIB-NAME`.
@@ -132,6 +134,7 @@ impl Session {
             peer: String::new(),
             local: String::new(),
             is_node: false,
+            is_target: false,
             name: Vec::new(),
             library_name: Vec::new(),
             library_version: Vec::new(),

@@ -2,8 +2,10 @@
 //! server (shut down, pause). Everything here is off the hot path, or one relaxed load on it.
 
 mod budget;
+mod steering;
 
 pub use budget::{Budget, Crowd};
+pub use steering::Steering;
 
 use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::SlowLog;
@@ -56,6 +58,8 @@ pub struct Shared {
     pub crowds: Box<[Crowd]>,
     /// Who gives when memory is short.
     pub budget: Budget,
+    /// Connections that move between cores.
+    pub steering: Steering,
     /// Subscribers of all cores.
     pub pubsub: Arc<Pubsub>,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
@@ -89,6 +93,7 @@ impl Shared {
             latency: LatencyMonitor::default(),
             crowds: (0..cores).map(|_| Crowd::default()).collect(),
             budget: Budget::new(cores),
+            steering: Steering::new(cores),
             pubsub: Arc::new(Pubsub::new(cores)),
             active_expire: AtomicBool::new(true),
         }

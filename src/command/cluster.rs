@@ -16,13 +16,16 @@
 //! another; so clients on several networks each get one that works for them.
 
 use super::client::write_help;
-use super::{Args, Categories, Command, CommandResult, Flags, Group, Run, SessionView};
+use super::{
+    Args, Categories, Command, CommandResult, Context, Flags, Gather, Group, Run, SessionView, Spread, survey,
+};
 use crate::config::{Config, EndpointType};
 use crate::resp::{Error, Reply};
 use crate::route::SlotMap;
 use crate::route::slot::slot_of;
 use crate::session::Session;
 use crate::shared::Shared;
+use crate::value::number::parse_integer;
 use sha1::{Digest as _, Sha1};
 use std::fmt::Write as _;
 
@@ -58,6 +61,21 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 const SUBCOMMANDS: &[Command] = &[
+    Command::new("COUNTKEYSINSLOT", Run::Keyspace(count_keys_in_slot))
+        .arity(3)
+        .flags(Flags::STALE)
+        .spread(Spread::Survey(Gather::Sum, None))
+        .docs(Group::Cluster, "3.0.0", "Returns the number of keys in a slot.")
+        .complexity("O(N) where N is the number of keys of the core that owns the slot")
+        .syntax("slot:integer"),
+    Command::new("GETKEYSINSLOT", Run::Keyspace(keys_in_slot))
+        .arity(4)
+        .flags(Flags::STALE)
+        .spread(Spread::Survey(Gather::Concat, Some(3)))
+        .docs(Group::Cluster, "3.0.0", "Returns keys of a slot.")
+        .complexity("O(N) where N is the number of keys of the core that owns the slot")
+        .syntax("slot:integer count:integer")
+        .tips(&["nondeterministic_output"]),
     Command::new("HELP", Run::Session(help)).arity(2).flags(Flags::LOADING.union(Flags::STALE)).docs(
         Group::Cluster,
         "5.0.0",
@@ -240,6 +258,47 @@ fn info(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Comm
 fn key_slot(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     check_enabled(view.config)?;
     reply.integer(slot_of(args[2]).into());
+    Ok(())
+}
+
+/// The slot that an argument names.
+fn slot(arg: &[u8], out_of_range: Error) -> Result<u16, Error> {
+    let slot = parse_integer(arg).ok_or(Error::NOT_INTEGER)?;
+    u16::try_from(slot).ok().filter(|&slot| usize::from(slot) < crate::route::slot::SLOTS).ok_or(out_of_range)
+}
+
+/// Whether a shard has the keys of a slot.
+fn owns(context: &Context<'_>, slot: u16) -> bool {
+    SlotMap::new(context.shards).shard_of_slot(slot) == context.shard
+}
+
+fn count_keys_in_slot(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    check_enabled(context.config)?;
+    let slot = slot(args[2], Error::fixed("ERR Invalid slot"))?;
+    let place = survey::Place::of(args, 3);
+    if owns(context, slot) {
+        survey::count(context, place, |key| slot_of(key) == slot, reply);
+    } else {
+        place.begin(0, reply);
+        reply.integer(0);
+    }
+    Ok(())
+}
+
+fn keys_in_slot(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    const INVALID: Error = Error::fixed("ERR Invalid slot or number of keys");
+    check_enabled(context.config)?;
+    // The types of both arguments come before their ranges.
+    let count = parse_integer(args[2]).and_then(|_| parse_integer(args[3])).ok_or(Error::NOT_INTEGER)?;
+    let slot = slot(args[2], INVALID)?;
+    let limit = usize::try_from(count).map_err(|_| INVALID)?;
+    let place = survey::Place::of(args, 4);
+    if owns(context, slot) {
+        survey::keys(context, place, limit, |key| slot_of(key) == slot, reply);
+    } else {
+        place.begin(0, reply);
+        reply.array(0);
+    }
     Ok(())
 }
 

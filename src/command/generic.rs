@@ -9,7 +9,9 @@
 
 use super::client::write_help;
 use super::key_spec::{KeyAccess, KeySpec};
-use super::{Args, Categories, Command, CommandResult, Context, Flags, Gather, Group, Keys, Run, SessionView, Spread};
+use super::{
+    Args, Categories, Command, CommandResult, Context, Flags, Gather, Group, Keys, Run, SessionView, Spread, survey,
+};
 use crate::keyspace::access::idle_seconds;
 use crate::keyspace::{AccessPolicy, EntryRef, Keyspace, Passage, StringRef, lhd};
 use crate::resp::{Error, Reply};
@@ -98,7 +100,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(2)
         .flags(Flags::READONLY)
         .categories(Categories::DANGEROUS)
-        .spread(Spread::Every(Gather::Concat))
+        .spread(Spread::Survey(Gather::Concat, None))
         .docs(Group::Generic, "1.0.0", "Returns all keys that match a pattern.")
         .complexity("O(N) where N is the number of keys in the database.")
         .syntax("pattern")
@@ -591,24 +593,18 @@ fn dbsize(context: &mut Context<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Com
 
 fn keys(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let pattern = Pattern::new(args[1]);
+    let place = survey::Place::of(args, 2);
     if let Pattern::Literal(key) = pattern {
         // Asks for one key: no need to walk over all.
         let found = context.keyspace.peek(context.db, key).is_some();
+        place.begin(0, reply);
         reply.array(found.into());
         if found {
             reply.bulk(key);
         }
         return Ok(());
     }
-    let expected = if pattern == Pattern::All { context.keyspace.len(context.db) } else { 0 };
-    let (mark, mut len) = (reply.defer_about(expected), 0);
-    context.keyspace.for_each(context.db, |view| {
-        if pattern.matches(view.key()) {
-            reply.bulk(view.key());
-            len += 1;
-        }
-    });
-    reply.finish_array(mark, len);
+    survey::keys(context, place, usize::MAX, |key| pattern.matches(key), reply);
     Ok(())
 }
 

@@ -655,6 +655,7 @@ fn write_corering(server: &Server<'_>, lines: &mut Lines) {
     lines.put("commands_local", commands_processed.saturating_sub(hops));
     lines.put("commands_forwarded", commands_forwarded);
     lines.put("commands_visiting", commands_visiting);
+    lines.put("connections_moved", server.counters.connections_moved);
     lines.put("hop_perc", format_args!("{:.2}%", 100.0 * ratio(hops, commands_processed).min(1.0)));
     let mut lags = Vec::new();
     for (doublings, bound) in (0..ExpireLags::default().len()).map(|doublings| (doublings, 1u64 << doublings)) {

@@ -40,6 +40,7 @@ mod sort;
 mod sorted_set;
 mod stream;
 mod string;
+pub mod survey;
 pub mod syntax;
 mod tracking;
 mod transaction;
@@ -271,6 +272,9 @@ pub enum Spread {
     Split(Gather),
     /// Every shard runs the command as it is; replies are merged.
     Every(Gather),
+    /// Every shard runs the command bit by bit; the replies of all steps are merged. The argument of this number, if
+    /// any, says how many elements are wanted at most. See [`survey`].
+    Survey(Gather, Option<usize>),
     /// Runs on the shard that its first argument, a cursor, points into: the cursor modulo the number of shards.
     Cursor,
     /// Runs on a shard drawn by lot, each as often as it has keys.

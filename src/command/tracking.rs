@@ -147,6 +147,7 @@ pub(super) fn part(view: &mut CoreView<'_>, args: &Args<'_>) -> Part {
     if let Some(id) = wanted.redirect {
         view.clients.for_each(&mut |session| {
             if session.id as i64 == id {
+                session.is_target = true;
                 found = Some(session.address());
             }
         });

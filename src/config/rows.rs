@@ -116,6 +116,8 @@ directives! {
         /// First of the ports on which each core is reached directly: core 0 on this one, core 1 on the next, and so
         /// on; a client that sends a core the keys it owns never waits for another. 0: none.
         core_ports: u16 = "core-ports", PORT, "0", IMMUTABLE, OWN;
+        /// A connection whose commands go overwhelmingly to one other core moves there.
+        connection_steering: bool = "connection-steering", YesNo, "yes", OWN;
         /// CPUs to run the shards on, as `0-3` or `0,2,4`; empty: all that the process may use.
         server_cpulist: String = "server_cpulist" | "server-cpulist", Text, "", IMMUTABLE;
     }

@@ -8,8 +8,10 @@
 //!      └──▶ arriving        [ 512 MB ]         bodies: argument 2
 //! ```
 
+pub mod following;
 mod replies;
 
+pub use following::Following;
 pub use replies::Replies;
 
 use crate::resp::{Parser, SetAside, Span};
@@ -59,6 +61,10 @@ pub struct Connection {
     pub paused: bool,
     /// The socket ended or broke: nothing more is read, executed or sent.
     pub broken: bool,
+    /// Where its commands go …
+    pub following: Following,
+    /// … and the core to which it moves as soon as nothing of it is under way; nothing more is read until then.
+    pub leaving_for: Option<u32>,
     /// What it counts for against `maxmemory-clients`, in bytes; 0 while that bounds nothing.
     pub counted_bytes: usize,
     /// When the output first passed the soft limit, Unix milliseconds.
@@ -71,6 +77,8 @@ impl Connection {
         Connection {
             session,
             parser: Parser::new(),
+            following: Following::default(),
+            leaving_for: None,
             counted_bytes: 0,
             input: Vec::new(),
             input_start: 0,
@@ -126,6 +134,7 @@ impl Connection {
         !self.barrier
             && !self.planned_last
             && !self.paused
+            && self.leaving_for.is_none()
             && self.arriving.is_none()
             && !self.broken
             && self.protocol_error.is_none()

@@ -35,6 +35,8 @@ pub struct Replies {
     pub discard: bool,
     /// Bytes in flight.
     pub sending_bytes: usize,
+    /// Bytes of the next reply, which is being put together elsewhere.
+    pub gathered_bytes: usize,
     /// What is sent bit by bit, since it is much or holds long strings: it leaves before `output`.
     pub pieces: Pieces,
 }
@@ -152,12 +154,13 @@ impl Replies {
         if !self.output.long().is_empty() || !self.parked.long().is_empty() {
             return self.bytes_with_long();
         }
-        self.output.len() + self.parked.len() + self.sending_bytes + self.pieces.bytes
+        self.output.len() + self.parked.len() + self.gathered_bytes + self.sending_bytes + self.pieces.bytes
     }
 
     #[cold]
     fn bytes_with_long(&self) -> usize {
-        self.output.total_bytes() + self.parked.total_bytes() + self.sending_bytes + self.pieces.bytes
+        let own = self.output.total_bytes() + self.parked.total_bytes();
+        own + self.gathered_bytes + self.sending_bytes + self.pieces.bytes
     }
 }
 

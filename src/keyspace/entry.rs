@@ -1035,6 +1035,20 @@ impl Entries {
         self.table.scan(cursor, budget, |payload| visit(unsafe { EntryRef::from_payload(payload) }))
     }
 
+    /// One step of an iteration that visits every entry once, at least `budget` of them; 0 begins and ends it.
+    pub fn survey(
+        &self,
+        position: u64,
+        budget: usize,
+        hash_of: impl Fn(&[u8]) -> u64,
+        mut visit: impl FnMut(EntryRef<'_>),
+    ) -> u64 {
+        // SAFETY: the table's payloads are living entries, which change only through `&mut self`.
+        let hash_of = |payload| hash_of(unsafe { EntryRef::from_payload(payload) }.key());
+        // SAFETY: as above.
+        self.table.survey(position, budget, hash_of, |payload| visit(unsafe { EntryRef::from_payload(payload) }))
+    }
+
     /// A step of an iteration as by [`Entries::scan`]: visits the entries that have a deadline or a part that has one.
     /// Armed ones without are disarmed.
     pub fn scan_armed(&mut self, cursor: u64, budget: usize, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {

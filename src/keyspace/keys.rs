@@ -161,6 +161,20 @@ impl Keyspace {
         })
     }
 
+    /// One step of an iteration over at least `budget` entries, from position 0 until it returns 0: what is there all
+    /// the time is visited exactly once, nothing twice. Expired entries are passed over.
+    ///
+    /// # Panics
+    /// The position is none that a step returned.
+    pub fn survey(&self, db: usize, position: u64, budget: usize, mut visit: impl FnMut(EntryRef<'_>)) -> u64 {
+        let hash_of = |key: &[u8]| self.hash(key);
+        self.databases[db].entries().survey(position, budget, hash_of, |view| {
+            if !view.is_expired(self.now_ms) {
+                visit(view);
+            }
+        })
+    }
+
     /// Visits every entry of a database once, but those that are expired.
     pub fn for_each(&self, db: usize, mut visit: impl FnMut(EntryRef<'_>)) {
         self.databases[db].entries().for_each(|view| {

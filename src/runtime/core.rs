@@ -10,13 +10,13 @@
 //! ```
 //! The steps stand in files of their own, in a command's order: `accept` (the doors), `read` (bytes to commands),
 //! `execute` (commands to replies), `visit` (whose engine is held), `hop` (messages of other cores), `gathering`
-//! (commands that involve several cores; `lend` and `walk` are kinds of them), `send` (replies on their way out), and
-//! `cron` (what nobody asks for).
+//! (commands that involve several cores; `lend`, `survey` and `walk` are kinds of them), `send` (replies on their way
+//! out), `follow` (clients that move to another core), and `cron` (what nobody asks for).
 
 use super::accept::{AcceptFailures, Listener};
 use super::block::Waiting;
 use super::clocks::{Clocks, moved};
-use super::gathering::Gathering;
+use super::gathering::{Gathering, Question};
 use super::lend::Loan;
 use super::listen::Doors;
 use super::long::Writing;
@@ -25,6 +25,7 @@ use super::pace::Pace;
 use super::read::Planned;
 use super::send::{SPARE_OUTPUTS, keep_output};
 use super::spares::Spares;
+use super::survey::Step;
 use super::tasks;
 use crate::config::Config;
 use crate::connection::Connection;
@@ -94,6 +95,8 @@ pub struct Core {
     pub(super) going_on: bool,
     /// Replies that are written slice by slice, the next one first.
     pub(super) long_replies: VecDeque<Writing>,
+    /// Steps of surveys that this shard has yet to run, the next one first.
+    pub(super) steps: VecDeque<Step>,
     pub(super) planned: Vec<Planned>,
     pub(super) spans: Vec<Span>,
     pub(super) request_spans: Vec<Span>,
@@ -110,6 +113,14 @@ pub struct Core {
     pub(super) active: Vec<u32>,
     /// Connections to look at for closing.
     pub(super) closing: Vec<u32>,
+    /// Connections whose keys live on another core, as this pass found: connection, core.
+    pub(super) followers: Vec<(u32, usize)>,
+    /// Connections that move as soon as nothing of them is under way.
+    pub(super) leavers: Vec<u32>,
+    /// CPU time of this thread, in microseconds, when its load was told last, and that time by the steady clock.
+    pub(super) load_sample: (u64, u64),
+    /// Questions to all cores that wait until no client is on its way from core to core.
+    pub(super) questions: Vec<Question>,
     /// Connections waiting for the end of `CLIENT PAUSE`.
     pub(super) paused: Vec<u32>,
     pub(super) spare_outputs: Spares<Vec<u8>>,
@@ -199,6 +210,7 @@ impl Core {
             ready: VecDeque::new(),
             going_on: false,
             long_replies: VecDeque::new(),
+            steps: VecDeque::new(),
             planned: Vec::new(),
             spans: Vec::new(),
             request_spans: Vec::new(),
@@ -209,6 +221,10 @@ impl Core {
             dirty: Vec::new(),
             active: Vec::new(),
             closing: Vec::new(),
+            followers: Vec::new(),
+            leavers: Vec::new(),
+            load_sample: (0, 0),
+            questions: Vec::new(),
             paused: Vec::new(),
             spare_outputs: Spares::new(SPARE_OUTPUTS),
             started: clock.now(),
@@ -274,6 +290,7 @@ impl Core {
             }
         }
         self.read_mail();
+        self.put_questions();
         self.deliver_mail();
         self.plan_again();
         self.bound_clients();
@@ -282,6 +299,9 @@ impl Core {
         self.answer_knocks();
         if !self.long_replies.is_empty() {
             self.write_long();
+        }
+        if !self.steps.is_empty() {
+            self.run_step();
         }
         if self.wait_due_ms() <= self.clocks.steady_ms() {
             self.end_waits();
@@ -302,6 +322,7 @@ impl Core {
         self.let_go();
         self.shared.pubsub.broadcast();
         self.deliver_mail();
+        self.see_off();
         self.flush();
         self.close_closing();
         if mapped::has_freed() {
@@ -331,6 +352,9 @@ impl Core {
             || !self.dirty.is_empty()
             || !self.knocks.is_empty()
             || !self.long_replies.is_empty()
+            || !self.steps.is_empty()
+            || !self.questions.is_empty()
+            || self.has_ready_leavers()
             || mapped::has_freed()
     }
 

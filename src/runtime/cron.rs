@@ -44,6 +44,7 @@ impl Core {
         self.spare_outputs.trim();
         self.mailbox.trim();
         self.tend_doors();
+        self.tell_load(steady_ms);
         self.tell_evictable();
         self.bound_clients();
         if self.core == 0 {

@@ -251,16 +251,16 @@ impl Core {
                 let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
                 let to = match (planned.place, row.command.spread) {
                     (Place::One(shard), _) => shard,
+                    (Place::Anywhere, Spread::Survey(how, limit)) => {
+                        drop(args);
+                        return self.start_survey(planned, row, (how, limit), started);
+                    }
                     _ if session.is_node && row.asks_all_shards() => self.core,
                     _ if self.map.shards() == 1 => 0,
                     (Place::Anywhere, Spread::Owner | Spread::Split(_)) => self.core,
                     (Place::Anywhere, Spread::Cursor) => {
                         drop(args);
                         return self.start_walk(planned, row, started);
-                    }
-                    (Place::Anywhere, Spread::Every(how)) if !row.is_quick && row.flags.contains(Flags::READONLY) => {
-                        drop(args);
-                        return self.ask_shards(planned, row, how, started);
                     }
                     _ => {
                         drop(args);
@@ -269,6 +269,12 @@ impl Core {
                 };
                 let call = call_of(session);
                 if to != self.core {
+                    if self.config.connection_steering
+                        && !session.is_node
+                        && connection.following.note(to, session.commands)
+                    {
+                        self.followers.push((planned.connection, to));
+                    }
                     // Only if nothing this client sent before is still on its way there.
                     if let Some(peer) = &mut self.visited[to]
                         && row.is_quick

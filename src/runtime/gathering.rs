@@ -3,22 +3,22 @@
 
 use super::block::Waiting;
 use super::core::Core;
-use super::execute::{call_of, flags_of};
+use super::execute::call_of;
 use super::joint::{Borrowing, Work};
 use super::lend::Ground;
 use super::mailbox::Control;
 use super::read::{Planned, Source};
 use super::slow;
+use super::survey::Survey;
 use super::walk::Walk;
 use crate::command::lookup::Row;
-use crate::command::{Clients, CoreView, Flags, Gather, Part, Run, SessionView, slowlog};
+use crate::command::{Clients, CoreView, Part, Run, SessionView, slowlog};
 use crate::connection::{Arriving, Connection, arguments};
 use crate::resp::{Output, Reply};
-use crate::route::locks::Need;
-use crate::route::parcel::{ArgSlices, RequestHeader, flags};
-use crate::route::{cursor_shard, gather};
+use crate::route::cursor_shard;
+use crate::route::parcel::ArgSlices;
 use crate::session::{Mode, Session};
-use crate::shard::{Call, Waiter, finish};
+use crate::shard::{Call, finish};
 use ahash::AHashMap;
 use slab::Slab;
 use std::sync::Arc;
@@ -36,6 +36,9 @@ pub(super) struct Gathering {
     pub(super) started: u64,
 }
 
+/// What all cores are asked: for which gathering, which command, its arguments.
+pub(super) type Question = (u32, &'static Row, Arc<Vec<Vec<u8>>>);
+
 /// What it waits for.
 pub(super) enum Kind {
     /// What several shards lend.
@@ -46,8 +49,8 @@ pub(super) enum Kind {
     Moving,
     /// One shard after the other.
     Walk(Walk),
-    /// Finished replies of shards.
-    Replies { how: Gather, replies: Vec<Option<Output>> },
+    /// All shards side by side, step after step.
+    Survey(Box<Survey>),
     /// Contributions of every core.
     Parts(Vec<Option<Part>>),
     /// The reply is there already; every core has to acknowledge first.
@@ -78,7 +81,7 @@ impl Core {
     }
 
     /// The client waits from now on; the reply to the command has its place. What is known of the call.
-    fn begin_barrier(&mut self, planned: &Planned) -> (Call, Vec<Vec<u8>>, u32) {
+    pub(super) fn begin_barrier(&mut self, planned: &Planned) -> (Call, Vec<Vec<u8>>, u32) {
         let connection =
             &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
         let bytes = match planned.source {
@@ -93,57 +96,18 @@ impl Core {
         (call_of(&connection.session), args, connection.replies.reserve())
     }
 
-    /// Asks every shard for its reply, each at its own moment; the replies are merged.
-    pub(super) fn ask_shards(&mut self, planned: &Planned, row: &'static Row, how: Gather, started: u64) -> u64 {
-        let (call, args, sequence) = self.begin_barrier(planned);
-        let shards = self.map.shards();
-        let gathering = self.gatherings.insert(Gathering {
-            connection: planned.connection,
-            sequence,
-            row,
-            args: Arc::default(),
-            missing: shards,
-            kind: Kind::Replies { how, replies: (0..shards).map(|_| None).collect() },
-            started,
-        });
-        let slices: ArgSlices<'_> = args.iter().map(Vec::as_slice).collect();
-        // What the slow log will show, should it come to that.
-        if self.slow_nanoseconds != u64::MAX {
-            self.gatherings[gathering].args = Arc::new(slowlog::kept(row, &slices));
-        }
-        let header = RequestHeader {
-            target: gathering as u32,
-            sequence: call.actor.call,
-            command: row.id.index() as u16,
-            db: call.db as u16,
-            flags: flags_of(call) | flags::GATHER,
-            client: call.actor.client,
-        };
-        for shard in (0..shards).filter(|&shard| shard != self.core) {
-            self.mailbox.request(shard, header, &slices);
-        }
-        self.shard.take();
-        if !self.shard.locks.conflicts_with(&Need::Everything, row.flags.contains(Flags::READONLY)) {
-            let mut out = Output::default();
-            self.shard.execute(row, call, &slices, self.now_ms, &mut self.stats, &mut out);
-            self.own_part(gathering as u32, out);
-        } else {
-            drop(slices);
-            // It waits like a request of another core would; its answer comes the same way.
-            self.shard.locks.wait(Need::Everything, Waiter::Sent { from: self.core, header, args });
-        }
-        self.clock.raw()
-    }
-
     /// This core's own reply for a command that several shards share.
     pub(super) fn own_part(&mut self, gathering: u32, reply: Output) {
-        if matches!(self.gatherings[gathering as usize].kind, Kind::Walk(_)) {
-            return self.walked(gathering, reply.bytes());
-        }
-        self.gathered(gathering as usize, self.core, |kind, core| match kind {
-            Kind::Replies { replies, .. } => replies[core] = Some(reply),
+        self.shard_answered(gathering, self.core, reply.bytes());
+    }
+
+    /// A shard's reply for a command that several shards share.
+    pub(super) fn shard_answered(&mut self, gathering: u32, shard: usize, reply: &[u8]) {
+        match self.gatherings[gathering as usize].kind {
+            Kind::Walk(_) => self.walked(gathering, reply),
+            Kind::Survey(_) => self.surveyed(gathering, shard, reply),
             _ => panic!("a reply for a gathering of something else"),
-        });
+        }
     }
 
     /// Asks every core for its part of a command.
@@ -165,8 +129,26 @@ impl Core {
         self.ask_cores(gathering as u32, row, args);
     }
 
-    /// Asks every core for its part of a command, for a gathering that waits for them.
+    /// Asks every core for its part of a command, for a gathering that waits for them. Not while a client is on its way
+    /// from core to core: it would be counted twice, or not at all.
     pub(super) fn ask_cores(&mut self, gathering: u32, row: &'static Row, args: Arc<Vec<Vec<u8>>>) {
+        if self.map.shards() == 1 || self.shared.steering.begin_question() {
+            self.put_question(gathering, row, args);
+        } else {
+            self.questions.push((gathering, row, args));
+        }
+    }
+
+    /// Asks what had to wait, if it need not any more.
+    pub(super) fn put_questions(&mut self) {
+        if !self.questions.is_empty() && self.shared.steering.may_ask() {
+            for (gathering, row, args) in std::mem::take(&mut self.questions) {
+                self.put_question(gathering, row, args);
+            }
+        }
+    }
+
+    fn put_question(&mut self, gathering: u32, row: &'static Row, args: Arc<Vec<Vec<u8>>>) {
         let session = &self.connections[self.gatherings[gathering as usize].connection as usize].session;
         let (db, client) = (session.db, session.id);
         for core in (0..self.map.shards()).filter(|&core| core != self.core) {
@@ -177,7 +159,7 @@ impl Core {
         let part = self.part(row, db, client, &args);
         self.gathered(gathering as usize, self.core, |kind, core| match kind {
             Kind::Parts(parts) | Kind::Asking { parts, .. } => parts[core] = Some(part),
-            _ => panic!("a part for a gathering of replies"),
+            _ => panic!("a part for a gathering of something else"),
         });
     }
 
@@ -249,6 +231,9 @@ impl Core {
         if 0 < waiting.missing {
             return;
         }
+        if 1 < self.map.shards() && matches!(waiting.kind, Kind::Parts(_) | Kind::Asking { .. }) {
+            self.shared.steering.end_question();
+        }
         if let Kind::Asking { .. } = waiting.kind {
             let index = waiting.connection;
             let Kind::Asking { mut borrowing, ground, parts } = std::mem::replace(&mut waiting.kind, Kind::Moving)
@@ -263,14 +248,9 @@ impl Core {
         let connection = &mut *self.connections[done.connection as usize];
         let protocol = connection.session.protocol;
         let mut out = Output::default();
-        // Of a command that was split only what the slow log shows is left.
-        let row_splits = matches!(done.kind, Kind::Replies { .. });
         match done.kind {
-            Kind::Replies { how, replies } => {
-                gather::merge(how, replies, &[], &mut Reply::new(&mut out, protocol));
-            }
             Kind::Acknowledged { reply } => out = reply,
-            Kind::Borrowing(_) | Kind::Asking { .. } | Kind::Moving | Kind::Walk(_) => {
+            Kind::Borrowing(_) | Kind::Asking { .. } | Kind::Moving | Kind::Survey(_) | Kind::Walk(_) => {
                 panic!("these count no contributions")
             }
             Kind::Parts(parts) => {
@@ -292,9 +272,8 @@ impl Core {
             }
         }
         if !matches!(done.row.command.run, Run::Session(_) | Run::Joint(_)) {
-            self.record_gathered(done.connection, done.row, done.started, || match row_splits {
-                true => done.args.to_vec(),
-                false => slowlog::kept(done.row, &done.args.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>()),
+            self.record_gathered(done.connection, done.row, done.started, || {
+                slowlog::kept(done.row, &done.args.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>())
             });
         }
         self.finish_gathering(done.connection, done.sequence, out);

@@ -8,8 +8,7 @@ use super::mailbox::{Control, Message};
 use super::room::needs_room;
 use super::send::mark_dirty;
 use super::slow;
-use crate::command::{Args, Flags, lookup, slowlog};
-use crate::resp::Output;
+use crate::command::{Args, Flags, Spread, lookup, slowlog};
 use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
 use crate::session::Mode;
 use crate::shard::{Call, Waiter};
@@ -65,6 +64,10 @@ impl Core {
     #[inline]
     fn run_sent(&mut self, from: usize, header: RequestHeader, args: &Args<'_>, started: u64) -> u64 {
         let row = lookup::find_by_index(header.command as usize);
+        if header.flags & flags::GATHER != 0 && matches!(row.command.spread, Spread::Survey(..)) {
+            self.take_step(from, header, args.iter().map(|arg| arg.to_vec()).collect());
+            return started;
+        }
         if !self.shard.locks.is_free()
             && let need = need_of(row, args)
             && self.shard.locks.conflicts_with(&need, row.flags.contains(Flags::READONLY))
@@ -130,16 +133,7 @@ impl Core {
             let (header, resp, _) = parcel.reply(offset).expect("seen above");
             offset = next;
             if header.flags & flags::GATHER != 0 {
-                if matches!(self.gatherings[header.target as usize].kind, Kind::Walk(_)) {
-                    self.walked(header.target, resp);
-                    continue;
-                }
-                let mut reply = Output::default();
-                reply.append_parts(resp, long);
-                self.gathered(header.target as usize, from, |kind, core| match kind {
-                    Kind::Replies { replies, .. } => replies[core] = Some(reply),
-                    _ => panic!("a reply for a gathering of parts"),
-                });
+                self.shard_answered(header.target, from, resp);
                 continue;
             }
             self.fill(header.target, header.sequence, resp, long);
@@ -150,6 +144,7 @@ impl Core {
     pub(super) fn obey(&mut self, from: usize, control: Control) {
         match control {
             Control::Serve { socket, .. } => self.serve(socket),
+            Control::Adopt(connection) => self.adopt(connection),
             Control::Ask { gathering, command, db, client, args } => {
                 let part = self.part(lookup::find_by_index(command as usize), db, client, &args);
                 self.mailbox.control(from, Control::Answer { gathering, part });
@@ -158,7 +153,7 @@ impl Core {
                 self.gathered(gathering as usize, from, |kind, core| match kind {
                     Kind::Parts(parts) | Kind::Asking { parts, .. } => parts[core] = Some(part),
                     Kind::Acknowledged { .. } => {}
-                    Kind::Replies { .. } | Kind::Borrowing(_) | Kind::Moving | Kind::Walk(_) => {
+                    Kind::Survey(_) | Kind::Borrowing(_) | Kind::Moving | Kind::Walk(_) => {
                         panic!("a part for a gathering of replies")
                     }
                 });

@@ -482,6 +482,14 @@ impl Core {
         needs.add_watched(&watched);
         let shards = needs.shards();
         let is_own = shards.iter().all(|&shard| shard == self.core);
+        if let &[shard] = &shards[..]
+            && !is_own
+            && self.config.connection_steering
+            && !session.is_node
+            && (0..transaction.len() + 2).any(|_| connection.following.note(shard, session.commands))
+        {
+            self.followers.push((index, shard));
+        }
         let mut exec = Exec { transaction, next: 0, out: Output::default(), is_reconfigured: false };
         if connection.replies.outstanding() == 0
             && (is_brief_all || is_own)

@@ -7,6 +7,7 @@ use super::lend::Loan;
 use super::parking::Parking;
 use super::spares::Spares;
 use crate::command::{Part, slowlog};
+use crate::connection::Connection;
 use crate::resp::Output;
 use crate::route::parcel::{PARCEL_BYTES_MAX, Parcel, ReplyHeader, RequestHeader};
 use crate::session::Watched;
@@ -41,6 +42,8 @@ pub enum Control {
         /// Its listener's index.
         listener: u32,
     },
+    /// Serve this client from now on: nothing of it is under way.
+    Adopt(Box<Connection>),
     /// Execute this command, some of whose arguments are long: those come as they are.
     Request {
         /// As in a parcel.

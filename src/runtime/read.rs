@@ -134,7 +134,7 @@ impl Core {
     /// Arms receiving again, unless the client has to be slowed down.
     pub(super) fn receive_if_wanted(&mut self, index: u32) {
         let connection = &mut *self.connections[index as usize];
-        if connection.receiving || connection.broken {
+        if connection.receiving || connection.broken || connection.leaving_for.is_some() {
             return;
         }
         if is_behind(connection) {

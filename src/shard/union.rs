@@ -97,7 +97,7 @@ impl<'a> Union<'a> {
             }
             (Place::Several, Spread::Split(how)) => self.run_split(how, row, call, args, now_ms, stats, out),
             (Place::Several, _) => self.run_together(row, call, args, now_ms, stats, out),
-            (Place::Anywhere, Spread::Every(how)) => {
+            (Place::Anywhere, Spread::Every(how) | Spread::Survey(how, _)) => {
                 let mut replies = Vec::with_capacity(self.parts.len());
                 for shard in 0..self.parts.len() {
                     if Mutant::FlushLeavesAShard.is_on() && 0 < shard && shard + 1 == self.parts.len() {

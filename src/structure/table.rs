@@ -78,6 +78,10 @@
 //! Case 3 is done in one step, whatever the budget (some nine hundred entries at most), so every step moves the cursor
 //! to a larger (key, tag), and the iteration ends however often segments are split and merged.
 //!
+//! Who wants everything exactly once, and can wait for whole segments, asks for a *survey*: its position is the first
+//! key of a segment, and all smaller keys are done. A split does not change what that says; of a merged segment the
+//! entries with smaller keys, which are hashed again to tell, are passed over.
+//!
 //! # Costs
 //!
 //! Nanoseconds of CPU per operation, 64-byte entries with 8-byte keys, one thread of a shared virtual machine (2 cores,
@@ -637,6 +641,41 @@ impl Table {
             depth = segment.depth();
             if left == 0 {
                 return Cursor { start: key, depth, tag }.encode();
+            }
+        }
+    }
+
+    /// One step of an iteration that visits what is in the table from the first step (`position` 0) to the last (which
+    /// returns 0) exactly once, and nothing twice, whatever is inserted and removed between the steps: it goes by whole
+    /// segments, so that a position says which keys have been, however segments are split and merged meanwhile.
+    ///
+    /// A step visits at least `budget` entries, as far as there are any, and up to a segment (some nine hundred) more.
+    /// `rehash` gives the hash of a payload of the table; it is asked of entries of merged segments.
+    ///
+    /// # Panics
+    /// The position is none that a step returned.
+    pub fn survey(&self, position: u64, budget: usize, rehash: impl Fn(u64) -> u64, mut visit: impl FnMut(u64)) -> u64 {
+        assert!(position < width_of(0));
+        let (mut key, mut visited) = (position, 0);
+        loop {
+            let segment = self.directory.get(key);
+            let start = start_of(key, segment.depth());
+            let homes = segment.homes();
+            // Merged since: what belongs to smaller keys has been visited.
+            let mut visit_new = |payload: u64| {
+                if start == key || key <= key_of(rehash(payload)) {
+                    visit(payload);
+                }
+            };
+            for home in 0..homes {
+                visited += self.visit_home(segment, start, home, 0, &mut visit_new);
+            }
+            key = start + width_of(segment.depth());
+            if key == width_of(0) {
+                return 0;
+            }
+            if budget <= visited {
+                return key;
             }
         }
     }

@@ -404,6 +404,12 @@ impl Ring {
         }
     }
 
+    /// Whether quick sends have yet to be done, or to be told of.
+    #[inline]
+    pub fn has_quick_sends(&self) -> bool {
+        !self.quick.is_empty() || !self.unsent.is_empty()
+    }
+
     /// Notes that a quick send failed.
     #[cold]
     fn note_unsent(&mut self, at: usize, result: i32) {

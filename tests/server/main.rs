@@ -18,6 +18,7 @@ mod cluster;
 mod cores;
 mod dump;
 mod extra;
+mod follow;
 mod listed;
 mod long;
 mod memory;
@@ -25,6 +26,7 @@ mod operation;
 mod process;
 mod pubsub;
 mod settings;
+mod survey;
 mod transcript;
 
 use process::{Kind, Server};

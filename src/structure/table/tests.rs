@@ -490,4 +490,53 @@ proptest! {
         prop_assert!(staying.is_subset(&visited));
         pair.check();
     }
+
+    #[test]
+    fn a_survey_visits_what_stays_once(
+        which in 0..HASHES.len(),
+        len in 0..5000u64,
+        phases in phases(),
+        seed in any::<u64>(),
+    ) {
+        let hash = HASHES[which];
+        let len = if which == 0 { len } else { len % 300 };
+        let mut pair = Pair::new(hash);
+        (1..=len).for_each(|entry| pair.insert(entry));
+        let mut random = seed;
+        let mut next = len;
+        // What is there from the first step to the last.
+        let mut staying = pair.model.clone();
+        let mut visited = BTreeSet::new();
+        let mut position = 0;
+        for &(budget, change) in phases.iter().cycle() {
+            let mut in_step = 0;
+            let before = position;
+            position = pair.table.survey(position, budget, |payload| hash(payload / 8), |payload| {
+                assert!(pair.model.contains(&(payload / 8)));
+                assert!(visited.insert(payload / 8), "{} was visited twice", payload / 8);
+                in_step += 1;
+            });
+            if which == 0 {
+                prop_assert!(in_step <= budget + 900);
+            }
+            if position == 0 {
+                break;
+            }
+            prop_assert!(before < position);
+            let change = if which == 0 { change } else { change % 100 };
+            if 0 < change && pair.model.len() < 20_000 {
+                for _ in 0..change {
+                    next += 1;
+                    pair.insert(next);
+                }
+            }
+            for _ in change..0 {
+                let from = next_random(&mut random) % next.max(1);
+                let Some(&entry) = pair.model.range(from..).next() else { continue };
+                pair.remove(entry);
+                staying.remove(&entry);
+            }
+        }
+        prop_assert!(staying.is_subset(&visited));
+    }
 }
