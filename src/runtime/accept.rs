@@ -218,6 +218,10 @@ impl Core {
             {
                 continue; // Their completions bring it back here.
             }
+            if self.ring.is_sending_at_once(index) {
+                left.push(index); // Its socket, and its place, are still spoken of.
+                continue;
+            }
             self.connections[index as usize].session.unwatch();
             self.tell_unwatched(index);
             let connection = self.connections.remove(index as usize);

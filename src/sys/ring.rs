@@ -410,6 +410,11 @@ impl Ring {
         !self.quick.is_empty() || !self.unsent.is_empty()
     }
 
+    /// Whether a quick send with this index has yet to be done.
+    pub fn is_sending_at_once(&self, index: u32) -> bool {
+        self.quick.iter().any(|(of, _)| *of == index)
+    }
+
     /// Notes that a quick send failed.
     #[cold]
     fn note_unsent(&mut self, at: usize, result: i32) {
