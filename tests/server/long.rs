@@ -19,6 +19,17 @@ const COMMANDS: &[&str] = &[
     "ZRANGE sorted 3 -4 REV WITHSCORES",
     "ZREVRANGEBYSCORE sorted +inf 10 WITHSCORES",
     "ZRANGEBYLEX sorted - + LIMIT 7 20000",
+    "DUMP hash",
+    "DUMP set",
+    "DUMP list",
+    "DUMP sorted",
+    "SUNION set integers nothing set",
+    "SUNION integers integers",
+    "SDIFF set integers nothing",
+    "SDIFF set nothing set",
+    "SINTER set set",
+    "SINTER set nothing",
+    "SINTER integers integers integers",
 ];
 
 fn connect(server: &Server) -> Client {
