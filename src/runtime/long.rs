@@ -81,7 +81,9 @@ impl Core {
                 false
             }
         };
-        writing.pieces.push(out.into());
+        if !out.is_empty() {
+            writing.pieces.push(out.into());
+        }
         if is_whole {
             writing.pieces.insert(0, writing.reply.head(writing.call.protocol).into());
         }
