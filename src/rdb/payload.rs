@@ -45,8 +45,8 @@ impl Writer {
         Writer { encoding, checksum }
     }
 
-    /// Appends some more of the same value, unchanged meanwhile: about so many bytes. Whether there is more; if not, the
-    /// footer has been written.
+    /// Appends some more of the same value, unchanged meanwhile: about so many bytes. Whether there is more; if not,
+    /// the footer has been written.
     pub fn step(&mut self, value: ValueRef<'_>, bytes: usize, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         let is_more = self.encoding.step(value, bytes, out);

@@ -93,7 +93,8 @@ impl Fill {
         }
     }
 
-    /// The same, and chunks with so many others on either side are compressed, as `list-compress-depth` says it; 0: none.
+    /// The same, and chunks with so many others on either side are compressed, as `list-compress-depth` says it; 0:
+    /// none.
     pub fn compressed(self, depth: usize) -> Fill {
         Fill { compress_depth: depth, ..self }
     }
