@@ -22,9 +22,9 @@
 //!
 //! # What is not sliced
 //!
-//! Commands that store what they make (`SUNIONSTORE`, `ZUNIONSTORE`, `SORT … STORE`, `GEOSEARCHSTORE`) are one change at
-//! one moment: they take all their time at once, as do `SORT`, `ZUNION`, `ZINTER` and `ZDIFF`, which have nothing to say
-//! before the end, and every command in a transaction or on keys of several shards. That is some 100 ns for each
+//! Commands that store what they make (`SUNIONSTORE`, `ZUNIONSTORE`, `SORT … STORE`, `GEOSEARCHSTORE`) are one change
+//! at one moment: they take all their time at once, as do `SORT`, `ZUNION`, `ZINTER` and `ZDIFF`, which have nothing to
+//! say before the end, and every command in a transaction or on keys of several shards. That is some 100 ns for each
 //! element of a set that is looked at, and for `SORT` the comparisons. Redis takes about as long, and has everybody
 //! wait; here other cores go on.
 
