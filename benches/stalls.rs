@@ -1,6 +1,7 @@
 //! How long a huge value keeps others waiting when it goes, or is read as a whole: every step of deleting, expiring,
-//! flushing, overwriting and replying with a list, set, hash and sorted set of 10 million elements. And likewise, what
-//! concerns every key of a database of 10 million: a survey (`KEYS`), flushing, swapping, a random key, their number.
+//! flushing, overwriting, replying with and dumping a list, set, hash and sorted set of 10 million elements, and of
+//! combining sets as large. And likewise, what concerns every key of a database of 10 million: a survey (`KEYS`),
+//! flushing, swapping, a random key, their number.
 //!
 //! usage: `cargo bench --bench stalls` (elements and rounds: CORERING_STALL_ELEMENTS, CORERING_STALL_ROUNDS)
 //!
@@ -9,7 +10,7 @@
 //! counts: what the work costs comes every time, what the machine does to a process does not. Wall time, in nanoseconds.
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
-use corering::command::long_reply::{self, LongReply, What};
+use corering::command::long_reply::{self, Combination, LongReply, What};
 use corering::command::survey::STEP_KEYS;
 use corering::keyspace::{Event, Expiry, Keyspace};
 use corering::resp::Protocol;
@@ -27,7 +28,10 @@ const NOW_MS: u64 = 1_700_000_000_000;
 const SEED: u64 = 20;
 const KEY: &[u8] = b"huge";
 const TYPES: &[&str] = &["list", "set", "intset", "hash", "sorted set"];
-const WAYS: &[&str] = &["delete", "expire", "flush", "overwrite", "reply"];
+const WAYS: &[&str] =
+    &["delete", "expire", "flush", "overwrite", "reply", "dump", "union", "intersection", "difference"];
+/// Of these so many are for sets alone.
+const WAYS_OF_SETS: usize = 3;
 /// Of a database.
 const KEYS: &str = "keys";
 const WAYS_OF_KEYS: &[&str] = &["survey", "flush", "swap", "random", "count"];
@@ -88,21 +92,32 @@ fn child(name: &str, way: &str, elements: usize) {
     let bytes_before = keyspace.memory_bytes();
     assert!(elements < bytes_before, "the value was not made");
     let mut times_ns = Vec::new();
-    if way == "reply" {
-        let mut reply = whole_reply(name, elements);
+    if let Some(mut reply) = long_reply(name, way, elements) {
+        let args = ["COMMAND".into(), KEY.to_vec(), KEY.to_vec()];
+        let args = if WAYS[WAYS.len() - WAYS_OF_SETS..].contains(&way) { &args[..] } else { &args[..2] };
         let mut pieces: Vec<Vec<u8>> = Vec::new();
         keyspace.keep(0, KEY);
         loop {
             let mut out = Vec::new();
             let start = Instant::now();
-            let is_more = reply.step(&keyspace, 0, KEY, Protocol::Resp2, &mut out).expect("it is kept");
+            let is_more = reply.step(&keyspace, 0, args, Protocol::Resp2, &mut out).expect("it is kept");
             times_ns.push(u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX));
             pieces.push(out);
             if !is_more {
                 break;
             }
         }
-        assert!(10 * elements < pieces.iter().map(Vec::len).sum());
+        let bytes: usize = pieces.iter().map(Vec::len).sum();
+        assert!(if way == "difference" { bytes == 0 } else { 2 * elements < bytes }, "{bytes} bytes");
+        if let Some(remains) = reply.into_remains() {
+            keyspace.discard_value(Some(remains));
+            let mut is_more = true;
+            while is_more {
+                let start = Instant::now();
+                is_more = keyspace.free_some(FREE_SLICE);
+                times_ns.push(u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX));
+            }
+        }
         return write_out(&times_ns);
     }
     let mut step = |keyspace: &mut Keyspace, work: &dyn Fn(&mut Keyspace) -> bool| {
@@ -182,17 +197,31 @@ fn write_out(times_ns: &[u32]) {
     out.write_all(&times_ns.iter().flat_map(|time_ns| time_ns.to_ne_bytes()).collect::<Vec<_>>()).expect("a pipe");
 }
 
-/// The reply with all of a value.
-fn whole_reply(name: &str, elements: usize) -> LongReply {
+/// The reply with all of a value, or with what two of it make together; `None` for ways that are no reply.
+fn long_reply(name: &str, way: &str, elements: usize) -> Option<LongReply> {
+    let mut reply = None;
+    let slot = &mut Some(&mut reply);
+    let limits = set::Limits { integers_max: 512, listpack_len_max: 0, listpack_member_bytes_max: 64, seed: SEED };
+    let how = match way {
+        "union" => Some(Combination::Union),
+        "intersection" => Some(Combination::Intersection { smallest: 0 }),
+        "difference" => Some(Combination::Difference),
+        _ => None,
+    };
     let what = match name {
         "list" => What::Elements { first: 0 },
         "set" | "intset" => What::Members,
         "hash" => What::Fields { names: true, values: true },
         _ => What::Ranked { start: 0, is_back: false, with_scores: true },
     };
-    let mut reply = None;
-    assert!(long_reply::leave(&mut Some(&mut reply), elements, what), "it is too short to be one");
-    reply.expect("it was left")
+    let is_left = match (way, how) {
+        ("reply", _) => long_reply::leave(slot, elements, what),
+        ("dump", _) => long_reply::leave_payload(slot, elements, true),
+        (_, Some(how)) => long_reply::leave_combination(slot, (2, elements), how, limits),
+        (_, None) => return None,
+    };
+    assert!(is_left, "it is too short to be one");
+    reply
 }
 
 fn main() {
@@ -211,7 +240,12 @@ fn main() {
     for name in TYPES.iter().chain([&KEYS]) {
         // An intset is one allocation: half a million integers are as many as one would ever allow.
         let elements = if *name == "intset" { elements / 20 } else { elements };
-        for way in if *name == KEYS { WAYS_OF_KEYS } else { WAYS } {
+        let ways = match *name {
+            KEYS => WAYS_OF_KEYS,
+            "set" | "intset" => WAYS,
+            _ => &WAYS[..WAYS.len() - WAYS_OF_SETS],
+        };
+        for way in ways {
             let mut quickest: Vec<u32> = Vec::new();
             for round in 1..=rounds {
                 let program = std::env::current_exe().expect("the path of this program");

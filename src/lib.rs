@@ -70,8 +70,8 @@
 //! no kernel, no clock, no randomness of their own; `now` and a seeded generator are handed in. `now` is read once a
 //! pass (and after slow commands), by the core that executes.
 //!
-//! One thing is done bit by bit: the reply about a huge value ([`command::long_reply`]). It is that of the moment at
-//! which the command ran, for until it is written nobody changes, expires or evicts the key; who would, waits.
+//! One thing is done bit by bit: the reply about huge values ([`command::long_reply`]). It is that of the moment at
+//! which the command ran, for until it is written nobody changes, expires or evicts its keys; who would, waits.
 //!
 //! **Order.** Replies leave a connection in the order of its requests, whatever order they are made in. The commands of
 //! one client on one key run in the order in which it sent them: a path from core to core is first in, first out, and a
@@ -133,6 +133,7 @@
 //! | `SLICE_ELEMENTS` | `src/command/long_reply.rs` | `2048` | the slice ends |
 //! | `STEP_KEYS` | `src/command/survey.rs` | `512` | the rest of the keys waits for a later pass |
 //! | `SLICE_BYTES` | `src/command/long_reply.rs` | `256 * 1024` | likewise |
+//! | `SETS_MAX` | `src/command/long_reply.rs` | `256` | so many sets are combined without a pause |
 //! | `COMPRESSED_LEN_MAX` | `src/rdb/write.rs` | `1 << 20` | a payload has the string as it is |
 //! | `OUTSTANDING_MAX` | `src/runtime/read.rs` | `4096` | a client owed so many replies is not read |
 //! | `OUTPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |

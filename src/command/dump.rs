@@ -6,10 +6,13 @@
 //! what a broken value would.
 
 use super::key_spec::KeyAccess;
-use super::{Args, Categories, Command, CommandResult, Context, Flags, Group, Run, hash, list, set, sorted_set};
+use super::{
+    Args, Categories, Command, CommandResult, Context, Flags, Group, Run, hash, list, long_reply, set, sorted_set,
+};
 use crate::keyspace::AccessPolicy;
 use crate::rdb::{Limits, payload};
 use crate::resp::{Error, Reply};
+use crate::value::ValueRef;
 use crate::value::number::parse_integer;
 
 const RESTORE_SYNTAX: &str = "key:key ttl:integer serialized-value:string [replace=REPLACE]@3.0.0 \
@@ -56,6 +59,8 @@ const BAD_FORMAT: Error = Error::fixed("ERR Bad data format");
 fn dump(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     match cx.keyspace.read(cx.db, args[1]) {
         None => reply.null(),
+        Some(view)
+            if long_reply::leave_payload(&mut cx.long_reply, elements(view.value()), cx.config.rdbcompression) => {}
         Some(view) => {
             let mut bytes = Vec::new();
             payload::write(view.value(), cx.config.rdbcompression, &mut bytes);
@@ -67,6 +72,18 @@ fn dump(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Command
         }
     }
     Ok(())
+}
+
+/// How many parts a value has that are written one by one.
+fn elements(value: ValueRef<'_>) -> usize {
+    match value {
+        ValueRef::List(list) => list.len(),
+        ValueRef::Set(set) => set.len(),
+        ValueRef::SortedSet(set) => set.len(),
+        ValueRef::Hash(hash) => hash.len(),
+        ValueRef::Stream(stream) => stream.len() as usize,
+        _ => 1,
+    }
 }
 
 /// What stands behind the payload.

@@ -210,7 +210,8 @@ fn integer(word: &[u8]) -> Result<i64, Error> {
 }
 
 pub(super) fn fill(cx: &Context<'_>) -> Fill {
-    Fill::of_directive(cx.config.list_max_listpack_size)
+    let depth = usize::try_from(cx.config.list_compress_depth).unwrap_or(usize::MAX);
+    Fill::of_directive(cx.config.list_max_listpack_size).compressed(depth)
 }
 
 fn reply_element(reply: &mut Reply<'_>, element: Element<'_>) {
@@ -381,11 +382,8 @@ pub(super) fn pop_many(
         return Ok(true);
     }
     match end {
-        End::Left => list.iter().take(count).for_each(|element| reply_element(reply, element)),
-        End::Right => {
-            let last = list.len() - 1;
-            list.iter_back_from(last).take(count).for_each(|element| reply_element(reply, element));
-        }
+        End::Left => list.visit(0, count, |element| reply_element(reply, element)),
+        End::Right => list.visit_back(list.len() - 1, count, |element| reply_element(reply, element)),
     }
     let removed = cut(&mut list, end, count);
     let is_empty = list.is_empty();
@@ -517,10 +515,11 @@ fn take_for(
     cx.keyspace.container_mut::<List>(cx.db, destination)?;
     let mut list = cx.keyspace.container_mut::<List>(cx.db, source)?.expect("seen above");
     let count = count.min(list.len());
-    let elements: Vec<Vec<u8>> = match from {
-        End::Left => list.iter().take(count).map(Element::to_vec).collect(),
-        End::Right => list.iter_back_from(list.len() - 1).take(count).map(Element::to_vec).collect(),
-    };
+    let mut elements: Vec<Vec<u8>> = Vec::new();
+    match from {
+        End::Left => list.visit(0, count, |element| elements.push(element.to_vec())),
+        End::Right => list.visit_back(list.len() - 1, count, |element| elements.push(element.to_vec())),
+    }
     let removed = cut(&mut list, from, count);
     let is_empty = list.is_empty();
     drop(list);
@@ -615,9 +614,9 @@ fn lindex(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comma
         reply.null();
         return Ok(());
     };
-    match place(list, integer(args[2])?).and_then(|place| list.get(place)) {
-        Some(element) => reply_element(reply, element),
-        None => reply.null(),
+    let place = place(list, integer(args[2])?);
+    if place.and_then(|place| list.with(place, |element| reply_element(reply, element))).is_none() {
+        reply.null();
     }
     Ok(())
 }
@@ -633,7 +632,7 @@ fn lrange(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comma
         return Ok(());
     }
     reply.array(count);
-    list.iter_from(first).take(count).for_each(|element| reply_element(reply, element));
+    list.visit(first, count, |element| reply_element(reply, element));
     Ok(())
 }
 
@@ -680,14 +679,22 @@ fn lpos(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Command
     let wanted = if wanted == 0 { usize::MAX } else { usize::try_from(wanted).unwrap_or(usize::MAX) };
     let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
     let last = list.len() - 1;
-    let is_equal = |(_, element): &(usize, Element<'_>)| sought.is(*element);
-    let found: Vec<usize> = if rank < 0 {
-        let elements = list.iter_back_from(last).enumerate().take(compared_max);
-        elements.filter(is_equal).skip(skipped).take(wanted).map(|(index, _)| last - index).collect()
-    } else {
-        let elements = list.iter().enumerate().take(compared_max);
-        elements.filter(is_equal).skip(skipped).take(wanted).map(|(index, _)| index).collect()
+    let (mut found, mut compared, mut equal) = (Vec::new(), 0, 0);
+    let mut compare = |element: Element<'_>| {
+        if sought.is(element) {
+            if skipped <= equal {
+                found.push(if rank < 0 { last - compared } else { compared });
+            }
+            equal += 1;
+        }
+        compared += 1;
+        found.len() == wanted || compared == compared_max
     };
+    if rank < 0 {
+        list.visit_back_until(last, &mut compare);
+    } else {
+        list.visit_until(0, &mut compare);
+    }
     match (count, found.first()) {
         (Some(_), _) => {
             reply.array(found.len());
@@ -727,10 +734,16 @@ fn linsert(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comm
         return Ok(());
     };
     let sought = Sought::new(pivot);
-    let Some(place) = list.iter().position(|element| sought.is(element)) else {
+    let (mut place, mut is_found) = (0, false);
+    list.visit_until(0, |element| {
+        is_found = sought.is(element);
+        place += usize::from(!is_found);
+        is_found
+    });
+    if !is_found {
         reply.integer(-1);
         return Ok(());
-    };
+    }
     list.insert(place + behind, element, fill);
     let len = list.len();
     drop(list);

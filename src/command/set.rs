@@ -3,7 +3,7 @@
 //! What Redis 7.0 has answers as Redis 7.0.15 does, in replies, error texts, the order of checks and, where that is
 //! fixed, the order of members. `SUNIONCARD` and `SDIFFCARD` follow the documentation of Redis 8.10.
 
-use super::long_reply::{self, What};
+use super::long_reply::{self, Combination, What};
 use super::scan::{self, Scan};
 use super::{Args, Command, CommandResult, Context, Flags, Group, KeyAccess, KeySpec, Keys, Run};
 use crate::keyspace::{Event, Expiry};
@@ -507,8 +507,24 @@ fn sets<'a>(cx: &'a mut Context<'_>, keys: &[&[u8]]) -> Result<Vec<Option<&'a Se
     for key in keys {
         cx.keyspace.read_container::<Set>(cx.db, key)?;
     }
+    Ok(peek_sets(cx, keys))
+}
+
+/// The same without an access, of keys that have been read.
+fn peek_sets<'a>(cx: &'a Context<'_>, keys: &[&[u8]]) -> Vec<Option<&'a Set>> {
     let (keyspace, db) = (&*cx.keyspace, cx.db);
-    Ok(keys.iter().map(|key| keyspace.peek_container(db, key).expect("read above")).collect())
+    keys.iter().map(|key| keyspace.peek_container(db, key).expect("read before")).collect()
+}
+
+/// Leaves the combination of the sets to be made bit by bit, if that is much work.
+fn leave(
+    cx: &mut Context<'_>,
+    keys: &[&[u8]],
+    how: fn(&[Option<&Set>]) -> (Combination, usize),
+) -> Result<bool, Error> {
+    let (how, elements) = how(&sets(cx, keys)?);
+    let limits = limits(cx);
+    Ok(long_reply::leave_combination(&mut cx.long_reply, (keys.len(), elements), how, limits))
 }
 
 /// Visits what the sets have in common, in the order of the smallest of them, until `visit` says `false`.
@@ -547,7 +563,15 @@ fn union_of(sets: &[Option<&Set>], limits: &Limits, len_max: usize) -> Set {
 }
 
 fn sinter(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let sets = sets(cx, &args[1..])?;
+    let all_of_smallest = |sets: &[Option<&Set>]| {
+        let lens = || sets.iter().map(|set| set.map_or(0, Set::len));
+        let (smallest, len) = lens().enumerate().min_by_key(|(_, len)| *len).expect("there is a key");
+        (Combination::Intersection { smallest }, len)
+    };
+    if leave(cx, &args[1..], all_of_smallest)? {
+        return Ok(());
+    }
+    let sets = peek_sets(cx, &args[1..]);
     let mark = reply.defer();
     let mut len = 0;
     for_intersection(&sets, |member| {
@@ -560,16 +584,22 @@ fn sinter(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comma
 }
 
 fn sunion(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    if leave(cx, &args[1..], |sets| (Combination::Union, sets.iter().flatten().map(|set| set.len()).sum()))? {
+        return Ok(());
+    }
     let limits = limits(cx);
-    let union = union_of(&sets(cx, &args[1..])?, &limits, usize::MAX);
+    let union = union_of(&peek_sets(cx, &args[1..]), &limits, usize::MAX);
     reply_set(reply, &union);
     cx.keyspace.discard_value(Some(union.into()));
     Ok(())
 }
 
 fn sdiff(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    if leave(cx, &args[1..], |sets| (Combination::Difference, sets[0].map_or(0, Set::len)))? {
+        return Ok(());
+    }
     let limits = limits(cx);
-    let sets = sets(cx, &args[1..])?;
+    let sets = peek_sets(cx, &args[1..]);
     // As in Redis a set is made of them, so that few integers come in their order whatever the first set is.
     let mut difference = Set::new();
     for_difference(&sets, |member| {

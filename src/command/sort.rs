@@ -14,7 +14,7 @@ use super::{Args, Categories, Command, CommandResult, Context, Derived, Flags, G
 use crate::keyspace::{Class, EntryRef, Event, Expiry, Keyspace};
 use crate::resp::{Error, Reply};
 use crate::value::hash::Hash;
-use crate::value::list::{Element, Fill, List};
+use crate::value::list::{Element, List};
 use crate::value::number::{parse_double, parse_integer};
 use crate::value::{Value, ValueRef};
 use std::cmp::Ordering;
@@ -225,7 +225,11 @@ enum Source {
 /// The elements under a key, in the order in which they lie there.
 fn elements(entry: EntryRef<'_>) -> Result<(Source, Vec<Vec<u8>>), Error> {
     match entry.value() {
-        ValueRef::List(list) => Ok((Source::List, list.iter().map(Element::to_vec).collect())),
+        ValueRef::List(list) => {
+            let mut elements = Vec::with_capacity(list.len());
+            list.for_each(|element| elements.push(element.to_vec()));
+            Ok((Source::List, elements))
+        }
         ValueRef::Set(set) => Ok((Source::Set, set.iter().map(Element::to_vec).collect())),
         ValueRef::SortedSet(set) => {
             let mut members = Vec::with_capacity(set.len());
@@ -290,7 +294,7 @@ fn run(cx: &mut Context<'_>, args: &Args<'_>, may_store: bool, reply: &mut Reply
         }
         return Ok(());
     };
-    let fill = Fill::of_directive(cx.config.list_max_listpack_size);
+    let fill = super::list::fill(cx);
     let mut list = List::new();
     for element in elements {
         if options.gets.is_empty() {

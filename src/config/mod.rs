@@ -168,20 +168,20 @@ impl Config {
     /// `CONFIG SET`: the configuration with all of `pairs` changed and put into force.
     ///
     /// # Errors
-    /// The text of the error reply; then nothing is changed.
-    pub fn set(&self, pairs: &[(&[u8], &[u8])], caller: &Caller<'_>) -> Result<Config, String> {
-        let mut found: Vec<(String, &'static Directive)> = Vec::new();
+    /// The text of the error reply, in which a name is what the client sent, byte by byte; then nothing is changed.
+    pub fn set(&self, pairs: &[(&[u8], &[u8])], caller: &Caller<'_>) -> Result<Config, Vec<u8>> {
+        let mut found: Vec<(Vec<u8>, &'static Directive)> = Vec::new();
         for &(name, _) in pairs {
             // As C prints it: up to a NUL.
-            let shown = String::from_utf8_lossy(name.split(|&byte| byte == 0).next().unwrap_or_default());
+            let shown = name.split(|&byte| byte == 0).next().unwrap_or_default();
             let Some(row) = Directive::find(name) else {
-                return Err(format!("ERR Unknown option or number of arguments for CONFIG SET - '{shown}'"));
+                return Err([b"ERR Unknown option or number of arguments for CONFIG SET - '", shown, b"'"].concat());
             };
             if row.flags.contains(Flags::IMMUTABLE) {
-                return Err(Config::set_failed(&shown, "can't set immutable config"));
+                return Err(Config::set_failed(shown, "can't set immutable config"));
             }
             if row.flags.contains(Flags::PROTECTED) && !caller.may_change_protected {
-                return Err(Config::set_failed(&shown, "can't set protected config"));
+                return Err(Config::set_failed(shown, "can't set protected config"));
             }
             if row.flags.contains(Flags::DENY_LOADING) && caller.is_loading {
                 return Err("LOADING Redis is loading the dataset in memory".into());
@@ -189,7 +189,7 @@ impl Config {
             // A name and its alias together are no duplicate: the later one wins. So it is in Redis.
             let name = shown.to_ascii_lowercase();
             if found.iter().any(|(known, _)| *known == name) {
-                return Err(Config::set_failed(&shown, "duplicate parameter"));
+                return Err(Config::set_failed(shown, "duplicate parameter"));
             }
             found.push((name, row));
         }
@@ -210,13 +210,13 @@ impl Config {
             row.read_wish(&mut config, &input).map_err(|refusal| Config::set_failed(name, &refusal))?;
         }
         config.settle();
-        caller.machine.apply(self, &config).map_err(|(name, why)| Config::set_failed(name, &why))?;
+        caller.machine.apply(self, &config).map_err(|(name, why)| Config::set_failed(name.as_bytes(), &why))?;
         Ok(config)
     }
 
     /// The text of the error reply when a value is refused, by its kind or when it is put into force.
-    fn set_failed(name: &str, why: &str) -> String {
-        format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
+    fn set_failed(name: &[u8], why: &str) -> Vec<u8> {
+        [b"ERR CONFIG SET failed (possibly related to argument '", name, b"') - ", why.as_bytes()].concat()
     }
 
     /// Brings into range what is taken as a wish, and derives what is derived.

@@ -231,7 +231,7 @@ directives! {
         /// Size of a list's nodes: entries if positive, -1 to -5 for 4, 8, 16, 32, 64 kB.
         list_max_listpack_size: i32 = "list-max-listpack-size" | "list-max-ziplist-size", ANY_INT, "-2";
         /// Nodes at both ends of a list that stay uncompressed; 0: no compression.
-        list_compress_depth: u32 = "list-compress-depth", COUNT, "0", PENDING;
+        list_compress_depth: u32 = "list-compress-depth", COUNT, "0";
         /// A set of integers up to this size is kept as an array.
         set_max_intset_entries: usize = "set-max-intset-entries", LONG_COUNT, "512";
         /// A set of up to so many members is a "listpack", as in Redis 7.2 with 128; 0: none is, as in Redis 7.0.

@@ -55,7 +55,11 @@ fn set(config: &Config, pairs: &[&str]) -> Result<Config, String> {
         .map(|pair| pair.split_once(' ').expect("a value"))
         .map(|(n, v)| (n.as_bytes(), v.as_bytes()))
         .collect();
-    config.set(&pairs, &caller())
+    config.set(&pairs, &caller()).map_err(text)
+}
+
+fn text(error: Vec<u8>) -> String {
+    String::from_utf8(error).expect("text")
 }
 
 fn shown(config: &Config, name: &str) -> String {
@@ -238,10 +242,13 @@ fn refusals_of_config_set() {
         assert_eq!(set(&Config::default(), &[pair]).map(|_| ()), Err(expected), "{pair}");
     }
     let config = Config::default();
+    let no_text: [(&[u8], &[u8]); 1] = [(b"f\xf0\x84\0g", b"1")];
+    let unknown: &[u8] = b"ERR Unknown option or number of arguments for CONFIG SET - 'f\xf0\x84'";
+    assert_eq!(config.set(&no_text, &caller()).map(|_| ()), Err(unknown.to_vec()), "byte by byte, up to a NUL");
     let unknown = "ERR Unknown option or number of arguments for CONFIG SET - 'foo'";
     assert_eq!(set(&config, &["foo bar", "maxmemory abc"]).unwrap_err(), unknown);
     // Names come back as the client wrote them where the value was not looked at, in small letters otherwise.
-    let failed = |name: &str, why: &str| Config::set_failed(name, why);
+    let failed = |name: &str, why: &str| text(Config::set_failed(name.as_bytes(), why));
     assert_eq!(set(&config, &["port 1", "PORT abc"]).unwrap_err(), failed("PORT", "duplicate parameter"));
     assert_eq!(set(&config, &["DATABASES 1"]).unwrap_err(), failed("DATABASES", "can't set immutable config"));
     assert_eq!(set(&config, &["PORT abc"]).unwrap_err(), failed("port", "argument couldn't be parsed into an integer"));
@@ -294,7 +301,7 @@ fn a_refused_change_changes_nothing() {
     assert_eq!(changed.maxmemory.bytes, 1 << 30);
     assert_eq!(config, Config::default());
     let refused = set(&changed, &["maxmemory 2gb", "maxclients 20001"]).unwrap_err();
-    assert_eq!(refused, Config::set_failed("maxclients", "too many"));
+    assert_eq!(refused, text(Config::set_failed(b"maxclients", "too many")));
 }
 
 #[test]
@@ -304,10 +311,10 @@ fn protected_directives_and_loading() {
     let allowed = Caller { may_change_protected: true, ..caller() };
     assert_eq!(config.set(&pairs, &allowed).unwrap().dir, Path::new("/srv/data"));
     let missing: [(&[u8], &[u8]); 1] = [(b"dir", b"/missing")];
-    let expected = Config::set_failed("dir", "No such file or directory");
+    let expected = Config::set_failed(b"dir", "No such file or directory");
     assert_eq!(config.set(&missing, &allowed).unwrap_err(), expected);
     let loading = Caller { is_loading: true, ..allowed };
-    assert!(config.set(&pairs, &loading).unwrap_err().starts_with("LOADING "));
+    assert!(config.set(&pairs, &loading).unwrap_err().starts_with(b"LOADING "));
     let none = Caller { machine: &Fake { memory_bytes: 0 }, ..caller() };
     assert!(config.set(&[(b"maxmemory", b"80%")], &none).is_err());
 }
@@ -612,6 +619,7 @@ fn what_is_not_there_is_refused_by_line_and_by_client() {
     let same = "appendonly No\ncluster-enabled no\ntls-port 0\nreplicaof no one\naclfile \"\"";
     assert_eq!(load(same).unwrap().port, 6379);
     let refused = Config::default().set(&[(b"timeout", b"3"), (b"appendonly", b"yes")], &caller()).unwrap_err();
+    let refused = text(refused);
     let expected = "ERR CONFIG SET failed (possibly related to argument 'appendonly') - this version does not have that \
                     yet: appendonly can only be no";
     assert_eq!(refused, expected);

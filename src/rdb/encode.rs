@@ -84,8 +84,7 @@ impl Encoding {
                     }
                     Place::At(index) => index as usize,
                 };
-                while let Some((node, len)) = list.node_at(index) {
-                    self.write_node(node, out);
+                while let Some(len) = list.with_node(index, |node| self.write_node(node, out)) {
                     index += len;
                     if end <= out.len() {
                         break;

@@ -2,10 +2,10 @@
 
 use super::{Corrupt, Encoding, Limits, VERSION_FIELD_DEADLINES, VERSION_VALKEY, decode, encode};
 use crate::value::{Value, ValueRef};
-use crc::{CRC_64_REDIS, Crc, Table};
+use crc::{CRC_64_REDIS, Crc, Digest, Table};
 
 /// Jones' polynomial, as Redis takes it.
-const CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+static CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 /// Version and checksum.
 const FOOTER_BYTES: usize = 10;
 
@@ -21,6 +21,44 @@ pub fn write(value: ValueRef<'_>, compress: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(&version.to_le_bytes());
     let checksum = checksum(&out[start..]);
     out.extend_from_slice(&checksum.to_le_bytes());
+}
+
+/// A payload that is written step by step: what [`write`] writes at once.
+pub struct Writer {
+    encoding: Encoding,
+    checksum: Digest<'static, u64, Table<16>>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.encoding.fmt(formatter)
+    }
+}
+
+impl Writer {
+    /// Writes the type of a value.
+    pub fn begin(value: ValueRef<'_>, compress: bool, out: &mut Vec<u8>) -> Writer {
+        let start = out.len();
+        let encoding = Encoding::begin(value, compress, out);
+        let mut checksum = CHECKSUM.digest();
+        checksum.update(&out[start..]);
+        Writer { encoding, checksum }
+    }
+
+    /// Appends some more of the same value, unchanged meanwhile: about so many bytes. Whether there is more; if not,
+    /// the footer has been written.
+    pub fn step(&mut self, value: ValueRef<'_>, bytes: usize, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        let is_more = self.encoding.step(value, bytes, out);
+        if !is_more {
+            out.extend_from_slice(&self.encoding.version().to_le_bytes());
+        }
+        self.checksum.update(&out[start..]);
+        if !is_more {
+            out.extend_from_slice(&self.checksum.clone().finalize().to_le_bytes());
+        }
+        is_more
+    }
 }
 
 /// The version of a payload, and its type and value. `None`: the version is unknown, or the checksum is that of other

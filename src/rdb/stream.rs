@@ -101,9 +101,24 @@ pub fn read(of_kind: u8, source: &mut impl Source) -> Result<Stream, Corrupt> {
     let mut stream = Stream::from_log(log, counters).map_err(|_| COUNTERS)?;
     for _ in 0..length(source)? {
         let parts = read_group(of_kind, &stream, source)?;
-        stream.restore_group(&parts).map_err(|_| GROUP)?;
+        stream.restore_group(&parts).map_err(|_| contradiction(&parts))?;
     }
     Ok(stream)
+}
+
+/// What is wrong with a group that was refused, in the words of Redis' log.
+fn contradiction(parts: &GroupParts) -> Corrupt {
+    let mut names: Vec<&[u8]> = parts.consumers.iter().map(|consumer| &consumer.name[..]).collect();
+    let mut ids: Vec<Id> = parts.consumers.iter().flat_map(|consumer| consumer.pending.iter().copied()).collect();
+    names.sort_unstable();
+    ids.sort_unstable();
+    if names.windows(2).any(|pair| pair[0] == pair[1]) {
+        Corrupt("Duplicate stream consumer detected")
+    } else if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+        Corrupt("Stream consumer PEL entry already has a consumer assigned")
+    } else {
+        GROUP
+    }
 }
 
 fn read_group(of_kind: u8, stream: &Stream, source: &mut impl Source) -> Result<GroupParts, Corrupt> {

@@ -40,7 +40,11 @@ fn content(value: ValueRef<'_>) -> Vec<Vec<u8>> {
     match value {
         ValueRef::Integer(integer) => all.push(integer.to_string().into_bytes()),
         ValueRef::String(text) => all.push(text.to_vec()),
-        ValueRef::List(list) => return list.iter().map(|element| element.to_vec()).collect(),
+        ValueRef::List(list) => {
+            let mut texts = Vec::new();
+            list.for_each(|element| texts.push(element.to_vec()));
+            return texts;
+        }
         ValueRef::Set(set) => all.extend(set.iter().map(|member| member.to_vec())),
         ValueRef::SortedSet(set) => {
             set.visit_all(|member, score| all.push([member, &score.to_be_bytes()].concat()));

@@ -43,8 +43,7 @@ pub(super) struct Writing {
 }
 
 impl Core {
-    /// Begins to write a reply that a command has left. Its first argument is its key, of this shard, which stays as it
-    /// is until the end.
+    /// Begins to write a reply that a command has left. Its keys, of this shard, stay as they are until the end.
     #[cold]
     pub(super) fn begin_long(
         &mut self,
@@ -54,8 +53,10 @@ impl Core {
         args: Vec<Vec<u8>>,
         started: u64,
     ) {
-        self.shard.locks.read(&args[1]);
-        self.shard.keyspace.keep(call.db, &args[1]);
+        for key in reply.keys(&args) {
+            self.shard.locks.read(key);
+            self.shard.keyspace.keep(call.db, key);
+        }
         let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
         self.long_replies.push_back(Writing { reply, reader, row, call, args, pieces: Vec::new(), nanoseconds });
     }
@@ -67,8 +68,12 @@ impl Core {
         let started = self.clock.raw();
         let mut out = Vec::new();
         let Writing { reply, call, args, .. } = &mut writing;
-        let mut is_more = match reply.step(&self.shard.keyspace, call.db, &args[1], call.protocol, &mut out) {
-            Ok(is_more) => is_more,
+        let mut is_whole = false;
+        let mut is_more = match reply.step(&self.shard.keyspace, call.db, args, call.protocol, &mut out) {
+            Ok(is_more) => {
+                is_whole = !is_more;
+                is_more
+            }
             Err(Gone) => {
                 writing.pieces.clear();
                 out.clear();
@@ -76,7 +81,12 @@ impl Core {
                 false
             }
         };
-        writing.pieces.push(out.into());
+        if !out.is_empty() {
+            writing.pieces.push(out.into());
+        }
+        if is_whole {
+            writing.pieces.insert(0, writing.reply.head(writing.call.protocol).into());
+        }
         if let Reader::Own { connection, .. } = writing.reader
             && self.connections[connection as usize].broken
         {
@@ -93,9 +103,12 @@ impl Core {
     }
 
     fn end_long(&mut self, writing: Writing) {
-        let Writing { reader, row, call, args, pieces, nanoseconds, .. } = writing;
-        self.shard.keyspace.let_go(call.db, &args[1]);
-        self.shard.locks.end_reading(&args[1]);
+        let Writing { reply, reader, row, call, args, pieces, nanoseconds } = writing;
+        for key in reply.keys(&args) {
+            self.shard.keyspace.let_go(call.db, key);
+            self.shard.locks.end_reading(key);
+        }
+        self.shard.keyspace.discard_value(reply.into_remains());
         self.stats.record(row.id, nanoseconds);
         let is_slow = self.slow_nanoseconds <= nanoseconds;
         let slices: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();

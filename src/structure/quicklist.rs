@@ -22,10 +22,19 @@
 //! │ room │ code, data,│ code, data,│ code, data,│ room │   start, end: of the elements within the buffer
 //! │      │ size       │ size       │ size       │      │   start 65535: the buffer is the text of one long element
 //! └──────┴────────────┴────────────┴────────────┴──────┘
+//!   start 65534: the buffer is what LZF made of the elements, end: how many bytes they are
 //! ```
 //!
 //! A listpack has its elements behind a header, so that every push or pop at the front moves all of them. Here there is
 //! room on both sides: a queue moves its elements once in a while, when one side has no room left and the other has.
+//!
+//! # Compression
+//!
+//! Between the ends nobody looks, so the chunks there may be kept compressed ([`super::lzf`]): those that have at least
+//! as many others on either side as [`Fill::compressed`] says. The first and the last never are. Who reads a compressed
+//! chunk expands a copy, which goes when the visit ends; who changes it expands it and compresses what has become of
+//! it. Limits count the bytes before compression. A chunk that comes near an end because others went stays compressed
+//! until it is the first or the last.
 //!
 //! # Costs
 //!
@@ -54,6 +63,8 @@ pub struct Fill {
     count_max: usize,
     bytes_max: usize,
     plain_len_min: usize,
+    /// Chunks at either end that are not compressed; 0: none is.
+    compress_depth: usize,
 }
 
 /// Bytes of a chunk that is limited by its elements, and of one where nothing is said.
@@ -69,7 +80,7 @@ const CHUNK_BYTES_MIN: usize = 1024;
 
 impl Default for Fill {
     fn default() -> Fill {
-        Fill { count_max: COUNT_MAX, bytes_max: BYTES_MAX, plain_len_min: PLAIN_LEN_MIN }
+        Fill { count_max: COUNT_MAX, bytes_max: BYTES_MAX, plain_len_min: PLAIN_LEN_MIN, compress_depth: 0 }
     }
 }
 
@@ -80,6 +91,12 @@ impl Fill {
             0.. => Fill { count_max: (size as usize).clamp(1, COUNT_MAX), ..Fill::default() },
             _ => Fill { bytes_max: CHUNK_BYTES_MAX >> (5 - size.unsigned_abs().min(5)), ..Fill::default() },
         }
+    }
+
+    /// The same, and chunks with so many others on either side are compressed, as `list-compress-depth` says it; 0:
+    /// none.
+    pub fn compressed(self, depth: usize) -> Fill {
+        Fill { compress_depth: depth, ..self }
     }
 }
 
@@ -128,6 +145,22 @@ struct Large {
     middle: Tree,
     tail: Chunk,
     removed: Removed,
+}
+
+impl Large {
+    /// Adds a chunk beside the first or the last one. The chunk that has now enough others on that side is compressed.
+    fn push(&mut self, end: End, mut chunk: Chunk, fill: Fill) {
+        if fill.compress_depth == 1 {
+            chunk.compress(); // Before it is counted.
+        }
+        self.middle.push(end, chunk);
+        // With the first and the last there are two more.
+        if let Some(beyond) = fill.compress_depth.checked_sub(2)
+            && 2 * beyond + 3 <= self.middle.chunks()
+        {
+            self.middle.compress(end, beyond + 1);
+        }
+    }
 }
 
 impl Quicklist {
@@ -187,39 +220,90 @@ impl Quicklist {
         self.large.as_ref().map_or(&self.head, |large| &large.tail).iter().next_back()
     }
 
-    /// The element with an index.
-    pub fn get(&self, index: usize) -> Option<Element<'_>> {
+    /// Looks at the element with an index.
+    pub fn with<R>(&self, index: usize, look: impl FnOnce(Element<'_>) -> R) -> Option<R> {
         if self.len() <= index {
             return None;
         }
-        let (chunk, index) = self.find(index);
-        chunk.iter_from(index).next()
+        let (chunk, within) = self.find(index);
+        let mut expanded = None;
+        chunk.whole(&mut expanded).iter_from(within).next().map(look)
     }
 
-    /// The elements from an index on.
-    pub fn iter_from(&self, index: usize) -> Iter<'_> {
-        let len = self.len();
-        let mut iter = Iter { list: self, chunk: chunk::Iter::default(), next: index.min(len), len };
-        iter.next_chunk();
-        iter
+    /// Visits up to `count` elements from an index on, towards the end.
+    pub fn visit(&self, first: usize, count: usize, mut visit: impl FnMut(Element<'_>)) {
+        let mut left = count;
+        self.visit_parts(first, |part| {
+            let mut seen = 0;
+            part.take(left).for_each(|element| {
+                seen += 1;
+                visit(element);
+            });
+            left -= seen;
+            left != 0
+        });
     }
 
-    /// The elements from an index on towards the front.
-    pub fn iter_back_from(&self, index: usize) -> IterBack<'_> {
-        let end = self.len().min(index.saturating_add(1));
-        let mut iter = IterBack { list: self, chunk: chunk::Iter::default(), end };
-        iter.next_chunk();
-        iter
+    /// Visits up to `count` elements from an index on, towards the front.
+    pub fn visit_back(&self, last: usize, count: usize, mut visit: impl FnMut(Element<'_>)) {
+        let mut left = count;
+        self.visit_parts_back(last, |part| {
+            let mut seen = 0;
+            part.rev().take(left).for_each(|element| {
+                seen += 1;
+                visit(element);
+            });
+            left -= seen;
+            left != 0
+        });
     }
 
-    /// All elements.
-    pub fn iter(&self) -> Iter<'_> {
-        self.iter_from(0)
+    /// Visits elements from an index on, towards the end, until `visit` says that it is enough.
+    pub fn visit_until(&self, first: usize, mut visit: impl FnMut(Element<'_>) -> bool) {
+        self.visit_parts(first, |mut part| !part.any(&mut visit));
+    }
+
+    /// Visits elements from an index on, towards the front, until `visit` says that it is enough.
+    pub fn visit_back_until(&self, last: usize, mut visit: impl FnMut(Element<'_>) -> bool) {
+        self.visit_parts_back(last, |part| !part.rev().any(&mut visit));
+    }
+
+    /// Visits all elements.
+    pub fn for_each(&self, visit: impl FnMut(Element<'_>)) {
+        self.visit(0, usize::MAX, visit);
+    }
+
+    /// The elements from an index on, chunk by chunk, for as long as `visit` wants more.
+    #[inline]
+    fn visit_parts(&self, first: usize, mut visit: impl FnMut(chunk::Iter<'_>) -> bool) {
+        let (mut next, len) = (first, self.len());
+        while next < len {
+            let (chunk, within) = self.find(next);
+            let mut expanded = None;
+            if !visit(chunk.whole(&mut expanded).iter_from(within)) {
+                return;
+            }
+            next += chunk.len() - within;
+        }
+    }
+
+    /// The elements up to an index, chunk by chunk from the last, each front to back.
+    #[inline]
+    fn visit_parts_back(&self, last: usize, mut visit: impl FnMut(chunk::Iter<'_>) -> bool) {
+        let mut end = self.len().min(last.saturating_add(1));
+        while 0 < end {
+            let (chunk, within) = self.find(end - 1);
+            let mut expanded = None;
+            if !visit(chunk.whole(&mut expanded).iter_until(within + 1)) {
+                return;
+            }
+            end -= within + 1;
+        }
     }
 
     /// Visits all chunks, front to back.
     pub fn for_each_node(&self, mut visit: impl FnMut(Node<'_>)) {
-        let mut visit = |chunk: &Chunk| visit(chunk.node());
+        let mut visit = |chunk: &Chunk| visit(chunk.whole(&mut None).node());
         if !self.head.is_empty() {
             visit(&self.head);
         }
@@ -238,14 +322,16 @@ impl Quicklist {
         }
     }
 
-    /// The chunk that begins with the element of an index, and how many elements it has; `None` behind the last one.
-    pub fn node_at(&self, index: usize) -> Option<(Node<'_>, usize)> {
+    /// Looks at the chunk that begins with the element of an index, and tells how many elements it has; `None` behind
+    /// the last one.
+    pub fn with_node(&self, index: usize, look: impl FnOnce(Node<'_>)) -> Option<usize> {
         if self.len() <= index {
             return None;
         }
         let (chunk, within) = self.find(index);
         assert!(within == 0, "chunks are asked for one after the other");
-        Some((chunk.node(), chunk.len()))
+        look(chunk.whole(&mut None).node());
+        Some(chunk.len())
     }
 
     /// The chunk that has the element with an index, and the element's index in it.
@@ -267,7 +353,7 @@ impl Quicklist {
         let last = self.large.as_mut().map_or(&mut self.head, |large| &mut large.tail);
         match &item {
             Item::Packed(encoded, bytes) if last.takes(&item, fill) => last.push_back(encoded, *bytes),
-            _ => self.begin_tail(&item),
+            _ => self.begin_tail(&item, fill),
         }
     }
 
@@ -277,12 +363,12 @@ impl Quicklist {
         let item = Item::of(element.into(), fill);
         match &item {
             Item::Packed(encoded, bytes) if self.head.takes(&item, fill) => self.head.push_front(encoded, *bytes),
-            _ => self.begin_head(&item),
+            _ => self.begin_head(&item, fill),
         }
     }
 
     #[cold]
-    fn begin_tail(&mut self, item: &Item<'_>) {
+    fn begin_tail(&mut self, item: &Item<'_>, fill: Fill) {
         if self.head.is_empty() {
             self.head = Chunk::with(item, 0);
             return;
@@ -296,13 +382,13 @@ impl Quicklist {
             Some(large) => {
                 let mut full = std::mem::replace(&mut large.tail, chunk);
                 full.seal();
-                large.middle.push(End::Back, full);
+                large.push(End::Back, full, fill);
             }
         }
     }
 
     #[cold]
-    fn begin_head(&mut self, item: &Item<'_>) {
+    fn begin_head(&mut self, item: &Item<'_>, fill: Fill) {
         if self.head.is_empty() {
             self.head = Chunk::with(item, 0);
             return;
@@ -311,7 +397,7 @@ impl Quicklist {
         full.seal();
         match &mut self.large {
             None => self.large = Some(Box::new(Large { tail: full, ..Large::default() })),
-            Some(large) => large.middle.push(End::Front, full),
+            Some(large) => large.push(End::Front, full, fill),
         }
     }
 
@@ -347,7 +433,7 @@ impl Quicklist {
     fn refill_head(&mut self) {
         let Some(large) = &mut self.large else { return };
         match large.middle.pop(End::Front) {
-            Some(chunk) => self.head = chunk,
+            Some(chunk) => self.head = chunk.into_expanded(),
             None => {
                 self.head = std::mem::take(&mut large.tail);
                 self.large = None;
@@ -360,7 +446,7 @@ impl Quicklist {
     fn refill_tail(&mut self) {
         let Some(large) = &mut self.large else { return };
         match large.middle.pop(End::Back) {
-            Some(chunk) => large.tail = chunk,
+            Some(chunk) => large.tail = chunk.into_expanded(),
             None => self.large = None,
         }
     }
@@ -421,7 +507,10 @@ impl Quicklist {
             let (chunk, within) = self.find(index);
             // A chunk that was joined with one before may have been looked at in part.
             let left = if from_behind { within + 1 } else { chunk.len() - within };
-            if !chunk_part(chunk, within, from_behind).any(|element| sought.is(element)) {
+            let mut expanded = None;
+            let whole = chunk.whole(&mut expanded);
+            let mut part = if from_behind { whole.iter_until(within + 1) } else { whole.iter_from(within) };
+            if !part.any(|element| sought.is(element)) {
                 passed += left;
                 continue;
             }
@@ -483,7 +572,7 @@ impl Quicklist {
             if self.head.is_empty() {
                 self.refill_head();
             } else if !more.is_empty() {
-                self.add_behind_head(more);
+                self.add_behind_head(more, fill);
             }
             return result;
         };
@@ -496,17 +585,17 @@ impl Quicklist {
             self.refill_tail();
         } else if let Some(last) = more.pop() {
             let first = std::mem::replace(&mut large.tail, last);
-            [first].into_iter().chain(more).for_each(|chunk| large.middle.push(End::Back, chunk));
+            [first].into_iter().chain(more).for_each(|chunk| large.push(End::Back, chunk, fill));
         }
         result
     }
 
-    fn add_behind_head(&mut self, mut more: Vec<Chunk>) {
+    fn add_behind_head(&mut self, mut more: Vec<Chunk>, fill: Fill) {
         let large = self.large.get_or_insert_with(|| {
             let tail = more.pop().expect("there is more");
             Box::new(Large { tail, ..Large::default() })
         });
-        more.into_iter().rev().for_each(|chunk| large.middle.push(End::Front, chunk));
+        more.into_iter().rev().for_each(|chunk| large.push(End::Front, chunk, fill));
     }
 
     // From outside, and away
@@ -525,7 +614,7 @@ impl Quicklist {
             None => self.large = Some(Box::new(Large { tail: chunk, ..Large::default() })),
             Some(large) => {
                 let full = std::mem::replace(&mut large.tail, chunk);
-                large.middle.push(End::Back, full);
+                large.push(End::Back, full, fill);
             }
         }
     }
@@ -561,6 +650,7 @@ impl Quicklist {
     fn check(&self) {
         let Some(large) = &self.large else { return };
         assert!(!self.head.is_empty() && !large.tail.is_empty() && large.removed.is_empty());
+        assert!(!self.head.is_compressed() && !large.tail.is_compressed());
         large.middle.check();
     }
 }
@@ -578,11 +668,6 @@ fn cut_chunk(chunk: &mut Chunk, end: End, count: usize, removed: &mut Removed) {
         let first = if end == End::Front { 0 } else { chunk.len() - count };
         chunk.remove(first, count);
     }
-}
-
-/// The elements of a chunk from an index on, towards either end.
-fn chunk_part(chunk: &Chunk, index: usize, backwards: bool) -> chunk::Iter<'_> {
-    if backwards { chunk.iter_until(index + 1) } else { chunk.iter_from(index) }
 }
 
 /// Inserts an element before the one with an index; a chunk that has no room is split there.
@@ -606,69 +691,4 @@ fn insert(chunk: &mut Chunk, index: usize, item: &Item<'_>, fill: Fill, more: &m
         _ => more.push(Chunk::with(item, 0)),
     }
     more.push(behind);
-}
-
-/// Elements towards the end.
-#[derive(Debug, Clone)]
-pub struct Iter<'a> {
-    list: &'a Quicklist,
-    chunk: chunk::Iter<'a>,
-    /// Index of the first element behind the chunk.
-    next: usize,
-    len: usize,
-}
-
-impl Iter<'_> {
-    fn next_chunk(&mut self) -> bool {
-        if self.next == self.len {
-            return false;
-        }
-        let (chunk, index) = self.list.find(self.next);
-        self.chunk = chunk.iter_from(index);
-        self.next += chunk.len() - index;
-        true
-    }
-}
-
-impl<'a> Iterator for Iter<'a> {
-    type Item = Element<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Element<'a>> {
-        match self.chunk.next() {
-            None if self.next_chunk() => self.chunk.next(),
-            found => found,
-        }
-    }
-}
-
-/// Elements towards the front.
-#[derive(Debug, Clone)]
-pub struct IterBack<'a> {
-    list: &'a Quicklist,
-    chunk: chunk::Iter<'a>,
-    /// Index of the first element of the chunk.
-    end: usize,
-}
-
-impl IterBack<'_> {
-    fn next_chunk(&mut self) -> bool {
-        let Some(last) = self.end.checked_sub(1) else { return false };
-        let (chunk, index) = self.list.find(last);
-        self.chunk = chunk.iter_until(index + 1);
-        self.end = last - index;
-        true
-    }
-}
-
-impl<'a> Iterator for IterBack<'a> {
-    type Item = Element<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Element<'a>> {
-        match self.chunk.next_back() {
-            None if self.next_chunk() => self.chunk.next_back(),
-            found => found,
-        }
-    }
 }

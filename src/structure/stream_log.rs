@@ -24,7 +24,7 @@
 //! |---|---|
 //! | add | constant |
 //! | find an id | logarithmic in nodes, linear in one node |
-//! | delete an entry | the same; it stays in its node, marked, until the last of the node goes |
+//! | delete an entry | the same; it stays in its node, marked, until the last of the node goes (but see `trim_node`) |
 //! | trim | constant for each node; nodes that go as a whole are handed out, to be freed at leisure |
 #![deny(unsafe_code)]
 
@@ -326,7 +326,9 @@ impl StreamLog {
         }
     }
 
-    /// Removes entries at the front of the first node. How many there were.
+    /// Removes entries at the front of the first node. How many there were. It may lose its last living entry so, where
+    /// a deleted one behind it has an id that stays: then it stays too, as in Redis, and is filled further if it is the
+    /// last.
     fn trim_node(&mut self, keep: Keep) -> u64 {
         let Some(place) = self.nodes.first() else { return 0 };
         let (master, node) = self.nodes.at(place);
@@ -345,15 +347,10 @@ impl StreamLog {
             }
             entry = node.next(master, &here);
         }
-        let live = node.live();
         let node = self.nodes.at_mut(place);
-        if live == going.len() as u64 {
-            self.drop_node(place);
-        } else {
-            let bytes_before = node.heap_bytes();
-            node.delete(&going);
-            self.node_bytes = self.node_bytes - bytes_before + node.heap_bytes();
-        }
+        let bytes_before = node.heap_bytes();
+        node.delete(&going);
+        self.node_bytes = self.node_bytes - bytes_before + node.heap_bytes();
         self.len -= going.len() as u64;
         going.len() as u64
     }
@@ -376,9 +373,6 @@ impl StreamLog {
             if last.last(before).map_or(before, |last| last.id) >= master {
                 return Err(Malformed);
             }
-        }
-        if node.live() == 0 {
-            return Ok(()); // As Redis leaves one behind now and then.
         }
         self.node_bytes += node.heap_bytes();
         self.len = self.len.checked_add(node.live()).ok_or(Malformed)?;

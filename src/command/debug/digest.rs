@@ -78,7 +78,7 @@ impl Digest {
         match entry.value() {
             ValueRef::Integer(integer) => self.mix(digits.format(integer).as_bytes()),
             ValueRef::String(bytes) => self.mix(bytes),
-            ValueRef::List(list) => list.iter().for_each(|element| self.mix(element.bytes(&mut digits))),
+            ValueRef::List(list) => list.for_each(|element| self.mix(element.bytes(&mut digits))),
             ValueRef::Set(set) => set.iter().for_each(|member| self.add(member.bytes(&mut digits))),
             ValueRef::SortedSet(set) => {
                 set.visit_all(|member, score| self.add_pair(member, format_double(score).as_bytes()));

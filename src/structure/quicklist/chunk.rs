@@ -7,14 +7,21 @@ use super::{Fill, Node, Sought};
 use crate::structure::allocation::allocated_bytes;
 use crate::structure::listpack::Element;
 use crate::structure::listpack::element::{Encoded, backlen_bytes, decode, read_backlen, size_of};
+use crate::structure::lzf;
 
 /// Bytes that a listpack has around its elements: limits are those of Redis, which count them.
 pub(super) const LISTPACK_FRAME_BYTES: usize = 7;
 
 /// Says in the place of `start` that the buffer is the text of one element, as it is.
 const PLAIN: u16 = u16::MAX;
+/// Says there that the buffer is compressed.
+const COMPRESSED: u16 = u16::MAX - 1;
 /// The most room at the front that can be said.
-const START_MAX: usize = PLAIN as usize - 1;
+const START_MAX: usize = COMPRESSED as usize - 1;
+
+/// Fewer bytes are not compressed, nor where fewer are saved.
+const COMPRESS_BYTES_MIN: usize = 48;
+const COMPRESS_GAIN_BYTES_MIN: usize = 8;
 
 /// Buffers up to this many bytes are not made smaller.
 const SHRINK_BYTES_MIN: usize = 64;
@@ -91,10 +98,65 @@ impl Chunk {
         (self.start == PLAIN).then_some(&*self.bytes)
     }
 
-    /// The elements as they are encoded; nothing for a plain one.
+    /// The elements as they are encoded; nothing for a plain one. Not of a compressed chunk.
     #[inline]
     pub(super) fn encoded(&self) -> &[u8] {
+        debug_assert!(!self.is_compressed());
         if self.start == PLAIN { &[] } else { &self.bytes[self.start.into()..self.end as usize] }
+    }
+
+    /// How many bytes these are, or will be when it is expanded.
+    #[inline]
+    fn encoded_len(&self) -> usize {
+        match self.start {
+            PLAIN => 0,
+            COMPRESSED => self.end as usize,
+            start => self.end as usize - usize::from(start),
+        }
+    }
+
+    // Compression
+
+    #[inline]
+    pub(super) fn is_compressed(&self) -> bool {
+        self.start == COMPRESSED
+    }
+
+    /// Compresses the elements, if that saves memory. A plain one stays as it is: it would take seconds.
+    pub(super) fn compress(&mut self) {
+        if self.start >= COMPRESSED || self.encoded_len() < COMPRESS_BYTES_MIN {
+            return;
+        }
+        let compressed = lzf::compress(self.encoded(), COMPRESS_GAIN_BYTES_MIN);
+        let Some(compressed) = compressed.filter(|bytes| allocated_bytes(bytes.len()) < self.heap_bytes()) else {
+            return self.seal();
+        };
+        self.end = self.encoded_len() as u32;
+        (self.bytes, self.start) = (compressed.into_boxed_slice(), COMPRESSED);
+    }
+
+    /// Undoes that.
+    pub(super) fn expand(&mut self) {
+        if self.is_compressed() {
+            *self = self.expanded();
+        }
+    }
+
+    pub(super) fn into_expanded(mut self) -> Chunk {
+        self.expand();
+        self
+    }
+
+    #[cold]
+    fn expanded(&self) -> Chunk {
+        let elements = lzf::expand(&self.bytes, self.end as usize).expect("it was compressed here");
+        Chunk::of_encoded(&elements, self.len())
+    }
+
+    /// The chunk itself, or an expanded copy of a compressed one, which is put where it can stay for a while.
+    #[inline]
+    pub(super) fn whole<'a>(&'a self, expanded: &'a mut Option<Chunk>) -> &'a Chunk {
+        if self.is_compressed() { expanded.insert(self.expanded()) } else { self }
     }
 
     /// For those who write lists down.
@@ -117,14 +179,14 @@ impl Chunk {
             Item::Packed(_, bytes) => {
                 self.start != PLAIN
                     && self.len() < fill.count_max
-                    && self.encoded().len() + bytes + LISTPACK_FRAME_BYTES <= fill.bytes_max
+                    && self.encoded_len() + bytes + LISTPACK_FRAME_BYTES <= fill.bytes_max
             }
         }
     }
 
     /// Whether all elements of two chunks may be one, with room to spare so that they are not split at once.
     pub(super) fn may_join(&self, other: &Chunk, fill: Fill) -> bool {
-        let bytes = self.encoded().len() + other.encoded().len() + LISTPACK_FRAME_BYTES;
+        let bytes = self.encoded_len() + other.encoded_len() + LISTPACK_FRAME_BYTES;
         self.start != PLAIN
             && other.start != PLAIN
             && 2 * bytes <= fill.bytes_max

@@ -7,27 +7,57 @@ use std::collections::VecDeque;
 
 type Model = VecDeque<Vec<u8>>;
 
+fn texts(list: &Quicklist, first: usize, count: usize) -> Vec<Vec<u8>> {
+    let (mut texts, mut again) = (Vec::new(), Vec::new());
+    list.visit(first, count, |element| texts.push(element.to_vec()));
+    list.visit_until(first, |element| {
+        let is_enough = again.len() == count;
+        if !is_enough {
+            again.push(element.to_vec());
+        }
+        is_enough
+    });
+    assert_eq!(texts, again);
+    texts
+}
+
+fn texts_back(list: &Quicklist, last: usize, count: usize) -> Vec<Vec<u8>> {
+    let (mut texts, mut again) = (Vec::new(), Vec::new());
+    list.visit_back(last, count, |element| texts.push(element.to_vec()));
+    list.visit_back_until(last, |element| {
+        let is_enough = again.len() == count;
+        if !is_enough {
+            again.push(element.to_vec());
+        }
+        is_enough
+    });
+    assert_eq!(texts, again);
+    texts
+}
+
 /// Everything that must be true of a list with these elements.
 fn check(list: &Quicklist, model: &Model) {
     list.check();
     assert_eq!(list.len(), model.len());
     assert_eq!(list.is_empty(), model.is_empty());
-    assert!(list.iter().map(Element::to_vec).eq(model.iter().cloned()));
+    assert!(texts(list, 0, usize::MAX).iter().eq(model.iter()));
     if let Some(last) = model.len().checked_sub(1) {
-        assert!(list.iter_back_from(last).map(Element::to_vec).eq(model.iter().rev().cloned()));
+        assert!(texts_back(list, last, usize::MAX).iter().eq(model.iter().rev()));
     }
     assert_eq!(list.front().map(Element::to_vec).as_ref(), model.front());
     assert_eq!(list.back().map(Element::to_vec).as_ref(), model.back());
     let len = model.len();
     for index in [0, 1, len / 3, len / 2, len.saturating_sub(1), len, usize::MAX] {
-        assert_eq!(list.get(index).map(Element::to_vec).as_ref(), model.get(index), "index {index} of {len}");
-        let (from, back): (Vec<_>, Vec<_>) =
-            (list.iter_from(index).take(5).collect(), list.iter_back_from(index).take(5).collect());
-        assert!(from.iter().map(|element| element.to_vec()).eq(model.iter().skip(index).take(5).cloned()));
+        let element = list.with(index, |element| element.to_vec());
+        assert_eq!(element.as_ref(), model.get(index), "index {index} of {len}");
+        assert!(texts(list, index, 5).iter().eq(model.iter().skip(index).take(5)));
         let skipped = len.saturating_sub(index.saturating_add(1));
-        assert!(back.iter().map(|element| element.to_vec()).eq(model.iter().rev().skip(skipped).take(5).cloned()));
+        assert!(texts_back(list, index, 5).iter().eq(model.iter().rev().skip(skipped).take(5)));
     }
-    let mut in_chunks = 0;
+    let (mut in_chunks, mut is_compressed) = (0, false);
+    if let Some(large) = &list.large {
+        large.middle.for_each(&mut |chunk| is_compressed |= chunk.is_compressed());
+    }
     list.for_each_node(|node| match node {
         Node::Plain(text) => in_chunks += allocated_bytes(text.len()),
         Node::Packed(elements, count) => {
@@ -35,7 +65,7 @@ fn check(list: &Quicklist, model: &Model) {
             in_chunks += elements.len();
         }
     });
-    assert!(in_chunks <= list.heap_bytes());
+    assert!(is_compressed || in_chunks <= list.heap_bytes());
 }
 
 /// The same list as snapshots write and read it.
@@ -192,6 +222,8 @@ fn fills() -> impl Strategy<Value = Fill> {
         Just(Fill { count_max: 3, ..Fill::default() }),
         Just(Fill { bytes_max: 40, plain_len_min: 100, ..Fill::default() }),
         Just(Fill { bytes_max: 200, ..Fill::default() }),
+        (1..4usize).prop_map(|depth| Fill { bytes_max: 200, ..Fill::default() }.compressed(depth)),
+        (1..3usize).prop_map(|depth| Fill { count_max: 60, ..Fill::default() }.compressed(depth)),
         Just(Fill::of_directive(-1)),
         Just(Fill::of_directive(-2)),
     ]
@@ -292,7 +324,7 @@ fn what_is_cut_off_is_freed_bit_by_bit() {
     let mut removed = list.cut_front(99_990).expect("it is heavy");
     list.check();
     assert_eq!(list.len(), 10);
-    assert_eq!(list.get(0), Some(Element::Integer(99_990)));
+    assert_eq!(list.with(0, |element| element == Element::Integer(99_990)), Some(true));
     assert!(heap_bytes / 2 < removed.heap_bytes());
     let mut steps = 1;
     while removed.free_some(100) {
@@ -309,4 +341,50 @@ fn what_is_cut_off_is_freed_bit_by_bit() {
     }
     assert!((1_000..1_100).contains(&steps), "{steps}");
     assert_eq!(whole.heap_bytes(), 0);
+}
+
+#[test]
+fn the_middle_is_compressed_and_the_ends_are_not() {
+    let text = |number: i64| format!("a line of a log that repeats itself, number {}", number % 100).into_bytes();
+    let states = |list: &Quicklist| {
+        let mut states = vec![list.head.is_compressed()];
+        let large = list.large.as_ref().expect("a long list");
+        large.middle.for_each(&mut |chunk| states.push(chunk.is_compressed()));
+        states.push(large.tail.is_compressed());
+        states
+    };
+    for depth in 1..4 {
+        for front in [false, true] {
+            let mut lists = [0, depth].map(|depth| {
+                let fill = Fill::default().compressed(depth);
+                let mut list = Quicklist::new();
+                for number in 0..100_000_i64 {
+                    if front {
+                        list.push_front(&text(number)[..], fill)
+                    } else {
+                        list.push_back(&text(number)[..], fill)
+                    }
+                }
+                list.check();
+                list
+            });
+            let [plain, compressed] = &mut lists;
+            let states = states(compressed);
+            let expected = |at: usize| depth <= at && depth <= states.len() - 1 - at;
+            assert!(states.iter().enumerate().all(|(at, state)| *state == expected(at)), "{depth} {states:?}");
+            assert!(compressed.heap_bytes() * 4 < plain.heap_bytes());
+            assert_eq!(texts(compressed, 0, usize::MAX), texts(plain, 0, usize::MAX));
+            // Changed in the middle it is compressed again; consumed from an end it comes out as it went in.
+            let bytes_before = compressed.heap_bytes();
+            let fill = Fill::default().compressed(depth);
+            compressed.set(50_000, &b"another"[..], fill);
+            compressed.remove(60_000, fill);
+            assert!(compressed.heap_bytes() < bytes_before + 1000);
+            (0..40_000).for_each(|_| compressed.pop_front());
+            (0..40_000).for_each(|_| compressed.pop_back());
+            compressed.check();
+            assert_eq!(compressed.len(), 19_999);
+            assert_eq!(compressed.with(10_000, |element| element.to_vec()), Some(b"another".to_vec()));
+        }
+    }
 }

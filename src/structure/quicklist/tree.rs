@@ -228,18 +228,27 @@ impl Tree {
                 let mut more = Vec::new();
                 let len_before = chunks[at].len();
                 let heap_bytes_before = chunks[at].heap_bytes();
+                chunks[at].expand();
                 let result = change(&mut chunks[at], index as usize, &mut more);
                 if more.is_empty() && !chunks[at].is_empty() && len_before <= chunks[at].len() {
                     // Nothing came or went among the chunks.
+                    if fill.compress_depth != 0 {
+                        chunks[at].compress();
+                    }
                     self.len += (chunks[at].len() - len_before) as u64;
                     self.heap_bytes = self.heap_bytes - heap_bytes_before + chunks[at].heap_bytes();
                     return (result, None);
                 }
+                let touched = at.saturating_sub(1)..at + 2 + more.len();
                 if chunks[at].is_empty() && more.is_empty() {
                     chunks.remove(at);
                 } else {
                     chunks.splice(at + 1..at + 1, more);
                     join(chunks, at, fill);
+                }
+                if fill.compress_depth != 0 {
+                    let end = touched.end.min(chunks.len());
+                    chunks[touched.start.min(end)..end].iter_mut().for_each(Chunk::compress);
                 }
                 let half = (ORDER < chunks.len()).then(|| Tree::leaf(chunks.split_off(chunks.len() / 2)));
                 (result, half)
@@ -287,6 +296,7 @@ impl Tree {
                 if count != 0 {
                     let chunk = at_end(chunks, end).expect("fewer are removed than there are");
                     let first = if end == End::Front { 0 } else { chunk.len() - count as usize };
+                    chunk.expand();
                     chunk.remove(first, count as usize);
                 }
             }
@@ -301,6 +311,26 @@ impl Tree {
                     let node = at_end(nodes, end).expect("fewer are removed than there are");
                     node.cut_within(end, count, removed);
                 }
+            }
+        }
+        self.count();
+    }
+
+    /// Compresses the chunk that has so many others before it, seen from an end, and is there.
+    pub(super) fn compress(&mut self, end: End, before: usize) {
+        match &mut self.children {
+            Children::Leaf(chunks) => {
+                let at = if end == End::Front { before } else { chunks.len() - 1 - before };
+                chunks[at].compress();
+            }
+            Children::Inner(nodes) => {
+                let lens = nodes.iter().map(|node| node.chunks as u64);
+                let mut index = before as u64;
+                let at = match end {
+                    End::Front => locate(lens, &mut index),
+                    End::Back => nodes.len() - 1 - locate(lens.rev(), &mut index),
+                };
+                nodes[at].compress(end, index as usize);
             }
         }
         self.count();
@@ -415,6 +445,8 @@ fn join(chunks: &mut Vec<Chunk>, at: usize, fill: Fill) {
         if let [first, second, ..] = &mut chunks[left..]
             && first.may_join(second, fill)
         {
+            first.expand();
+            second.expand();
             first.append(second);
             chunks.remove(left + 1);
         }

@@ -11,7 +11,8 @@
 //! │ flags │ ms │ seq │ value │   │ count │                    only the values
 //! └───────┴────┴─────┴───────┴─ ─┴───────┘
 //! ```
-//! A deleted entry stays where it is, marked by flag 1; a node whose last living entry goes is dropped by its owner.
+//! A deleted entry stays where it is, marked by flag 1; a node whose last living entry goes is dropped by its owner,
+//! save where a trim to an id takes it.
 
 use super::Id;
 use crate::structure::listpack::{Element, Iter, Listpack, Malformed, Position};

@@ -215,3 +215,24 @@ fn nodes_are_full_when_redis_says_so() {
     assert_eq!((nodes(0, 100, 100), nodes(0, 100, 101), nodes(0, 0, 5000)), (1, 2, 1));
     assert_eq!(nodes(1, 100, 7), 7);
 }
+
+#[test]
+fn a_node_that_a_trim_to_an_id_empties_stays_and_is_filled_further() {
+    let limits = Limits { node_bytes_max: 4096, node_entries_max: 100 };
+    let id = |ms| Id { ms, seq: 0 };
+    let mut log = StreamLog::new();
+    let add = |log: &mut StreamLog, ms| log.push(id(ms), [(&b"a"[..], &b"b"[..])].into_iter(), limits);
+    add(&mut log, 13);
+    add(&mut log, 20);
+    log.delete(id(20));
+    let (removed, gone) = log.trim(Keep::From(id(14)), Thorough::Exactly);
+    assert_eq!((removed, gone.nodes_len()), (1, 0));
+    assert_eq!((log.nodes_len(), log.len(), log.first_id(), log.last_id()), (1, 0, Id::MIN, None));
+    log.check();
+    add(&mut log, 30);
+    assert_eq!((log.nodes_len(), log.first_id(), log.last_id()), (1, id(30), Some(id(30))));
+    assert_eq!(log.nodes().next().map(|(master, _)| master), Some(id(13)));
+    log.check();
+    assert!(log.delete(id(30)));
+    assert_eq!(log.nodes_len(), 0, "the last living entry, deleted by its id, takes its node along");
+}

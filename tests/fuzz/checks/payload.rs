@@ -46,7 +46,11 @@ fn content(value: ValueRef<'_>) -> (Vec<Vec<u8>>, usize) {
     match value {
         ValueRef::Integer(integer) => (vec![integer.to_string().into_bytes()], 0),
         ValueRef::String(text) => (vec![text.to_vec()], text.len()),
-        ValueRef::List(list) => (list.iter().map(|element| element.to_vec()).collect(), list.heap_bytes()),
+        ValueRef::List(list) => {
+            let mut all = Vec::new();
+            list.for_each(|element| all.push(element.to_vec()));
+            (all, list.heap_bytes())
+        }
         ValueRef::Set(set) => {
             let mut all: Vec<Vec<u8>> = set.iter().map(|member| member.to_vec()).collect();
             all.sort();

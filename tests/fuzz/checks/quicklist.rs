@@ -1,7 +1,7 @@
 //! Quicklists of listpacks from outside, then changed by what the input says, beside a plain list of texts.
 //!
-//! The input: how large chunks become, how many bytes the listpacks have, the listpacks, each with its length before,
-//! then two bytes for each change.
+//! The input: how large chunks become, and which of them are compressed, how many bytes the listpacks have, the
+//! listpacks, each with its length before, then two bytes for each change.
 
 use corering::structure::listpack::Listpack;
 use corering::structure::quicklist::{Fill, Quicklist, Sought};
@@ -9,7 +9,7 @@ use corering::structure::quicklist::{Fill, Quicklist, Sought};
 /// Panics when the input shows a mistake.
 pub fn check(input: &[u8]) {
     let [size, nodes_len, rest @ ..] = input else { return };
-    let fill = Fill::of_directive(i32::from(*size as i8).clamp(-5, 100));
+    let fill = Fill::of_directive(i32::from(*size as i8).clamp(-5, 100)).compressed(usize::from(*size % 3));
     let (mut nodes, changes) = rest.split_at(usize::from(*nodes_len).min(rest.len()));
     let (mut list, mut model) = (Quicklist::new(), Vec::<Vec<u8>>::new());
     while let [len, behind @ ..] = nodes {
@@ -78,9 +78,11 @@ pub fn check(input: &[u8]) {
         }
         assert_eq!(list.len(), model.len());
     }
-    assert!(list.iter().map(|element| element.to_vec()).eq(model.iter().cloned()));
+    let mut all = Vec::new();
+    list.for_each(|element| all.push(element.to_vec()));
+    assert!(all == model);
     let (mut at, mut nodes) = (0, 0);
-    while let Some((_, len)) = list.node_at(at) {
+    while let Some(len) = list.with_node(at, |_| ()) {
         (at, nodes) = (at + len, nodes + 1);
     }
     assert_eq!((at, nodes), (list.len(), list.node_count()));
