@@ -169,6 +169,12 @@ pub fn take_lease(bytes: u64) {
     LEASE_END.set(now.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX)));
 }
 
+/// The calling thread has had so many bytes added elsewhere: they count as if it had added them.
+#[inline]
+pub fn spend_lease(bytes: usize) {
+    LEASE_END.set(LEASE_END.get().saturating_sub_unsigned(bytes as u64));
+}
+
 /// The calling thread has to ask before it adds anything.
 pub fn end_lease() {
     LEASE_END.set(i64::MIN);
@@ -484,6 +490,8 @@ mod tests {
             assert!(is_within_lease(1 << 18) && !is_within_lease(1 << 20));
             drop(block);
             assert!(is_within_lease(1 << 20), "what is freed may be taken again");
+            spend_lease(1 << 19);
+            assert!(is_within_lease(1 << 18) && !is_within_lease(1 << 20), "what others add for it counts");
             end_lease();
             assert!(!is_within_lease(0));
             take_lease(u64::MAX);

@@ -154,6 +154,8 @@ pub struct Core {
     pub(super) evicts: bool,
     /// Entries have yet to go, in this pass and those that follow.
     pub(super) is_short_of_room: bool,
+    /// Since when more than the limit was in use at every look between commands, by the steady clock.
+    pub(super) exceeded_since_ms: Option<u64>,
 }
 
 /// What a core is made of.
@@ -243,6 +245,7 @@ impl Core {
             touched: Vec::new(),
             evicts: false,
             is_short_of_room: false,
+            exceeded_since_ms: None,
             config,
         }
     }

@@ -36,9 +36,11 @@ const DONOR_SPINS: usize = 100;
 const FREE_ALLOCATIONS: usize = 100;
 
 /// What passes the limit between commands, by no more than this part of it, or these bytes, is left to the next command
-/// that needs room.
+/// that needs room, …
 const TOLERANCE_PART: u64 = 64;
 const TOLERANCE_BYTES_MAX: u64 = 256 << 10;
+/// … unless it is seen for so long: what `INFO` or a large reply takes for a moment is no reason for keys to go.
+const TOLERANCE_MS: u64 = 20;
 
 /// For how long a core whose own shard has nothing to spare spins for the engine of one that has, in nanoseconds; …
 const SPIN_NANOSECONDS_MAX: u64 = 1_000_000;
@@ -90,10 +92,7 @@ impl Core {
     /// took. To be called between commands; best when the replies to those of the last pass have left.
     #[inline]
     pub(super) fn keep_room(&mut self) {
-        if self.evicts
-            && !memory::is_within_lease(0)
-            && (self.is_short_of_room || self.limit_tolerated() < memory::used_bytes())
-        {
+        if self.evicts && !memory::is_within_lease(0) && (self.is_short_of_room || self.is_too_much()) {
             self.end_visits(); // One who waits for the own engine holds no other.
             self.shard.take();
             self.make_room(0);
@@ -101,8 +100,19 @@ impl Core {
         }
     }
 
-    /// What may be in use between commands before entries go for it, in bytes: what a large reply takes for a moment is
-    /// no reason.
+    /// Whether more is in use between commands than entries may stay for.
+    fn is_too_much(&mut self) -> bool {
+        let used = memory::used_bytes();
+        let now_ms = self.clocks.steady_ms();
+        if used <= self.config.maxmemory.bytes {
+            self.exceeded_since_ms = None;
+            return false;
+        }
+        let since_ms = *self.exceeded_since_ms.get_or_insert(now_ms);
+        self.limit_tolerated() < used || since_ms + TOLERANCE_MS <= now_ms
+    }
+
+    /// What may be in use for a moment before entries go for it, in bytes.
     fn limit_tolerated(&self) -> u64 {
         let limit = self.config.maxmemory.bytes;
         limit + (limit / TOLERANCE_PART).min(TOLERANCE_BYTES_MAX)
@@ -114,6 +124,7 @@ impl Core {
     #[inline(never)]
     pub(super) fn make_room(&mut self, more: usize) -> bool {
         self.is_short_of_room = false;
+        self.exceeded_since_ms = None;
         let limit = self.config.maxmemory.bytes;
         if limit == 0 {
             memory::take_lease(u64::MAX);
@@ -135,10 +146,13 @@ impl Core {
             return used <= limit && used + more <= limit + slack_bytes(limit);
         }
         let batch = memory::lease_bytes(limit, 0, cores) / 4;
+        let (enough, mut evicted) = ((used - goal + batch) as usize, 0);
         let started = self.clock.raw();
         let nanoseconds_max = evict_nanoseconds_max(self.config.maxmemory_eviction_tenacity);
         loop {
-            let is_progress = self.spare((used - goal + batch) as usize);
+            let spared = self.spare((used - goal + batch) as usize);
+            evicted += spared.unwrap_or(0);
+            let is_progress = spared.is_some();
             // Another core may have what this one lacks, and be at work: it lets others in soon.
             let is_waiting = !is_progress && self.shared.budget.has_evictable(self.core);
             let now = memory::used_bytes();
@@ -170,7 +184,9 @@ impl Core {
                 }
                 return false;
             }
-            if nanoseconds_max <= nanoseconds && used + more <= ceiling {
+            // With enough evicted, what is still too much has to be freed yet, or tells clients of what went, and is about
+            // to leave: more evictions would only bring more of it.
+            if (nanoseconds_max <= nanoseconds || enough <= evicted) && used + more <= ceiling {
                 self.is_short_of_room = limit < used;
                 break;
             }
@@ -179,54 +195,54 @@ impl Core {
         true
     }
 
-    /// Lets some entries go that have so many bytes, or frees some of what has gone. False: none may go.
-    fn spare(&mut self, bytes: usize) -> bool {
+    /// Lets some entries go that have so many bytes, or frees some of what has gone. How many bytes went; none: none may
+    /// go.
+    fn spare(&mut self, bytes: usize) -> Option<usize> {
         if self.shard.keyspace.has_garbage() {
             self.shard.keyspace.free_some(FREE_ALLOCATIONS);
-            return true;
+            return Some(0);
         }
         let own = self.core;
         if let Some(shard) = self.shared.budget.with_garbage().filter(|&shard| shard != own)
-            && self.spare_of(shard, bytes)
+            && let Some(evicted) = self.spare_of(shard, bytes)
         {
-            return true;
+            return Some(evicted);
         }
         let draws = self.shard.draws_lots();
         let lot = self.shard.random.u64(..);
         let first = self.shared.budget.donor(own, draws.then_some(lot));
-        if self.spare_of(first, bytes) || first != own && self.spare_of(own, bytes) {
-            return true;
-        }
-        (0..self.map.shards()).filter(|&shard| shard != own && shard != first).any(|shard| self.spare_of(shard, bytes))
+        let others = (0..self.map.shards()).filter(|&shard| shard != own && shard != first);
+        let second = (first != own).then_some(own);
+        [first].into_iter().chain(second).chain(others).find_map(|shard| self.spare_of(shard, bytes))
     }
 
-    /// The same on one shard. False: none may go there, or its owner is at work.
-    fn spare_of(&mut self, shard: usize, bytes: usize) -> bool {
+    /// The same on one shard. None: none may go there, or its owner is at work.
+    fn spare_of(&mut self, shard: usize, bytes: usize) -> Option<usize> {
         let now_ms = self.now_ms;
         let is_own = shard == self.core;
         let engine = if is_own {
             &mut *self.shard
         } else {
             if self.visited[shard].is_none() && !visit(self.shards, &mut self.visited, shard, DONOR_SPINS) {
-                return false;
+                return None;
             }
             self.visited[shard].as_mut().expect("visited just now")
         };
-        let is_progress = if !is_own && engine.keyspace.has_garbage() {
+        let spared = if !is_own && engine.keyspace.has_garbage() {
             engine.keyspace.free_some(FREE_ALLOCATIONS);
-            true
+            Some(0)
         } else {
             let evicted = engine.evict(now_ms, bytes, EVICT_KEYS);
             self.shared.budget.set_garbage(shard, false);
             self.shared.budget.note_donor(shard, engine.evictable_len(), evicted.rank);
-            0 < evicted.keys
+            (0 < evicted.keys).then_some(evicted.bytes)
         };
         if is_own {
             self.serve_own();
         } else {
             self.serve_visited(shard);
         }
-        is_progress
+        spared
     }
 
     /// Notes for `LATENCY` how long it took.
