@@ -35,10 +35,8 @@ const DONOR_SPINS: usize = 100;
 /// Allocations of a heavy value that are freed between two looks: as many as [`EVICT_KEYS`] entries may cost.
 const FREE_ALLOCATIONS: usize = 100;
 
-/// What passes the limit between commands, by no more than this part of it, or these bytes, is left to the next command
-/// that needs room, …
-const TOLERANCE_PART: u64 = 64;
-const TOLERANCE_BYTES_MAX: u64 = 256 << 10;
+/// What passes the limit between commands, by no more than these bytes, is left to the next command that needs room, …
+const TOLERANCE_BYTES: u64 = 256 << 10;
 /// … unless it is seen for so long: what `INFO` or a large reply takes for a moment is no reason for keys to go.
 const TOLERANCE_MS: u64 = 20;
 
@@ -102,20 +100,15 @@ impl Core {
 
     /// Whether more is in use between commands than entries may stay for.
     fn is_too_much(&mut self) -> bool {
-        let used = memory::used_bytes();
+        // Clients that are too large go before any key does.
+        let used = memory::used_bytes().saturating_sub(self.clients_excess_bytes());
         let now_ms = self.clocks.steady_ms();
         if used <= self.config.maxmemory.bytes {
             self.exceeded_since_ms = None;
             return false;
         }
         let since_ms = *self.exceeded_since_ms.get_or_insert(now_ms);
-        self.limit_tolerated() < used || since_ms + TOLERANCE_MS <= now_ms
-    }
-
-    /// What may be in use for a moment before entries go for it, in bytes.
-    fn limit_tolerated(&self) -> u64 {
-        let limit = self.config.maxmemory.bytes;
-        limit + (limit / TOLERANCE_PART).min(TOLERANCE_BYTES_MAX)
+        self.config.maxmemory.bytes + TOLERANCE_BYTES < used || since_ms + TOLERANCE_MS <= now_ms
     }
 
     /// Asks for the sum, takes a lease, lets entries go. True: there is room for so many bytes, or will be. The own
