@@ -154,8 +154,6 @@ pub struct Core {
     pub(super) evicts: bool,
     /// Entries have yet to go, in this pass and those that follow.
     pub(super) is_short_of_room: bool,
-    /// Since when more than the limit was in use at every look between commands, by the steady clock.
-    pub(super) exceeded_since_ms: Option<u64>,
 }
 
 /// What a core is made of.
@@ -245,7 +243,6 @@ impl Core {
             touched: Vec::new(),
             evicts: false,
             is_short_of_room: false,
-            exceeded_since_ms: None,
             config,
         }
     }
@@ -283,6 +280,7 @@ impl Core {
         self.is_impatient = false;
         let spare = &mut self.spare_outputs;
         self.ring.take_sent(|bytes| keep_output(spare, bytes));
+        self.look_at_room();
         while let Some(event) = self.ring.next_event() {
             match event {
                 Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),

@@ -37,8 +37,8 @@ const FREE_ALLOCATIONS: usize = 100;
 
 /// What passes the limit between commands, by no more than these bytes, is left to the next command that needs room, …
 const TOLERANCE_BYTES: u64 = 256 << 10;
-/// … unless it is seen for so long: what `INFO` or a large reply takes for a moment is no reason for keys to go.
-const TOLERANCE_MS: u64 = 20;
+/// … unless no core has seen less for so long: what `INFO` or a large reply takes for a moment is no reason for keys to go.
+const TOLERANCE_MS: u64 = 200;
 
 /// For how long a core whose own shard has nothing to spare spins for the engine of one that has, in nanoseconds; …
 const SPIN_NANOSECONDS_MAX: u64 = 1_000_000;
@@ -98,17 +98,27 @@ impl Core {
         }
     }
 
+    /// To be called before anything is done in a pass, when replies to what was asked before have left.
+    #[inline]
+    pub(super) fn look_at_room(&mut self) {
+        if self.evicts
+            && TOLERANCE_MS / 10 <= self.shared.budget.since_within_ms(self.now_ms)
+            && memory::used_bytes() <= self.config.maxmemory.bytes
+        {
+            self.shared.budget.is_within(self.now_ms);
+        }
+    }
+
     /// Whether more is in use between commands than entries may stay for.
     fn is_too_much(&mut self) -> bool {
         // Clients that are too large go before any key does.
         let used = memory::used_bytes().saturating_sub(self.clients_excess_bytes());
-        let now_ms = self.clocks.steady_ms();
         if used <= self.config.maxmemory.bytes {
-            self.exceeded_since_ms = None;
+            self.shared.budget.is_within(self.now_ms);
             return false;
         }
-        let since_ms = *self.exceeded_since_ms.get_or_insert(now_ms);
-        self.config.maxmemory.bytes + TOLERANCE_BYTES < used || since_ms + TOLERANCE_MS <= now_ms
+        self.config.maxmemory.bytes + TOLERANCE_BYTES < used
+            || TOLERANCE_MS <= self.shared.budget.since_within_ms(self.now_ms)
     }
 
     /// Asks for the sum, takes a lease, lets entries go. True: there is room for so many bytes, or will be. The own
@@ -117,7 +127,6 @@ impl Core {
     #[inline(never)]
     pub(super) fn make_room(&mut self, more: usize) -> bool {
         self.is_short_of_room = false;
-        self.exceeded_since_ms = None;
         let limit = self.config.maxmemory.bytes;
         if limit == 0 {
             memory::take_lease(u64::MAX);
