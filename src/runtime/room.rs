@@ -39,6 +39,8 @@ const FREE_ALLOCATIONS: usize = 100;
 const TOLERANCE_BYTES: u64 = 256 << 10;
 /// … unless no core has seen less for so long: what `INFO` or a large reply takes for a moment is no reason for keys to go.
 const TOLERANCE_MS: u64 = 200;
+/// How soon what is evicted between commands is thought to have been told to all whom it concerns.
+const MESSAGES_MS: u64 = 50;
 
 /// For how long a core whose own shard has nothing to spare spins for the engine of one that has, in nanoseconds; …
 const SPIN_NANOSECONDS_MAX: u64 = 1_000_000;
@@ -98,6 +100,13 @@ impl Core {
         }
     }
 
+    /// Enough has been evicted between commands, and more than the limit is in use still: messages about what went, to
+    /// clients that track it or listen, which leave with the next passes. To evict more for them would bring more of them.
+    fn waits_for_messages(&self, used: u64) -> bool {
+        let limit = self.config.maxmemory.bytes;
+        used <= limit + slack_bytes(limit) / 2 && self.now_ms.abs_diff(self.evicted_enough_ms) < MESSAGES_MS
+    }
+
     /// To be called before anything is done in a pass, when replies to what was asked before have left.
     #[inline]
     pub(super) fn look_at_room(&mut self) {
@@ -113,6 +122,9 @@ impl Core {
     fn is_too_much(&mut self) -> bool {
         // Clients that are too large go before any key does.
         let used = memory::used_bytes().saturating_sub(self.clients_excess_bytes());
+        if self.waits_for_messages(used) {
+            return false;
+        }
         if used <= self.config.maxmemory.bytes {
             self.shared.budget.is_within(self.now_ms);
             return false;
@@ -189,7 +201,8 @@ impl Core {
             // With enough evicted, what is still too much has to be freed yet, or tells clients of what went, and is about
             // to leave: more evictions would only bring more of it.
             if (nanoseconds_max <= nanoseconds || enough <= evicted) && used + more <= ceiling {
-                self.is_short_of_room = limit < used;
+                self.is_short_of_room = limit < used && evicted < enough;
+                self.evicted_enough_ms = if evicted < enough { 0 } else { self.now_ms };
                 break;
             }
         }
