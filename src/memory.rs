@@ -99,6 +99,8 @@ thread_local! {
     static MINE: Cell<Option<&'static Place>> = const { Cell::new(None) };
     /// The count of the thread's place up to which it may go without asking for the sum.
     static LEASE_END: Cell<i64> = const { Cell::new(i64::MAX) };
+    /// What the thread may still have added by others.
+    static LEFT_FOR_OTHERS: Cell<u64> = const { Cell::new(u64::MAX) };
     /// Gives the place back when the thread ends. Apart from `MINE`, which as a plain cell costs no check to read.
     static LEAVING: Leaving = const { Leaving };
 }
@@ -167,6 +169,17 @@ pub fn lease_bytes(limit_bytes: u64, used_bytes: u64, cores: usize) -> u64 {
 pub fn take_lease(bytes: u64) {
     let now = MINE.get().map_or(0, |place| place.bytes.load(Ordering::Relaxed));
     LEASE_END.set(now.saturating_add(i64::try_from(bytes).unwrap_or(i64::MAX)));
+    LEFT_FOR_OTHERS.set(bytes);
+}
+
+/// The calling thread has so many bytes added by others: no more of them than the lease has. Counted apart, since the
+/// thread's own count falls when it frees what others sent it, while those make more of it.
+#[inline]
+pub fn spend_lease(bytes: usize) {
+    match LEFT_FOR_OTHERS.get().checked_sub(bytes as u64) {
+        Some(left) => LEFT_FOR_OTHERS.set(left),
+        None => end_lease(),
+    }
 }
 
 /// The calling thread has to ask before it adds anything.
@@ -484,6 +497,10 @@ mod tests {
             assert!(is_within_lease(1 << 18) && !is_within_lease(1 << 20));
             drop(block);
             assert!(is_within_lease(1 << 20), "what is freed may be taken again");
+            spend_lease(1 << 20);
+            assert!(is_within_lease(1), "as much as others may add");
+            spend_lease(1);
+            assert!(!is_within_lease(0), "more than others may add");
             end_lease();
             assert!(!is_within_lease(0));
             take_lease(u64::MAX);

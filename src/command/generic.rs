@@ -670,26 +670,33 @@ pub(super) fn parse_cursor(arg: &[u8]) -> Option<u64> {
 }
 
 fn flushdb(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    check_flush(args)?;
+    let is_async = check_flush(args)?;
     context.keyspace.flush(context.db);
-    reply.ok();
-    Ok(())
-}
-
-fn flushall(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    check_flush(args)?;
-    for db in 0..context.keyspace.databases() {
-        context.keyspace.flush(db);
+    if !is_async {
+        context.keyspace.free_at_once();
     }
     reply.ok();
     Ok(())
 }
 
-/// Both words are accepted and mean the same: nobody waits for memory to be freed.
-fn check_flush(args: &Args<'_>) -> CommandResult {
+fn flushall(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    let is_async = check_flush(args)?;
+    for db in 0..context.keyspace.databases() {
+        context.keyspace.flush(db);
+    }
+    if !is_async {
+        context.keyspace.free_at_once();
+    }
+    reply.ok();
+    Ok(())
+}
+
+/// Whether all is to be freed later. Nobody waits for more than a little of it otherwise either.
+fn check_flush(args: &Args<'_>) -> Result<bool, Error> {
     match &args[1..] {
-        [] => Ok(()),
-        [word] if word.eq_ignore_ascii_case(b"async") || word.eq_ignore_ascii_case(b"sync") => Ok(()),
+        [] => Ok(false),
+        [word] if word.eq_ignore_ascii_case(b"async") => Ok(true),
+        [word] if word.eq_ignore_ascii_case(b"sync") => Ok(false),
         _ => Err(Error::SYNTAX),
     }
 }

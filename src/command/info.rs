@@ -226,6 +226,7 @@ impl<'a> Server<'a> {
             keyspace.expired += report.keyspace.expired;
             keyspace.evicted += report.keyspace.evicted;
             keyspace.expired_fields += report.keyspace.expired_fields;
+            keyspace.lazily_freed += report.keyspace.lazily_freed;
             match (&mut stats, report.stats.take()) {
                 (Some(sum), Some(part)) => sum.merge(&part),
                 (None, part) => stats = part,
@@ -474,7 +475,7 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     lines.put("mem_allocator", memory::allocator_name());
     lines.put("active_defrag_running", 0);
     lines.put("lazyfree_pending_objects", server.sum(|report| report.pending_free_len));
-    lines.put("lazyfreed_objects", 0);
+    lines.put("lazyfreed_objects", server.keyspace.lazily_freed);
 }
 
 fn write_persistence(server: &Server<'_>, lines: &mut Lines) {

@@ -148,6 +148,11 @@ impl Replies {
         self.places.len()
     }
 
+    /// The same, with the room that buffers have beyond.
+    pub fn held_bytes(&self) -> usize {
+        self.output.held_bytes() + self.parked.held_bytes() + self.sending_bytes + self.pieces.bytes
+    }
+
     /// Bytes of replies held here or in flight.
     #[inline]
     pub fn bytes(&self) -> usize {

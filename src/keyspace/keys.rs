@@ -240,6 +240,7 @@ impl Keyspace {
         self.stats.expired += stats.expired;
         self.stats.evicted += stats.evicted;
         self.stats.expired_fields += stats.expired_fields;
+        self.stats.lazily_freed += stats.lazily_freed;
         self.dirty += std::mem::take(&mut sibling.dirty);
         self.effects.append(&mut sibling.effects);
         self.graveyard.append(&mut sibling.graveyard);

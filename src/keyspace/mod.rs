@@ -106,6 +106,8 @@ pub struct KeyspaceStats {
     pub evicted: u64,
     /// `expired_fields`
     pub expired_fields: u64,
+    /// Values, and keys of flushed databases, that were freed after the command that removed them: `lazyfreed_objects`
+    pub lazily_freed: u64,
 }
 
 /// How late keys went by themselves: below 1 ms, below 2, 4, 8, … ms, the last later than all before.
@@ -195,6 +197,10 @@ impl Hint {
 /// Whoever looks at a container removes the parts that are due in so many allocations: a table of fields has some ten
 /// in each. Others are passed over until their turn comes.
 const DUE_ALLOCATIONS: usize = 100;
+/// Allocations that a flush frees before it is answered: some tenths of a millisecond, …
+const FREED_AT_ONCE: usize = 4000;
+/// … and at a time, of each of the things that there are to free.
+const FREED_PER_STEP: usize = 200;
 /// Records that are freed at a time with a part of a wheel.
 const WHEEL_CHUNK_LEN: usize = 511;
 
@@ -623,8 +629,19 @@ impl Keyspace {
     /// Frees about `budget` allocations of a heavy value, or keys or deadlines of a flushed database. False when
     /// nothing is left.
     pub fn free_some(&mut self, budget: usize) -> bool {
-        self.graveyard.free_some(budget);
+        self.stats.lazily_freed += self.graveyard.free_some(budget) as u64;
         self.has_garbage()
+    }
+
+    /// Frees what takes no time, so that the memory of a small database is there again when its flush is answered. The
+    /// rest is left to [`Keyspace::free_some`].
+    pub fn free_at_once(&mut self) {
+        for _ in 0..FREED_AT_ONCE / FREED_PER_STEP {
+            if !self.has_garbage() {
+                break;
+            }
+            self.graveyard.free_some(FREED_PER_STEP);
+        }
     }
 
     /// Whether [`Keyspace::free_some`] has something to do.
@@ -671,29 +688,37 @@ impl Graveyard {
         self.drained_bytes += entry_bytes;
     }
 
-    fn free_some(&mut self, budget: usize) {
+    /// How many values and keys of flushed databases are gone now.
+    fn free_some(&mut self, budget: usize) -> usize {
         if let Some(value) = self.values.last_mut() {
             let bytes_before = value.heap_bytes();
             let mut bytes_after = 0;
-            if value.free_some(budget) {
+            let is_more = value.free_some(budget);
+            if is_more {
                 bytes_after = value.heap_bytes();
             } else {
                 self.values.pop();
             }
             self.value_bytes = self.value_bytes - bytes_before + bytes_after;
+            return usize::from(!is_more);
         } else if let Some(wheel) = self.wheels.last_mut() {
             if !wheel.free(budget.div_ceil(WHEEL_CHUNK_LEN)) {
                 self.wheels.pop();
             }
         } else if let Some(mut drain) = self.drains.pop() {
+            let (len_before, heavy_before) = (drain.len(), self.values.len());
             let is_more = drain.step(budget, |entry| {
                 self.drained_bytes -= entry.view().memory_bytes();
                 self.discard(entry);
             });
+            // The heavy ones wait on, and count when they have gone.
+            let freed = len_before - drain.len() - (self.values.len() - heavy_before);
             if is_more {
                 self.drains.push(drain);
             }
+            return freed;
         }
+        0
     }
 
     fn append(&mut self, other: &mut Graveyard) {

@@ -580,6 +580,7 @@ fn heavy_values_are_freed_when_nobody_waits() {
         slices += 1;
     }
     assert_eq!((slices, Arc::strong_count(&alive)), (4 * 3, 1));
+    assert_eq!(keyspace.stats.lazily_freed, 4);
     assert!(keyspace.memory_bytes() < 5000);
     check_sums(&keyspace);
 }
@@ -602,6 +603,22 @@ fn heavy_values_of_a_flushed_database_are_freed_in_slices_too() {
     }
     assert!(100 < slices, "{slices}");
     assert_eq!((keyspace.memory_bytes(), Arc::strong_count(&alive)), (0, 1));
+    assert_eq!(keyspace.stats.lazily_freed, 10, "each counts once");
+}
+
+#[test]
+fn a_little_is_freed_at_once() {
+    let mut keyspace = keyspace();
+    for (keys, left) in [(2000, 0), (10_000, 6000)] {
+        for index in 0..keys {
+            keyspace.set_string(0, format!("key:{index}").as_bytes(), b"v", Expiry::At(START_MS + 1000));
+        }
+        keyspace.flush(0);
+        keyspace.free_at_once();
+        assert!(keyspace.pending_free_len() <= left, "{} of {keys}", keyspace.pending_free_len());
+        assert!(left == 0 || left - 200 < keyspace.pending_free_len(), "of many most are left");
+    }
+    assert_eq!(keyspace.stats.lazily_freed, 0);
 }
 
 #[test]

@@ -35,6 +35,11 @@ impl Output {
         self.bytes.len() + self.long.iter().map(|(_, string)| string.len()).sum::<usize>()
     }
 
+    /// Bytes that are kept for this: the buffer, with what it has room for, and the long strings.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.long.iter().map(|(_, string)| string.len()).sum::<usize>()
+    }
+
     /// The buffer.
     #[inline]
     pub fn bytes(&self) -> &[u8] {

@@ -154,6 +154,8 @@ pub struct Core {
     pub(super) evicts: bool,
     /// Entries have yet to go, in this pass and those that follow.
     pub(super) is_short_of_room: bool,
+    /// When as much was evicted as was asked for, although it did not help at once; Unix milliseconds.
+    pub(super) evicted_enough_ms: u64,
 }
 
 /// What a core is made of.
@@ -243,6 +245,7 @@ impl Core {
             touched: Vec::new(),
             evicts: false,
             is_short_of_room: false,
+            evicted_enough_ms: 0,
             config,
         }
     }
@@ -280,6 +283,7 @@ impl Core {
         self.is_impatient = false;
         let spare = &mut self.spare_outputs;
         self.ring.take_sent(|bytes| keep_output(spare, bytes));
+        self.look_at_room();
         while let Some(event) = self.ring.next_event() {
             match event {
                 Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),

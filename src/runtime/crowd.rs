@@ -12,15 +12,14 @@ use std::sync::atomic::Ordering;
 /// A smaller limit counts as this one, as in Redis: somebody has to be able to lift it.
 const CLIENTS_BYTES_MIN: u64 = 128 << 10;
 
-/// What a client takes, in bytes; as `tot-mem` in `CLIENT LIST`.
+/// What a client takes, in bytes: `tot-mem` in `CLIENT LIST`, and the room that its buffers have beyond what they hold.
 fn bytes_of(connection: &Connection) -> usize {
-    let unread = connection.input.len() - connection.input_start;
     let session = &connection.session;
     // What a listing filled in is of another moment.
     crate::command::client_memory_bytes(session) - session.query_bytes - session.pending_bytes
-        + unread
-        + connection.held_back.len()
-        + connection.replies.bytes()
+        + connection.input.capacity()
+        + connection.held_back.capacity()
+        + connection.replies.held_bytes()
 }
 
 fn may_be_closed(connection: &Connection) -> bool {
@@ -34,6 +33,15 @@ impl Core {
         if self.clients_bytes_max != 0 {
             self.touched.push(index);
         }
+    }
+
+    /// By how much all clients together are too large: what is about to be freed.
+    pub(super) fn clients_excess_bytes(&self) -> u64 {
+        if self.clients_bytes_max == 0 {
+            return 0;
+        }
+        let sum: u64 = self.shared.crowds.iter().map(|crowd| crowd.sum.load(Ordering::Relaxed)).sum();
+        sum.saturating_sub(self.clients_bytes_max)
     }
 
     /// A client is gone.

@@ -15,6 +15,7 @@ use crate::command::lookup::Row;
 use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
 use crate::keyspace::{Actor, Keyspace};
+use crate::memory;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::Place;
 use crate::route::locks::Need;
@@ -25,6 +26,9 @@ use std::sync::atomic::Ordering;
 
 /// Commands whose memory is prefetched before the first of them runs.
 pub(super) const PREFETCH_COMMANDS: usize = 16;
+
+/// What an entry takes beside what its command said, in bytes, about: counted here when it is another core that makes it.
+const ENTRY_BYTES: usize = 64;
 
 impl Core {
     pub(super) fn run_planned(&mut self) {
@@ -157,13 +161,17 @@ impl Core {
             return self.refuse(planned, row, error);
         }
         let request_bytes = spans.last().map_or(0, |last| (last.start + last.len) as usize);
-        if (needs_room(row)
+        if needs_room(row)
             || !connection.session.mode.is_empty()
                 && connection.session.mode.contains(Mode::IN_TRANSACTION)
-                && transaction_needs_room(&connection.session, row))
-            && !self.has_room(request_bytes)
+                && transaction_needs_room(&connection.session, row)
         {
-            return self.refuse(planned, row, Error::OUT_OF_MEMORY);
+            if !self.has_room(request_bytes) {
+                return self.refuse(planned, row, Error::OUT_OF_MEMORY);
+            }
+            if !matches!(planned.place, Place::One(shard) if shard == self.core) {
+                memory::spend_lease(request_bytes + ENTRY_BYTES);
+            }
         }
         self.run_admitted(planned, row, started)
     }

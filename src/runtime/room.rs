@@ -35,10 +35,12 @@ const DONOR_SPINS: usize = 100;
 /// Allocations of a heavy value that are freed between two looks: as many as [`EVICT_KEYS`] entries may cost.
 const FREE_ALLOCATIONS: usize = 100;
 
-/// What passes the limit between commands, by no more than this part of it, or these bytes, is left to the next command
-/// that needs room.
-const TOLERANCE_PART: u64 = 64;
-const TOLERANCE_BYTES_MAX: u64 = 256 << 10;
+/// What passes the limit between commands, by no more than these bytes, is left to the next command that needs room, …
+const TOLERANCE_BYTES: u64 = 256 << 10;
+/// … unless no core has seen less for so long: what `INFO` or a large reply takes for a moment is no reason for keys to go.
+const TOLERANCE_MS: u64 = 200;
+/// How soon what is evicted between commands is thought to have been told to all whom it concerns.
+const MESSAGES_MS: u64 = 50;
 
 /// For how long a core whose own shard has nothing to spare spins for the engine of one that has, in nanoseconds; …
 const SPIN_NANOSECONDS_MAX: u64 = 1_000_000;
@@ -90,10 +92,7 @@ impl Core {
     /// took. To be called between commands; best when the replies to those of the last pass have left.
     #[inline]
     pub(super) fn keep_room(&mut self) {
-        if self.evicts
-            && !memory::is_within_lease(0)
-            && (self.is_short_of_room || self.limit_tolerated() < memory::used_bytes())
-        {
+        if self.evicts && !memory::is_within_lease(0) && (self.is_short_of_room || self.is_too_much()) {
             self.end_visits(); // One who waits for the own engine holds no other.
             self.shard.take();
             self.make_room(0);
@@ -101,11 +100,37 @@ impl Core {
         }
     }
 
-    /// What may be in use between commands before entries go for it, in bytes: what a large reply takes for a moment is
-    /// no reason.
-    fn limit_tolerated(&self) -> u64 {
+    /// Enough has been evicted between commands, and more than the limit is in use still: messages about what went, to
+    /// clients that track it or listen, which leave with the next passes. To evict more for them would bring more of them.
+    fn waits_for_messages(&self, used: u64) -> bool {
         let limit = self.config.maxmemory.bytes;
-        limit + (limit / TOLERANCE_PART).min(TOLERANCE_BYTES_MAX)
+        used <= limit + slack_bytes(limit) / 2 && self.now_ms.abs_diff(self.evicted_enough_ms) < MESSAGES_MS
+    }
+
+    /// To be called before anything is done in a pass, when replies to what was asked before have left.
+    #[inline]
+    pub(super) fn look_at_room(&mut self) {
+        if self.evicts
+            && TOLERANCE_MS / 10 <= self.shared.budget.since_within_ms(self.now_ms)
+            && memory::used_bytes() <= self.config.maxmemory.bytes
+        {
+            self.shared.budget.is_within(self.now_ms);
+        }
+    }
+
+    /// Whether more is in use between commands than entries may stay for.
+    fn is_too_much(&mut self) -> bool {
+        // Clients that are too large go before any key does.
+        let used = memory::used_bytes().saturating_sub(self.clients_excess_bytes());
+        if self.waits_for_messages(used) {
+            return false;
+        }
+        if used <= self.config.maxmemory.bytes {
+            self.shared.budget.is_within(self.now_ms);
+            return false;
+        }
+        self.config.maxmemory.bytes + TOLERANCE_BYTES < used
+            || TOLERANCE_MS <= self.shared.budget.since_within_ms(self.now_ms)
     }
 
     /// Asks for the sum, takes a lease, lets entries go. True: there is room for so many bytes, or will be. The own
@@ -135,10 +160,13 @@ impl Core {
             return used <= limit && used + more <= limit + slack_bytes(limit);
         }
         let batch = memory::lease_bytes(limit, 0, cores) / 4;
+        let (enough, mut evicted) = ((used - goal + batch) as usize, 0);
         let started = self.clock.raw();
         let nanoseconds_max = evict_nanoseconds_max(self.config.maxmemory_eviction_tenacity);
         loop {
-            let is_progress = self.spare((used - goal + batch) as usize);
+            let spared = self.spare((used - goal + batch) as usize);
+            evicted += spared.unwrap_or(0);
+            let is_progress = spared.is_some();
             // Another core may have what this one lacks, and be at work: it lets others in soon.
             let is_waiting = !is_progress && self.shared.budget.has_evictable(self.core);
             let now = memory::used_bytes();
@@ -170,8 +198,11 @@ impl Core {
                 }
                 return false;
             }
-            if nanoseconds_max <= nanoseconds && used + more <= ceiling {
-                self.is_short_of_room = limit < used;
+            // With enough evicted, what is still too much has to be freed yet, or tells clients of what went, and is about
+            // to leave: more evictions would only bring more of it.
+            if (nanoseconds_max <= nanoseconds || enough <= evicted) && used + more <= ceiling {
+                self.is_short_of_room = limit < used && evicted < enough;
+                self.evicted_enough_ms = if evicted < enough { 0 } else { self.now_ms };
                 break;
             }
         }
@@ -179,54 +210,54 @@ impl Core {
         true
     }
 
-    /// Lets some entries go that have so many bytes, or frees some of what has gone. False: none may go.
-    fn spare(&mut self, bytes: usize) -> bool {
+    /// Lets some entries go that have so many bytes, or frees some of what has gone. How many bytes went; none: none may
+    /// go.
+    fn spare(&mut self, bytes: usize) -> Option<usize> {
         if self.shard.keyspace.has_garbage() {
             self.shard.keyspace.free_some(FREE_ALLOCATIONS);
-            return true;
+            return Some(0);
         }
         let own = self.core;
         if let Some(shard) = self.shared.budget.with_garbage().filter(|&shard| shard != own)
-            && self.spare_of(shard, bytes)
+            && let Some(evicted) = self.spare_of(shard, bytes)
         {
-            return true;
+            return Some(evicted);
         }
         let draws = self.shard.draws_lots();
         let lot = self.shard.random.u64(..);
         let first = self.shared.budget.donor(own, draws.then_some(lot));
-        if self.spare_of(first, bytes) || first != own && self.spare_of(own, bytes) {
-            return true;
-        }
-        (0..self.map.shards()).filter(|&shard| shard != own && shard != first).any(|shard| self.spare_of(shard, bytes))
+        let others = (0..self.map.shards()).filter(|&shard| shard != own && shard != first);
+        let second = (first != own).then_some(own);
+        [first].into_iter().chain(second).chain(others).find_map(|shard| self.spare_of(shard, bytes))
     }
 
-    /// The same on one shard. False: none may go there, or its owner is at work.
-    fn spare_of(&mut self, shard: usize, bytes: usize) -> bool {
+    /// The same on one shard. None: none may go there, or its owner is at work.
+    fn spare_of(&mut self, shard: usize, bytes: usize) -> Option<usize> {
         let now_ms = self.now_ms;
         let is_own = shard == self.core;
         let engine = if is_own {
             &mut *self.shard
         } else {
             if self.visited[shard].is_none() && !visit(self.shards, &mut self.visited, shard, DONOR_SPINS) {
-                return false;
+                return None;
             }
             self.visited[shard].as_mut().expect("visited just now")
         };
-        let is_progress = if !is_own && engine.keyspace.has_garbage() {
+        let spared = if !is_own && engine.keyspace.has_garbage() {
             engine.keyspace.free_some(FREE_ALLOCATIONS);
-            true
+            Some(0)
         } else {
             let evicted = engine.evict(now_ms, bytes, EVICT_KEYS);
             self.shared.budget.set_garbage(shard, false);
             self.shared.budget.note_donor(shard, engine.evictable_len(), evicted.rank);
-            0 < evicted.keys
+            (0 < evicted.keys).then_some(evicted.bytes)
         };
         if is_own {
             self.serve_own();
         } else {
             self.serve_visited(shard);
         }
-        is_progress
+        spared
     }
 
     /// Notes for `LATENCY` how long it took.

@@ -34,6 +34,8 @@ pub struct Budget {
     exceeded_since_ms: AtomicU64,
     /// For how long it was so before, in milliseconds.
     exceeded_ms: AtomicU64,
+    /// When some core saw it within the limit last, Unix milliseconds.
+    within_ms: AtomicU64,
 }
 
 impl Budget {
@@ -49,6 +51,7 @@ impl Budget {
             ceiling: AtomicU64::new(0),
             exceeded_since_ms: AtomicU64::new(0),
             exceeded_ms: AtomicU64::new(0),
+            within_ms: AtomicU64::new(0),
         }
     }
 
@@ -143,12 +146,21 @@ impl Budget {
 
     /// The sum is within the limit.
     pub fn is_within(&self, now_ms: u64) {
+        if self.within_ms.load(Ordering::Relaxed) != now_ms {
+            self.within_ms.store(now_ms, Ordering::Relaxed);
+        }
         if self.exceeded_since_ms.load(Ordering::Relaxed) != 0 {
             let since_ms = self.exceeded_since_ms.swap(0, Ordering::Relaxed);
             if since_ms != 0 {
                 self.exceeded_ms.fetch_add(now_ms.saturating_sub(since_ms), Ordering::Relaxed);
             }
         }
+    }
+
+    /// How long ago a core saw the sum within the limit, in milliseconds.
+    #[inline]
+    pub fn since_within_ms(&self, now_ms: u64) -> u64 {
+        now_ms.abs_diff(self.within_ms.load(Ordering::Relaxed)) // The clock may have been set back.
     }
 
     /// For how long the sum was above the limit, all told, and for how long it has been so now; milliseconds.
@@ -222,8 +234,10 @@ mod tests {
         assert_eq!(budget.exceeded_ms(30), (20, 20));
         budget.is_within(40);
         assert_eq!(budget.exceeded_ms(50), (30, 0));
+        assert_eq!(budget.since_within_ms(45), 5);
         budget.is_exceeded(50);
         assert_eq!(budget.exceeded_ms(60), (40, 10));
+        assert_eq!((budget.since_within_ms(60), budget.since_within_ms(30)), (20, 10));
         budget.reset_statistics();
         assert_eq!(budget.exceeded_ms(60), (0, 0));
     }
