@@ -287,7 +287,8 @@ impl Core {
         }
         self.shared.budget.forget_rank(self.core);
         self.tell_evictable();
-        self.is_short_of_room = self.evicts;
+        // What is in use for this very change is no reason for entries to go.
+        self.is_short_of_room = self.evicts && limit + TOLERANCE_BYTES < memory::used_bytes();
     }
 }
 
