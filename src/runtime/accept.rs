@@ -240,7 +240,7 @@ impl Core {
     pub(super) fn close_all(&mut self) {
         for (index, listener) in std::mem::take(&mut self.listeners).into_iter().enumerate() {
             let Some(listener) = listener else { continue };
-            // At once: an accept under way keeps the socket listening for some time after its last descriptor is closed.
+            // At once: an accept under way keeps the socket listening for a while after its last descriptor is closed.
             net::shutdown(listener.door.fd());
             if listener.armed {
                 self.ring.cancel_accept(index as u32);

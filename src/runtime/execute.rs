@@ -27,7 +27,7 @@ use std::sync::atomic::Ordering;
 /// Commands whose memory is prefetched before the first of them runs.
 pub(super) const PREFETCH_COMMANDS: usize = 16;
 
-/// What an entry takes beside what its command said, in bytes, about: counted here when it is another core that makes it.
+/// What an entry takes beside what its command said, in bytes, about: counted here when another core makes it.
 const ENTRY_BYTES: usize = 64;
 
 impl Core {

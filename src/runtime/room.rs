@@ -37,7 +37,7 @@ const FREE_ALLOCATIONS: usize = 100;
 
 /// What passes the limit between commands, by no more than these bytes, is left to the next command that needs room, …
 const TOLERANCE_BYTES: u64 = 256 << 10;
-/// … unless no core has seen less for so long: what `INFO` or a large reply takes for a moment is no reason for keys to go.
+/// … unless no core has seen less for so long: what `INFO` or a large reply takes for a moment makes no key go.
 const TOLERANCE_MS: u64 = 200;
 /// How soon what is evicted between commands is thought to have been told to all whom it concerns.
 const MESSAGES_MS: u64 = 50;
@@ -101,7 +101,7 @@ impl Core {
     }
 
     /// Enough has been evicted between commands, and more than the limit is in use still: messages about what went, to
-    /// clients that track it or listen, which leave with the next passes. To evict more for them would bring more of them.
+    /// clients that track it or listen, which leave with the next passes. To evict more would bring more of them.
     fn waits_for_messages(&self, used: u64) -> bool {
         let limit = self.config.maxmemory.bytes;
         used <= limit + slack_bytes(limit) / 2 && self.now_ms.abs_diff(self.evicted_enough_ms) < MESSAGES_MS
@@ -198,8 +198,8 @@ impl Core {
                 }
                 return false;
             }
-            // With enough evicted, what is still too much has to be freed yet, or tells clients of what went, and is about
-            // to leave: more evictions would only bring more of it.
+            // With enough evicted, what is still too much has to be freed yet, or tells clients of what went, and is
+            // about to leave: more evictions would only bring more of it.
             if (nanoseconds_max <= nanoseconds || enough <= evicted) && used + more <= ceiling {
                 self.is_short_of_room = limit < used && evicted < enough;
                 self.evicted_enough_ms = if evicted < enough { 0 } else { self.now_ms };
@@ -210,8 +210,8 @@ impl Core {
         true
     }
 
-    /// Lets some entries go that have so many bytes, or frees some of what has gone. How many bytes went; none: none may
-    /// go.
+    /// Lets some entries go that have so many bytes, or frees some of what has gone. How many bytes went;
+    /// none: none may go.
     fn spare(&mut self, bytes: usize) -> Option<usize> {
         if self.shard.keyspace.has_garbage() {
             self.shard.keyspace.free_some(FREE_ALLOCATIONS);
