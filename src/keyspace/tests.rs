@@ -609,9 +609,9 @@ fn heavy_values_of_a_flushed_database_are_freed_in_slices_too() {
 #[test]
 fn a_little_is_freed_at_once() {
     let mut keyspace = keyspace();
-    for (keys, left) in [(2000, 0), (10_000, 6000)] {
+    for (keys, left, expiry) in [(2000, 0, Expiry::At(START_MS + 1000)), (10_000, 6000, Expiry::Clear)] {
         for index in 0..keys {
-            keyspace.set_string(0, format!("key:{index}").as_bytes(), b"v", Expiry::At(START_MS + 1000));
+            keyspace.set_string(0, format!("key:{index}").as_bytes(), b"v", expiry);
         }
         keyspace.flush(0);
         keyspace.free_at_once();
