@@ -478,9 +478,10 @@ fn many_keys_that_expire_at_once_stop_nobody() {
             sizes.push(database_size(&mut client));
             assert!(started.elapsed() < PATIENCE, "{shards} shards: keys are left");
         }
-        // Who asks meanwhile is answered between two slices, however long the clock says that took.
+        // Who asks meanwhile is answered between two slices, however long the clock says that took, and however seldom
+        // this thread has its turn.
         sizes.dedup();
-        assert!(4 < sizes.len(), "{shards} shards: they went at once: {sizes:?}");
+        assert!(2 < sizes.len(), "{shards} shards: they went at once: {sizes:?}");
         assert_eq!(info_number(&mut client, "stats", "expired_keys"), KEYS as i64);
     }
 }
