@@ -27,7 +27,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-2)
         .keys(ALL)
         .key_specs(&[KeySpec::from(1, -1, KeyAccess::RW.union(KeyAccess::ACCESS))])
-        .flags(READ)
+        .flags(READ.union(Flags::MAY_REPLICATE))
         .docs(Group::HyperLogLog, "2.8.9", "Returns about how many different elements several HyperLogLogs saw.")
         .complexity("O(1) with a small constant for one key, O(N) with a large one for N keys")
         .syntax("key [key ...]"),

@@ -11,7 +11,7 @@ use crate::structure::glob;
 
 const ANY_STATE: Flags = Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE);
 const SUBSCRIBER: Flags = ANY_STATE.union(Flags::NOSCRIPT);
-const PUBLISHER: Flags = ANY_STATE.union(Flags::FAST);
+const PUBLISHER: Flags = ANY_STATE.union(Flags::FAST).union(Flags::MAY_REPLICATE);
 
 const fn subscription(name: &'static str, audience: Audience, joins: bool, arity: i16, since: &'static str) -> Command {
     let (summary, complexity) = match (audience, joins) {
