@@ -110,7 +110,9 @@ impl Core {
     /// The client at an address, unless it is gone.
     fn session_at(&mut self, address: Address) -> Option<&mut Session> {
         let connection = self.connections.get_mut(address.index as usize)?;
-        (connection.session.id == address.id && !connection.broken).then_some(&mut connection.session)
+        // Who has said QUIT and only waits for its last reply to leave is gone for others.
+        let is_leaving = connection.session.mode.intersects(Mode::CLOSE_AFTER_REPLY | Mode::CLOSE_NOW);
+        (connection.session.id == address.id && !connection.broken && !is_leaving).then_some(&mut connection.session)
     }
 
     /// Writes something that is no reply to a client, and closes the client if that is too much for it.
