@@ -62,9 +62,10 @@
 //! owner takes it when it has work for it, lets visitors in between two windows, and lets go before it enters the
 //! kernel (with one shard it never lets go). A visitor holds it for one window at most, and no longer than until it
 //! runs something slow of its own. The owner waits for a visitor (a lock); a visitor never waits for anybody: it tries
-//! for some microseconds, and sends a parcel instead. A core that waits for its own engine holds no other, so no circle
-//! of cores waits. A visitor runs only commands that end soon by their row (`FAST`, or of constant cost), and only
-//! while no entry of that shard is lent.
+//! for some microseconds, and sends a parcel instead. Only a command on several shards waits for engines, with a limit,
+//! and then holds only lower ones; a core that waits for its own engine otherwise holds none. So no circle of cores
+//! waits. Every eighth window the owner hands its engine to who waits for it. A visitor runs only commands that end
+//! soon by their row (`FAST`, or of constant cost), and only while no entry of that shard is lent.
 //!
 //! **A command runs to completion.** [`shard::Shard::execute`] and all below it are plain functions: no await, no lock,
 //! no kernel, no clock, no randomness of their own; `now` and a seeded generator are handed in. `now` is read once a
@@ -86,9 +87,9 @@
 //! transaction (a survey: key by key, each once), `SCAN`, and what every core answers for itself (`INFO`, `CLIENT
 //! LIST`). See [`shard::union`].
 //!
-//! **Nobody waits for ever.** Engines of others are only ever tried for. Borrowers ask shards in rising order and take
-//! all they need of a shard at once or nothing; who has all runs at once; the queue behind what is lent is first come,
-//! first served. See [`route::locks`].
+//! **Nobody waits for ever.** Engines of others are tried for, or waited for with a limit, in rising order. Borrowers
+//! ask shards in rising order and take all they need of a shard at once or nothing; who has all runs at once; the queue
+//! behind what is lent is first come, first served. See [`route::locks`].
 //!
 //! **What crosses cores.** (1) Parcels, by value, through one bounded single-producer ring per ordered pair of cores.
 //! (2) `Control` messages in the same rings, in the same order: accepted sockets, connections that follow their keys,

@@ -10,16 +10,18 @@
 
 use super::core::Core;
 use super::gathering::{Gathering, Kind};
-use super::joint::{Borrowing, Work, is_clear, requests_of, shards_of};
+use super::joint::{Borrowing, Needs, Work, shards_of};
 use super::lend::Ground;
 use super::mailbox::Control;
 use super::slow;
+use super::visit::hold_several;
 use crate::command::lookup::Row;
 use crate::command::{Args, Wait, slowlog};
 use crate::config::Config;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::session::Mode;
-use crate::shard::{Answer, Call, Ticket};
+use crate::shard::{Answer, Call, Shard, Ticket};
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// A client of this core that waits.
@@ -264,9 +266,11 @@ impl Core {
         if !ticket.is_open() {
             return;
         }
-        let map = self.map;
-        if !self.engines().hold(&shards, |shard, engine| is_clear(map, row, &args, shard, engine)) {
-            let requests = requests_of(self.map, row, &args);
+        let needs = OnceCell::new();
+        let needs_of_call = || Needs::of_call(self.map, row, &args);
+        let is_clear = |shard, engine: &Shard| needs.get_or_init(needs_of_call).is_clear(shard, engine);
+        if !hold_several(&mut self.shard, &mut self.visited, &shards, is_clear) {
+            let requests = needs.into_inner().unwrap_or_else(needs_of_call).into_requests(None);
             let gathering = self.gatherings.insert(Gathering {
                 connection: ticket.connection,
                 sequence: ticket.sequence,
@@ -307,7 +311,7 @@ impl Core {
         let mut wait = None;
         let mut out = Output::default();
         let args: Vec<&[u8]> = ticket.wait.retries[at].args.iter().map(Vec::as_slice).collect();
-        let engines = (self.core, &mut self.shard, &mut self.visited);
+        let engines = (&mut self.shard, &mut self.visited[..]);
         let (now_ms, stats) = (self.now_ms, &mut self.stats);
         let (overlay, config) = (&mut self.overlay, &self.config);
         ground.run(engines, overlay, config, Some(&mut wait), ticket.row, ticket.call, &args, now_ms, stats, &mut out);

@@ -69,12 +69,8 @@ pub struct Core {
     pub(super) now_ms: u64,
     /// Hashes keys as every shard does.
     pub(super) hasher: KeyHasher,
-    /// The engines of all cores, to visit.
-    pub(super) shards: &'static [Mutex<Shard>],
     /// Engines of other cores that this one holds for a window of commands.
     pub(super) visited: Vec<Option<MutexGuard<'static, Shard>>>,
-    /// In this pass an engine was waited for in vain.
-    pub(super) is_impatient: bool,
     /// Windows of commands so far.
     pub(super) windows: u32,
     pub(super) shared: Arc<Shared>,
@@ -195,13 +191,11 @@ impl Core {
             doors: parts.doors,
             listeners: Vec::new(),
             accept_failures: AcceptFailures::default(),
-            shard: Held::new(&parts.shards[parts.core]),
-            shards: parts.shards,
+            shard: Held::new(parts.shards, parts.core),
             stats: Stats::new(config.latency_tracking),
             now_ms: 0,
             hasher: parts.hasher,
             visited: (0..parts.shards.len()).map(|_| None).collect(),
-            is_impatient: false,
             windows: 0,
             shared: parts.shared,
             gatherings: Slab::new(),
@@ -280,7 +274,7 @@ impl Core {
             self.clock_was_set(step_ms);
         }
         self.stats.counters.passes += 1;
-        self.is_impatient = false;
+        self.shard.be_patient();
         let spare = &mut self.spare_outputs;
         self.ring.take_sent(|bytes| keep_output(spare, bytes));
         self.look_at_room();

@@ -1,6 +1,7 @@
 //! What nobody asks for: rates, timeouts, keys whose time has come, and taking in a new configuration.
 
 use super::core::Core;
+use super::send::list_once;
 use super::send::passes_output_limit;
 use super::slow;
 use crate::config::Config;
@@ -58,10 +59,7 @@ impl Core {
                 let Some(connection) = self.connections.get_mut(index as usize) else { continue };
                 connection.paused = false;
                 connection.session.mode.remove(Mode::BLOCKED);
-                if !connection.again {
-                    connection.again = true;
-                    self.again.push(index);
-                }
+                list_once(&mut self.again, &mut connection.again, index);
             }
         }
     }

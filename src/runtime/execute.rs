@@ -8,7 +8,7 @@ use super::monitor::{self, feed_monitors};
 use super::pubsub::{begin_tracked, remember_read};
 use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request};
 use super::room::{needs_room, transaction_needs_room};
-use super::send::mark_dirty;
+use super::send::list_once;
 use super::slow;
 use super::visit::VISIT_ARGUMENTS_MAX;
 use crate::command::lookup::Row;
@@ -64,9 +64,8 @@ impl Core {
             connection.consume_planned();
             connection.session.active_ms = self.now_ms;
             // Missing replies will bring it back themselves.
-            if is_held_back && connection.replies.outstanding() == 0 && !connection.again {
-                connection.again = true;
-                self.again.push(index);
+            if is_held_back && connection.replies.outstanding() == 0 {
+                list_once(&mut self.again, &mut connection.again, index);
             }
         }
     }
@@ -149,7 +148,7 @@ impl Core {
             connection.session.spoil_transaction();
             connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
             self.stats.error(error.prefix());
-            mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+            list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
             return self.clock.raw();
         };
         if connection.session.mode.contains(Mode::TRACKING) {
@@ -226,7 +225,7 @@ impl Core {
         }
         connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&said));
         self.stats.rejected(row.id, said.prefix());
-        mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+        list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
         self.tell_unwatched(planned.connection);
         self.clock.raw()
     }
@@ -302,7 +301,7 @@ impl Core {
                         if peer.wants_owner() {
                             self.mailbox.control(to, Control::Sooner);
                         }
-                        mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+                        list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
                         let ended = self.clock.raw();
                         let nanoseconds = self.clock.delta_as_nanos(started, ended);
                         self.stats.record(row.id, nanoseconds);
@@ -368,7 +367,7 @@ impl Core {
                     self.begin_long(long, Reader::Own { connection, sequence }, (row, call), owned, started);
                     return self.clock.raw();
                 }
-                mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+                list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
                 let ended = self.clock.raw();
                 let nanoseconds = self.clock.delta_as_nanos(started, ended);
                 self.stats.record(row.id, nanoseconds);
@@ -406,7 +405,7 @@ impl Core {
                 if let Err(error) = check(&view, &args) {
                     connection.replies.write(|out| fail(&mut self.stats, row, &error, out.len(), out));
                     self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
-                    mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+                    list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
                     return self.clock.raw();
                 }
                 let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
@@ -417,7 +416,7 @@ impl Core {
             Run::Container => {
                 let error = Error::wrong_arity(&row.full_name());
                 connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
-                mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+                list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
                 self.clock.raw()
             }
         }
@@ -473,7 +472,7 @@ impl Core {
             slow::record(&self.shared, config, row, kept, nanoseconds, &connection.session);
         }
         drop(args);
-        mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+        list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
         if connection.session.mode.intersects(CLOSING) {
             self.closing.push(planned.connection);
         }

@@ -23,6 +23,7 @@
 use super::accept::CLOSING;
 use super::core::Core;
 use super::mailbox::Control;
+use super::send::list_once;
 use crate::connection::Connection;
 use crate::session::Mode;
 use crate::sys::process::{self, CpuOf};
@@ -122,10 +123,7 @@ impl Core {
     fn keep(&mut self, index: u32) {
         let connection = &mut *self.connections[index as usize];
         connection.leaving_for = None;
-        if !connection.again {
-            connection.again = true; // Receives again, too.
-            self.again.push(index);
-        }
+        list_once(&mut self.again, &mut connection.again, index); // Receives again, too.
     }
 
     fn send_off(&mut self, index: u32) {
@@ -148,8 +146,7 @@ impl Core {
         let socket = session.fd;
         connection.receiving = true;
         if 0 < connection.unplanned_bytes() {
-            connection.again = true;
-            self.again.push(index);
+            list_once(&mut self.again, &mut connection.again, index);
         }
         let at = self.connections.insert(connection);
         assert_eq!(at, index as usize);

@@ -8,6 +8,7 @@ use super::joint::{Borrowing, Work};
 use super::lend::Ground;
 use super::mailbox::Control;
 use super::read::{Planned, Source};
+use super::send::list_once;
 use super::slow;
 use super::survey::Survey;
 use super::walk::Walk;
@@ -299,9 +300,8 @@ impl Core {
     pub(super) fn finish_gathering(&mut self, index: u32, sequence: u32, reply: Output) {
         let connection = &mut *self.connections[index as usize];
         connection.barrier = false;
-        if 0 < connection.unplanned_bytes() && !connection.again {
-            connection.again = true;
-            self.again.push(index);
+        if 0 < connection.unplanned_bytes() {
+            list_once(&mut self.again, &mut connection.again, index);
         }
         self.fill_with(index, sequence, reply);
     }

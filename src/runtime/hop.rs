@@ -6,8 +6,10 @@ use super::gathering::Kind;
 use super::long::Reader;
 use super::mailbox::{Control, Message};
 use super::room::needs_room;
-use super::send::mark_dirty;
+use super::send::list_once;
 use super::slow;
+use crate::command::long_reply::LongReply;
+use crate::command::lookup::Row;
 use crate::command::{Args, Flags, Spread, lookup, slowlog};
 use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
 use crate::session::Mode;
@@ -60,6 +62,31 @@ impl Core {
         self.mailbox.recycle(parcel);
     }
 
+    /// Runs a command of another core's client, and answers: with the reply, or that it comes later, if the command
+    /// leaves one to be written bit by bit.
+    #[inline]
+    pub(super) fn execute_sent(
+        &mut self,
+        from: usize,
+        header: &RequestHeader,
+        row: &'static Row,
+        args: &Args<'_>,
+    ) -> Option<LongReply> {
+        let reply =
+            ReplyHeader { target: header.target, sequence: header.sequence, flags: header.flags & flags::GATHER };
+        let (shard, stats, now_ms) = (&mut self.shard, &mut self.stats, self.now_ms);
+        let mut long = None;
+        self.mailbox.reply(from, reply, |out| {
+            let succeeds = shard.execute_or_leave(row, Call::of(header), args, now_ms, stats, out, Some(&mut long));
+            match (&long, succeeds) {
+                (Some(_), _) => flags::LATER,
+                (None, true) => 0,
+                (None, false) => flags::FAILED,
+            }
+        });
+        long
+    }
+
     /// Runs a command of another core's client; `started` and the result are readings of the clock.
     #[inline]
     fn run_sent(&mut self, from: usize, header: RequestHeader, args: &Args<'_>, started: u64) -> u64 {
@@ -79,22 +106,10 @@ impl Core {
         if needs_room(row) {
             self.keep_room(); // Its client's core has said yes already.
         }
-        let call = Call::of(&header);
-        let reply =
-            ReplyHeader { target: header.target, sequence: header.sequence, flags: header.flags & flags::GATHER };
-        let (shard, stats, now_ms) = (&mut self.shard, &mut self.stats, self.now_ms);
-        let mut long = None;
-        self.mailbox.reply(from, reply, |out| {
-            let succeeds = shard.execute_or_leave(row, call, args, now_ms, stats, out, Some(&mut long));
-            match (&long, succeeds) {
-                (Some(_), _) => flags::LATER,
-                (None, true) => 0,
-                (None, false) => flags::FAILED,
-            }
-        });
+        let long = self.execute_sent(from, &header, row, args);
         if let Some(long) = long {
             let args = args.iter().map(|arg| arg.to_vec()).collect();
-            self.begin_long(long, Reader::Sent { from, header }, (row, call), args, started);
+            self.begin_long(long, Reader::Sent { from, header }, (row, Call::of(&header)), args, started);
             return self.clock.raw();
         }
         self.serve_own();
@@ -183,7 +198,7 @@ impl Core {
                 for (index, connection) in self.connections.iter_mut() {
                     if connection.session.mode.contains(Mode::MONITOR) && !connection.broken {
                         connection.replies.write(|out| out.extend_from_slice(&line));
-                        mark_dirty(&mut self.dirty, &mut connection.dirty, index as u32);
+                        list_once(&mut self.dirty, &mut connection.dirty, index as u32);
                     }
                 }
             }

@@ -1,9 +1,9 @@
-//! Commands that need several shards at one moment, and transactions: run at once on the engines if those are free, on
-//! borrowed keys if not. How that makes everything atomic: see [`crate::shard::union`].
+//! Commands that need several shards at one moment, and transactions: run at once on the engines if those are free, or
+//! soon will be, on borrowed keys if not. How that makes everything atomic: see [`crate::shard::union`].
 //!
 //! ```text
 //!   engines free      hold 0, 2 ─▶ run ─▶ let go                                   (this file)
-//!   one is busy       borrow from 0 ─▶ borrow from 2 ─▶ run ─▶ home                (`lend`)
+//!   one stays busy    borrow from 0 ─▶ borrow from 2 ─▶ run ─▶ home                (`lend`)
 //!   EXEC with INFO    borrow … ─▶ run ─▶ ask all cores ─▶ run on ─▶ home           (`lend`, `gathering`)
 //! ```
 
@@ -17,9 +17,9 @@ use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
 use super::pubsub::remember_read;
 use super::read::{Planned, Source};
-use super::send::mark_dirty;
+use super::send::list_once;
 use super::slow;
-use super::visit::{Engines, end_visit_to_lender};
+use super::visit::{end_visit_to_lender, hold_several};
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Flags, Joint, Keys, Part, Run, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
@@ -32,6 +32,7 @@ use crate::route::parcel::ArgSlices;
 use crate::session::{Mode, Transaction, Watched};
 use crate::shard::{Call, Request, Shard, Ticket, fail, finish};
 use smallvec::SmallVec;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -78,7 +79,7 @@ pub(super) struct Borrowing {
 }
 
 /// What is needed, of which shards.
-struct Needs {
+pub(super) struct Needs {
     map: SlotMap,
     is_everything: bool,
     keys: BTreeMap<usize, BTreeSet<Vec<u8>>>,
@@ -88,6 +89,13 @@ struct Needs {
 impl Needs {
     fn new(map: SlotMap) -> Needs {
         Needs { map, is_everything: false, keys: BTreeMap::new(), watched: BTreeMap::new() }
+    }
+
+    /// What one call needs.
+    pub(super) fn of_call(map: SlotMap, row: &'static Row, args: &Args<'_>) -> Needs {
+        let mut needs = Needs::new(map);
+        needs.add_call(row, args);
+        needs
     }
 
     fn add(&mut self, key: &[u8]) {
@@ -118,7 +126,7 @@ impl Needs {
     }
 
     /// Whether nothing of it is away from a shard, or waited for there.
-    fn is_clear(&self, shard: usize, engine: &Shard) -> bool {
+    pub(super) fn is_clear(&self, shard: usize, engine: &Shard) -> bool {
         let keys = self.keys.get(&shard).into_iter().flatten();
         !self.is_everything && !engine.locks.conflicts_with_keys(keys.map(Vec::as_slice))
     }
@@ -128,7 +136,7 @@ impl Needs {
     }
 
     /// What to ask of each shard.
-    fn into_requests(mut self, watches_in: Option<usize>) -> Vec<(usize, Request)> {
+    pub(super) fn into_requests(mut self, watches_in: Option<usize>) -> Vec<(usize, Request)> {
         let shards = self.shards();
         let mut request = |shard: usize| {
             let watched = self.watched.remove(&shard).unwrap_or_default();
@@ -138,20 +146,6 @@ impl Needs {
         };
         shards.into_iter().map(&mut request).collect()
     }
-}
-
-/// Whether nothing that a call needs is away from a shard, or waited for there.
-pub(super) fn is_clear(map: SlotMap, row: &'static Row, args: &Args<'_>, shard: usize, engine: &Shard) -> bool {
-    let mut needs = Needs::new(map);
-    needs.add_call(row, args);
-    needs.is_clear(shard, engine)
-}
-
-/// What a call asks of each shard.
-pub(super) fn requests_of(map: SlotMap, row: &'static Row, args: &Args<'_>) -> Vec<(usize, Request)> {
-    let mut needs = Needs::new(map);
-    needs.add_call(row, args);
-    needs.into_requests(None)
 }
 
 /// Whether a call ends soon enough to run in engines of other cores.
@@ -193,20 +187,23 @@ impl Core {
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
         let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
         let call = call_of(&connection.session);
+        let needs = OnceCell::new();
+        let needs_of_call = || Needs::of_call(self.map, row, &args);
         // At once only if nothing this client sent before is still on its way.
         if connection.replies.outstanding() == 0
             && is_brief(row, args.len())
-            && Engines::new(self.core, self.shards, &mut self.shard, &mut self.visited, &mut self.is_impatient)
-                .hold(&shards_of(self.map, row, &args), |shard, engine| is_clear(self.map, row, &args, shard, engine))
+            && hold_several(&mut self.shard, &mut self.visited, &shards_of(self.map, row, &args), |shard, engine| {
+                needs.get_or_init(needs_of_call).is_clear(shard, engine)
+            })
         {
-            let engines = (self.core, &mut self.shard, &mut self.visited);
+            let engines = (&mut self.shard, &mut self.visited[..]);
             let (now_ms, stats, overlay, config) = (self.now_ms, &mut self.stats, &mut self.overlay, &self.config);
             let mut wait = None;
             connection.replies.write(|out| {
                 let wait = Some(&mut wait);
                 Ground::Engines.run(engines, overlay, config, wait, row, call, &args, now_ms, stats, out)
             });
-            mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+            list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
             let ended = self.clock.raw();
             let nanoseconds = self.clock.delta_as_nanos(started, ended);
             self.stats.record(row.id, nanoseconds);
@@ -225,8 +222,7 @@ impl Core {
             self.settle_engines();
             return ended;
         }
-        let mut needs = Needs::new(self.map);
-        needs.add_call(row, &args);
+        let needs = needs.into_inner().unwrap_or_else(needs_of_call);
         let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
         drop(args);
         self.borrow_for(planned.connection, row, owned, call, needs.into_requests(None), Work::Command, started);
@@ -293,7 +289,7 @@ impl Core {
         self.end_visits();
         self.shard.let_go();
         std::thread::sleep(std::time::Duration::from_micros(200));
-        while !self.engines().hold(&held, |_, _| false) {
+        while !hold_several(&mut self.shard, &mut self.visited, &held, |_, _| false) {
             self.end_visits();
             self.shard.let_go();
             std::thread::yield_now();
@@ -350,7 +346,7 @@ impl Core {
             session.transaction.push(row.id.index() as u16, args.iter().copied());
         }
         connection.replies.write(|out| Reply::new(&mut *out, Protocol::Resp2).simple("QUEUED"));
-        mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+        list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
         self.clock.raw()
     }
 
@@ -378,7 +374,7 @@ impl Core {
         if session.mode.contains(Mode::IN_TRANSACTION) {
             connection.replies.write(|out| fail(&mut self.stats, row, &Error::WATCH_IN_MULTI, out.len(), out));
             self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
-            mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+            list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
             return;
         }
         let db = session.db;
@@ -388,8 +384,9 @@ impl Core {
         args[1..].iter().copied().filter(|key| !is_known(key)).for_each(|key| needs.add(key));
         drop(args);
         if connection.replies.outstanding() == 0
-            && Engines::new(self.core, self.shards, &mut self.shard, &mut self.visited, &mut self.is_impatient)
-                .hold(&needs.shards(), |shard, engine| needs.is_clear(shard, engine))
+            && hold_several(&mut self.shard, &mut self.visited, &needs.shards(), |shard, engine| {
+                needs.is_clear(shard, engine)
+            })
         {
             for (owner, keys) in needs.keys {
                 let engine = if owner == self.core {
@@ -404,7 +401,7 @@ impl Core {
             }
             self.visited.iter_mut().for_each(end_visit_to_lender);
             connection.replies.write(|out| Reply::new(&mut *out, Protocol::Resp2).ok());
-            mark_dirty(&mut self.dirty, &mut connection.dirty, planned.connection);
+            list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
             self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
             return;
         }
@@ -457,7 +454,7 @@ impl Core {
         if let Some(error) = error {
             let is_over = error == Error::EXEC_ABORT;
             connection.replies.write(|out| fail(&mut self.stats, row, &error, out.len(), out));
-            mark_dirty(&mut self.dirty, &mut connection.dirty, index);
+            list_once(&mut self.dirty, &mut connection.dirty, index);
             self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
             if is_over {
                 self.show_to_monitors(index, row, &[b"exec"]); // They saw its MULTI.
@@ -494,8 +491,7 @@ impl Core {
         if connection.replies.outstanding() == 0
             && (is_brief_all || is_own)
             && (!asks_all_cores || self.map.shards() == 1)
-            && Engines::new(self.core, self.shards, &mut self.shard, &mut self.visited, &mut self.is_impatient)
-                .hold(&shards, |shard, engine| needs.is_clear(shard, engine))
+            && hold_several(&mut self.shard, &mut self.visited, &shards, |shard, engine| needs.is_clear(shard, engine))
         {
             let mut is_unchanged = true;
             for watched in &watched {
@@ -565,7 +561,7 @@ impl Core {
             };
             match row.command.run {
                 Run::Keyspace(_) | Run::Blocking(_) => {
-                    let engines = (self.core, &mut self.shard, &mut self.visited);
+                    let engines = (&mut self.shard, &mut self.visited[..]);
                     let (now_ms, stats) = (self.now_ms, &mut self.stats);
                     ground.run(engines, &mut self.overlay, &self.config, None, row, call, &args, now_ms, stats, out);
                     self.tell_of(ground);
@@ -689,7 +685,7 @@ impl Core {
             self.finish_gathering(index, sequence, out);
         } else {
             connection.replies.write(|replies| replies.append(out));
-            mark_dirty(&mut self.dirty, &mut connection.dirty, index);
+            list_once(&mut self.dirty, &mut connection.dirty, index);
         }
         self.tell_unwatched(index);
     }

@@ -21,6 +21,7 @@ use super::gathering::Kind;
 use super::joint::{Borrowing, Work};
 use super::long::Reader;
 use super::mailbox::Control;
+use super::visit::Visited;
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Run, Wait, slowlog};
 use crate::config::Config;
@@ -28,12 +29,10 @@ use crate::keyspace::{Class, Effect, Entry, Keyspace};
 use crate::mutant::Mutant;
 use crate::resp::{Output, Protocol, Reply};
 use crate::route::locks::Need;
-use crate::route::parcel::{ReplyHeader, flags};
 use crate::session::Watched;
 use crate::shard::union::{Parts, Union};
 use crate::shard::{Call, Held, Request, Shard, Ticket, Waiter, fail};
 use crate::stats::Stats;
-use parking_lot::MutexGuard;
 use std::sync::Arc;
 
 /// What one shard lends.
@@ -74,15 +73,15 @@ pub(super) enum Ground {
     Whole(Vec<Keyspace>),
 }
 
-/// The engines that a core may hold: its number, its own, those of others.
-type Engines<'a> = (usize, &'a mut Held, &'a mut Vec<Option<MutexGuard<'static, Shard>>>);
+/// The engines that a core may hold: its own, those of others.
+type Engines<'a> = (&'a mut Held, &'a mut Visited);
 
 impl Ground {
     /// Runs a command. True: it succeeded.
     #[expect(clippy::too_many_arguments, reason = "all that a command may see")]
     pub(super) fn run(
         &mut self,
-        (core, own, visited): Engines<'_>,
+        (own, visited): Engines<'_>,
         overlay: &mut Option<Box<Keyspace>>,
         config: &Config,
         wait: Option<&mut Option<Wait>>,
@@ -94,6 +93,7 @@ impl Ground {
         out: &mut Output,
     ) -> bool {
         own.take();
+        let core = own.core();
         let Shard { keyspace, random, .. } = &mut **own;
         let parts: Parts<'_> = match self {
             Ground::Engines => {
@@ -247,29 +247,16 @@ impl Core {
                 Waiter::Sent { from, header, args } => {
                     let row = lookup::find_by_index(header.command as usize);
                     let slices: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
-                    let reply = ReplyHeader {
-                        target: header.target,
-                        sequence: header.sequence,
-                        flags: header.flags & flags::GATHER,
-                    };
                     if from == self.core {
                         let mut out = Output::default();
                         self.shard.execute(row, Call::of(&header), &slices, self.now_ms, &mut self.stats, &mut out);
                         self.own_part(header.target, out);
                         continue;
                     }
-                    let (shard, stats, now_ms) = (&mut self.shard, &mut self.stats, self.now_ms);
-                    let (call, mut long, started) = (Call::of(&header), None, self.clock.raw());
-                    self.mailbox.reply(from, reply, |out| {
-                        let succeeds = shard.execute_or_leave(row, call, &slices, now_ms, stats, out, Some(&mut long));
-                        match (&long, succeeds) {
-                            (Some(_), _) => flags::LATER,
-                            (None, true) => 0,
-                            (None, false) => flags::FAILED,
-                        }
-                    });
+                    let started = self.clock.raw();
+                    let long = self.execute_sent(from, &header, row, &slices);
                     if let Some(long) = long {
-                        self.begin_long(long, Reader::Sent { from, header }, (row, call), args, started);
+                        self.begin_long(long, Reader::Sent { from, header }, (row, Call::of(&header)), args, started);
                         continue;
                     }
                     self.serve_own();
@@ -318,7 +305,7 @@ impl Core {
                 let mut out = Output::default();
                 let started = self.clock.raw();
                 let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
-                let engines = (self.core, &mut self.shard, &mut self.visited);
+                let engines = (&mut self.shard, &mut self.visited[..]);
                 let (call, now_ms, stats) = (borrowing.call, self.now_ms, &mut self.stats);
                 let (overlay, config) = (&mut self.overlay, &self.config);
                 let mut wait = None;

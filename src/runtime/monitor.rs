@@ -1,7 +1,7 @@
 //! The lines that `MONITOR` shows.
 
 use super::mailbox::{Control, Mailbox};
-use super::send::mark_dirty;
+use super::send::list_once;
 use crate::command::Args;
 use crate::connection::Connection;
 use crate::session::{Mode, Session};
@@ -67,7 +67,7 @@ pub(super) fn feed_monitors(
     for (index, connection) in connections.iter_mut() {
         if connection.session.mode.contains(Mode::MONITOR) && !connection.broken {
             connection.replies.write(|out| out.extend_from_slice(&line));
-            mark_dirty(dirty, &mut connection.dirty, index as u32);
+            list_once(dirty, &mut connection.dirty, index as u32);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! [`crate::pubsub`].
 
 use super::core::Core;
-use super::send::{mark_dirty, passes_output_limit};
+use super::send::{list_once, passes_output_limit};
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Flags, key_positions};
 use crate::config::Config;
@@ -132,7 +132,7 @@ impl Core {
             self.closing.push(index);
             return;
         }
-        mark_dirty(&mut self.dirty, &mut connection.dirty, index);
+        list_once(&mut self.dirty, &mut connection.dirty, index);
     }
 
     // Subscriptions
@@ -202,7 +202,7 @@ impl Core {
             let connection = &mut *self.connections[index as usize];
             connection.replies.write(|out| fail(&mut self.stats, row, &error, out.len(), out));
         }
-        mark_dirty(&mut self.dirty, &mut self.connections[index as usize].dirty, index);
+        list_once(&mut self.dirty, &mut self.connections[index as usize].dirty, index);
         let ended = self.clock.raw();
         self.stats.record(row.id, self.clock.delta_as_nanos(started, ended));
         ended

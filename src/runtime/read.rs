@@ -2,6 +2,7 @@
 //! their place among the shards, and planned for this pass.
 
 use super::core::Core;
+use super::send::list_once;
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Flags, Joint, Keys, Run};
 use crate::connection::{Arriving, Connection, arguments};
@@ -323,10 +324,8 @@ impl Core {
             self.active.push(index);
         }
         // Whole commands may be left: look again after this pass.
-        if at < end && !connection.again && (!blocked || connection.planned != 0) && connection.protocol_error.is_none()
-        {
-            connection.again = true;
-            self.again.push(index);
+        if at < end && (!blocked || connection.planned != 0) && connection.protocol_error.is_none() {
+            list_once(&mut self.again, &mut connection.again, index);
         }
     }
 }

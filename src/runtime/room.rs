@@ -238,7 +238,7 @@ impl Core {
         let engine = if is_own {
             &mut *self.shard
         } else {
-            if self.visited[shard].is_none() && !visit(self.shards, &mut self.visited, shard, DONOR_SPINS) {
+            if self.visited[shard].is_none() && !visit(&self.shard, &mut self.visited, shard, DONOR_SPINS) {
                 return None;
             }
             self.visited[shard].as_mut().expect("visited just now")

@@ -39,10 +39,9 @@ impl Core {
     #[inline]
     fn filled(&mut self, index: u32) {
         let connection = &mut *self.connections[index as usize];
-        mark_dirty(&mut self.dirty, &mut connection.dirty, index);
-        if connection.replies.outstanding() < OUTSTANDING_MAX && 0 < connection.unplanned_bytes() && !connection.again {
-            connection.again = true;
-            self.again.push(index);
+        list_once(&mut self.dirty, &mut connection.dirty, index);
+        if connection.replies.outstanding() < OUTSTANDING_MAX && 0 < connection.unplanned_bytes() {
+            list_once(&mut self.again, &mut connection.again, index);
         }
         if connection.broken || connection.session.mode.intersects(CLOSING) {
             self.closing.push(index);
@@ -90,9 +89,8 @@ impl Core {
             self.stats.counters.writes_processed += 1;
             connection.session.output_bytes += bytes.len() as u64;
             connection.session.active_ms = self.now_ms;
-            if 0 < connection.unplanned_bytes() && !connection.again {
-                connection.again = true;
-                self.again.push(index);
+            if 0 < connection.unplanned_bytes() {
+                list_once(&mut self.again, &mut connection.again, index);
             }
             self.ring.send_at_once(connection.session.fd, index, bytes);
             if self.clients_bytes_max != 0 {
@@ -152,14 +150,13 @@ impl Core {
         if !connection.replies.pieces.is_empty() && !connection.broken {
             self.send_pieces(index); // What follows waits until all of them are gone.
         } else if !connection.replies.output.is_empty() {
-            mark_dirty(&mut self.dirty, &mut connection.dirty, index);
+            list_once(&mut self.dirty, &mut connection.dirty, index);
         } else if connection.session.mode.intersects(CLOSING) || connection.broken {
             self.closing.push(index);
         }
         let connection = &mut *self.connections[index as usize];
-        if 0 < connection.unplanned_bytes() && !connection.again {
-            connection.again = true;
-            self.again.push(index);
+        if 0 < connection.unplanned_bytes() {
+            list_once(&mut self.again, &mut connection.again, index);
         }
     }
 }
@@ -191,12 +188,12 @@ fn put_back_unsent(connection: &mut Connection, payload: Payload, mut sent: usiz
     connection.replies.pieces.put_back(unsent.into_iter());
 }
 
-/// Lists a connection for a send at the end of the pass, once.
+/// Lists a connection, once: for a send at the end of the pass (`dirty`), or to be planned in the next (`again`).
 #[inline]
-pub(super) fn mark_dirty(dirty: &mut Vec<u32>, listed: &mut bool, index: u32) {
+pub(super) fn list_once(list: &mut Vec<u32>, listed: &mut bool, index: u32) {
     if !*listed {
         *listed = true;
-        dirty.push(index);
+        list.push(index);
     }
 }
 

@@ -6,7 +6,7 @@ use super::read::{Planned, What};
 use crate::mutant::Mutant;
 use crate::route::Place;
 use crate::shard::{Held, Shard};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 use std::time::Duration;
 
 /// How often a core looks whether another's engine is free before it sends a message instead: a few microseconds, about
@@ -23,86 +23,61 @@ const WAIT_MAX: Duration = Duration::from_micros(500);
 /// one who happens to look.
 const FAIR_WINDOWS: u32 = 8;
 
-/// Where the engines of several shards are taken hold of.
-pub(super) struct Engines<'a> {
-    core: usize,
-    shards: &'static [Mutex<Shard>],
-    own: &'a mut Held,
-    visited: &'a mut [Option<MutexGuard<'static, Shard>>],
-    /// In this pass an engine was waited for in vain.
-    is_impatient: &'a mut bool,
+/// Engines of other cores that a core holds, by core.
+pub(super) type Visited = [Option<MutexGuard<'static, Shard>>];
+
+/// Takes hold of the engines of several shards, given in rising order, and of the own one. False: one is busy, or has
+/// something lent that is needed (`is_clear` tells), and only the own one is held.
+///
+/// Nobody waits for ever: who waits for an engine holds only lower ones, and all others only try.
+pub(super) fn hold_several(
+    own: &mut Held,
+    visited: &mut Visited,
+    wanted: &[usize],
+    is_clear: impl Fn(usize, &Shard) -> bool,
+) -> bool {
+    let core = own.core();
+    let is_held = |shard: &usize| *shard == core || visited[*shard].is_some();
+    if !(own.is_held() && wanted.iter().all(is_held)) {
+        visited.fill_with(|| None);
+        own.let_go();
+        if !take_several(own, visited, wanted) {
+            own.lose_patience();
+            visited.fill_with(|| None);
+            own.take();
+            return false;
+        }
+    }
+    if Mutant::LentKeysLookFree.is_on() {
+        return true;
+    }
+    let is_clear = wanted.iter().all(|&shard| {
+        let engine = if shard == core { &**own } else { visited[shard].as_ref().expect("taken above") };
+        engine.locks.is_free() || is_clear(shard, engine)
+    });
+    if !is_clear {
+        visited.fill_with(|| None);
+    }
+    is_clear
 }
 
-impl<'a> Engines<'a> {
-    /// What a core has of this.
-    pub fn new(
-        core: usize,
-        shards: &'static [Mutex<Shard>],
-        own: &'a mut Held,
-        visited: &'a mut [Option<MutexGuard<'static, Shard>>],
-        is_impatient: &'a mut bool,
-    ) -> Engines<'a> {
-        Engines { core, shards, own, visited, is_impatient }
-    }
-
-    /// Takes hold of the engines of several shards, given in rising order, and of the own one. False: one is busy, or
-    /// has something lent that is needed (`is_clear` tells), and only the own one is held.
-    ///
-    /// Nobody waits for ever: who waits for an engine holds only lower ones, and all others only try.
-    pub fn hold(&mut self, wanted: &[usize], is_clear: impl Fn(usize, &Shard) -> bool) -> bool {
-        let is_held = |shard: &usize| *shard == self.core || self.visited[*shard].is_some();
-        if !(self.own.is_held() && wanted.iter().all(is_held)) {
-            self.visited.iter_mut().for_each(|visited| *visited = None);
-            self.own.let_go();
-            if !self.take(wanted) {
-                self.visited.iter_mut().for_each(|visited| *visited = None);
-                self.own.take();
-                return false;
-            }
-        }
-        if Mutant::LentKeysLookFree.is_on() {
-            return true;
-        }
-        let is_clear = |&shard: &usize| {
-            let engine = if shard == self.core { &**self.own } else { self.visited[shard].as_ref().expect("taken") };
-            engine.locks.is_free() || is_clear(shard, engine)
-        };
-        let is_clear = wanted.iter().all(is_clear);
-        if !is_clear {
-            self.visited.iter_mut().for_each(|visited| *visited = None);
-        }
-        is_clear
-    }
-
-    fn take(&mut self, wanted: &[usize]) -> bool {
-        let (below, above) = wanted.split_at(wanted.partition_point(|&shard| shard < self.core));
-        let is_taken = below.iter().all(|&shard| self.wait_for(shard))
-            && (self.own.try_take() || self.own.take_within(self.patience()))
-            && above.iter().all(|&shard| shard == self.core || self.wait_for(shard));
-        *self.is_impatient |= !is_taken;
-        is_taken
-    }
-
-    fn patience(&self) -> Duration {
-        if *self.is_impatient { Duration::ZERO } else { WAIT_MAX }
-    }
-
-    fn wait_for(&mut self, shard: usize) -> bool {
-        self.visited[shard] =
-            self.shards[shard].try_lock().or_else(|| self.shards[shard].try_lock_for(self.patience()));
-        self.visited[shard].is_some()
-    }
+fn take_several(own: &mut Held, visited: &mut Visited, wanted: &[usize]) -> bool {
+    let (core, limit) = (own.core(), own.patience(WAIT_MAX));
+    let (below, above) = wanted.split_at(wanted.partition_point(|&shard| shard < core));
+    let mut take = |own: &Held, shard: usize| {
+        let engine = own.engine_of(shard);
+        visited[shard] = engine.try_lock().or_else(|| engine.try_lock_for(limit));
+        visited[shard].is_some()
+    };
+    below.iter().all(|&shard| take(own, shard))
+        && (own.try_take() || own.take_within(limit))
+        && above.iter().all(|&shard| shard == core || take(own, shard))
 }
 
 /// Takes hold of another core's engine, unless that is busy all the time or has something lent.
-pub(super) fn visit(
-    shards: &'static [Mutex<Shard>],
-    visited: &mut [Option<MutexGuard<'static, Shard>>],
-    shard: usize,
-    spins: usize,
-) -> bool {
+pub(super) fn visit(own: &Held, visited: &mut Visited, shard: usize, spins: usize) -> bool {
     for _ in 0..spins {
-        if let Some(peer) = shards[shard].try_lock() {
+        if let Some(peer) = own.engine_of(shard).try_lock() {
             if peer.locks.is_free() || Mutant::LentKeysLookFree.is_on() {
                 visited[shard] = Some(peer);
             }
@@ -141,13 +116,8 @@ impl Core {
             if shard == self.core || !row.is_quick || self.visited[shard].is_some() {
                 continue;
             }
-            visit(self.shards, &mut self.visited, shard, VISIT_SPINS);
+            visit(&self.shard, &mut self.visited, shard, VISIT_SPINS);
         }
-    }
-
-    /// What [`Engines`] needs.
-    pub(super) fn engines(&mut self) -> Engines<'_> {
-        Engines::new(self.core, self.shards, &mut self.shard, &mut self.visited, &mut self.is_impatient)
     }
 
     /// Lets go of those of which something is lent: a command of one key does not ask.

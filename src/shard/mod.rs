@@ -126,23 +126,54 @@ pub struct Request {
     pub watches_in: Option<usize>,
 }
 
-/// A core's hold on an engine: taken for a pass, let go in the kernel.
+/// A core's hold on its own engine: taken for a pass, let go in the kernel.
 pub struct Held {
-    cell: &'static Mutex<Shard>,
+    core: usize,
+    engines: &'static [Mutex<Shard>],
     guard: Option<MutexGuard<'static, Shard>>,
+    /// Whether an engine was waited for in vain.
+    is_impatient: bool,
 }
 
 impl Held {
-    /// A core's own engine, not held yet.
-    pub fn new(cell: &'static Mutex<Shard>) -> Held {
-        Held { cell, guard: None }
+    /// That of one of these, not held yet.
+    pub fn new(engines: &'static [Mutex<Shard>], core: usize) -> Held {
+        Held { core, engines, guard: None, is_impatient: false }
+    }
+
+    /// Whose it is.
+    #[inline]
+    pub fn core(&self) -> usize {
+        self.core
+    }
+
+    /// The engine of a core, behind its lock.
+    #[inline]
+    pub fn engine_of(&self, core: usize) -> &'static Mutex<Shard> {
+        &self.engines[core]
+    }
+
+    /// How long to wait for an engine: so long, or not at all until [`Held::be_patient`] if one was waited for in vain.
+    pub fn patience(&self, limit: Duration) -> Duration {
+        if self.is_impatient { Duration::ZERO } else { limit }
+    }
+
+    /// An engine was waited for in vain.
+    pub fn lose_patience(&mut self) {
+        self.is_impatient = true;
+    }
+
+    /// Engines may be waited for again.
+    #[inline]
+    pub fn be_patient(&mut self) {
+        self.is_impatient = false;
     }
 
     /// Takes hold. Waits for a visitor to finish its commands, a few microseconds.
     #[inline]
     pub fn take(&mut self) {
         if self.guard.is_none() {
-            self.guard = Some(self.cell.lock());
+            self.guard = Some(self.engines[self.core].lock());
         }
     }
 
@@ -150,7 +181,7 @@ impl Held {
     #[inline]
     pub fn try_take(&mut self) -> bool {
         if self.guard.is_none() {
-            self.guard = self.cell.try_lock();
+            self.guard = self.engines[self.core].try_lock();
         }
         self.guard.is_some()
     }
@@ -158,7 +189,7 @@ impl Held {
     /// Takes hold, or gives up after so long; whether it is held now.
     pub fn take_within(&mut self, limit: Duration) -> bool {
         if self.guard.is_none() {
-            self.guard = self.cell.try_lock_for(limit);
+            self.guard = self.engines[self.core].try_lock_for(limit);
         }
         self.guard.is_some()
     }

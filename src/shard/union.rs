@@ -7,19 +7,20 @@
 //!
 //! - **One shard.** Whoever holds the shard's engine runs a command on it; nobody else does meanwhile. If all keys are
 //!   on one shard, that is all. Beyond it such a command pays one branch: is anything of this shard held or waited for?
-//! - **Several shards, their engines free.** The core tries to take hold of all engines needed, in rising order, and
-//!   runs the command, or the transaction, on them: a *union*. Two cores that want the same engines meet at the lowest
-//!   one, and only try, so neither can wait for the other; who is late for a few microseconds borrows instead.
-//! - **Several shards, an engine busy** (or keys of it away): the core borrows; see [`crate::route::locks`] for the
-//!   order in which, and why nobody waits for ever. Of a shard it borrows the entries of the keys, or the whole
-//!   keyspace if a command needs more than it can name (`FLUSHALL`, `DBSIZE`, `SCAN` in a transaction). When it has all
-//!   it runs, on a union of what it borrowed. Slow commands always borrow, so that they keep nobody from an engine.
+//! - **Several shards, their engines free.** The core takes hold of all engines needed, in rising order, and runs the
+//!   command, or the transaction, on them: a *union*. Two cores that want the same engines meet at the lowest one; who
+//!   comes second waits for its turn, for so long that it is only in vain if the first runs something slow.
+//! - **Several shards, an engine busy for longer** (or what is needed of it away): the core borrows; see
+//!   [`crate::route::locks`] for the order in which, and why nobody waits for ever. Of a shard it borrows the entries
+//!   of the keys, or the whole keyspace if a command needs more than it can name (`FLUSHALL`, `DBSIZE`, `SCAN` in a
+//!   transaction). When it has all it runs, on a union of what it borrowed. Slow commands always borrow, so that they
+//!   keep nobody from an engine.
 //!
 //! Both ways are two-phase locking: everything is held before the first step and until after the last. A union is held
-//! by the engines' locks, a loan by the owners' books; visitors and unions keep away from a shard with an entry in its
-//! books, so a union is never in the middle of a loan. The order of the steps is the order in which they had everything
-//! they needed. A reply leaves after that moment. It may leave before borrowed entries are home: whoever asks their
-//! owner for them waits until they are.
+//! by the engines' locks, a loan by the owners' books. Visitors keep away from a shard with an entry in its books; a
+//! union looks whether anything that it needs is there, held or waited for, so it never touches what is on loan. The
+//! order of the steps is the order in which they had everything they needed. A reply leaves after that moment. It may
+//! leave before borrowed entries are home: whoever asks their owner for them waits until they are.
 //!
 //! `WATCH` needs its keys as a command does, so that it is before or after a change, and `EXEC` needs the watched keys
 //! together with those of its commands: at its moment it compares versions, and runs or does not.
