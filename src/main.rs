@@ -1,7 +1,7 @@
 //! The server's process: reads the configuration, starts the cores, ends with their exit code.
 
 use clap::{CommandFactory, Parser};
-use corering::command::info;
+use corering::command::{info, lookup};
 use corering::config::{CommandLine, Config, Host, LoadError, Loader, Place};
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
@@ -125,6 +125,7 @@ fn load(arguments: &[Vec<u8>]) -> Result<Config, LoadError> {
         read_file: &|path| std::fs::read(path),
         expand: &expand,
         resolve_directory: &corering::runtime::resolve_directory,
+        check_renames: &|renames| lookup::check_renames(renames).map_err(|error| error.to_string()),
         machine_memory_bytes: corering::sys::process::memory_bytes(),
     };
     let failed = |place: Place, error: std::io::Error| LoadError { place, line: None, reason: error.to_string() };

@@ -245,6 +245,7 @@ pub(super) mod double {
             read_file: &|_| panic!("no files in this test"),
             expand: &|_| Vec::new(),
             resolve_directory: &|path| Ok(path.into()),
+            check_renames: &|_| Ok(()),
             machine_memory_bytes: 0,
         };
         let mut loader = Loader::new(&host).expect("the current directory");

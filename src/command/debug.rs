@@ -13,6 +13,7 @@ use crate::keyspace::access::idle_seconds;
 use crate::keyspace::{EntryRef, Expiry};
 use crate::rdb;
 use crate::resp::{Error, Protocol, Reply};
+use crate::session::Session;
 use crate::structure::glob;
 use crate::value::number::{parse_double, parse_integer};
 use std::sync::atomic::Ordering;
@@ -24,6 +25,7 @@ use digest::Digest;
 /// The rows.
 pub const COMMANDS: &[Command] = &[Command::new("DEBUG", Run::Everywhere { check, part, merge })
     .arity(-2)
+    .permission(permission)
     .flags(Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE))
     .system()
     .docs(Group::Server, "1.0.0", "Commands for debugging.")
@@ -195,10 +197,15 @@ impl<'a> Call<'a> {
     }
 }
 
-fn check(view: &SessionView<'_>, args: &Args<'_>) -> CommandResult {
-    if !view.config.enable_debug_command.allows(is_local(view.session)) {
-        return Err(Error::switched_off("DEBUG", "enable-debug-command"));
+fn permission(config: &Config, session: &Session) -> CommandResult {
+    if config.enable_debug_command.allows(is_local(session)) {
+        return Ok(());
     }
+    Err(Error::switched_off("DEBUG", "enable-debug-command"))
+}
+
+fn check(view: &SessionView<'_>, args: &Args<'_>) -> CommandResult {
+    permission(view.config, view.session)?;
     match Call::parse(args)? {
         Call::TableStats(db) if view.config.databases as usize <= db => Err(Error::fixed("ERR Out of range database")),
         Call::Populate { size: Some(size), .. } if view.config.proto_max_bulk_len < size as u64 => {

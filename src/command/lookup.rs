@@ -412,8 +412,8 @@ pub enum RenameError {
 impl std::fmt::Display for RenameError {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            RenameError::Unknown(name) => write!(formatter, "No such command in rename-command: {name}"),
-            RenameError::Taken(name) => write!(formatter, "Target command name already exists: {name}"),
+            RenameError::Unknown(name) => write!(formatter, "No such command in rename-command: '{name}'"),
+            RenameError::Taken(name) => write!(formatter, "Target command name already exists: '{name}'"),
             RenameError::Late => formatter.write_str("commands can only be renamed once"),
         }
     }
@@ -430,7 +430,16 @@ pub fn rename(directives: &[(Vec<u8>, Vec<u8>)]) -> Result<(), RenameError> {
     RENAMED.set(renamed).map_err(|_| RenameError::Late)
 }
 
-fn renamed_names(rows: &[Row], directives: &[(Vec<u8>, Vec<u8>)]) -> Result<Box<Names>, RenameError> {
+/// Whether these directives could be applied, so that the line to blame can be named.
+///
+/// # Errors
+/// What [`rename`] would say.
+pub fn check_renames(directives: &[(Vec<u8>, Vec<u8>)]) -> Result<(), RenameError> {
+    names_after(&ROWS, directives).map(drop)
+}
+
+/// The names of the rows, an empty one where a command is taken away.
+fn names_after(rows: &[Row], directives: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<Vec<u8>>, RenameError> {
     let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let mut current: Vec<Vec<u8>> = rows[..TOP_LEVEL_COUNT].iter().map(|row| row.name.into()).collect();
     for (old, new) in directives {
@@ -447,8 +456,12 @@ fn renamed_names(rows: &[Row], directives: &[(Vec<u8>, Vec<u8>)]) -> Result<Box<
         }
         current[row] = new.clone();
     }
+    Ok(current)
+}
+
+fn renamed_names(rows: &[Row], directives: &[(Vec<u8>, Vec<u8>)]) -> Result<Box<Names>, RenameError> {
     let mut names = Box::new(Names::EMPTY);
-    for (row, name) in current.into_iter().enumerate() {
+    for (row, name) in names_after(rows, directives)?.into_iter().enumerate() {
         // Leaked on purpose: the index lives as long as the process and is made once.
         if !name.is_empty() {
             let added = names.add(Vec::leak(name), row as u16);
@@ -756,10 +769,10 @@ mod tests {
         assert_eq!(find("a-rather-long-secret-nome"), None);
         assert_eq!((find("config"), find("Get"), find("set"), find("ping")), (None, Some("SET"), None, Some("PING")));
         let refused = |directives| renamed(directives).err().map(|error| error.to_string());
-        let unknown = Some("No such command in rename-command: nosuch".to_string());
+        let unknown = Some("No such command in rename-command: 'nosuch'".to_string());
         assert_eq!(refused(&[("nosuch", "x")]), unknown);
-        assert_eq!(refused(&[("get", "SET")]), Some("Target command name already exists: SET".to_string()));
-        assert_eq!(refused(&[("get", ""), ("get", "x")]), Some("No such command in rename-command: get".to_string()));
+        assert_eq!(refused(&[("get", "SET")]), Some("Target command name already exists: 'SET'".to_string()));
+        assert_eq!(refused(&[("get", ""), ("get", "x")]), Some("No such command in rename-command: 'get'".to_string()));
         assert!(renamed(&[("psync", ""), ("cluster", "c")]).is_ok());
         assert!(rename(&[]).is_ok());
     }

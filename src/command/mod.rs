@@ -4,8 +4,9 @@
 //! A family file (`string.rs`, `generic.rs`, …) opens with its rows, then the functions, then tests. Nothing outside
 //! the rows asks for a command's name.
 
+use crate::config::Config;
 use crate::resp::{Error, Reply};
-use crate::session::Audience;
+use crate::session::{Audience, Session};
 use crate::value::Type;
 use crate::value::number::parse_double;
 use bitflags::bitflags;
@@ -371,6 +372,8 @@ pub struct Command {
     pub key_specs: &'static [KeySpec],
     /// Finds the arguments that logs must not show: pushes the index of every secret.
     pub secrets: Option<fn(&Args<'_>, &mut Vec<usize>)>,
+    /// Whether a client may call it at all, where a directive decides that: asked before it is queued.
+    pub permission: Option<fn(&Config, &Session) -> CommandResult>,
     /// Its properties.
     pub flags: Flags,
     /// ACL categories that do not follow from `flags` and `group`.
@@ -416,6 +419,7 @@ impl Command {
             derived: None,
             key_specs: &[],
             secrets: None,
+            permission: None,
             flags: Flags::empty(),
             categories: Categories::empty(),
             is_immediate: false,
@@ -479,6 +483,12 @@ impl Command {
     /// Sets what finds the arguments that logs must not show.
     pub const fn secrets(mut self, secrets: fn(&Args<'_>, &mut Vec<usize>)) -> Command {
         self.secrets = Some(secrets);
+        self
+    }
+
+    /// Sets what tells whether a client may call it at all.
+    pub const fn permission(mut self, permission: fn(&Config, &Session) -> CommandResult) -> Command {
+        self.permission = Some(permission);
         self
     }
 

@@ -20,6 +20,8 @@ pub struct Host<'a> {
     pub expand: &'a dyn Fn(&Path) -> Vec<PathBuf>,
     /// Makes a directory's name absolute; fails where it cannot be entered.
     pub resolve_directory: &'a dyn Fn(&Path) -> io::Result<PathBuf>,
+    /// Whether commands can be renamed so, and if not, why.
+    pub check_renames: &'a dyn Fn(&[(Word, Word)]) -> Result<(), String>,
     /// The memory that this process may use, in bytes; 0: not known.
     pub machine_memory_bytes: u64,
 }
@@ -167,7 +169,7 @@ impl<'a> Loader<'a> {
             (b"include", [pattern]) => self.include(pattern),
             (b"rename-command", [old, new]) => {
                 self.config.renamed_commands.push((old.clone(), new.clone()));
-                Ok(())
+                Ok((self.host.check_renames)(&self.config.renamed_commands).map_err(Refusal::Owned)?)
             }
             (b"user", [_, ..]) => {
                 Err(Refusal::Borrowed("this version does not have users yet: only requirepass").into())

@@ -92,6 +92,10 @@ fn load_bytes(files: &[(&str, &[u8])], arguments: &[&str]) -> Result<Config, Loa
             Some(path) if path.contains("missing") => Err(io::Error::from_raw_os_error(2)),
             _ => Ok(path.into()),
         },
+        check_renames: &|renames| match renames.iter().any(|(old, _)| old == b"nosuch") {
+            true => Err("No such command in rename-command: 'nosuch'".into()),
+            false => Ok(()),
+        },
         machine_memory_bytes: 8 << 30,
     };
     let arguments: Vec<Vec<u8>> = arguments.iter().map(|argument| argument.as_bytes().to_vec()).collect();
@@ -425,6 +429,12 @@ fn a_refused_line_is_named() {
         ("dir /missing", 1, "dir /missing", "No such file or directory"),
         ("loadmodule /x.so", 1, "loadmodule /x.so", "Modules are not supported"),
         ("sentinel a b", 1, "sentinel a b", "sentinel directive while not in sentinel mode"),
+        (
+            "port 1\nrename-command nosuch x",
+            2,
+            "rename-command nosuch x",
+            "No such command in rename-command: 'nosuch'",
+        ),
         ("dbfilename a/b", 1, "dbfilename a/b", "dbfilename can't be a path, just a filename"),
         ("appendfilename ''", 1, "appendfilename ''", "appendfilename can't be empty"),
     ] {

@@ -127,7 +127,6 @@ impl Core {
 
     /// Takes a new client in, or refuses it.
     pub(super) fn serve(&mut self, socket: RawFd) {
-        self.stats.counters.connections_received += 1;
         let refuse = |core: &mut Core, error: &Error| {
             core.stats.counters.rejected_connections += 1;
             core.shared.clients_of_core[core.core].fetch_sub(1, Ordering::Relaxed);
@@ -142,6 +141,7 @@ impl Core {
         if !self.shared.admit_client(self.config.maxclients as usize) {
             return refuse(self, &Error::MAX_CLIENTS);
         }
+        self.stats.counters.connections_received += 1;
         let mut session = Session::new(self.shared.next_client(), self.core, socket, self.now_ms);
         session.peer = ends.peer;
         session.local = ends.local;
@@ -180,6 +180,15 @@ impl Core {
         let mut left = Vec::new();
         for index in closing.drain(..) {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            if connection.session.mode.contains(Mode::INPUT_ENDED) && self.waits.contains_key(&index) {
+                // Who waits and says no more is gone, as in Redis: what it waits for, and what it sent behind, is void.
+                if connection.sending || !connection.replies.output.is_empty() {
+                    left.push(index);
+                    continue;
+                }
+                connection.broken = true;
+                net::shutdown(connection.session.fd);
+            }
             if connection.broken || connection.session.mode.intersects(Mode::CLOSE_NOW | Mode::INPUT_ENDED) {
                 self.cancel_wait(index, None);
             }

@@ -13,6 +13,7 @@ use super::slow;
 use super::visit::VISIT_ARGUMENTS_MAX;
 use crate::command::lookup::Row;
 use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, slowlog};
+use crate::config::Config;
 use crate::connection::arguments;
 use crate::keyspace::{Actor, Keyspace};
 use crate::memory;
@@ -155,7 +156,7 @@ impl Core {
             begin_tracked(&mut connection.session, row);
         }
         if (!connection.session.mode.is_empty() || !row.accepts(spans.len()))
-            && let Some(error) = refused(&connection.session, row, spans.len())
+            && let Some(error) = refused(&self.config, &connection.session, row, spans.len())
         {
             return self.refuse(planned, row, error);
         }
@@ -530,7 +531,7 @@ pub(super) fn advance_reply_mode(session: &mut Session) {
 }
 
 /// Why a client in a special state, or with too few arguments, may not run this command.
-pub(super) fn refused(session: &Session, row: &'static Row, argc: usize) -> Option<Error> {
+pub(super) fn refused(config: &Config, session: &Session, row: &'static Row, argc: usize) -> Option<Error> {
     if !row.accepts(argc) {
         return Some(Error::wrong_arity(&row.full_name()));
     }
@@ -539,6 +540,11 @@ pub(super) fn refused(session: &Session, row: &'static Row, argc: usize) -> Opti
     }
     if session.mode.contains(Mode::IN_TRANSACTION) && row.flags.contains(Flags::NO_MULTI) {
         return Some(Error::fixed("ERR Command not allowed inside a transaction"));
+    }
+    if let Some(permission) = row.command.permission
+        && let Err(error) = permission(config, session)
+    {
+        return Some(error);
     }
     let is_resp2_subscriber = session.mode.contains(Mode::SUBSCRIBED) && session.protocol == Protocol::Resp2;
     if is_resp2_subscriber && !row.command.is_for_subscribers {

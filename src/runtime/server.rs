@@ -8,7 +8,7 @@ use super::mailbox::connect;
 use super::oom::OomScore;
 use super::parking::Parking;
 use super::supervise::{PidFile, Supervisor};
-use crate::command::lookup::{self, RenameError};
+use crate::command::lookup;
 use crate::config::{Config, Supervised, reason};
 use crate::keyspace::Keyspace;
 use crate::keyspace::lhd::VirtualTime;
@@ -137,11 +137,7 @@ fn run_id() -> String {
 /// # Errors
 /// Why it cannot start, in words for the operator.
 pub fn serve(config: Config) -> Result<u8, String> {
-    lookup::rename(&config.renamed_commands).map_err(|error| match error {
-        RenameError::Unknown(name) => format!("No such command in rename-command: '{name}'"),
-        RenameError::Taken(name) => format!("Target command name already exists: '{name}'"),
-        RenameError::Late => panic!("commands are renamed before anything else"),
-    })?;
+    lookup::rename(&config.renamed_commands).map_err(|error| error.to_string())?;
     std::env::set_current_dir(&config.dir)
         .map_err(|error| format!("Can't chdir to '{}': {}", config.dir.display(), reason(&error)))?;
     let supervisor = Arc::new(Supervisor::find(config.supervised, &|name| std::env::var_os(name)));

@@ -220,9 +220,13 @@ fn maxclients_refuses_with_the_exact_text() {
         for client in &mut clients {
             assert_eq!(client.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()), "{shards} shards");
         }
+        let received = info_number(&mut clients[0], "stats", "total_connections_received");
         let mut refused = connect(&server);
         assert_eq!(refused.read().unwrap(), Value::Error(b"ERR max number of clients reached".to_vec()));
         assert!(matches!(refused.read_raw(), Ok(None)), "a refused connection is closed");
+        // As in Redis, it counts among the rejected ones only.
+        assert_eq!(info_number(&mut clients[0], "stats", "total_connections_received"), received);
+        assert_eq!(info_number(&mut clients[0], "stats", "rejected_connections"), 1);
         drop(clients.pop());
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -627,6 +631,39 @@ fn clients_that_rest_keep_no_buffers() {
             std::thread::sleep(Duration::from_millis(200));
         }
     }
+}
+
+#[test]
+fn who_waits_and_says_no_more_is_gone() {
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut other = connect(&server);
+        for sent_behind in [&[][..], &encode(&["SET", "behind", "1"])] {
+            let mut client = connect(&server);
+            let mut bytes = encode(&["SET", "before", "1"]);
+            bytes.extend(encode(&["BLPOP", "list", "other-list", "0"]));
+            bytes.extend(sent_behind);
+            client.send_raw(&bytes).unwrap();
+            client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(client.read().unwrap(), ok());
+            assert!(matches!(client.read_raw(), Ok(None)), "closed without a reply to what waits");
+        }
+        assert_eq!(other.call(&["MGET", "before", "behind"]).unwrap(), Value::Array(vec![bulk("1"), Value::NullBulk]));
+        // What comes later is nobody's.
+        assert_eq!(other.call(&["RPUSH", "list", "a"]).unwrap(), Value::Integer(1));
+        assert_eq!(other.call(&["LLEN", "list"]).unwrap(), Value::Integer(1));
+    }
+}
+
+#[test]
+fn what_a_directive_forbids_is_not_even_queued() {
+    let server = start(2, &["--enable-debug-command", "no"]);
+    let mut client = connect(&server);
+    assert_eq!(client.call(&["MULTI"]).unwrap(), ok());
+    let Value::Error(text) = client.call(&["DEBUG", "SLEEP", "0"]).unwrap() else { panic!("refused") };
+    assert!(text.starts_with(b"ERR DEBUG command not allowed."), "{}", String::from_utf8_lossy(&text));
+    let aborted = Value::Error(b"EXECABORT Transaction discarded because of previous errors.".to_vec());
+    assert_eq!(client.call(&["EXEC"]).unwrap(), aborted);
 }
 
 #[test]

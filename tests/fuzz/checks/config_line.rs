@@ -47,6 +47,7 @@ fn load(text: &[u8]) -> Result<Config, LoadError> {
         read_file: &|_| Err(io::Error::from(io::ErrorKind::NotFound)),
         expand: &|pattern| vec![pattern.into()],
         resolve_directory: &|path| Ok(std::path::Path::new("/").join(path)),
+        check_renames: &|_| Ok(()),
         machine_memory_bytes: 1 << 30,
     };
     let mut loader = Loader::new(&host).expect("the current directory is there");
