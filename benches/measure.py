@@ -18,6 +18,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TICK = os.sysconf("SC_CLK_TCK")
+# Requests sent before their replies are read.
+FILL_WINDOW = 64
 # Shares of one run's wall time above which it is noisy.
 STEAL_MAX = 0.01
 FOREIGN_MAX = 0.05
@@ -64,6 +66,55 @@ def process_runtime_ns(pid):
     return total
 
 
+def request(*words):
+    words = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+
+class Client:
+    """A connection of a script's own: fills, asks, compares."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.file = self.socket.makefile("rb", buffering=1 << 18)
+
+    def call(self, *words):
+        self.socket.sendall(request(*words))
+        return self.reply()
+
+    def reply(self):
+        line = self.file.readline()
+        if not line:
+            sys.exit("a server closed its connection")
+        if line[:1] == b"$" and line[1:2] != b"-":
+            return self.file.read(int(line[1:]) + 2)[:-2]
+        if line[:1] in b"*%~>" and line[1:2] != b"-":
+            return [self.reply() for _ in range(int(line[1:]) * (2 if line[:1] == b"%" else 1))]
+        return line[:-2]
+
+    def fill(self, requests):
+        """Sends requests, some at a time, and reads their replies, none of which may be an error."""
+        window = []
+        for words in requests:
+            window.append(words)
+            if len(window) == FILL_WINDOW:
+                self.flush(window)
+        self.flush(window)
+
+    def flush(self, window):
+        self.socket.sendall(b"".join(window))
+        for _ in window:
+            reply = self.reply()
+            if isinstance(reply, bytes) and reply[:1] == b"-":
+                sys.exit(f"a fill was refused: {reply.decode(errors='replace')}")
+        window.clear()
+
+    def info(self, field):
+        """A number in INFO."""
+        return float(re.search(rb"\r\n%s:([0-9.]+)" % field.encode(), self.call("INFO")).group(1))
+
+
 class Server:
     """A server with its keys loaded, killed at the end of the block."""
 
@@ -99,6 +150,10 @@ class Server:
         self.process.wait()
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def resident_bytes(self):
+        text = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", text).group(1)) * 1024
 
     def load(self, payload):
         """Pipes commands in and waits for their replies."""
@@ -159,6 +214,13 @@ def interval(ratios, randomness):
     """Bootstrap 95 % interval of the median."""
     medians = sorted(statistics.median(randomness.choices(ratios, k=len(ratios))) for _ in range(5_000))
     return medians[125], medians[4_874]
+
+
+def shuffled(count):
+    """All numbers below count, each once, in no order."""
+    step = 7_368_787  # Prime, and no divisor of the counts in use.
+    assert count % step
+    return (index * step % count for index in range(count))
 
 
 class Report:

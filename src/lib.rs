@@ -109,7 +109,7 @@
 //! **Wire and rows.** Only [`resp`] knows the wire format. Nothing outside the rows asks for a command's name: routing,
 //! arity, flags, `COMMAND`, the slow log's secrets and the README's table derive from them.
 //!
-//! **A broken belief ends the process.** `panic = "abort"`: never one core dead and the others serving. Bad input gets
+//! **A broken belief ends the process.** A panic aborts: never one core dead and the others serving. Bad input gets
 //! an error reply.
 //!
 //! **Unsafe code** stands in `src/sys/`, `src/structure/`, `src/keyspace/entry.rs` and `src/memory.rs`, nowhere else;

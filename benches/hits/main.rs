@@ -8,8 +8,8 @@
 //! list, one key a line, with the size behind a comma or a space if there is one.
 //!
 //! A read that misses is followed by a write, as clients do. The size of the cache is that of its entries, keys and
-//! headers included. Time goes on by a second each request for the policies whose clock counts seconds, so that what is
-//! measured is the choice among entries, not the clock, and by 10 ms for LFU, whose counters decay by minutes.
+//! headers included. Requests come at the rate of a busy server, 100,000 a second, so that the small caches turn over
+//! within a second; for LFU and LHD at 100 a second, since LFU's counters decay by minutes.
 //!
 //! DIR gets `hits.tsv` and one plot (SVG) a trace: hit ratio over size.
 
@@ -34,17 +34,23 @@ struct Way {
     policy: AccessPolicy,
     judge: Judge,
     samples: usize,
-    step_ms: u64,
+    requests_per_s: u64,
 }
 
 const LFU: AccessPolicy = AccessPolicy::Lfu { log_factor: 10, decay_minutes: 1 };
 
 const WAYS: [Way; 5] = [
-    Way { name: "allkeys-lru", policy: AccessPolicy::Lru, judge: Judge::Access, samples: 5, step_ms: 1000 },
-    Way { name: "allkeys-lru 10", policy: AccessPolicy::Lru, judge: Judge::Access, samples: 10, step_ms: 1000 },
-    Way { name: "allkeys-lfu", policy: LFU, judge: Judge::Access, samples: 5, step_ms: 10 },
-    Way { name: "allkeys-lhd", policy: AccessPolicy::Lhd, judge: Judge::Access, samples: 5, step_ms: 10 },
-    Way { name: "allkeys-random", policy: AccessPolicy::Lru, judge: Judge::Lot, samples: 5, step_ms: 1000 },
+    Way { name: "allkeys-lru", policy: AccessPolicy::Lru, judge: Judge::Access, samples: 5, requests_per_s: 100_000 },
+    Way {
+        name: "allkeys-lru 10",
+        policy: AccessPolicy::Lru,
+        judge: Judge::Access,
+        samples: 10,
+        requests_per_s: 100_000,
+    },
+    Way { name: "allkeys-lfu", policy: LFU, judge: Judge::Access, samples: 5, requests_per_s: 100 },
+    Way { name: "allkeys-lhd", policy: AccessPolicy::Lhd, judge: Judge::Access, samples: 5, requests_per_s: 100 },
+    Way { name: "allkeys-random", policy: AccessPolicy::Lru, judge: Judge::Lot, samples: 5, requests_per_s: 100_000 },
 ];
 
 fn key_of(id: u64) -> [u8; 16] {
@@ -57,12 +63,12 @@ fn key_of(id: u64) -> [u8; 16] {
 fn replay(way: &Way, trace: &Trace, limit_bytes: u64) -> f64 {
     let mut keyspace = Keyspace::new(1, SEED);
     keyspace.set_policy(way.policy);
+    keyspace.set_evicting(true);
     let eviction = Eviction { judge: way.judge, is_volatile: false, samples: way.samples };
     let value = vec![b'v'; trace.requests.iter().map(|request| request.bytes).max().unwrap_or(0) as usize];
-    let (mut now_ms, mut hits) = (START_MS, 0u64);
-    for &Request { id, bytes } in &trace.requests {
-        now_ms += way.step_ms;
-        keyspace.begin(now_ms, true);
+    let mut hits = 0u64;
+    for (index, &Request { id, bytes }) in trace.requests.iter().enumerate() {
+        keyspace.begin(START_MS + index as u64 * 1000 / way.requests_per_s, true);
         let key = key_of(id);
         if keyspace.read(0, &key).is_some() {
             hits += 1;

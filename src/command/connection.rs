@@ -175,29 +175,23 @@ fn hello(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
             _ => return Err(Error::NO_PROTOCOL),
         },
     };
+    // As in Redis 7.0, what stands before an option that is refused is done.
     let mut options = args.get(2..).unwrap_or_default();
-    let (mut login, mut name) = (None, None);
     while let [option, rest @ ..] = options {
         options = match rest {
             [user, password, rest @ ..] if option.eq_ignore_ascii_case(b"AUTH") => {
-                login = Some((*user, *password));
+                authenticate(view, user, password)?;
                 rest
             }
             [wanted, rest @ ..] if option.eq_ignore_ascii_case(b"SETNAME") => {
-                name = Some(*wanted);
+                set_name(view, wanted)?;
                 rest
             }
             _ => return Err(Error::quoting("ERR Syntax error in HELLO option '", option, "'")),
         };
     }
-    if let Some((user, password)) = login {
-        authenticate(view, user, password)?;
-    }
     if view.session.mode.contains(Mode::UNAUTHENTICATED) {
         return Err(Error::HELLO_NOT_AUTHENTICATED);
-    }
-    if let Some(name) = name {
-        set_name(view, name)?;
     }
     view.session.protocol = protocol;
 
@@ -492,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn hello_refuses_before_it_changes_anything() {
+    fn hello_refuses_what_it_does_not_know() {
         let mut server = Server::new(1, 1, &[]);
         check(&mut server, "HELLO 4", "-NOPROTO unsupported protocol version|");
         check(&mut server, "HELLO 5 foo", "-NOPROTO unsupported protocol version|");
@@ -515,7 +509,9 @@ mod tests {
         assert!(
             server.say(COMMANDS, 1, "HELLO 3 SETNAME a").starts_with("-NOAUTH HELLO must be called with the client")
         );
-        assert!(server.session(1).name.is_empty());
+        assert_eq!(server.session(1).name, b"a", "it has been set before the password was missed");
+        assert!(server.say(COMMANDS, 1, "HELLO 3 AUTH default secret foo").starts_with("-ERR Syntax error in HELLO"));
+        assert!(!server.session(1).mode.contains(Mode::UNAUTHENTICATED), "likewise");
         assert!(server.say(COMMANDS, 1, "HELLO 3 AUTH default secret").starts_with("%7|"));
         assert!(!server.session(1).mode.contains(Mode::UNAUTHENTICATED));
     }

@@ -9,7 +9,7 @@ use super::config::is_local;
 use super::{Args, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView};
 use crate::config::Config;
 use crate::config::parse::memory_bytes;
-use crate::keyspace::access::idle_seconds;
+use crate::keyspace::access::idle_ms;
 use crate::keyspace::{EntryRef, Expiry};
 use crate::rdb;
 use crate::resp::{Error, Protocol, Reply};
@@ -296,7 +296,7 @@ fn populate(view: &mut CoreView<'_>, count: u64, prefix: &[u8], size: Option<usi
 
 /// The line of `DEBUG OBJECT`.
 fn describe(entry: EntryRef<'_>, compress: bool, now_ms: u64) -> String {
-    let idle = idle_seconds(entry.clock(), now_ms);
+    let idle = idle_ms(entry.clock(), now_ms) / 1000;
     let clock = (now_ms / 1000).wrapping_sub(idle) & 0xff_ffff;
     format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{clock} lru_seconds_idle:{idle}",

@@ -12,7 +12,7 @@ use super::key_spec::{KeyAccess, KeySpec};
 use super::{
     Args, Categories, Command, CommandResult, Context, Flags, Gather, Group, Keys, Run, SessionView, Spread, survey,
 };
-use crate::keyspace::access::idle_seconds;
+use crate::keyspace::access::idle_ms;
 use crate::keyspace::{AccessPolicy, EntryRef, Keyspace, Passage, StringRef, lhd};
 use crate::resp::{Error, Reply};
 use crate::structure::glob::Pattern;
@@ -562,7 +562,7 @@ fn object_idletime(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply
         (Some(_), AccessPolicy::Lfu { .. }) => return Err(NO_IDLE_TIME),
         (Some(_), AccessPolicy::Lhd) => return Err(NO_IDLE_TIME_LHD),
         (Some(view), AccessPolicy::Lru | AccessPolicy::Lrm) => {
-            reply.integer(idle_seconds(view.clock(), context.now_ms) as i64)
+            reply.integer((idle_ms(view.clock(), context.now_ms) / 1000) as i64)
         }
     }
     Ok(())
@@ -710,6 +710,7 @@ fn swapdb(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     };
     let (first, second) = (existing(first)?, existing(second)?);
     context.keyspace.swap(first, second);
+    context.keyspace.dirty += u64::from(context.shard == 0);
     reply.ok();
     Ok(())
 }

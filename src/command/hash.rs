@@ -201,12 +201,14 @@ fn set_all(cx: &mut Context<'_>, args: &Args<'_>, command: &str) -> Result<usize
         return Err(Error::wrong_arity(command));
     }
     let (limits, now_ms) = (limits(cx), cx.now_ms);
-    change(cx, args[1], Event::HSET, |hash| {
+    let added = change(cx, args[1], Event::HSET, |hash| {
         let longest_bytes = args[2..].iter().map(|word| word.len()).max().unwrap_or(0);
         hash.prepare(longest_bytes, args[2..].iter().map(|word| word.len() + 16).sum(), &limits);
         let set = |&&[name, value]: &&[&[u8]; 2]| hash.set(name, value, Deadline::Clear, now_ms, &limits);
         (pairs.iter().filter(set).count(), true)
-    })
+    })?;
+    cx.keyspace.dirty += pairs.len() as u64 - 1;
+    Ok(added)
 }
 
 fn hset(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
@@ -245,7 +247,7 @@ fn hdel(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Command
     let is_empty = hash.is_empty();
     drop(hash);
     if 0 < removed {
-        cx.keyspace.changed(cx.db, key, Event::HDEL);
+        cx.keyspace.changed_by(cx.db, key, Event::HDEL, removed as u64);
     }
     if is_empty {
         cx.keyspace.delete(cx.db, key);

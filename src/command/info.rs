@@ -185,7 +185,8 @@ impl Report {
             report.subscribed_clients += usize::from(session.mode.contains(Mode::SUBSCRIBED));
             report.blocked_clients += usize::from(session.is_blocked || session.mode.contains(Mode::BLOCKED));
             report.watching_clients += usize::from(!session.watched.is_empty());
-            report.client_bytes += memory_bytes(session);
+            // What keys hold too is theirs; what only replies share is counted with the data.
+            report.client_bytes += memory_bytes(session) - session.shared_bytes;
             report.input_bytes_max = report.input_bytes_max.max(session.query_bytes);
             report.output_bytes_max = report.output_bytes_max.max(session.pending_bytes);
         });
@@ -390,8 +391,8 @@ pub(super) struct Memory {
     pub peak: u64,
     /// In use before there was any data.
     pub startup: u64,
-    /// Held from the system by the allocator.
-    pub held: u64,
+    /// Held from the system by the allocator, but for what the kernel has taken back since it was freed.
+    pub active: u64,
     /// In main memory, of the whole process.
     pub resident: u64,
     /// Tables and clients.
@@ -403,12 +404,13 @@ impl Memory {
     /// `used` is what was in use before anybody was asked.
     pub fn now(used: u64, table_bytes: u64, client_bytes: u64) -> Memory {
         let startup = memory::startup_bytes();
+        let resident = process::resident_bytes().unwrap_or(0);
         Memory {
             used,
             peak: memory::peak_bytes(),
             startup,
-            held: memory::held_bytes(),
-            resident: process::resident_bytes().unwrap_or(0),
+            active: memory::held_bytes().min(resident).max(used),
+            resident,
             overhead: startup + table_bytes + client_bytes,
         }
     }
@@ -429,7 +431,7 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     let client_bytes = server.sum(|report| report.client_bytes) as u64;
     let used = server.reports.iter().map(|report| report.used_bytes).min().expect("there is a core");
     let memory = Memory::now(used, server.sum(|report| report.table_bytes) as u64, client_bytes);
-    let Memory { used, peak, startup, held, resident, overhead } = memory;
+    let Memory { used, peak, startup, active, resident, overhead } = memory;
     lines.bytes("used_memory", used);
     lines.bytes("used_memory_rss", resident);
     lines.bytes("used_memory_peak", peak);
@@ -439,7 +441,7 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     lines.put("used_memory_dataset", memory.dataset());
     lines.put("used_memory_dataset_perc", format_args!("{:.2}%", memory.dataset_percent()));
     lines.put("allocator_allocated", used);
-    lines.put("allocator_active", held);
+    lines.put("allocator_active", active);
     lines.put("allocator_resident", resident);
     lines.bytes("total_system_memory", process::memory_bytes());
     lines.bytes("used_memory_lua", 0);
@@ -456,10 +458,10 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     lines.bytes("used_memory_scripts", 0);
     lines.bytes("maxmemory", config.maxmemory.bytes);
     lines.put("maxmemory_policy", config.maxmemory_policy);
-    lines.put("allocator_frag_ratio", format_args!("{:.2}", ratio(held, used)));
-    lines.put("allocator_frag_bytes", difference(held, used));
-    lines.put("allocator_rss_ratio", format_args!("{:.2}", ratio(resident, held)));
-    lines.put("allocator_rss_bytes", difference(resident, held));
+    lines.put("allocator_frag_ratio", format_args!("{:.2}", ratio(active, used)));
+    lines.put("allocator_frag_bytes", difference(active, used));
+    lines.put("allocator_rss_ratio", format_args!("{:.2}", ratio(resident, active)));
+    lines.put("allocator_rss_bytes", difference(resident, active));
     lines.put("rss_overhead_ratio", "1.00");
     lines.put("rss_overhead_bytes", 0);
     lines.put("mem_fragmentation_ratio", format_args!("{:.2}", ratio(resident, used)));

@@ -225,12 +225,12 @@ fn stats(_: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mut Re
     put_double(reply, "dataset.percentage", memory.dataset_percent());
     put_double(reply, "peak.percentage", 100.0 * ratio(memory.used, memory.peak));
     put(reply, "allocator.allocated", memory.used);
-    put(reply, "allocator.active", memory.held);
+    put(reply, "allocator.active", memory.active);
     put(reply, "allocator.resident", memory.resident);
-    put_double(reply, "allocator-fragmentation.ratio", ratio(memory.held, memory.used));
-    put(reply, "allocator-fragmentation.bytes", memory.held.wrapping_sub(memory.used));
-    put_double(reply, "allocator-rss.ratio", ratio(memory.resident, memory.held));
-    put(reply, "allocator-rss.bytes", memory.resident.wrapping_sub(memory.held));
+    put_double(reply, "allocator-fragmentation.ratio", ratio(memory.active, memory.used));
+    put(reply, "allocator-fragmentation.bytes", memory.active.wrapping_sub(memory.used));
+    put_double(reply, "allocator-rss.ratio", ratio(memory.resident, memory.active));
+    put(reply, "allocator-rss.bytes", memory.resident.wrapping_sub(memory.active));
     put_double(reply, "rss-overhead.ratio", 1.0);
     put(reply, "rss-overhead.bytes", 0);
     put_double(reply, "fragmentation", ratio(memory.resident, memory.used));
@@ -393,7 +393,7 @@ mod tests {
     fn the_doctor_names_what_is_wrong() {
         const GIB: u64 = 1 << 30;
         let says = |used, peak, resident, client_bytes, maxmemory| {
-            let memory = Memory { used, peak, startup: 0, held: resident, resident, overhead: 0 };
+            let memory = Memory { used, peak, startup: 0, active: resident, resident, overhead: 0 };
             advice(&Sums { memory, client_bytes, keys: 1, databases: Vec::new() }, maxmemory)
         };
         assert!(says(1 << 20, 10 * GIB, 10 * GIB, 0, 0).contains("very little"));

@@ -224,13 +224,14 @@ fn sadd(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Command
         let mut set = Set::for_member(members[0], &limits);
         let added = add_all(&mut set);
         cx.keyspace.put(cx.db, key, set.into(), Expiry::Clear, Event::SADD);
+        cx.keyspace.dirty += added as u64 - 1;
         reply.integer(added as i64);
         return Ok(());
     };
     let added = add_all(&mut set);
     drop(set);
     if 0 < added {
-        cx.keyspace.changed(cx.db, key, Event::SADD);
+        cx.keyspace.changed_by(cx.db, key, Event::SADD, added as u64);
     }
     reply.integer(added as i64);
     Ok(())
@@ -246,7 +247,7 @@ fn srem(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Command
     let is_empty = set.is_empty();
     drop(set);
     if 0 < removed {
-        cx.keyspace.changed(cx.db, key, Event::SREM);
+        cx.keyspace.changed_by(cx.db, key, Event::SREM, removed as u64);
     }
     if is_empty {
         cx.keyspace.delete(cx.db, key);

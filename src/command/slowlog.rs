@@ -103,6 +103,11 @@ impl SlowLog {
         log.entries.truncate(len_max);
     }
 
+    /// Drops the oldest entries beyond `len_max`, which may have been lowered.
+    fn trim(&self, len_max: usize) {
+        self.lock().entries.truncate(len_max);
+    }
+
     /// The newest `count` entries.
     pub fn newest(&self, count: usize) -> Vec<Arc<Entry>> {
         self.lock().entries.iter().take(count).cloned().collect()
@@ -176,6 +181,7 @@ fn get(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Co
         [_, _, count] => parse_integer(count).filter(|count| -1 <= *count).ok_or(BAD_COUNT)?,
         _ => return Err(Error::subcommand_syntax("SLOWLOG", args[1])),
     };
+    view.shared.slow_log.trim(view.config.slowlog_max_len);
     // -1, all entries, becomes the largest number.
     let entries = view.shared.slow_log.newest(usize::try_from(count).unwrap_or(usize::MAX));
     reply.array(entries.len());
@@ -193,6 +199,7 @@ fn get(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Co
 }
 
 fn len(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    view.shared.slow_log.trim(view.config.slowlog_max_len);
     reply.integer(view.shared.slow_log.len() as i64);
     Ok(())
 }

@@ -198,7 +198,10 @@ impl<'a> Loader<'a> {
         let paths = if has_wildcard { (self.host.expand)(&path) } else { vec![path] };
         self.depth += 1;
         for path in paths {
-            self.file(&path).map_err(|error| Failure::Included(Box::new(error)))?;
+            self.file(&path).map_err(|error| match error.line {
+                Some(_) => Failure::Included(Box::new(error)),
+                None => Failure::Here(Refusal::Owned(error.reason)), // It cannot be read: this line is to blame.
+            })?;
         }
         self.depth -= 1;
         Ok(())
@@ -250,7 +253,8 @@ impl CommandLine {
         if let Some((first, others)) = arguments.split_first()
             && !first.starts_with(b"-")
         {
-            line.file = Some(PathBuf::from(std::ffi::OsStr::from_bytes(first)));
+            // An empty one, as a shell makes of a variable that is not set, is none.
+            line.file = (!first.is_empty()).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(first)));
             rest = others;
         }
         let is_first = |index: usize| rest.len() == arguments.len() && index == 0;

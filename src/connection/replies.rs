@@ -162,6 +162,13 @@ impl Replies {
         self.output.len() + self.parked.len() + self.gathered_bytes + self.sending_bytes + self.pieces.bytes
     }
 
+    /// How many of them belong to long strings that somebody else holds too.
+    pub fn shared_bytes(&self) -> usize {
+        let long = self.output.long().iter().chain(self.parked.long()).map(|(_, string)| string);
+        let shared = long.chain(&self.pieces.queue).filter(|string| !string.is_unique());
+        shared.map(Bytes::len).sum()
+    }
+
     #[cold]
     fn bytes_with_long(&self) -> usize {
         let own = self.output.total_bytes() + self.parked.total_bytes();

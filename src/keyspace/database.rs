@@ -16,6 +16,7 @@
 //!    wheel is made anew from the entries, step by step while the old one goes on working: see [`Rebuild`].
 
 use super::HASH_MASK;
+use super::access::aged_clock;
 use super::entry::{Entries, EntriesDrain, Entry, EntryRef, SAMPLE_LEN_MAX};
 use crate::structure::table::Position;
 use crate::structure::wheel::Wheel;
@@ -135,6 +136,11 @@ impl Database {
 
     pub fn set_clock(&mut self, position: Position, clock: u32) {
         self.entries.entry_mut(position).set_clock(clock);
+    }
+
+    /// A step over about so many entries, from a cursor of [`Entries::scan`]: what is no longer fresh is written so.
+    pub fn age_clocks(&mut self, cursor: u64, entries: usize, now_ms: u64) -> u64 {
+        self.entries.scan_clocks(cursor, entries, |clock| aged_clock(clock, now_ms))
     }
 
     /// Changes an entry, whose key and deadline must stay.

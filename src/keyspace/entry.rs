@@ -25,7 +25,7 @@
 //!   ARMED       some record for this key waits in the wheel, due not later than the deadline word says, be it in force
 //!               or not: a deadline that is not earlier needs no record of its own
 //!   RAW         the string is "raw" although it is short
-//!   clock       LRU: seconds modulo 2^24. LFU: minutes modulo 2^16, then a logarithmic counter of 8 bits
+//!   clock       of the last access, as `access` says; LFU: minutes modulo 2^16, then a logarithmic counter of 8 bits
 //!   key len     0..=254; 255: the entry is wide, and its key length and size are in two words of their own
 //!   class       size class of the allocation (0 if wide): the allocation is filled to its end before it moves
 //!   string len  of kind 1: 0..=16,384
@@ -1063,6 +1063,23 @@ impl Entries {
                 }
                 if header.has(Header::TIMED) || view.due_ms().is_some() {
                     visit(view);
+                }
+            }
+        })
+    }
+
+    /// A step of an iteration as by [`Entries::scan`]: an entry gets the clock that is returned for its own, if any.
+    pub fn scan_clocks(&mut self, cursor: u64, budget: usize, mut change: impl FnMut(u32) -> Option<u32>) -> u64 {
+        self.table.scan(cursor, budget, |payload| {
+            // SAFETY: the table's payloads are living entries and nobody else's, and `self` is ours alone: there is no
+            // view of the entry when its clock is changed, which touches no layout.
+            unsafe {
+                let (address, header) = {
+                    let view = EntryRef::from_payload(payload);
+                    (view.address, view.header())
+                };
+                if let Some(clock) = change(header.clock()) {
+                    address.set_header(header.with_clock(clock));
                 }
             }
         })

@@ -21,10 +21,10 @@
 //!
 //! `volatile-ttl` needs no samples: the wheel of deadlines knows what ends soonest. `random` needs no pool.
 
-use super::access::{AccessPolicy, idle_seconds};
+use super::access::{AccessPolicy, idle_ms};
 use super::database::Database;
 use super::lhd::Lhd;
-use super::{EntryRef, Event, Keyspace, hash_with, split_mix};
+use super::{CLOCK_SLACK_MS_MAX, EntryRef, Event, Keyspace, hash_with, split_mix};
 use crate::structure::table::Position;
 
 /// Candidates that are remembered.
@@ -33,6 +33,8 @@ pub const POOL_LEN: usize = 16;
 const LOOKS_PER_SAMPLE: usize = 2;
 /// Samples that are taken for one eviction before it is given up: without a candidate, or with one that went.
 const ROUNDS_MAX: usize = 16;
+/// So many accesses are told apart between now and when those that go were used last. Only for LRU clocks.
+const CLOCK_STEPS: u64 = 256;
 /// Records of deadlines looked at for one eviction.
 const RECORDS_MAX: usize = 64;
 /// One eviction in so many is by lot where densities are learnt.
@@ -140,6 +142,10 @@ impl Keyspace {
             }
             let rank = rank_of(self.databases[db].view(position), eviction, &self.judgement());
             evicted.rank = Some(rank);
+            if eviction.judge == Judge::Access && matches!(self.policy, AccessPolicy::Lru | AccessPolicy::Lrm) {
+                let idle_ms = idle_ms(self.databases[db].view(position).clock(), self.now_ms);
+                self.clock_slack_ms = (idle_ms / CLOCK_STEPS).min(CLOCK_SLACK_MS_MAX);
+            }
             let entry = self.databases[db].remove(position);
             let view = entry.view();
             if let Some(lhd) = &mut self.lhd {
@@ -343,7 +349,7 @@ fn score_of(view: EntryRef<'_>, eviction: Eviction, judgement: &Judgement<'_>) -
     match (eviction.judge, policy) {
         (Judge::Lot, _) => 0,
         (Judge::Deadline, _) => u64::MAX - 1 - view.deadline_ms().unwrap_or(u64::MAX - 1),
-        (Judge::Access, AccessPolicy::Lru | AccessPolicy::Lrm) => idle_seconds(view.clock(), now_ms),
+        (Judge::Access, AccessPolicy::Lru | AccessPolicy::Lrm) => idle_ms(view.clock(), now_ms),
         // Of two that were used as seldom, the one that was longer so.
         (Judge::Access, AccessPolicy::Lfu { .. }) => {
             u64::from(u8::MAX - policy.frequency(view.clock(), now_ms)) << 16
@@ -362,7 +368,7 @@ fn rank_of(view: EntryRef<'_>, eviction: Eviction, judgement: &Judgement<'_>) ->
     let score = score_of(view, eviction, judgement);
     match (eviction.judge, judgement.policy) {
         (Judge::Access, AccessPolicy::Lru | AccessPolicy::Lrm) if score != u64::MAX => {
-            u64::MAX - 1 - (judgement.now_ms / 1000).saturating_sub(score)
+            u64::MAX - 1 - judgement.now_ms.saturating_sub(score)
         }
         _ => score,
     }

@@ -147,6 +147,10 @@ pub struct Keyspace {
     pool: eviction::Pool,
     /// What access clocks count.
     policy: AccessPolicy,
+    /// An access after so many ms is noted in LRU clocks: what it takes to tell apart those that may go.
+    clock_slack_ms: u64,
+    /// Where the search for clocks that have become old goes on: database and cursor.
+    aging: (usize, u64),
     /// What is known of entries; none: clocks count something else.
     lhd: Option<Box<Lhd>>,
     /// The time of such clocks, the same on all shards.
@@ -194,6 +198,11 @@ impl Hint {
     const NONE: Hint = Hint { start: 0, len: usize::MAX, hash: 0 };
 }
 
+/// An access after so many ms is noted in LRU clocks where nothing has to go: `OBJECT IDLETIME` tells seconds.
+const CLOCK_SLACK_MS_MAX: u64 = 500;
+/// The same where something may have to go, until it is known how old that is.
+const CLOCK_SLACK_EVICTING_MS: u64 = 8;
+
 /// Whoever looks at a container removes the parts that are due in so many allocations: a table of fields has some ten
 /// in each. Others are passed over until their turn comes.
 const DUE_ALLOCATIONS: usize = 100;
@@ -238,6 +247,8 @@ impl Keyspace {
             arrived: Vec::new(),
             pool: eviction::Pool::default(),
             policy: AccessPolicy::default(),
+            clock_slack_ms: CLOCK_SLACK_MS_MAX,
+            aging: (0, 0),
             lhd: None,
             virtual_time: VirtualTime::default(),
             adviser: None,
@@ -512,7 +523,7 @@ impl Keyspace {
     #[inline]
     fn touched_clock(&mut self, db: usize, clock: u32) -> u32 {
         match &mut self.lhd {
-            None => self.policy.touched_clock(clock, self.now_ms, || split_mix(&mut self.random)),
+            None => self.policy.touched_clock(clock, self.now_ms, self.clock_slack_ms, || split_mix(&mut self.random)),
             Some(lhd) => lhd.touch(clock, self.databases[db].len()),
         }
     }
@@ -524,6 +535,30 @@ impl Keyspace {
             None => self.policy.new_clock(self.now_ms),
             Some(lhd) => lhd.enter(hash, self.databases[db].len()),
         }
+    }
+
+    /// Says whether entries may have to go for want of memory: then accesses are noted more exactly.
+    pub fn set_evicting(&mut self, may_evict: bool) {
+        self.clock_slack_ms = if may_evict { CLOCK_SLACK_EVICTING_MS } else { CLOCK_SLACK_MS_MAX };
+    }
+
+    /// Looks at the clocks of about so many entries, and writes those of LRU that are no longer fresh in the other
+    /// count. True: all have been seen, and the next call begins anew. Each has to be seen every
+    /// [`access::AGING_PERIOD_MS`].
+    pub fn age_clocks(&mut self, entries: usize) -> bool {
+        if !matches!(self.policy, AccessPolicy::Lru | AccessPolicy::Lrm) {
+            self.aging = (0, 0);
+            return true;
+        }
+        let (db, cursor) = self.aging;
+        let cursor = self.databases[db].age_clocks(cursor, entries, self.now_ms);
+        let next_db = (db + 1..self.databases.len()).find(|&db| 0 < self.databases[db].len());
+        self.aging = match (cursor, next_db) {
+            (0, Some(next_db)) => (next_db, 0),
+            (0, None) => (0, 0),
+            _ => (db, cursor),
+        };
+        self.aging == (0, 0)
     }
 
     // Advice

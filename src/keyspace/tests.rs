@@ -445,10 +445,35 @@ fn dirty_counts_changes_only() {
 }
 
 #[test]
+fn clocks_stay_right_for_months_if_they_are_looked_through() {
+    let idle_seconds = |keyspace: &mut Keyspace, db: usize, key: &[u8]| {
+        let clock = keyspace.inspect(db, key).expect("there").clock();
+        access::idle_ms(clock, keyspace.now_ms()) / 1000
+    };
+    let mut keyspace = keyspace();
+    for number in 0..1000u32 {
+        keyspace.set_string(number as usize % 2, &number.to_le_bytes(), b"v", Expiry::Clear);
+    }
+    let mut now_ms = START_MS;
+    for round in 1..=10_000u64 {
+        now_ms += access::AGING_PERIOD_MS;
+        keyspace.begin(now_ms, true);
+        assert!(keyspace.read(1, &1u32.to_le_bytes()).is_some());
+        let steps = (1..).find(|_| keyspace.age_clocks(64)).expect("it ends");
+        assert!((8..200).contains(&steps), "{steps}");
+        if round.is_multiple_of(100) {
+            let idle = idle_seconds(&mut keyspace, 0, &2u32.to_le_bytes());
+            assert!((round * 900..round * 900 + 2).contains(&idle), "{round}: {idle}");
+            assert_eq!(idle_seconds(&mut keyspace, 1, &1u32.to_le_bytes()), 0);
+        }
+    }
+}
+
+#[test]
 fn accesses_touch_the_clock_unless_the_client_asks_for_no_touch() {
     let idle = |keyspace: &mut Keyspace| {
         let clock = keyspace.inspect(0, b"k").expect("there").clock();
-        access::idle_seconds(clock, keyspace.now_ms())
+        access::idle_ms(clock, keyspace.now_ms()) / 1000
     };
     let mut keyspace = keyspace();
     keyspace.set_string(0, b"k", b"v", Expiry::Clear);

@@ -131,7 +131,7 @@ pub struct Core {
     pub(super) cron_due_ms: u64,
     pub(super) cron_next: usize,
     /// When the shard wants to be looked after at the latest, Unix milliseconds.
-    pub(super) shard_due_ms: Option<u64>,
+    pub(super) shard_due_ms: u64,
     /// How fast requests come in.
     pub(super) pace: Pace,
     /// Receives completed in this pass.
@@ -229,7 +229,7 @@ impl Core {
             sample_due_ms: 0,
             cron_due_ms: 0,
             cron_next: 0,
-            shard_due_ms: None,
+            shard_due_ms: 0,
             pace: Pace::default(),
             receives: 0,
             sends: 0,
@@ -314,7 +314,7 @@ impl Core {
         if self.cron_due_ms <= steady_ms {
             self.cron();
         }
-        if self.shard_due_ms.is_some_and(|due_ms| due_ms <= self.now_ms) {
+        if self.shard_due_ms <= self.now_ms {
             self.tend();
         }
         self.let_go();
@@ -333,7 +333,7 @@ impl Core {
     /// less than they were; keys are looked at by the new time.
     #[cold]
     fn clock_was_set(&mut self, step_ms: i64) {
-        self.shard_due_ms = Some(0);
+        self.shard_due_ms = 0;
         for (_, connection) in self.connections.iter_mut() {
             let session = &mut connection.session;
             session.active_ms = moved(session.active_ms, step_ms);

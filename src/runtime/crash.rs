@@ -1,6 +1,7 @@
 //! A panic in any thread ends the process, with its message, its thread and its stack in the log.
 //!
-//! `panic = "abort"` ends it; here is only what is said before. A thread that is stuck (a reader that does not empty
+//! Once this is said it aborts, so that never one core is dead and the others serve. (A release is built with
+//! `panic = "abort"` besides, which makes it smaller.) A thread that is stuck (a reader that does not empty
 //! the pipe of the log, say) must not keep the others serving, so the words have a deadline.
 
 use crate::log;
@@ -23,7 +24,7 @@ pub fn watch(log_file: Option<&Path>) {
     }
 }
 
-fn last_words(info: &PanicHookInfo<'_>, to_stderr: bool) {
+fn last_words(info: &PanicHookInfo<'_>, to_stderr: bool) -> ! {
     static SPEAKS: AtomicBool = AtomicBool::new(false);
     if SPEAKS.swap(true, Ordering::Relaxed) {
         // The first one ends the process when it has spoken.
@@ -49,4 +50,5 @@ fn last_words(info: &PanicHookInfo<'_>, to_stderr: bool) {
     if to_stderr {
         eprintln!("corering: {words}\n{stack}");
     }
+    std::process::abort();
 }

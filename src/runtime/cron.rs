@@ -26,7 +26,7 @@ impl Core {
             return 0;
         }
         let timer_ms = self.cron_due_ms.min(self.sample_due_ms).min(self.wait_due_ms());
-        let shard_ms = self.shard_due_ms.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(self.now_ms));
+        let shard_ms = self.shard_due_ms.saturating_sub(self.now_ms);
         timer_ms.saturating_sub(self.clocks.steady_ms()).min(shard_ms)
     }
 
@@ -37,7 +37,7 @@ impl Core {
         self.sample_due_ms = steady_ms + SAMPLE_MS;
         self.shared.beats_of_core[self.core].fetch_add(1, Ordering::Relaxed);
         // Whether keys go by themselves may have changed, and there is tidying to do that no deadline asks for.
-        self.shard_due_ms = Some(0);
+        self.shard_due_ms = 0;
         let counters = &mut self.stats.counters;
         counters.wakes += std::mem::take(&mut self.mailbox.wakes);
         counters.ring_enters += std::mem::take(&mut self.ring.enters);

@@ -146,6 +146,10 @@ impl Core {
                 What::UnknownSubcommand(row) => Error::unknown_subcommand(row.name, slices()[1]),
                 _ => Error::unknown_command(&slices()),
             };
+            connection.session.last_command = None;
+            if let Some(choice) = connection.session.tracking.as_mut() {
+                choice.begin_command(|_| false, connection.session.mode.contains(Mode::IN_TRANSACTION));
+            }
             connection.session.spoil_transaction();
             connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
             self.stats.error(error.prefix());
@@ -218,6 +222,7 @@ impl Core {
         let connection =
             &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
         let session = &mut connection.session;
+        session.last_command = Some(row.id.index() as u16);
         session.spoil_transaction();
         let mut said = error;
         if matches!(row.command.run, Run::Joint(Joint::Exec)) {
@@ -545,6 +550,11 @@ pub(super) fn refused(config: &Config, session: &Session, row: &'static Row, arg
         && let Err(error) = permission(config, session)
     {
         return Some(error);
+    }
+    // As a replica of Redis: it is only fed.
+    let touches_keys = row.flags.intersects(Flags::WRITE.union(Flags::READONLY).union(Flags::MAY_REPLICATE));
+    if session.mode.contains(Mode::MONITOR) && touches_keys {
+        return Some(Error::fixed("ERR Replica can't interact with the keyspace"));
     }
     let is_resp2_subscriber = session.mode.contains(Mode::SUBSCRIBED) && session.protocol == Protocol::Resp2;
     if is_resp2_subscriber && !row.command.is_for_subscribers {

@@ -198,7 +198,7 @@ impl Core {
         self.shard.take();
         let args: ArgSlices<'_> = args.iter().map(|arg| arg.as_slice()).collect();
         let now_ms = self.now_ms;
-        let mut unblocked = Vec::new();
+        let (mut unblocked, first_closing) = (Vec::new(), self.closing.len());
         let mut clients = ClientsOfCore {
             connections: &mut self.connections,
             closing: &mut self.closing,
@@ -221,6 +221,11 @@ impl Core {
             &args,
         );
         self.end_unblocked(unblocked);
+        // Whoever is killed gets nothing that happens after the reply to the one who killed it.
+        for index in self.closing[first_closing..].to_vec() {
+            self.cancel_wait(index, None);
+            self.tell_no_more(index);
+        }
         part
     }
 
@@ -331,6 +336,7 @@ impl Clients for ClientsOfCore<'_> {
             };
             connection.session.is_blocked = connection.paused;
             connection.session.pending_bytes = connection.replies.bytes();
+            connection.session.shared_bytes = connection.replies.shared_bytes();
             let is_waiting = connection.paused || self.waits.contains_key(&(index as u32));
             connection.session.mode.set(Mode::BLOCKED, is_waiting);
             visit(&mut connection.session);

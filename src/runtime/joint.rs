@@ -60,6 +60,8 @@ pub(super) enum Work {
 /// A transaction on its way.
 pub(super) struct Exec {
     pub(super) transaction: Transaction,
+    /// Its last command's name as the client wrote it, where somebody wants to see it.
+    pub(super) name: Vec<u8>,
     /// The next call.
     pub(super) next: usize,
     /// The replies so far.
@@ -354,7 +356,7 @@ impl Core {
     pub(super) fn run_joint(&mut self, joint: Joint, planned: &Planned, row: &'static Row, started: u64) -> u64 {
         match joint {
             Joint::Watch => self.watch(planned, row, started),
-            Joint::Exec => self.exec(planned.connection, row, started),
+            Joint::Exec => self.exec(planned, row, started),
         }
         self.clock.raw()
     }
@@ -440,8 +442,18 @@ impl Core {
 
     // Transactions
 
-    fn exec(&mut self, index: u32, row: &'static Row, started: u64) {
+    fn exec(&mut self, planned: &Planned, row: &'static Row, started: u64) {
+        let index = planned.connection;
         let connection = &mut *self.connections[index as usize];
+        let name = || {
+            let bytes = match planned.source {
+                Source::Buffer(buffer) => self.ring.bytes(buffer),
+                Source::Input => &connection.input[..],
+            };
+            self.spans[planned.first_span as usize].of(&bytes[planned.base..]).to_vec()
+        };
+        // As `MONITOR` shows it.
+        let name = if self.shared.monitors.load(Ordering::Relaxed) == 0 { Vec::new() } else { name() };
         let session = &mut connection.session;
         let error = if !session.mode.contains(Mode::IN_TRANSACTION) {
             Some(Error::EXEC_WITHOUT_MULTI)
@@ -457,7 +469,7 @@ impl Core {
             list_once(&mut self.dirty, &mut connection.dirty, index);
             self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
             if is_over {
-                self.show_to_monitors(index, row, &[b"exec"]); // They saw its MULTI.
+                self.show_to_monitors(index, row, &[&name]); // They saw its MULTI.
             }
             return self.tell_unwatched(index);
         }
@@ -487,7 +499,7 @@ impl Core {
         {
             self.followers.push((index, shard));
         }
-        let mut exec = Exec { transaction, next: 0, out: Output::default(), is_reconfigured: false };
+        let mut exec = Exec { transaction, name, next: 0, out: Output::default(), is_reconfigured: false };
         if connection.replies.outstanding() == 0
             && (is_brief_all || is_own)
             && (!asks_all_cores || self.map.shards() == 1)
@@ -530,7 +542,7 @@ impl Core {
 
     /// Runs the calls of a transaction that are left, on what is held for it. False: the next one asks all cores.
     pub(super) fn run_calls(&mut self, index: u32, exec: &mut Exec, ground: &mut Ground) -> bool {
-        let Exec { transaction, next, out, is_reconfigured } = exec;
+        let Exec { transaction, next, out, is_reconfigured, .. } = exec;
         let session = &mut self.connections[index as usize].session;
         session.mode.insert(Mode::DENY_BLOCKING);
         if *next == 0 {
@@ -669,8 +681,9 @@ impl Core {
         exec: Exec,
         started: u64,
     ) {
-        let Exec { mut transaction, out, is_reconfigured, .. } = exec;
-        self.show_to_monitors(index, row, &[b"exec"]);
+        let Exec { mut transaction, name, out, is_reconfigured, .. } = exec;
+        let name: &[u8] = if name.is_empty() { b"EXEC" } else { &name }; // Somebody has come meanwhile.
+        self.show_to_monitors(index, row, &[name]);
         let connection = &mut *self.connections[index as usize];
         connection.session.mode.remove(Mode::DENY_BLOCKING);
         transaction.clear();

@@ -83,10 +83,18 @@ struct Place {
     is_knocked: bool,
 }
 
+/// Those who wait for a key.
+#[derive(Default)]
+struct Queue {
+    places: VecDeque<Place>,
+    /// Something happened to the key: it is among those that are ready.
+    is_ready: bool,
+}
+
 /// The queues of a shard.
 #[derive(Default)]
 pub struct Blocked {
-    queues: AHashMap<usize, AHashMap<Vec<u8>, VecDeque<Place>>>,
+    queues: AHashMap<usize, AHashMap<Vec<u8>, Queue>>,
     /// Keys to which something happened, with their databases.
     ready: VecDeque<(usize, Vec<u8>)>,
     /// Somebody may be among them who is told when a key is gone.
@@ -115,7 +123,7 @@ impl Blocked {
         self.has_dependents |= ticket.wait.orphaned.is_some();
         let keys = self.queues.entry(ticket.call.db).or_default();
         for (at, retry) in ticket.wait.retries.iter().enumerate().filter(|(_, retry)| owns(&retry.key)) {
-            let queue = keys.entry(retry.key.clone()).or_default();
+            let queue = &mut keys.entry(retry.key.clone()).or_default().places;
             // The same key twice is waited for once.
             if queue.back().is_none_or(|last| !Arc::ptr_eq(&last.ticket, ticket)) {
                 queue.push_back(Place { ticket: ticket.clone(), at, is_knocked: false });
@@ -130,11 +138,12 @@ impl Blocked {
         let Some(keys) = self.queues.get_mut(&db) else { return };
         for retry in &ticket.wait.retries {
             let Some(queue) = keys.get_mut(&retry.key) else { continue };
-            let was_knocked = queue.iter().any(|place| place.is_knocked && Arc::ptr_eq(&place.ticket, ticket));
-            queue.retain(|place| !Arc::ptr_eq(&place.ticket, ticket));
-            if queue.is_empty() {
+            let places = &mut queue.places;
+            let was_knocked = places.iter().any(|place| place.is_knocked && Arc::ptr_eq(&place.ticket, ticket));
+            places.retain(|place| !Arc::ptr_eq(&place.ticket, ticket));
+            if places.is_empty() {
                 keys.remove(&retry.key);
-            } else if was_knocked {
+            } else if was_knocked && !std::mem::replace(&mut queue.is_ready, true) {
                 self.ready.push_back((db, retry.key.clone())); // Others waited behind it.
             }
         }
@@ -146,7 +155,7 @@ impl Blocked {
     pub fn unknock(&mut self, ticket: &Arc<Ticket>, at: usize) {
         let (db, key) = (ticket.call.db, &ticket.wait.retries[at].key);
         if let Some(queue) = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key))
-            && let Some(place) = queue.iter_mut().find(|place| Arc::ptr_eq(&place.ticket, ticket))
+            && let Some(place) = queue.places.iter_mut().find(|place| Arc::ptr_eq(&place.ticket, ticket))
         {
             place.is_knocked = false;
         }
@@ -163,13 +172,13 @@ impl Blocked {
     pub fn has_dependents(&self, db: usize, key: &[u8]) -> bool {
         let depends = |place: &Place| place.ticket.wait.orphaned.is_some();
         let queue = || self.queues.get(&db)?.get(key);
-        self.has_dependents && queue().is_some_and(|queue| queue.iter().any(depends))
+        self.has_dependents && queue().is_some_and(|queue| queue.places.iter().any(depends))
     }
 
     /// Something happened to a key.
     pub fn note(&mut self, db: usize, key: &[u8]) {
-        if self.queues.get(&db).is_some_and(|keys| keys.contains_key(key))
-            && !self.ready.iter().any(|(of, ready)| *of == db && ready == key)
+        if let Some(queue) = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key))
+            && !std::mem::replace(&mut queue.is_ready, true)
         {
             self.ready.push_back((db, key.to_vec()));
         }
@@ -177,9 +186,9 @@ impl Blocked {
 
     /// Something happened to all keys of a database.
     pub fn note_all(&mut self, db: usize) {
-        let Some(keys) = self.queues.get(&db) else { return };
-        for key in keys.keys() {
-            if !self.ready.iter().any(|(of, ready)| *of == db && ready == key) {
+        let Some(keys) = self.queues.get_mut(&db) else { return };
+        for (key, queue) in keys {
+            if !std::mem::replace(&mut queue.is_ready, true) {
                 self.ready.push_back((db, key.clone()));
             }
         }
@@ -187,14 +196,18 @@ impl Blocked {
 
     /// A key to which something happened since this was asked last.
     pub fn next_ready(&mut self) -> Option<(usize, Vec<u8>)> {
-        self.ready.pop_front()
+        let (db, key) = self.ready.pop_front()?;
+        if let Some(queue) = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(&key)) {
+            queue.is_ready = false;
+        }
+        Some((db, key))
     }
 
     /// Who waits for a key, from a place in its queue on; answered tickets are dropped. `None`: nobody, or one who was
     /// knocked at.
     pub fn waiting(&mut self, db: usize, key: &[u8], from: usize) -> Option<(Arc<Ticket>, usize)> {
         let keys = self.queues.get_mut(&db)?;
-        let queue = keys.get_mut(key)?;
+        let queue = &mut keys.get_mut(key)?.places;
         while queue.get(from).is_some_and(|place| !place.ticket.is_open()) {
             queue.remove(from);
         }
@@ -209,6 +222,6 @@ impl Blocked {
     /// The home of the one at this place in the queue is told.
     pub fn knock(&mut self, db: usize, key: &[u8], from: usize) {
         let queue = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key)).expect("it was found there");
-        queue[from].is_knocked = true;
+        queue.places[from].is_knocked = true;
     }
 }

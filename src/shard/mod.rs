@@ -12,6 +12,7 @@ use crate::command::long_reply::Slot;
 use crate::command::lookup::Row;
 use crate::command::{Args, CommandResult, Context, Run, key_positions};
 use crate::config::{Config, KeyspaceEvents, MaxmemoryPolicy};
+use crate::keyspace::access::AGING_PERIOD_MS;
 use crate::keyspace::adviser::Adviser;
 use crate::keyspace::eviction::Judge;
 use crate::keyspace::{AccessPolicy, Actor, Class, Evicted, Eviction, Keyspace, SAMPLE_LEN_MAX};
@@ -35,6 +36,8 @@ pub const EXPIRE_SLICE: usize = 200;
 pub const FREE_SLICE: usize = 200;
 /// Deadlines are looked at no more often than this, so that many keys cost few wakes.
 const TEND_PAUSE_MS: u64 = 10;
+/// Entries whose access clocks are looked at in one slice; a slice every ms until all are seen.
+const AGE_SLICE: usize = 256;
 
 /// One core's engine.
 ///
@@ -76,6 +79,8 @@ struct Upkeep {
     expires: bool,
     /// Something was left undone, for the next slice.
     is_unfinished: bool,
+    /// When the clocks of entries are looked through again for those that have become old.
+    age_ms: u64,
     /// A visitor who brings a deadline below this has to tell the owner, who else would sleep too long.
     told_ms: u64,
 }
@@ -364,12 +369,13 @@ impl Shard {
     }
 
     /// When the shard wants to be looked after at the latest, Unix milliseconds; 0: at once.
-    pub fn next_due_ms(&self) -> Option<u64> {
+    pub fn next_due_ms(&self) -> u64 {
         if self.upkeep.is_unfinished || self.keyspace.has_garbage() {
-            return Some(0);
+            return 0;
         }
         let deadline_ms = self.keyspace.next_deadline_ms().filter(|_| self.upkeep.expires);
-        deadline_ms.map(|deadline_ms| deadline_ms.max(self.upkeep.tended_ms + TEND_PAUSE_MS))
+        let deadline_ms = deadline_ms.map(|deadline_ms| deadline_ms.max(self.upkeep.tended_ms + TEND_PAUSE_MS));
+        deadline_ms.map_or(self.upkeep.age_ms, |deadline_ms| deadline_ms.min(self.upkeep.age_ms))
     }
 
     /// Looks after the shard for a slice of time: removes keys whose deadline has come (unless `expires` is false),
@@ -386,6 +392,11 @@ impl Shard {
         }
         let is_late = expires_now && self.keyspace.next_deadline_ms().is_some_and(|next_ms| next_ms <= now_ms);
         let is_freeing = self.keyspace.has_garbage() && self.keyspace.free_some(FREE_SLICE);
+        if self.upkeep.age_ms <= now_ms {
+            self.keyspace.begin(now_ms, false);
+            let is_done = self.keyspace.age_clocks(AGE_SLICE);
+            self.upkeep.age_ms = now_ms + if is_done { AGING_PERIOD_MS } else { 1 };
+        }
         self.upkeep.tended_ms = now_ms;
         self.upkeep.expires = expires;
         self.upkeep.is_unfinished = is_late || is_freeing;
@@ -413,6 +424,7 @@ impl Shard {
     pub fn configure(&mut self, config: Arc<Config>) {
         self.keyspace.set_policy(access_policy(&config));
         self.eviction = eviction(&config);
+        self.keyspace.set_evicting(self.eviction.is_some());
         if config.maxmemory.bytes != self.config.maxmemory.bytes
             || config.maxmemory_policy != self.config.maxmemory_policy
         {
@@ -771,20 +783,24 @@ mod tests {
         let config = Arc::new(Config::default());
         let mut shard = Shard::new(0, 1, config, Keyspace::new(1, 1), 1, Arc::new(Pubsub::new(1)));
         shard.keyspace.begin(START_MS, true);
+        shard.tend(START_MS, true);
         shard
     }
+
+    /// When a shard is due that has nothing to do but to look at access clocks.
+    const AGING_MS: u64 = START_MS + AGING_PERIOD_MS;
 
     #[test]
     fn a_shard_is_due_when_a_deadline_comes_but_not_all_the_time() {
         let mut shard = shard();
-        assert_eq!(shard.next_due_ms(), None);
+        assert_eq!(shard.next_due_ms(), AGING_MS);
         shard.keyspace.set_string(0, b"k", b"v", Expiry::At(START_MS + 100));
-        assert!(shard.next_due_ms().is_some_and(|due_ms| due_ms <= START_MS + 100));
+        assert!(shard.next_due_ms() <= START_MS + 100);
         shard.tend(START_MS + 99, true);
         shard.keyspace.set_string(0, b"k2", b"v", Expiry::At(START_MS + 101));
-        assert_eq!(shard.next_due_ms(), Some(START_MS + 99 + TEND_PAUSE_MS));
+        assert_eq!(shard.next_due_ms(), START_MS + 99 + TEND_PAUSE_MS);
         assert!(!shard.tend(START_MS + 109, true));
-        assert_eq!((shard.keyspace.len(0), shard.next_due_ms()), (0, None));
+        assert_eq!((shard.keyspace.len(0), shard.next_due_ms()), (0, AGING_MS));
     }
 
     #[test]
@@ -796,18 +812,18 @@ mod tests {
         }
         let mut slices = 1;
         while shard.tend(START_MS + 1, true) {
-            assert_eq!(shard.next_due_ms(), Some(0));
+            assert_eq!(shard.next_due_ms(), 0);
             slices += 1;
         }
         assert!((3..10).contains(&slices), "{slices}");
-        assert_eq!((shard.keyspace.len(0), shard.next_due_ms()), (0, None));
+        assert_eq!((shard.keyspace.len(0), shard.next_due_ms()), (0, AGING_MS));
         for index in 0..keys {
             shard.keyspace.set_string(0, &index.to_le_bytes(), b"v", Expiry::Clear);
         }
         shard.keyspace.flush(0);
         let freed = (0..).find(|_| {
-            assert!(shard.next_due_ms().is_none_or(|due_ms| due_ms == 0));
-            let is_done = shard.next_due_ms().is_none();
+            assert!([0, AGING_MS].contains(&shard.next_due_ms()));
+            let is_done = shard.next_due_ms() != 0;
             shard.tend(START_MS + 2, true);
             is_done
         });
@@ -819,7 +835,7 @@ mod tests {
         let mut shard = shard();
         shard.keyspace.set_string(0, b"k", b"v", Expiry::At(START_MS + 1));
         assert!(!shard.tend(START_MS + 100, false));
-        assert_eq!((shard.keyspace.len(0), shard.next_due_ms()), (1, None));
+        assert_eq!((shard.keyspace.len(0), shard.next_due_ms()), (1, AGING_MS));
         shard.tend(START_MS + 200, true);
         assert_eq!(shard.keyspace.len(0), 0);
     }
@@ -854,7 +870,7 @@ mod tests {
             }
             // As the core does ten times a second, although nothing is due today.
             if now_ms % 100 == 0 {
-                while shard.tend(now_ms, true) || shard.next_due_ms() == Some(0) {}
+                while shard.tend(now_ms, true) || shard.next_due_ms() == 0 {}
             }
             bytes_max = bytes_max.max(shard.keyspace.table_bytes());
         }

@@ -656,6 +656,58 @@ fn who_waits_and_says_no_more_is_gone() {
 }
 
 #[test]
+fn who_is_killed_gets_nothing_from_then_on() {
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut killer = connect(&server);
+        for wait in [&["BLPOP", "list", "0"][..], &["SUBSCRIBE", "channel"]] {
+            let mut victim = connect(&server);
+            let Value::Integer(id) = victim.call(&["CLIENT", "ID"]).unwrap() else { panic!("no id") };
+            victim.send_raw(&encode(wait)).unwrap();
+            if wait[0] == "SUBSCRIBE" {
+                victim.read().unwrap();
+            } else {
+                while info_number(&mut killer, "clients", "blocked_clients") == 0 {}
+            }
+            let id = id.to_string();
+            for command in [
+                &["MULTI"][..],
+                &["CLIENT", "KILL", "ID", &id],
+                &["RPUSH", "list", "element"],
+                &["PUBLISH", "channel", "message"],
+            ] {
+                killer.call(command).unwrap();
+            }
+            let told = [1, 1, 0].map(Value::Integer).to_vec();
+            assert_eq!(killer.call(&["EXEC"]).unwrap(), Value::Array(told), "{shards} shards, {wait:?}");
+            assert_eq!(killer.call(&["LPOP", "list"]).unwrap(), bulk("element"));
+            assert!(matches!(victim.read_raw(), Ok(None)));
+        }
+    }
+}
+
+#[test]
+fn somebody_who_waits_for_very_many_keys_stops_no_flush() {
+    const KEYS: usize = 40_000;
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let (mut waiting, mut client) = (connect(&server), connect(&server));
+        let names: Vec<String> = (0..KEYS).map(|number| format!("key:{number}")).collect();
+        let words: Vec<&str> = ["BLPOP"].into_iter().chain(names.iter().map(String::as_str)).chain(["0"]).collect();
+        waiting.send_raw(&encode(&words)).unwrap();
+        while info_number(&mut client, "clients", "blocked_clients") == 0 {}
+        let begun = Instant::now();
+        for command in [&["FLUSHALL"][..], &["SWAPDB", "0", "1"], &["SWAPDB", "0", "1"]] {
+            assert_eq!(client.call(command).unwrap(), ok());
+        }
+        // A walk over all others for each of them took more than ten seconds for each of these.
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        assert_eq!(client.call(&["RPUSH", "key:39999", "a"]).unwrap(), Value::Integer(1));
+        assert_eq!(waiting.read().unwrap(), Value::Array(vec![bulk("key:39999"), bulk("a")]));
+    }
+}
+
+#[test]
 fn what_a_directive_forbids_is_not_even_queued() {
     let server = start(2, &["--enable-debug-command", "no"]);
     let mut client = connect(&server);

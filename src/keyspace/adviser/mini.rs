@@ -131,7 +131,7 @@ impl Mini {
         kept.used = self.accesses;
         kept.clock = match &mut self.lhd {
             Some(lhd) => lhd.touch(kept.clock, len),
-            None => self.lfu.touched_clock(kept.clock, now_ms, || split_mix(&mut self.random)),
+            None => self.lfu.touched_clock(kept.clock, now_ms, 0, || split_mix(&mut self.random)),
         };
     }
 

@@ -47,6 +47,32 @@ fn who_was_used_last_stays_longest() {
 }
 
 #[test]
+fn who_was_used_a_moment_ago_stays_in_a_cache_that_turns_over_within_a_second() {
+    let mut keyspace = keyspace(1);
+    keyspace.set_evicting(true);
+    // Ten new entries a millisecond push out as many; twenty are used every ten milliseconds.
+    let mut now_ms = START_MS;
+    let mut next = 0;
+    for round in 0..2000 {
+        now_ms += 1;
+        keyspace.begin(now_ms, true);
+        for _ in 0..10 {
+            keyspace.set_string(0, name(next).as_bytes(), b"v", Expiry::Clear);
+            next += 1;
+        }
+        if round % 10 == 9 {
+            for number in 0..20.min(next) {
+                assert!(keyspace.read(0, name(number).as_bytes()).is_some(), "{number} after {round} ms");
+            }
+        }
+        if 100 <= round {
+            keyspace.evict_some(eviction(Judge::Access, false), usize::MAX, 10);
+        }
+    }
+    assert_eq!(keyspace.len(0), 1000);
+}
+
+#[test]
 fn who_was_changed_last_stays_longest_whatever_is_read() {
     let mut keyspace = keyspace(1);
     keyspace.set_policy(AccessPolicy::Lrm);
