@@ -121,8 +121,6 @@ pub struct Session {
     pub is_blocked: bool,
     /// Bytes of its output waiting now, filled in for listings.
     pub pending_bytes: usize,
-    /// How many of them belong to strings that others hold too: keys, or further replies. For listings.
-    pub shared_bytes: usize,
 }
 
 impl Session {
@@ -159,7 +157,6 @@ impl Session {
             query_bytes: 0,
             is_blocked: false,
             pending_bytes: 0,
-            shared_bytes: 0,
         }
     }
 

@@ -267,6 +267,10 @@ pub(super) mod double {
             }
         }
 
+        fn shared_bytes(&self) -> usize {
+            0
+        }
+
         fn unblock(&mut self, id: u64, _: bool) -> bool {
             let session = self.0.iter_mut().find(|session| session.id == id);
             let waits = |session: &&mut &mut Session| session.mode.contains(Mode::BLOCKED);

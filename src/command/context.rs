@@ -79,6 +79,9 @@ pub trait Clients {
     /// `Mode::CLOSE_NOW`.
     fn for_each(&mut self, visit: &mut dyn FnMut(&mut Session));
 
+    /// How many of the bytes that clients are owed belong to strings that others hold too: keys, or further replies.
+    fn shared_bytes(&self) -> usize;
+
     /// Ends the waiting of a client in a blocking command, with an error or as its timeout would. False: there is none
     /// of this id that waits.
     fn unblock(&mut self, id: u64, is_error: bool) -> bool;

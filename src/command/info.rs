@@ -185,11 +185,12 @@ impl Report {
             report.subscribed_clients += usize::from(session.mode.contains(Mode::SUBSCRIBED));
             report.blocked_clients += usize::from(session.is_blocked || session.mode.contains(Mode::BLOCKED));
             report.watching_clients += usize::from(!session.watched.is_empty());
-            // What keys hold too is theirs; what only replies share is counted with the data.
-            report.client_bytes += memory_bytes(session) - session.shared_bytes;
+            report.client_bytes += memory_bytes(session);
             report.input_bytes_max = report.input_bytes_max.max(session.query_bytes);
             report.output_bytes_max = report.output_bytes_max.max(session.pending_bytes);
         });
+        // What keys hold too is theirs; what only replies share is counted with the data.
+        report.client_bytes = report.client_bytes.saturating_sub(view.clients.shared_bytes());
         report
     }
 }

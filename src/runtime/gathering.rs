@@ -336,7 +336,6 @@ impl Clients for ClientsOfCore<'_> {
             };
             connection.session.is_blocked = connection.paused;
             connection.session.pending_bytes = connection.replies.bytes();
-            connection.session.shared_bytes = connection.replies.shared_bytes();
             let is_waiting = connection.paused || self.waits.contains_key(&(index as u32));
             connection.session.mode.set(Mode::BLOCKED, is_waiting);
             visit(&mut connection.session);
@@ -345,6 +344,10 @@ impl Clients for ClientsOfCore<'_> {
             }
         }
     }
+    fn shared_bytes(&self) -> usize {
+        self.connections.iter().map(|(_, connection)| connection.replies.shared_bytes()).sum()
+    }
+
     fn unblock(&mut self, id: u64, is_error: bool) -> bool {
         let mut clients = self.connections.iter();
         let Some((index, _)) = clients.find(|(_, connection)| connection.session.id == id) else { return false };

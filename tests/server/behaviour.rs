@@ -470,12 +470,16 @@ fn many_keys_that_expire_at_once_stop_nobody() {
     for shards in SHARDS {
         let server = start(shards, &[]);
         let mut client = connect(&server);
-        let deadline_ms =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64 + 3_000;
-        let deadline = deadline_ms.to_string();
-        let commands: Vec<Vec<u8>> =
-            (0..KEYS).map(|index| encode(&["SET", &format!("key:{index}"), "v", "PXAT", &deadline])).collect();
-        send_all(&mut client, &commands);
+        let commands_until = |deadline_ms: u128| -> Vec<Vec<u8>> {
+            let deadline = deadline_ms.to_string();
+            (0..KEYS).map(|index| encode(&["SET", &format!("key:{index}"), "v", "PXAT", &deadline])).collect()
+        };
+        let unix_ms = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        // How long this takes here and now decides when they are to end.
+        let begun_ms = unix_ms();
+        send_all(&mut client, &commands_until(begun_ms + 3_600_000));
+        let deadline_ms = unix_ms() + 3 * (unix_ms() - begun_ms) + 1_000;
+        send_all(&mut client, &commands_until(deadline_ms));
         let mut sizes = Vec::new();
         let started = Instant::now();
         while sizes.last() != Some(&0) {
