@@ -259,6 +259,7 @@
 //! | [`value`] | what a key can hold: strings, numbers, containers |
 //! | [`rdb`] | values in the format of Redis' snapshots: `DUMP`, `RESTORE` |
 //! | [`structure`] | containers as small libraries: the hash table, listpacks, intsets, the timing wheel, glob patterns; what an allocation takes |
+//! | [`aof`] | the append-only file: its format, its lanes in memory, what is left of it after a crash |
 //! | [`config`] | directives, one row each; files, `CONFIG` |
 //! | [`shared`] | what all cores see |
 //! | [`pubsub`] | who is told what unasked: published messages, events on keys, stale caches |
@@ -283,6 +284,7 @@
 //! | 0 | `sync` | – |
 //! | 0 | `mutant` | – |
 //! | 0 | `sys` | – |
+//! | 0 | `aof` | – |
 //! | 1 | `value` | `structure` |
 //! | 1 | `session` | `resp` |
 //! | 1 | `log` | `config` |
@@ -328,6 +330,8 @@ pub mod value;
 pub mod rdb;
 
 pub mod structure;
+
+pub mod aof;
 
 pub mod config;
 
