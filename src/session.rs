@@ -57,9 +57,22 @@ bitflags! {
     }
 }
 
+/// How safe a client's writes are when they are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// They are in memory.
+    None,
+    /// They will be on disk within a second, unless the disk is slow.
+    Everysec,
+    /// They are on disk.
+    Always,
+}
+
 /// One client.
 #[derive(Debug, Clone)]
 pub struct Session {
+    /// `CLIENT DURABILITY`: when its replies to writes may leave; none: as `appendfsync` says.
+    pub durability: Option<Durability>,
     /// Unique for the life of the server, never reused.
     pub id: u64,
     /// The core that serves it.
@@ -157,6 +170,7 @@ impl Session {
             query_bytes: 0,
             is_blocked: false,
             pending_bytes: 0,
+            durability: None,
         }
     }
 

@@ -7,6 +7,7 @@ mod steering;
 pub use budget::{Budget, Crowd};
 pub use steering::Steering;
 
+use crate::aof::log::Log;
 use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::SlowLog;
 use crate::config::{Config, Machine, NoMachine, Supervised};
@@ -62,6 +63,8 @@ pub struct Shared {
     pub steering: Steering,
     /// Subscribers of all cores.
     pub pubsub: Arc<Pubsub>,
+    /// The append-only file.
+    pub log: Arc<Log>,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: AtomicBool,
 }
@@ -95,6 +98,7 @@ impl Shared {
             budget: Budget::new(cores),
             steering: Steering::new(cores),
             pubsub: Arc::new(Pubsub::new(cores)),
+            log: Arc::new(Log::new(cores, now_ms as u32 ^ std::process::id())),
             active_expire: AtomicBool::new(true),
         }
     }

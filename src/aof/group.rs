@@ -13,7 +13,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// Groups begin and end at multiples of this: what direct I/O asks of any file system.
 pub const BLOCK_BYTES: usize = 4096;
-const HEAD: &[u8] = b"#cr group ";
+/// What every group begins with.
+pub const HEAD: &[u8] = b"#cr group ";
 const DIGITS: usize = 16;
 const FIELDS: usize = 5;
 /// The line in front of a group.

@@ -17,14 +17,14 @@ use std::sync::mpsc::Sender;
 pub const FLUSH_BYTES_MAX: usize = 4 << 20;
 
 /// One record, as text.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Record<'a> {
-    /// The database it is for; `None`: for none in particular.
-    pub db: Option<usize>,
+    /// The database it is for.
+    pub db: usize,
     /// The command.
     pub bytes: &'a [u8],
-    /// The hash of the key that it changes; 0: of several, or unknown.
-    pub hash: u64,
+    /// The hashes of the keys that it changes; none: all there are.
+    pub hashes: SmallVec<[u64; 2]>,
 }
 
 /// What is left to be appended to one lane, in its order.
@@ -40,7 +40,7 @@ pub struct Phase<'a> {
 }
 
 /// A command on all keys.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Global<'a> {
     /// As text.
     pub record: Record<'a>,
@@ -132,6 +132,8 @@ struct Lane {
     is_asked: AtomicBool,
     /// Bytes of its files on disk.
     bytes: AtomicU64,
+    /// Clients of its core wait for other lanes.
+    is_waiting: AtomicBool,
 }
 
 /// What a flush writes.
@@ -156,6 +158,9 @@ pub struct Log {
     is_on: AtomicBool,
     /// Somebody's replies wait until what they tell is synced.
     holds_replies: AtomicBool,
+    is_always: AtomicBool,
+    /// Clients that want it though it is not the rule.
+    wanting: AtomicU64,
     /// Writes the time in front of records, at most once a second: the unix time in seconds; 0: does not.
     time: AtomicU64,
     next_share: AtomicU64,
@@ -166,6 +171,7 @@ pub struct Log {
     /// The number of the next file. Changed under the locks of all lanes.
     next_file: AtomicU64,
     clerk: Mutex<Option<Sender<Opened>>>,
+    is_rewriting: AtomicBool,
 }
 
 impl Log {
@@ -186,17 +192,21 @@ impl Log {
             error: AtomicU32::new(0),
             is_asked: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
+            is_waiting: AtomicBool::new(false),
         };
         Log {
             lanes: (0..lanes).map(lane).collect(),
             is_on: AtomicBool::new(false),
             holds_replies: AtomicBool::new(false),
+            is_always: AtomicBool::new(false),
+            wanting: AtomicU64::new(0),
             time: AtomicU64::new(0),
             next_share: AtomicU64::new((seed as u64) << 32),
             generation: AtomicU64::new(0),
             known: AtomicU64::new(0),
             next_file: AtomicU64::new(1),
             clerk: Mutex::new(None),
+            is_rewriting: AtomicBool::new(false),
         }
     }
 
@@ -217,9 +227,25 @@ impl Log {
         self.holds_replies.load(Ordering::Relaxed)
     }
 
-    /// Sets it.
-    pub fn hold_replies(&self, holds: bool) {
-        self.holds_replies.store(holds, Ordering::Relaxed);
+    /// All replies have to wait, or only those of clients that want it.
+    pub fn set_always(&self, is_always: bool) {
+        self.is_always.store(is_always, Ordering::Relaxed);
+        self.look_who_waits();
+    }
+
+    /// A client wants its replies to wait, or does not any more.
+    pub fn count_waiting(&self, wants: bool) {
+        if wants {
+            self.wanting.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.wanting.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.look_who_waits();
+    }
+
+    fn look_who_waits(&self) {
+        let holds = self.is_always.load(Ordering::Relaxed) || self.wanting.load(Ordering::Relaxed) != 0;
+        self.holds_replies.store(holds && self.is_on(), Ordering::Relaxed);
     }
 
     /// The time to be written in front of records, unix seconds; 0: none.
@@ -247,6 +273,8 @@ impl Log {
             None => self.open_generation(&mut locked, false),
         };
         self.is_on.store(true, Ordering::Release);
+        drop(locked);
+        self.look_who_waits();
         first
     }
 
@@ -345,9 +373,9 @@ impl Log {
                 let safe = tracks.then(|| self.safe(*lane, pending));
                 pending.push_share(id, &files, records, time, safe);
             }
-            if let Some(global) = phase.global {
+            if let Some(global) = &phase.global {
                 self.open_generation(&mut locked, global.is_flush_all);
-                locked[0].push_share(id, &files, &[global.record], time, None);
+                locked[0].push_share(id, &files, std::slice::from_ref(&global.record), time, None);
                 if tracks {
                     let ends: Vec<u64> = locked.iter().map(|pending| pending.end).collect();
                     locked.iter_mut().zip(ends).for_each(|(pending, end)| pending.unsynced.note_all(end.max(1)));
@@ -447,6 +475,27 @@ impl Log {
     /// Whether somebody did, since this was asked last.
     pub fn take_asked(&self, lane: usize) -> bool {
         self.lanes[lane].is_asked.load(Ordering::Relaxed) && self.lanes[lane].is_asked.swap(false, Ordering::AcqRel)
+    }
+
+    /// Clients of a core wait for other lanes, or no more. Who says so looks at those lanes once more afterwards.
+    pub fn wait(&self, core: usize, waits: bool) {
+        self.lanes[core].is_waiting.store(waits, Ordering::SeqCst);
+    }
+
+    /// Whether they do. To be asked after a lane was synced.
+    pub fn is_waiting(&self, core: usize) -> bool {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        self.lanes[core].is_waiting.load(Ordering::SeqCst)
+    }
+
+    /// A rewrite begins, or ends.
+    pub fn set_rewriting(&self, rewrites: bool) {
+        self.is_rewriting.store(rewrites, Ordering::Relaxed);
+    }
+
+    /// Whether the log is being rewritten.
+    pub fn is_rewriting(&self) -> bool {
+        self.is_rewriting.load(Ordering::Relaxed)
     }
 
     /// Whether there is something to write.
@@ -592,11 +641,9 @@ impl Pending {
             record::write(out, &[b"MULTI"]);
         }
         for record in records {
-            if let Some(db) = record.db
-                && self.selected != Some(db)
-            {
-                self.selected = Some(db);
-                record::write(out, &[b"SELECT", itoa::Buffer::new().format(db).as_bytes()]);
+            if self.selected != Some(record.db) {
+                self.selected = Some(record.db);
+                record::write(out, &[b"SELECT", itoa::Buffer::new().format(record.db).as_bytes()]);
             }
             out.extend_from_slice(record.bytes);
         }
@@ -606,10 +653,10 @@ impl Pending {
         self.end += (out.len() - start) as u64;
         if let Some(synced) = synced {
             for record in records {
-                match record.hash {
-                    0 => self.unsynced.note_all(self.end),
-                    hash => self.unsynced.note(hash, self.end, synced),
+                if record.hashes.is_empty() {
+                    self.unsynced.note_all(self.end);
                 }
+                record.hashes.iter().for_each(|hash| self.unsynced.note(*hash, self.end, synced));
             }
         }
     }

@@ -10,7 +10,7 @@
 use super::client::write_help;
 use super::key_spec::{KeyAccess, KeySpec};
 use super::{
-    Args, Categories, Command, CommandResult, Context, Flags, Gather, Group, Keys, Run, SessionView, Spread, survey,
+    Args, Categories, Command, CommandResult, Context, Flags, Gather, Group, Journal, Keys, Run, SessionView, Spread, survey,
 };
 use crate::keyspace::access::idle_seconds;
 use crate::keyspace::{AccessPolicy, EntryRef, Keyspace, Passage, StringRef, lhd};
@@ -79,6 +79,7 @@ pub const COMMANDS: &[Command] = &[
         .docs(Group::Generic, "7.0.0", "Returns the Unix time in seconds at which a key expires.")
         .syntax("key"),
     Command::new("FLUSHALL", Run::Keyspace(flushall))
+        .journal(Journal::FlushAll)
         .arity(-1)
         .flags(Flags::WRITE)
         .categories(Categories::KEYSPACE.union(Categories::DANGEROUS))
@@ -259,6 +260,7 @@ const fn deadline(
         .arity(-3)
         .key()
         .flags(FAST_WRITE)
+        .journal(Journal::Deadline)
         .docs(Group::Generic, since, summary)
         .syntax(syntax)
 }

@@ -25,6 +25,7 @@ mod hash;
 mod hyperloglog;
 pub mod info;
 mod introspection;
+pub mod journal;
 pub mod key_spec;
 pub mod latency;
 mod list;
@@ -46,6 +47,7 @@ mod tracking;
 mod transaction;
 pub use client::memory_bytes as client_memory_bytes;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
+pub use journal::Journal;
 pub use key_spec::{KeyAccess, KeySpec};
 pub use lookup::key_positions;
 
@@ -381,6 +383,8 @@ pub struct Command {
     pub is_for_subscribers: bool,
     /// How it meets several shards.
     pub spread: Spread,
+    /// How what it did is written into the append-only file.
+    pub journal: Journal,
     /// Its documentation group.
     pub group: Group,
     /// Version of Redis (or "Valkey N") that had it first.
@@ -421,6 +425,7 @@ impl Command {
             is_immediate: false,
             is_for_subscribers: matches!(run, Run::Subscription { .. }),
             spread: Spread::Owner,
+            journal: Journal::Call,
             group: Group::Generic,
             since: "1.0.0",
             summary: "",
@@ -509,6 +514,12 @@ impl Command {
     /// Sets how it meets several shards.
     pub const fn spread(mut self, spread: Spread) -> Command {
         self.spread = spread;
+        self
+    }
+
+    /// Sets how what it did is written into the append-only file.
+    pub const fn journal(mut self, journal: Journal) -> Command {
+        self.journal = journal;
         self
     }
 

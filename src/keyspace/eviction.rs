@@ -153,6 +153,7 @@ impl Keyspace {
             } else {
                 self.stats.evicted += 1;
                 self.effects.note(Event::EVICTED, db, view.key());
+                self.records.removed(db, view.key());
             }
             self.discard(entry);
         }

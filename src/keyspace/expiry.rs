@@ -34,7 +34,7 @@ impl Keyspace {
         if !allows(self.databases[db].view(position).deadline_ms()) {
             return false;
         }
-        if deadline_ms <= self.now_ms {
+        if deadline_ms <= self.now_ms && !self.is_replaying {
             let entry = self.databases[db].remove(position);
             self.changed(db, key, Event::DEL);
             self.discard(entry);
@@ -117,6 +117,7 @@ impl Keyspace {
                 let doublings = (u64::BITS - lag_ms.leading_zeros()) as usize;
                 self.expire_lags[doublings.min(self.expire_lags.len() - 1)] += 1;
                 self.effects.note(Event::EXPIRED, db, entry.view().key());
+                self.records.removed(db, entry.view().key());
                 self.graveyard.discard(entry);
             }
             let mut parts_left = budget;
@@ -154,10 +155,16 @@ impl Keyspace {
         self.stats.expired_fields += removed.count as u64;
         if 0 < removed.count {
             self.effects.note(Event::HEXPIRED, db, view.key());
+            if self.records.is_on && !removed.is_empty {
+                let mut args: Vec<&[u8]> = vec![b"HDEL", view.key()];
+                args.extend(removed.names.iter().map(|name| &**name));
+                self.records.push(db, &[view.key()], &args);
+            }
         }
         if removed.is_empty {
             let entry = database.remove(position);
             self.effects.note(Event::DEL, db, entry.view().key());
+            self.records.removed(db, entry.view().key());
             self.discard(entry);
         }
         (removed.count, !removed.is_empty)
@@ -173,6 +180,7 @@ impl Keyspace {
         let entry = self.databases[db].remove(position);
         self.stats.expired += 1;
         self.effects.note(Event::EXPIRED, db, entry.view().key());
+        self.records.removed(db, entry.view().key());
         self.discard(entry);
     }
 }

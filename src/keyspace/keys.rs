@@ -40,6 +40,7 @@ impl Keyspace {
         let Some(entry) = self.take(db, key) else { return false };
         self.stats.evicted += 1;
         self.effects.note(Event::EVICTED, db, key);
+        self.records.removed(db, key);
         self.discard(entry);
         true
     }
@@ -228,6 +229,7 @@ impl Keyspace {
         sibling.set_policy(self.policy);
         sibling.trusts_checksums = self.trusts_checksums;
         sibling.effects.listen(self.effects.listened());
+        sibling.records.is_on = self.records.is_on;
         sibling
     }
 
@@ -243,6 +245,7 @@ impl Keyspace {
         self.stats.lazily_freed += stats.lazily_freed;
         self.dirty += std::mem::take(&mut sibling.dirty);
         self.effects.append(&mut sibling.effects);
+        self.records.append(&mut sibling.records);
         self.graveyard.append(&mut sibling.graveyard);
     }
 }

@@ -54,6 +54,7 @@ pub mod entry;
 pub mod eviction;
 mod expiry;
 mod keys;
+pub mod records;
 pub mod lhd;
 mod strings;
 #[cfg(test)]
@@ -65,6 +66,7 @@ pub use effects::{Actor, Class, Effect, Effects, Event};
 pub use entry::{Entry, EntryRef, SAMPLE_LEN_MAX};
 pub use eviction::{Evicted, Eviction};
 pub use keys::Passage;
+pub use records::Records;
 
 use crate::structure::table::Position;
 use crate::structure::wheel::Wheel;
@@ -162,6 +164,10 @@ pub struct Keyspace {
     pub trusts_checksums: bool,
     /// What happened to keys.
     pub effects: Effects,
+    /// What the log of writes has to be told.
+    pub records: Records,
+    /// A log is replayed: nothing expires, since the log says what went.
+    pub is_replaying: bool,
     /// Counters.
     pub stats: KeyspaceStats,
     /// How late keys went whose deadline nobody met before; reset with the counters.
@@ -245,6 +251,8 @@ impl Keyspace {
             kept: Vec::new(),
             trusts_checksums: false,
             effects: Effects::default(),
+            records: Records::default(),
+            is_replaying: false,
             stats: KeyspaceStats::default(),
             expire_lags: ExpireLags::default(),
             dirty: 0,
@@ -341,7 +349,7 @@ impl Keyspace {
     #[inline]
     pub fn peek(&self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
         let (_, view) = self.databases[db].find(self.hash_of(key), key)?;
-        (!view.is_expired(self.now_ms)).then_some(view)
+        (!view.is_expired(self.now_ms) || self.is_replaying).then_some(view)
     }
 
     /// Keeps a key from expiring and from being evicted until it is let go of. Who changes keys asks
@@ -434,6 +442,7 @@ impl Keyspace {
         let position = self.live_position(db, hash, key)?;
         let due_ms = self.databases[db].view(position).container::<T>().and_then(T::due_ms);
         if due_ms.is_some_and(|due_ms| due_ms <= self.now_ms)
+            && !self.is_replaying
             && !self.remove_due_at(db, hash, position, DUE_ALLOCATIONS).1
         {
             return None;
@@ -457,7 +466,7 @@ impl Keyspace {
     #[inline]
     fn live_position(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Position> {
         let (position, view) = self.databases[db].find(hash, key)?;
-        if view.is_expired(self.now_ms) {
+        if view.is_expired(self.now_ms) && !self.is_replaying {
             self.expire_at(db, position);
             return None;
         }
@@ -468,7 +477,7 @@ impl Keyspace {
     #[inline]
     fn read_position(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Position> {
         let (position, view) = self.databases[db].find(hash, key)?;
-        if view.is_expired(self.now_ms) {
+        if view.is_expired(self.now_ms) && !self.is_replaying {
             if !(self.keeps_expired)(self.now_ms) {
                 self.expire_at(db, position);
             }

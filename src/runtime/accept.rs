@@ -186,7 +186,7 @@ impl Core {
             let connection = &mut self.connections[index as usize];
             let mode = connection.session.mode;
             let replied = connection.replies.outstanding() == 0
-                && connection.replies.output.is_empty()
+                && connection.replies.is_drained()
                 && !connection.sending
                 && !connection.barrier;
             // Whole commands that came before the end of the input still run.
@@ -196,7 +196,7 @@ impl Core {
                     || (mode.intersects(Mode::CLOSE_AFTER_REPLY | Mode::INPUT_ENDED) && replied && read))
             {
                 connection.broken = true;
-                if connection.sending || !connection.replies.output.is_empty() {
+                if connection.sending || !connection.replies.is_drained() {
                     net::abort(connection.session.fd);
                 } else {
                     net::shutdown(connection.session.fd);

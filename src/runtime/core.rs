@@ -14,6 +14,7 @@
 //! out), `follow` (clients that move to another core), and `cron` (what nobody asks for).
 
 use super::accept::{AcceptFailures, Listener};
+use super::aof::Writer;
 use super::block::Waiting;
 use super::clocks::{Clocks, moved};
 use super::gathering::{Gathering, Question};
@@ -150,6 +151,18 @@ pub struct Core {
     pub(super) evicts: bool,
     /// Entries have yet to go, in this pass and those that follow.
     pub(super) is_short_of_room: bool,
+    /// What writes this core's lane of the log.
+    pub(super) writer: Writer,
+    /// Somebody's replies wait for the log, perhaps.
+    pub(super) holds: bool,
+    /// The lane is to be flushed at once.
+    pub(super) is_flush_asked: bool,
+    /// Connections whose replies wait for the log …
+    pub(super) held: Vec<u32>,
+    /// … one of them since a moment ago.
+    pub(super) rechecks_held: bool,
+    /// The lane has not been written for a while.
+    pub(super) log_tick: bool,
     /// When as much was evicted as was asked for, although it did not help at once; Unix milliseconds.
     pub(super) evicted_enough_ms: u64,
 }
@@ -240,6 +253,12 @@ impl Core {
             evicts: false,
             is_short_of_room: false,
             evicted_enough_ms: 0,
+            writer: Writer::default(),
+            holds: false,
+            is_flush_asked: false,
+            held: Vec::new(),
+            rechecks_held: false,
+            log_tick: false,
             config,
         }
     }
@@ -262,6 +281,7 @@ impl Core {
             }
         }
         self.shard.take();
+        self.end_log();
         self.close_all();
     }
 
@@ -278,12 +298,15 @@ impl Core {
         let spare = &mut self.spare_outputs;
         self.ring.take_sent(|bytes| keep_output(spare, bytes));
         self.look_at_room();
+        self.holds = self.shared.log.holds_replies();
         while let Some(event) = self.ring.next_event() {
             match event {
                 Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),
                 Event::Received { index, data, armed } => self.received(index, data, armed),
                 Event::Sent { index, result, payload } => self.sent(index, result, payload),
                 Event::Unsent { index, result, bytes } => self.unsent(index, result, bytes),
+                Event::Written { result, blocks } => self.log_written(result, blocks),
+                Event::Synced(result) => self.log_synced(result),
                 Event::Woken => {}
             }
         }
@@ -321,6 +344,10 @@ impl Core {
         self.shared.pubsub.broadcast();
         self.deliver_mail();
         self.see_off();
+        if self.shared.log.is_on() || self.writer.is_busy() {
+            self.flush_log();
+            self.release_held();
+        }
         self.flush();
         self.close_closing();
         if mapped::has_freed() {
@@ -347,6 +374,7 @@ impl Core {
         idle_ms == 0
             || !self.again.is_empty()
             || !self.closing.is_empty()
+            || self.rechecks_held
             || !self.dirty.is_empty()
             || !self.knocks.is_empty()
             || !self.long_replies.is_empty()

@@ -42,6 +42,11 @@ impl Core {
         counters.wakes += std::mem::take(&mut self.mailbox.wakes);
         counters.ring_enters += std::mem::take(&mut self.ring.enters);
         self.stats.sample_rates(steady_ms * 1000);
+        self.log_tick = true;
+        if self.core == 0 {
+            let seconds = if self.config.aof_timestamp_enabled { now_ms / 1000 } else { 0 };
+            self.shared.log.set_time(seconds);
+        }
         self.spare_outputs.trim();
         self.mailbox.trim();
         self.tend_doors();
@@ -118,6 +123,7 @@ impl Core {
         let old_limit = self.config.maxmemory.bytes;
         self.config = self.shared.config();
         self.slow_nanoseconds = slow::threshold_nanoseconds(&self.config);
+        self.take_log_policy();
         self.stats.track_latency(self.config.latency_tracking);
         self.shard.configure(self.config.clone());
         self.take_limit(old_limit);

@@ -301,6 +301,7 @@ impl Core {
                         if peer.wants_owner() {
                             self.mailbox.control(to, Control::Sooner);
                         }
+                        let told = peer.told;
                         list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
                         let ended = self.clock.raw();
                         let nanoseconds = self.clock.delta_as_nanos(started, ended);
@@ -311,6 +312,9 @@ impl Core {
                             slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
                         }
                         drop(args);
+                        if self.holds && told != 0 {
+                            self.hold_reply(planned.connection, to, told);
+                        }
                         self.serve_visited(to);
                         return ended;
                     }
@@ -360,10 +364,14 @@ impl Core {
                 if !connection.bodies.is_empty() {
                     self.shard.keyspace.bring(Vec::new());
                 }
+                let told = self.shard.told;
                 if let Some(long) = long {
                     let (connection, sequence) = (planned.connection, connection.replies.reserve());
                     let owned = args.iter().map(|arg| arg.to_vec()).collect();
                     drop(args);
+                    if self.holds && told != 0 {
+                        self.hold_reply(connection, self.core, told);
+                    }
                     self.begin_long(long, Reader::Own { connection, sequence }, (row, call), owned, started);
                     return self.clock.raw();
                 }
@@ -383,6 +391,9 @@ impl Core {
                     self.now_ms = unix_ms();
                 }
                 drop(args);
+                if self.holds && told != 0 {
+                    self.hold_reply(planned.connection, self.core, told);
+                }
                 self.serve_own();
                 ended
             }

@@ -8,6 +8,7 @@
 //! ```
 
 use super::accept::CLOSING;
+use super::aof_share::Told;
 use super::block::Noted;
 use super::core::Core;
 use super::execute::{call_of, discards};
@@ -131,6 +132,11 @@ impl Needs {
         !self.is_everything && !engine.locks.conflicts_with_keys(keys.map(Vec::as_slice))
     }
 
+    /// What a reply about it tells of.
+    fn told(&self) -> Told {
+        if self.is_everything { Told::All } else { Told::Keys(self.keys.values().flatten().cloned().collect()) }
+    }
+
     fn shards(&self) -> Shards {
         if self.is_everything { (0..self.map.shards()).collect() } else { self.keys.keys().copied().collect() }
     }
@@ -215,11 +221,15 @@ impl Core {
                 let kept = || slowlog::kept(row, &args);
                 slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
             }
+            let told = self.holds.then(|| Told::of_call(row, &args));
             drop(args);
             if let Some(wait) = wait {
                 self.wait_on_engines(planned.connection, row, call, wait, noted);
             }
             self.settle_engines();
+            if let Some(told) = told {
+                self.hold_for(planned.connection, &told);
+            }
             return ended;
         }
         let needs = needs.into_inner().unwrap_or_else(needs_of_call);
@@ -259,6 +269,9 @@ impl Core {
 
     /// Commands ran on engines by [`Ground::run`]: those who listen are told, owners are told of deadlines.
     pub(super) fn settle_engines(&mut self) {
+        if self.shard.keyspace.records.is_on {
+            self.log_engines();
+        }
         self.tell_of(&mut Ground::Engines);
         if !self.shard.keyspace.effects.is_empty() {
             self.shard.settle();
@@ -511,6 +524,9 @@ impl Core {
                 let is_done = self.run_calls(index, &mut exec, &mut Ground::Engines);
                 assert!(is_done, "no call asks other cores");
                 self.settle_engines();
+                if self.holds {
+                    self.hold_for(index, &needs.told());
+                }
             } else {
                 self.write_unchanged_failure(index, &mut exec.out);
                 self.end_visits_to_lenders();

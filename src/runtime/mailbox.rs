@@ -89,6 +89,10 @@ pub enum Control {
     },
     /// Borrowed entries come home.
     Home(Loan),
+    /// Something was put into your lane of the log for which somebody waits.
+    Flush,
+    /// My lane of the log is synced further than it was.
+    Synced,
     /// A client of yours that waits has its reply.
     Unblocked {
         /// Its ticket, closed.

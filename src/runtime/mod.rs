@@ -2,6 +2,10 @@
 #![allow(clippy::disallowed_methods, reason = "the real world has clocks and randomness")]
 
 mod accept;
+mod aof;
+mod aof_clerk;
+mod aof_load;
+mod aof_share;
 mod block;
 mod clocks;
 pub mod core;

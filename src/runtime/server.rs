@@ -1,5 +1,7 @@
 //! The server: from a configuration to a running thread per core, and to its end.
 
+use super::aof_clerk::Clerk;
+use super::aof_load;
 use super::core::{Core, Parts};
 use super::host;
 use super::listen::Doors;
@@ -9,7 +11,7 @@ use super::oom::OomScore;
 use super::parking::Parking;
 use super::supervise::{PidFile, Supervisor};
 use crate::command::lookup::{self, RenameError};
-use crate::config::{Config, Supervised, reason};
+use crate::config::{Appendfsync, Config, Supervised, reason};
 use crate::keyspace::Keyspace;
 use crate::keyspace::lhd::VirtualTime;
 use crate::shard::Shard;
@@ -270,6 +272,18 @@ fn say_where(config: &Config, cores: usize, files_max: u64) {
     );
 }
 
+/// Loads the append-only file, and has changes recorded from then on.
+fn open_log(shared: &Arc<Shared>, shards: &'static [Mutex<Shard>]) -> Result<Arc<aof_load::Directory>, String> {
+    let config = shared.config();
+    let (orders, received) = std::sync::mpsc::channel();
+    let (directory, manifest) = aof_load::open(&config, shared, shards)?;
+    shared.log.set_clerk(Some(orders));
+    shared.log.set_always(config.appendfsync == Appendfsync::Always);
+    Clerk::start(directory.clone(), manifest, shared.log.clone(), received)
+        .map_err(|error| format!("cannot start a thread for the log: {error}"))?;
+    Ok(directory)
+}
+
 /// Starts a pinned thread per core; comes back when all of them serve.
 fn start_cores(
     shared: &Arc<Shared>,
@@ -289,14 +303,16 @@ fn start_cores(
         keyspace.share_time(&virtual_time);
         let pausing = shared.clone();
         keyspace.keeps_expired = Box::new(move |now_ms| now_ms < pausing.pause_until_ms.load(Ordering::Relaxed));
-        Mutex::new(Shard::new(index, cores, config.clone(), keyspace, seed, shared.pubsub.clone()))
+        Mutex::new(Shard::new(index, cores, config.clone(), keyspace, seed, shared.pubsub.clone(), shared.log.clone()))
     };
     // The engines live as long as the process.
     let shards: &'static [Mutex<Shard>] = Box::leak((0..cores).map(shard).collect::<Vec<_>>().into_boxed_slice());
     let hasher = shards[0].lock().keyspace.hasher();
+    let directory = if config.appendonly { Some(open_log(shared, shards)?) } else { None };
     let mut threads = Vec::new();
     for (core, mailbox) in connect(cores, &parking).into_iter().enumerate() {
         let (shared, parking, ready) = (shared.clone(), parking.clone(), ready.clone());
+        let directory = directory.clone();
         let (doors, hasher, alarm) = (doors.clone(), hasher.clone(), alarms[core].clone());
         let cpu = shared.cpus[core];
         let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
@@ -312,7 +328,10 @@ fn start_cores(
                 };
                 ring.watch(&alarm);
                 parking.announce(core, ring.fd());
-                let core = Core::new(Parts { core, mailbox, doors, shards, hasher, shared, ring });
+                let mut core = Core::new(Parts { core, mailbox, doors, shards, hasher, shared, ring });
+                if let Some(directory) = directory {
+                    core.begin_log(directory);
+                }
                 let _ = ready.send(Ok(()));
                 core.run().await;
             })

@@ -3,11 +3,14 @@
 
 mod answering;
 mod blocked;
+mod logged;
 pub mod union;
 mod watch;
 
 pub use blocked::{Answer, Ticket};
+pub use logged::commit_shared;
 
+use crate::aof::log::Log;
 use crate::command::long_reply::Slot;
 use crate::command::lookup::Row;
 use crate::command::{Args, CommandResult, Context, Run, key_positions};
@@ -64,6 +67,10 @@ pub struct Shard {
     pub shards: usize,
     /// Who leaves when memory is short; none: nobody.
     pub eviction: Option<Eviction>,
+    /// Where changes are logged.
+    pub log: Arc<Log>,
+    /// Up to where this shard's lane has to be synced before the last reply may leave; 0: it may leave at once.
+    pub told: u64,
     upkeep: Upkeep,
 }
 
@@ -337,6 +344,7 @@ impl Shard {
         mut keyspace: Keyspace,
         seed: u64,
         pubsub: Arc<Pubsub>,
+        log: Arc<Log>,
     ) -> Shard {
         let eviction = eviction(&config);
         keyspace.set_adviser(adviser(&config, shards, seed));
@@ -352,6 +360,8 @@ impl Shard {
             index,
             shards,
             eviction,
+            log,
+            told: 0,
             upkeep: Upkeep { expires: true, ..Upkeep::default() },
         };
         shard.configure(config);
@@ -380,6 +390,7 @@ impl Shard {
         if expires_now {
             self.keyspace.effects.actor = Actor::default();
             self.keyspace.expire_cycle(now_ms, EXPIRE_SLICE * self.config.active_expire_effort as usize);
+            self.log_loose();
             if !self.keyspace.effects.is_empty() {
                 self.settle();
             }
@@ -429,6 +440,7 @@ impl Shard {
         let Some(eviction) = self.eviction else { return Evicted::default() };
         self.keyspace.begin(now_ms, false);
         let evicted = self.keyspace.evict_some(eviction, bytes, keys_max);
+        self.log_loose();
         if !self.keyspace.effects.is_empty() {
             self.settle();
         }
@@ -489,6 +501,8 @@ impl Shard {
         let mut reply = Reply::new(&mut *out, call.protocol);
         self.keyspace.begin(now_ms, call.touch);
         self.keyspace.effects.actor = call.actor;
+        let dirty = self.keyspace.dirty;
+        let old_keys = if self.keyspace.records.is_on { self.keys_before(row) } else { None };
         let mut context = Context {
             keyspace: &mut self.keyspace,
             config: &self.config,
@@ -506,6 +520,9 @@ impl Shard {
                 false
             }
         };
+        if self.keyspace.records.is_on {
+            self.log_call(row, call.db, args, dirty, old_keys);
+        }
         if !self.keyspace.effects.is_empty() {
             self.settle();
         }
@@ -572,6 +589,7 @@ impl Shard {
     fn expire(&mut self, db: usize, key: &[u8], now_ms: u64) {
         self.keyspace.begin(now_ms, false);
         self.keyspace.drop_if_expired(db, key);
+        self.log_loose();
         if !self.keyspace.effects.is_empty() {
             self.settle();
         }
@@ -688,6 +706,7 @@ impl Shard {
             panic!("{} does not block", ticket.row.full_name());
         };
         self.keyspace.begin(now_ms, call.touch);
+        let dirty = self.keyspace.dirty;
         let mut context = Context {
             keyspace: &mut self.keyspace,
             config: &self.config,
@@ -698,7 +717,11 @@ impl Shard {
             shards: self.shards,
             long_reply: None,
         };
-        match run(&mut context, &args, &mut Reply::new(&mut out, call.protocol)) {
+        let result = run(&mut context, &args, &mut Reply::new(&mut out, call.protocol));
+        if self.keyspace.records.is_on {
+            self.log_call(ticket.row, call.db, &args, dirty, None);
+        }
+        match result {
             Ok(None) => Some(out),
             Ok(Some(_)) => None,
             Err(error) => {
@@ -736,6 +759,7 @@ impl Shard {
         stand_in.effects.take_all();
         self.keyspace.set_policy(access_policy(&self.config));
         self.keyspace.absorb(&mut stand_in);
+        self.log_loose();
         self.listen();
         self.settle();
     }
@@ -769,7 +793,7 @@ mod tests {
 
     fn shard() -> Shard {
         let config = Arc::new(Config::default());
-        let mut shard = Shard::new(0, 1, config, Keyspace::new(1, 1), 1, Arc::new(Pubsub::new(1)));
+        let mut shard = Shard::new(0, 1, config, Keyspace::new(1, 1), 1, Arc::new(Pubsub::new(1)), Arc::new(Log::new(1, 1)));
         shard.keyspace.begin(START_MS, true);
         shard
     }

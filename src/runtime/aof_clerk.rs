@@ -1,0 +1,151 @@
+//! Keeps the manifest of the append-only file: one thread, since a manifest takes several syncs, and no core waits for
+//! them. It makes the files of new generations, names them, and deletes what nobody needs any more.
+
+use super::aof_load::{Directory, add_generation};
+use crate::aof::log::{Log, Opened};
+use crate::aof::manifest::{self, Kind, Manifest};
+use crate::config::reason;
+use crate::sys::file;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+/// How often it looks whether old files may go, or tries again what failed.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Makes the files of a generation.
+///
+/// # Errors
+/// Those of the file system.
+pub(super) fn create_files(directory: &Directory, first: u64, lanes: usize) -> io::Result<()> {
+    for number in first..first + lanes as u64 {
+        File::options().write(true).create(true).truncate(false).open(directory.incr_path(number))?;
+    }
+    file::sync_directory(&directory.path)
+}
+
+/// Puts a manifest in the place of the old one: after a crash either of them is there, and whole.
+///
+/// # Errors
+/// Those of the file system.
+pub(super) fn write_manifest(path: &Path, prefix: &str, manifest: &Manifest) -> io::Result<()> {
+    let name = manifest::manifest_name(prefix);
+    let temporary = path.join(format!("temp-{name}"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(manifest.text().as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path.join(&name))?;
+    file::sync_directory(path)
+}
+
+/// See the module's page.
+pub(super) struct Clerk {
+    directory: Arc<Directory>,
+    manifest: Manifest,
+    log: Arc<Log>,
+    orders: Receiver<Opened>,
+    /// Generations that are not in the manifest on disk yet.
+    waiting: Vec<Opened>,
+    /// A generation that replaces all before it, once the lanes are safe up to these positions.
+    replacing: Option<(u64, Vec<u64>)>,
+    has_failed: bool,
+}
+
+impl Clerk {
+    /// Starts its thread.
+    ///
+    /// # Errors
+    /// There is no room for another thread.
+    pub(super) fn start(
+        directory: Arc<Directory>,
+        manifest: Manifest,
+        log: Arc<Log>,
+        orders: Receiver<Opened>,
+    ) -> io::Result<()> {
+        let mut clerk =
+            Clerk { directory, manifest, log, orders, waiting: Vec::new(), replacing: None, has_failed: false };
+        std::thread::Builder::new().name("aof-clerk".into()).spawn(move || clerk.run()).map(drop)
+    }
+
+    fn run(&mut self) {
+        loop {
+            let is_waiting = !self.waiting.is_empty() || self.replacing.is_some();
+            let order = if is_waiting {
+                self.orders.recv_timeout(PAUSE)
+            } else {
+                self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            match order {
+                Ok(order) => {
+                    self.waiting.push(order);
+                    self.waiting.extend(self.orders.try_iter());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            match self.work() {
+                Ok(()) => self.has_failed = false,
+                Err(error) => {
+                    if !std::mem::replace(&mut self.has_failed, true) {
+                        tracing::error!("cannot write the AOF manifest: {}", reason(&error));
+                    }
+                }
+            }
+        }
+    }
+
+    fn work(&mut self) -> io::Result<()> {
+        if !self.waiting.is_empty() {
+            let lanes = self.log.lanes();
+            let mut manifest = self.manifest.clone();
+            for opened in &self.waiting {
+                create_files(&self.directory, opened.first, lanes)?;
+                add_generation(&mut manifest, &self.directory.prefix, opened.first, lanes);
+            }
+            write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
+            self.manifest = manifest;
+            for opened in self.waiting.drain(..) {
+                self.log.note_known(opened.ordinal);
+                if let Some(positions) = opened.replaces {
+                    self.replacing = Some((opened.first, positions));
+                }
+            }
+        }
+        let is_safe = |positions: &[u64]| {
+            // What shares a moment with the command at the head of the generation is on disk too.
+            positions.iter().enumerate().all(|(lane, position)| *position < self.log.synced(lane))
+        };
+        if let Some((first, _)) = self.replacing.take_if(|(_, positions)| is_safe(positions)) {
+            self.drop_before(first)?;
+        }
+        Ok(())
+    }
+
+    /// Base and increments before a file are history, and go.
+    fn drop_before(&mut self, first: u64) -> io::Result<()> {
+        let mut manifest = self.manifest.clone();
+        let old: Vec<_> = manifest.incrs.extract_if(.., |entry| entry.seq < first).collect();
+        manifest.history.extend(manifest.base.take().into_iter().chain(old).map(|mut entry| {
+            entry.kind = Kind::History;
+            entry
+        }));
+        write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
+        self.manifest = manifest;
+        self.delete_history()
+    }
+
+    /// Deletes what is history; only then the manifest forgets it.
+    fn delete_history(&mut self) -> io::Result<()> {
+        for entry in &self.manifest.history {
+            match std::fs::remove_file(self.directory.path.join(&entry.name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        self.manifest.history.clear();
+        write_manifest(&self.directory.path, &self.directory.prefix, &self.manifest)
+    }
+}
