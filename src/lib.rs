@@ -96,15 +96,15 @@
 //! questions to all cores and their parts, loans, answers to blocked clients, "take the new configuration", lines for
 //! `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]: atomics that the hot path reads at most once, and locks
 //! that only configuration changes and slow commands take. (5) What clients are told unasked, through inboxes: see
-//! [`pubsub`]. (6) The log's queue, the allocator's counters, who sleeps, the alarm that a stop raises, and who may
+//! [`pubsub`]. (6) The lanes of the append-only file, to which whoever changed keys appends: see [`aof`]. (7) The log's queue, the allocator's counters, who sleeps, the alarm that a stop raises, and who may
 //! answer a blocked client. Nothing else. A `CONFIG SET` is answered when every core has taken the new configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one
 //! thread writes, cores only queue lines), by [`memory`] (the allocator), and by `src/main.rs`, which reads the files
 //! of the configuration. Clocks are read there too, and by `TIME` and `INFO`, which tell it. Beside one thread per core
-//! there are the main thread, which waits, one for signals, one for the log, and, where systemd asks, one for its
-//! watchdog.
+//! there are the main thread, which waits, one for signals, one for the log, with `appendonly` one for its manifest,
+//! and, where systemd asks, one for its watchdog.
 //!
 //! **Wire and rows.** Only [`resp`] knows the wire format. Nothing outside the rows asks for a command's name: routing,
 //! arity, flags, `COMMAND`, the slow log's secrets and the README's table derive from them.
@@ -185,6 +185,8 @@
 //! | `STRIPES` | `src/pubsub/directory.rs` | `64` | subscribers of some name and publishers of another wait for each other |
 //! | `STRIPES` | `src/pubsub/tracking.rs` | `64` | likewise for keys that are remembered |
 //! | `FORGET_SLICE` | `src/pubsub/tracking.rs` | `1000` | further keys beyond `tracking-table-max-keys` are forgotten later |
+//! | `ROOM_BYTES_MAX` | `src/runtime/aof.rs` | `16 << 20` | so much room is made ahead in a file of the log, no more |
+//! | `ANNOTATION_BYTES_MAX` | `src/aof/record.rs` | `1023` | a log with a longer line is damaged |
 //! | `INCLUDE_DEPTH_MAX` | `src/config/load.rs` | `16` | the configuration is refused |
 //!
 //! By configuration: `maxclients`, `proto-max-bulk-len`, `client-query-buffer-limit`, `client-output-buffer-limit`,
@@ -288,15 +290,15 @@
 //! | 1 | `value` | `structure` |
 //! | 1 | `session` | `resp` |
 //! | 1 | `log` | `config` |
-//! | 2 | `keyspace` | `value` `structure` |
+//! | 2 | `keyspace` | `aof` `value` `structure` |
 //! | 2 | `rdb` | `value` `structure` |
-//! | 2 | `connection` | `resp` `session` `value` `mutant` |
+//! | 2 | `connection` | `aof` `resp` `session` `value` `mutant` |
 //! | 3 | `pubsub` | `resp` `session` `keyspace` `structure` `sync` |
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` |
 //! | 4 | `stats` | `command` |
-//! | 4 | `shared` | `command` `config` `pubsub` |
+//! | 4 | `shared` | `aof` `command` `config` `pubsub` |
 //! | 4 | `route` | `command` `resp` |
-//! | 5 | `shard` | `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` `sync` `mutant` |
+//! | 5 | `shard` | `aof` `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` `sync` `mutant` |
 //!
 //! [`runtime`] may import all of them, and nobody imports it. Known exceptions:
 //!

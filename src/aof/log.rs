@@ -13,9 +13,6 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
-/// What a flush takes at a time: so many bytes of records, or one that is longer.
-pub const FLUSH_BYTES_MAX: usize = 4 << 20;
-
 /// One record, as text.
 #[derive(Debug, Clone)]
 pub struct Record<'a> {
@@ -172,6 +169,13 @@ pub struct Log {
     next_file: AtomicU64,
     clerk: Mutex<Option<Sender<Opened>>>,
     is_rewriting: AtomicBool,
+    /// Some lane's last write or sync failed.
+    has_failed: AtomicBool,
+    /// Syncs that are under way, and how often a write waited for one.
+    syncing: AtomicU64,
+    delayed: AtomicU64,
+    /// Bytes of the log when it was loaded or rewritten last.
+    base_bytes: AtomicU64,
 }
 
 impl Log {
@@ -207,6 +211,10 @@ impl Log {
             next_file: AtomicU64::new(1),
             clerk: Mutex::new(None),
             is_rewriting: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
+            syncing: AtomicU64::new(0),
+            delayed: AtomicU64::new(0),
+            base_bytes: AtomicU64::new(0),
         }
     }
 
@@ -338,7 +346,11 @@ impl Log {
     pub fn append_shared(&self, phases: &[Phase<'_>], touched: &mut Vec<usize>) {
         let is_global = phases.iter().any(|phase| phase.global.is_some());
         let parts = || phases.iter().flat_map(|phase| &phase.parts);
-        touched.extend(if is_global { (0..self.lanes.len()).collect() } else { parts().map(|part| part.0).collect::<Vec<_>>() });
+        touched.extend(if is_global {
+            (0..self.lanes.len()).collect()
+        } else {
+            parts().map(|part| part.0).collect::<Vec<_>>()
+        });
         touched.sort_unstable();
         touched.dedup();
         if !is_global && let &[lane] = &touched[..] {
@@ -360,7 +372,8 @@ impl Log {
                 files.push(first.map_or_else(|| locked[at].file(), |first| first + *lane as u64));
             }
             if phase.global.is_some() {
-                let next = first.map_or_else(|| self.next_file.load(Ordering::Relaxed), |first| first + self.lanes.len() as u64);
+                let next = first
+                    .map_or_else(|| self.next_file.load(Ordering::Relaxed), |first| first + self.lanes.len() as u64);
                 first = Some(next);
                 files.push(next);
             }
@@ -574,7 +587,49 @@ impl Log {
 
     /// The last write or sync of a lane failed with this error number, or (0) succeeded. Returns the one before.
     pub fn note_error(&self, lane: usize, error: u32) -> u32 {
-        self.lanes[lane].error.swap(error, Ordering::AcqRel)
+        let before = self.lanes[lane].error.swap(error, Ordering::AcqRel);
+        self.has_failed.store(self.error().is_some(), Ordering::Release);
+        before
+    }
+
+    /// Whether the last write or sync of a lane failed: then writes are refused.
+    #[inline]
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// A sync begins, or ends.
+    pub fn count_sync(&self, begins: bool) {
+        if begins {
+            self.syncing.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.syncing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Syncs that are under way.
+    pub fn syncing(&self) -> u64 {
+        self.syncing.load(Ordering::Relaxed)
+    }
+
+    /// A write waits for a sync.
+    pub fn count_delayed(&self) {
+        self.delayed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often one did.
+    pub fn delayed(&self) -> u64 {
+        self.delayed.load(Ordering::Relaxed)
+    }
+
+    /// The log has so many bytes after it was loaded or rewritten.
+    pub fn note_base_bytes(&self, bytes: u64) {
+        self.base_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many it had.
+    pub fn base_bytes(&self) -> u64 {
+        self.base_bytes.load(Ordering::Relaxed)
     }
 
     /// The error number of a lane whose last write or sync failed.
@@ -594,9 +649,8 @@ impl Log {
 
     /// Bytes of records that are not written yet.
     pub fn pending_bytes(&self) -> u64 {
-        let pending = |lane: &Lane| {
-            lane.end.load(Ordering::Relaxed).saturating_sub(lane.written.load(Ordering::Relaxed))
-        };
+        let pending =
+            |lane: &Lane| lane.end.load(Ordering::Relaxed).saturating_sub(lane.written.load(Ordering::Relaxed));
         self.lanes.iter().map(pending).sum()
     }
 }

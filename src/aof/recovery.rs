@@ -100,8 +100,7 @@ pub fn group_at<'a>(
 /// # Errors
 /// Those of the medium.
 pub fn scan(source: &mut impl Source, file: u64) -> io::Result<Scan> {
-    let mut scan =
-        Scan { lane: None, bytes: 0, groups: 0, shares: Vec::new(), has_end: false, tail: Tail::Nothing };
+    let mut scan = Scan { lane: None, bytes: 0, groups: 0, shares: Vec::new(), has_end: false, tail: Tail::Nothing };
     let mut buffer = Vec::new();
     while let Some((header, records)) = group_at(source, scan.bytes, file, Some(scan.groups), &mut buffer)? {
         // The first says which lane it is, the last that it is the last; others are asked if they have shares.
@@ -202,7 +201,8 @@ pub fn cuts(files: &[File]) -> BTreeMap<u64, Cut> {
         // A generation counts if the one before is complete, unless another server took the files for what they were.
         for (at, file) in files.iter().enumerate() {
             let Some(lane) = file.scan.lane else { continue };
-            let previous = files[..at].iter().rposition(|other| other.scan.lane.is_none_or(|of| of.first != lane.first));
+            let previous =
+                files[..at].iter().rposition(|other| other.scan.lane.is_none_or(|of| of.first != lane.first));
             let Some(previous) = previous.map(|previous| &files[previous]) else { continue };
             let Some(of) = previous.scan.lane else { continue };
             if previous.scan.tail == Tail::Foreign {

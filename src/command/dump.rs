@@ -7,7 +7,8 @@
 
 use super::key_spec::KeyAccess;
 use super::{
-    Args, Categories, Command, CommandResult, Context, Flags, Group, Journal, Run, hash, list, long_reply, set, sorted_set,
+    Args, Categories, Command, CommandResult, Context, Flags, Group, Journal, Run, hash, list, long_reply, set,
+    sorted_set,
 };
 use crate::keyspace::AccessPolicy;
 use crate::rdb::{Limits, payload};

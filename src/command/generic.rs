@@ -10,7 +10,8 @@
 use super::client::write_help;
 use super::key_spec::{KeyAccess, KeySpec};
 use super::{
-    Args, Categories, Command, CommandResult, Context, Flags, Gather, Group, Journal, Keys, Run, SessionView, Spread, survey,
+    Args, Categories, Command, CommandResult, Context, Flags, Gather, Group, Journal, Keys, Run, SessionView, Spread,
+    journal, survey,
 };
 use crate::keyspace::access::idle_seconds;
 use crate::keyspace::{AccessPolicy, EntryRef, Keyspace, Passage, StringRef, lhd};
@@ -356,6 +357,11 @@ fn copy(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Co
         return Err(Error::SAME_OBJECT);
     }
     let done = context.keyspace.copy(from, to, replace) == Passage::Done;
+    if done && context.keyspace.records.is_on {
+        // The key it came from may be another shard's.
+        journal::write_state(context.keyspace, to_db, args[2]);
+        context.keyspace.records.said();
+    }
     reply.integer(done.into());
     Ok(())
 }

@@ -489,13 +489,24 @@ fn write_persistence(server: &Server<'_>, lines: &mut Lines) {
     lines.put("rdb_last_bgsave_time_sec", -1);
     lines.put("rdb_current_bgsave_time_sec", -1);
     lines.zeros(&["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
-    lines.zeros(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
+    let log = &server.view.shared.log;
+    lines.put("aof_enabled", u8::from(log.is_on()));
+    lines.put("aof_rewrite_in_progress", u8::from(log.is_rewriting()));
+    lines.put("aof_rewrite_scheduled", 0);
     lines.put("aof_last_rewrite_time_sec", -1);
     lines.put("aof_current_rewrite_time_sec", -1);
     lines.put("aof_last_bgrewrite_status", "ok");
     lines.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    lines.put("aof_last_write_status", "ok");
+    lines.put("aof_last_write_status", if log.error().is_none() { "ok" } else { "err" });
     lines.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    if log.is_on() {
+        lines.put("aof_current_size", log.bytes());
+        lines.put("aof_base_size", log.base_bytes());
+        lines.put("aof_pending_rewrite", 0);
+        lines.put("aof_buffer_length", log.pending_bytes());
+        lines.put("aof_pending_bio_fsync", log.syncing());
+        lines.put("aof_delayed_fsync", log.delayed());
+    }
 }
 
 fn write_stats(server: &Server<'_>, lines: &mut Lines) {

@@ -43,14 +43,7 @@ fn is_old(since: &str) -> bool {
 /// Records what a command did that has just run in `keyspace`, if anything was changed since `dirty` was read there.
 /// `shards`: of the server.
 #[inline(never)]
-pub fn record_if_changed(
-    keyspace: &mut Keyspace,
-    row: &Row,
-    db: usize,
-    args: &Args<'_>,
-    shards: usize,
-    dirty: u64,
-) {
+pub fn record_if_changed(keyspace: &mut Keyspace, row: &Row, db: usize, args: &Args<'_>, shards: usize, dirty: u64) {
     if keyspace.dirty != dirty {
         record(keyspace, row, db, args, shards);
     }

@@ -10,6 +10,7 @@ use crate::value::Type;
 use crate::value::number::parse_double;
 use bitflags::bitflags;
 
+mod aof;
 mod bitmap;
 mod client;
 mod cluster;
@@ -45,6 +46,7 @@ pub mod survey;
 pub mod syntax;
 mod tracking;
 mod transaction;
+pub use aof::WaitAof;
 pub use client::memory_bytes as client_memory_bytes;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
 pub use journal::Journal;
@@ -342,6 +344,8 @@ pub enum Joint {
     Watch,
     /// Runs what was queued, unless a watched key has another version now.
     Exec,
+    /// Waits until all that was written is on disk.
+    WaitAof,
 }
 
 /// Keys that follow from what other keys hold: `SORT … BY weight_*`. A call that uses them needs every shard.
@@ -571,6 +575,7 @@ impl Command {
 
 /// Every family's rows. A new family is a line here.
 pub const FAMILIES: &[&[Command]] = &[
+    aof::COMMANDS,
     client::COMMANDS,
     cluster::COMMANDS,
     connection::COMMANDS,

@@ -197,7 +197,11 @@ impl Replies {
 
     /// The same, with the room that buffers have beyond.
     pub fn held_bytes(&self) -> usize {
-        self.held_back_bytes + self.output.held_bytes() + self.parked.held_bytes() + self.sending_bytes + self.pieces.bytes
+        self.held_back_bytes
+            + self.output.held_bytes()
+            + self.parked.held_bytes()
+            + self.sending_bytes
+            + self.pieces.bytes
     }
 
     /// Bytes of replies held here or in flight.

@@ -54,8 +54,8 @@ pub mod entry;
 pub mod eviction;
 mod expiry;
 mod keys;
-pub mod records;
 pub mod lhd;
+pub mod records;
 mod strings;
 #[cfg(test)]
 mod tests;

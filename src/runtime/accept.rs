@@ -6,7 +6,7 @@ use super::listen::{Door, DoorState};
 use super::mailbox::Control;
 use crate::connection::Connection;
 use crate::resp::{Error, Protocol, Reply};
-use crate::session::{Mode, Session};
+use crate::session::{Durability, Mode, Session};
 use crate::sys::net;
 use std::io;
 use std::os::fd::RawFd;
@@ -226,6 +226,9 @@ impl Core {
             self.tell_unwatched(index);
             let connection = self.connections.remove(index as usize);
             self.forget_client(&connection);
+            if connection.session.durability == Some(Durability::Always) {
+                self.shared.log.count_waiting(false);
+            }
             if connection.session.mode.contains(Mode::MONITOR) {
                 self.shared.monitors.fetch_sub(1, Ordering::Relaxed);
             }

@@ -81,15 +81,16 @@ impl Core {
     /// Begins to write into the lane's file, which goes on where it ends.
     pub(super) fn begin_log(&mut self, directory: Arc<Directory>) {
         let lane = directory.lanes.get(self.core);
-        self.writer.open = lane.and_then(|lane| {
-            let file = File::options().read(true).write(true).open(&lane.path).ok()?;
-            drop(file);
-            Some(lane)
-        })
-        .map(|lane| {
-            let (file, _) = file::open_direct(&lane.path).expect("opened just now");
-            Open { number: lane.number, file, offset: lane.bytes, groups: lane.groups, room_end: lane.bytes }
-        });
+        self.writer.open = lane
+            .and_then(|lane| {
+                let file = File::options().read(true).write(true).open(&lane.path).ok()?;
+                drop(file);
+                Some(lane)
+            })
+            .map(|lane| {
+                let (file, _) = file::open_direct(&lane.path).expect("opened just now");
+                Open { number: lane.number, file, offset: lane.bytes, groups: lane.groups, room_end: lane.bytes }
+            });
         self.writer.directory = Some(directory);
     }
 
@@ -99,8 +100,12 @@ impl Core {
     pub(super) fn flush_log(&mut self) {
         let log = self.shared.log.clone();
         let is_asked = log.take_asked(self.core) | std::mem::take(&mut self.is_flush_asked);
-        if self.writer.flight.is_some() {
+        if let Some(flight) = &self.writer.flight {
             self.is_flush_asked = is_asked;
+            if matches!(flight, Flight::Sync { .. }) && self.log_tick && log.has_pending(self.core) {
+                self.log_tick = false;
+                log.count_delayed();
+            }
             return;
         }
         let steady_ms = self.clocks.steady_ms();
@@ -117,9 +122,13 @@ impl Core {
         }
         let unsynced = log.synced(self.core) < log.written(self.core);
         let is_sync_due = policy == Appendfsync::Everysec && self.writer.sync_due_ms <= steady_ms && !self.skips_sync();
-        if unsynced && (is_asked || is_sync_due) && let Some(open) = &self.writer.open {
+        if unsynced
+            && (is_asked || is_sync_due)
+            && let Some(open) = &self.writer.open
+        {
             self.writer.sync_due_ms = steady_ms + SYNC_MS;
             self.writer.flight = Some(Flight::Sync { position: log.written(self.core) });
+            log.count_sync(true);
             self.ring.sync_file(open.file.as_raw_fd());
         }
     }
@@ -200,6 +209,7 @@ impl Core {
     /// A sync has ended.
     pub(super) fn log_synced(&mut self, result: Result<(), i32>) {
         let Some(Flight::Sync { position }) = self.writer.flight.take() else { panic!("a sync that nobody began") };
+        self.shared.log.count_sync(false);
         match result {
             Ok(()) => {
                 self.shared.log.note_synced(self.core, position);

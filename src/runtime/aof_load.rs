@@ -7,8 +7,8 @@ use crate::aof::group::{self, Lane, Note};
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::aof::record::{self, Item, Stop};
 use crate::aof::recovery::{self, Cut, Source, Tail};
-use crate::command::lookup;
 use crate::command::Run;
+use crate::command::lookup;
 use crate::config::{Config, reason};
 use crate::keyspace::{Actor, Keyspace};
 use crate::resp::{Output, Protocol};
@@ -171,7 +171,9 @@ fn read_manifest(dir: &Path, path: &Path, prefix: &str) -> Result<Manifest, Stri
             file::sync_directory(path).map_err(failed)?;
             return Ok(manifest);
         }
-        Err(error) => return Err(format!("Fatal error: can't open the AOF manifest file {}: {}", file.display(), reason(&error))),
+        Err(error) => {
+            return Err(format!("Fatal error: can't open the AOF manifest file {}: {}", file.display(), reason(&error)));
+        }
     };
     Manifest::parse(&text).map_err(|wrong| format!("{wrong} ({})", file.display()))
 }
@@ -235,7 +237,8 @@ fn cut_files(path: &Path, files: &mut [Scanned], config: &Config) -> Result<(), 
     let cuts = recovery::cuts(&scans);
     for scanned in files.iter_mut() {
         let file = path.join(&scanned.name);
-        let failed = |error: io::Error| format!("cannot cut the append only file {}: {}", file.display(), reason(&error));
+        let failed =
+            |error: io::Error| format!("cannot cut the append only file {}: {}", file.display(), reason(&error));
         if let Some(cut) = cuts.get(&scanned.file.file) {
             if !config.aof_load_truncated {
                 return Err(truncated(&scanned.name));
@@ -297,7 +300,8 @@ fn go_on(
     let is_ours = |last: &&[Scanned]| {
         last.iter().enumerate().all(|(at, scanned)| {
             let scan = &scanned.file.scan;
-            let is_lane = scan.lane.is_some_and(|lane| lane.lane == at && lane.lanes == lanes && lane.first == last[0].file.file);
+            let is_lane =
+                scan.lane.is_some_and(|lane| lane.lane == at && lane.lanes == lanes && lane.first == last[0].file.file);
             is_lane && !scan.has_end && scan.tail != Tail::Foreign
         })
     };
@@ -391,7 +395,9 @@ impl Loader {
 
     /// Loads the groups of a lane.
     fn load_lane(&mut self, path: &Path, number: u64, bytes: u64) -> Result<(), String> {
-        let failed = |error: io::Error| format!("Unrecoverable error reading the append only file {}: {}", path.display(), reason(&error));
+        let failed = |error: io::Error| {
+            format!("Unrecoverable error reading the append only file {}: {}", path.display(), reason(&error))
+        };
         let mut source = FileSource::open(path).map_err(failed)?;
         let (mut offset, mut group, mut buffer) = (0, 0, Vec::new());
         self.db = 0;
@@ -441,7 +447,9 @@ impl Loader {
                 Ok((item, taken)) => {
                     if let Item::Command(args) = item {
                         match &mut queued {
-                            None if args[0].eq_ignore_ascii_case(b"multi") => queued = Some((offset + at as u64, Vec::new())),
+                            None if args[0].eq_ignore_ascii_case(b"multi") => {
+                                queued = Some((offset + at as u64, Vec::new()))
+                            }
                             Some(_) if args[0].eq_ignore_ascii_case(b"exec") => {
                                 for args in queued.take().map(|(_, calls)| calls).unwrap_or_default() {
                                     self.run(path, &args.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
@@ -461,13 +469,23 @@ impl Loader {
                     bytes.drain(..at);
                     offset += at as u64;
                     at = 0;
-                    let more = (source.len() - offset - bytes.len() as u64).min((bytes.len() as u64).max(WINDOW_BYTES as u64));
+                    let more =
+                        (source.len() - offset - bytes.len() as u64).min((bytes.len() as u64).max(WINDOW_BYTES as u64));
                     let from = bytes.len();
                     bytes.resize(from + more as usize, 0);
                     source.read_at(offset + from as u64, &mut bytes[from..]).map_err(failed)?;
                 }
                 Err(Stop::Cut(_)) if at == bytes.len() => break,
-                Err(stop) => return self.end_badly(path, entry, offset + at as u64, queued.map(|(start, _)| start), source.len(), stop),
+                Err(stop) => {
+                    return self.end_badly(
+                        path,
+                        entry,
+                        offset + at as u64,
+                        queued.map(|(start, _)| start),
+                        source.len(),
+                        stop,
+                    );
+                }
             }
         }
         if let Some((start, _)) = queued {
@@ -491,11 +509,16 @@ impl Loader {
         let is_last = entry.kind == Kind::Incr || transaction.is_none();
         match stop {
             Stop::Cut(_) if !self.config.aof_load_truncated || !is_last => return Err(truncated(&entry.name)),
-            Stop::Damaged if self.config.aof_load_corrupt_tail_max_size < len - offset => return Err(bad_format(path, offset)),
+            Stop::Damaged if self.config.aof_load_corrupt_tail_max_size < len - offset => {
+                return Err(bad_format(path, offset));
+            }
             _ => {}
         }
         tracing::warn!("!!! Warning: short read while loading the AOF file {} !!!", entry.name);
-        tracing::warn!("AOF {} loaded anyway because aof-load-truncated is enabled, truncated at offset {valid}", entry.name);
+        tracing::warn!(
+            "AOF {} loaded anyway because aof-load-truncated is enabled, truncated at offset {valid}",
+            entry.name
+        );
         let cut = || -> io::Result<()> {
             let file = File::options().write(true).open(path)?;
             file.set_len(valid)?;

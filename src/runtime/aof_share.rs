@@ -1,16 +1,21 @@
 //! What ran on several shards goes into the log as a whole, and replies wait until what they tell is safe. See the page
 //! of [`crate::aof`].
 
+use super::accept::CLOSING;
 use super::core::Core;
 use super::lend::Ground;
 use super::mailbox::Control;
-use crate::command::lookup::Row;
-use crate::command::{Args, Keys, key_positions};
+use super::read::Planned;
+use crate::aof::log::Gate;
+use crate::command::lookup::{Row, find_by_index};
+use crate::command::{Args, Flags, Joint, Keys, Run, WaitAof, key_positions};
 use crate::config::Appendfsync;
 use crate::keyspace::Records;
+use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::locks::Need;
-use crate::session::Durability;
-use crate::shard::{Request, commit_shared};
+use crate::session::{Durability, Session};
+use crate::shard::{Request, commit_shared, fail};
+use smallvec::SmallVec;
 
 /// What a reply tells of.
 pub(super) enum Told {
@@ -43,7 +48,89 @@ impl Told {
     }
 }
 
+/// A client that waits until the log is on disk.
+pub(super) struct LogWait {
+    connection: u32,
+    /// The place of its reply.
+    sequence: u32,
+    /// When it has waited long enough, by the steady clock; 0: never.
+    deadline_ms: u64,
+    gate: Gate,
+    wanted: WaitAof,
+}
+
 impl Core {
+    /// Runs `WAITAOF`: its client waits until all that was written so far is on disk.
+    pub(super) fn wait_for_log(&mut self, planned: &Planned, row: &'static Row, started: u64) {
+        let (_, args, sequence) = self.begin_barrier(planned);
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        let wanted = match WaitAof::parse(&args, self.shared.log.is_on()) {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                let mut out = Output::default();
+                fail(&mut self.stats, row, &error, 0, &mut out);
+                return self.finish_gathering(planned.connection, sequence, out);
+            }
+        };
+        self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
+        let mut gate = Gate::default();
+        for lane in 0..self.map.shards() {
+            self.shared.log.raise(&mut gate, lane, self.shared.log.position_of_all(lane));
+        }
+        let lanes: SmallVec<[usize; 8]> = gate.lanes().collect();
+        lanes.into_iter().for_each(|lane| self.ask_for_flush_of(lane));
+        let deadline_ms = match wanted.timeout_ms {
+            0 => 0,
+            timeout_ms => self.clocks.steady_ms().saturating_add(timeout_ms),
+        };
+        self.log_waits.push(LogWait { connection: planned.connection, sequence, deadline_ms, gate, wanted });
+        self.shared.log.wait(self.core, true);
+        self.rechecks_held = true;
+    }
+
+    /// Answers those whose log is on disk, or who have waited long enough.
+    pub(super) fn end_log_waits(&mut self) {
+        let steady_ms = self.clocks.steady_ms();
+        let waits = std::mem::take(&mut self.log_waits);
+        for wait in waits {
+            let is_synced = self.shared.log.is_met(&wait.gate);
+            let is_answered = (is_synced || !wait.wanted.is_local) && wait.wanted.replicas == 0;
+            let is_over = wait.deadline_ms != 0 && wait.deadline_ms <= steady_ms;
+            let mode = self.connections[wait.connection as usize].session.mode;
+            if !is_answered && !is_over && !mode.intersects(CLOSING) {
+                self.log_waits.push(wait);
+                continue;
+            }
+            let mut out = Output::default();
+            let mut reply = Reply::new(&mut out, Protocol::Resp2);
+            reply.array(2);
+            reply.integer(i64::from(is_synced && self.shared.log.is_on()));
+            reply.integer(0);
+            self.finish_gathering(wait.connection, wait.sequence, out);
+        }
+    }
+
+    /// When the first of them has waited long enough.
+    pub(super) fn log_wait_due_ms(&self) -> u64 {
+        let deadlines = self.log_waits.iter().map(|wait| wait.deadline_ms).filter(|deadline_ms| *deadline_ms != 0);
+        deadlines.min().unwrap_or(u64::MAX)
+    }
+
+    /// Why a client may not write now.
+    #[cold]
+    pub(super) fn disk_error(&self, session: &Session, row: &'static Row) -> Option<Error> {
+        let error = self.shared.log.error()?;
+        let is_write = |row: &Row| row.flags.contains(Flags::WRITE);
+        let transaction = &session.transaction;
+        let mut queued = (0..transaction.len()).map(|at| find_by_index(transaction.command(at) as usize));
+        let is_exec = matches!(row.command.run, Run::Joint(Joint::Exec));
+        if !is_write(row) && !(is_exec && queued.any(is_write)) {
+            return None;
+        }
+        let reason = crate::config::reason(&std::io::Error::from_raw_os_error(error as i32));
+        Some(Error::new(format!("MISCONF Errors writing to the AOF file: {reason}")))
+    }
+
     /// What ran on engines that are held goes into the log.
     #[cold]
     pub(super) fn log_engines(&mut self) {
@@ -113,7 +200,7 @@ impl Core {
         }
         let gate = &mut self.connections[index as usize].replies.gate;
         self.shared.log.raise(gate, lane, position);
-        let lanes: smallvec::SmallVec<[usize; 8]> = gate.lanes().collect();
+        let lanes: SmallVec<[usize; 8]> = gate.lanes().collect();
         self.ask_for_flush(lanes.into_iter());
     }
 
@@ -148,7 +235,10 @@ impl Core {
         connection.replies.hold();
         let mut is_released = false;
         while let Some(output) = connection.replies.release(|gate| log.is_met(gate)) {
-            if !connection.sending && !is_released && connection.replies.pieces.is_empty() && connection.replies.is_drained()
+            if !connection.sending
+                && !is_released
+                && connection.replies.pieces.is_empty()
+                && connection.replies.is_drained()
             {
                 connection.replies.output = output;
                 return true;

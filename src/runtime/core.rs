@@ -15,6 +15,7 @@
 
 use super::accept::{AcceptFailures, Listener};
 use super::aof::Writer;
+use super::aof_share::LogWait;
 use super::block::Waiting;
 use super::clocks::{Clocks, moved};
 use super::gathering::{Gathering, Question};
@@ -155,6 +156,10 @@ pub struct Core {
     pub(super) writer: Writer,
     /// Somebody's replies wait for the log, perhaps.
     pub(super) holds: bool,
+    /// Writes are refused: the log cannot be written.
+    pub(super) denies_writes: bool,
+    /// Clients in `WAITAOF`.
+    pub(super) log_waits: Vec<LogWait>,
     /// The lane is to be flushed at once.
     pub(super) is_flush_asked: bool,
     /// Connections whose replies wait for the log …
@@ -256,6 +261,8 @@ impl Core {
             writer: Writer::default(),
             holds: false,
             is_flush_asked: false,
+            denies_writes: false,
+            log_waits: Vec::new(),
             held: Vec::new(),
             rechecks_held: false,
             log_tick: false,
@@ -299,6 +306,7 @@ impl Core {
         self.ring.take_sent(|bytes| keep_output(spare, bytes));
         self.look_at_room();
         self.holds = self.shared.log.holds_replies();
+        self.denies_writes = self.shared.log.has_failed();
         while let Some(event) = self.ring.next_event() {
             match event {
                 Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),
@@ -347,6 +355,9 @@ impl Core {
         if self.shared.log.is_on() || self.writer.is_busy() {
             self.flush_log();
             self.release_held();
+        }
+        if !self.log_waits.is_empty() {
+            self.end_log_waits();
         }
         self.flush();
         self.close_closing();

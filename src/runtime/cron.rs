@@ -27,6 +27,7 @@ impl Core {
         }
         let timer_ms = self.cron_due_ms.min(self.sample_due_ms).min(self.wait_due_ms());
         let shard_ms = self.shard_due_ms.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(self.now_ms));
+        let timer_ms = timer_ms.min(self.log_wait_due_ms());
         timer_ms.saturating_sub(self.clocks.steady_ms()).min(shard_ms)
     }
 

@@ -159,6 +159,11 @@ impl Core {
         {
             return self.refuse(planned, row, error);
         }
+        if self.denies_writes
+            && let Some(error) = self.disk_error(&connection.session, row)
+        {
+            return self.refuse(planned, row, error);
+        }
         let request_bytes = spans.last().map_or(0, |last| (last.start + last.len) as usize);
         if needs_room(row)
             || !connection.session.mode.is_empty()

@@ -220,6 +220,7 @@ impl Core {
             },
             &args,
         );
+        self.shard.log_loose();
         self.end_unblocked(unblocked);
         part
     }

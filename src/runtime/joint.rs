@@ -368,6 +368,7 @@ impl Core {
         match joint {
             Joint::Watch => self.watch(planned, row, started),
             Joint::Exec => self.exec(planned.connection, row, started),
+            Joint::WaitAof => self.wait_for_log(planned, row, started),
         }
         self.clock.raw()
     }

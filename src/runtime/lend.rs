@@ -184,6 +184,7 @@ impl Core {
             }
             Need::Everything => Lent::Whole(shard.part_with_keyspace()),
         };
+        shard.log_loose();
         if !shard.keyspace.effects.is_empty() {
             shard.settle(); // Some had expired.
         }

@@ -142,7 +142,8 @@ mod tests {
         let shared = Arc::new(Shared::new(config, vec![0], 1, String::new()));
         let keyspace = Keyspace::new(1, 1);
         let hasher = keyspace.hasher();
-        let shard = Mutex::new(Shard::new(0, 1, shared.config(), keyspace, 1, shared.pubsub.clone(), shared.log.clone()));
+        let shard =
+            Mutex::new(Shard::new(0, 1, shared.config(), keyspace, 1, shared.pubsub.clone(), shared.log.clone()));
         let shards: &'static [Mutex<Shard>] = Box::leak(vec![shard].into_boxed_slice());
         let parking = Arc::new(Parking::new(1));
         let mailbox = connect(1, &parking).pop().expect("one core");

@@ -129,10 +129,8 @@ pub fn commit_shared(log: &Log, recorded: &mut [&mut Records], hash: impl Fn(&[u
         }
     }
     let mut globals = globals.into_iter();
-    let phases: Vec<Phase<'_>> = phases
-        .into_iter()
-        .map(|parts| Phase { parts: parts.into_iter().collect(), global: globals.next() })
-        .collect();
+    let phases: Vec<Phase<'_>> =
+        phases.into_iter().map(|parts| Phase { parts: parts.into_iter().collect(), global: globals.next() }).collect();
     let mut touched = Vec::new();
     log.append_shared(&phases, &mut touched);
     drop(phases);

@@ -793,7 +793,8 @@ mod tests {
 
     fn shard() -> Shard {
         let config = Arc::new(Config::default());
-        let mut shard = Shard::new(0, 1, config, Keyspace::new(1, 1), 1, Arc::new(Pubsub::new(1)), Arc::new(Log::new(1, 1)));
+        let mut shard =
+            Shard::new(0, 1, config, Keyspace::new(1, 1), 1, Arc::new(Pubsub::new(1)), Arc::new(Log::new(1, 1)));
         shard.keyspace.begin(START_MS, true);
         shard
     }

@@ -459,10 +459,8 @@ impl Ring {
 
     /// Has all that was written into a file on disk.
     pub fn sync_file(&mut self, file: RawFd) {
-        let entry = opcode::Fsync::new(Fd(file))
-            .flags(types::FsyncFlags::DATASYNC)
-            .build()
-            .user_data(user_data(KIND_SYNC, 0));
+        let entry =
+            opcode::Fsync::new(Fd(file)).flags(types::FsyncFlags::DATASYNC).build().user_data(user_data(KIND_SYNC, 0));
         self.push(&entry);
     }
 

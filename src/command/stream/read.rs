@@ -543,13 +543,7 @@ impl Reading<'_> {
 
     /// What was not delivered for so long that this consumer gets it, the longest idle first. What is pending without
     /// an entry is forgotten.
-    fn idle(
-        &self,
-        group: &mut Group,
-        log: &StreamLog,
-        now_ms: u64,
-        forgotten: &mut Vec<Id>,
-    ) -> Vec<(Id, Pending)> {
+    fn idle(&self, group: &mut Group, log: &StreamLog, now_ms: u64, forgotten: &mut Vec<Id>) -> Vec<(Id, Pending)> {
         let Some(claim_ms) = self.question.claim_ms else { return Vec::new() };
         let until_ms = now_ms.saturating_sub(claim_ms).max(DELIVERED_MS_MIN);
         let count = if self.count == 0 { usize::MAX } else { self.count };
