@@ -2,6 +2,7 @@
 //! server (shut down, pause). Everything here is off the hot path, or one relaxed load on it.
 
 mod budget;
+pub mod persistence;
 mod steering;
 
 pub use budget::{Budget, Crowd};
@@ -11,6 +12,7 @@ use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::SlowLog;
 use crate::config::{Config, Machine, NoMachine, Supervised};
 use crate::pubsub::Pubsub;
+use persistence::Persistence;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -62,6 +64,8 @@ pub struct Shared {
     pub steering: Steering,
     /// Subscribers of all cores.
     pub pubsub: Arc<Pubsub>,
+    /// Saving and loading.
+    pub persistence: Persistence,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: AtomicBool,
 }
@@ -95,6 +99,7 @@ impl Shared {
             budget: Budget::new(cores),
             steering: Steering::new(cores),
             pubsub: Arc::new(Pubsub::new(cores)),
+            persistence: Persistence::new(cores, now_ms),
             active_expire: AtomicBool::new(true),
         }
     }

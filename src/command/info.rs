@@ -479,16 +479,9 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
 }
 
 fn write_persistence(server: &Server<'_>, lines: &mut Lines) {
-    lines.zeros(&["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"]);
-    lines.put("current_fork_perc", "0.00");
-    lines.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
-    lines.put("rdb_changes_since_last_save", server.reports.iter().map(|report| report.dirty).sum::<u64>());
-    lines.put("rdb_bgsave_in_progress", 0);
-    lines.put("rdb_last_save_time", server.view.shared.started_ms / 1000);
-    lines.put("rdb_last_bgsave_status", "ok");
-    lines.put("rdb_last_bgsave_time_sec", -1);
-    lines.put("rdb_current_bgsave_time_sec", -1);
-    lines.zeros(&["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
+    let SessionView { shared, now_ms, .. } = server.view;
+    let changes = server.reports.iter().map(|report| report.dirty).sum::<u64>();
+    super::persistence::write_info(&mut lines.text, shared, changes, *now_ms);
     lines.zeros(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
     lines.put("aof_last_rewrite_time_sec", -1);
     lines.put("aof_current_rewrite_time_sec", -1);
@@ -496,6 +489,7 @@ fn write_persistence(server: &Server<'_>, lines: &mut Lines) {
     lines.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
     lines.put("aof_last_write_status", "ok");
     lines.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    super::persistence::write_loading(&mut lines.text, shared, *now_ms);
 }
 
 fn write_stats(server: &Server<'_>, lines: &mut Lines) {

@@ -286,17 +286,17 @@ directives! {
 
     "Snapshots" {
         /// A snapshot is taken after so many seconds if so many writes happened; "": never.
-        save: SavePoints = "save", Words("seconds changes [seconds changes ...]"), "3600 1 300 100 60 10000", PENDING;
+        save: SavePoints = "save", Words("seconds changes [seconds changes ...]"), "3600 1 300 100 60 10000";
         /// Name of the snapshot, in dir.
-        dbfilename: String = "dbfilename", Checked(check_dbfilename), "dump.rdb", PROTECTED, PENDING;
+        dbfilename: String = "dbfilename", Checked(check_dbfilename), "dump.rdb", PROTECTED;
         /// Compresses texts in the snapshot.
         rdbcompression: bool = "rdbcompression", YesNo, "yes";
         /// Ends the snapshot with a checksum and looks at it when loading.
-        rdbchecksum: bool = "rdbchecksum", YesNo, "yes", IMMUTABLE, PENDING;
+        rdbchecksum: bool = "rdbchecksum", YesNo, "yes", IMMUTABLE;
         /// Refuses writes while snapshots fail.
-        stop_writes_on_bgsave_error: bool = "stop-writes-on-bgsave-error", YesNo, "yes", PENDING;
+        stop_writes_on_bgsave_error: bool = "stop-writes-on-bgsave-error", YesNo, "yes";
         /// Syncs the snapshot bit by bit while writing it.
-        rdb_save_incremental_fsync: bool = "rdb-save-incremental-fsync", YesNo, "yes", PENDING;
+        rdb_save_incremental_fsync: bool = "rdb-save-incremental-fsync", YesNo, "yes";
         /// Removes snapshots that came from or went to a replica, where nothing else persists.
         rdb_del_sync_files: bool = "rdb-del-sync-files", YesNo, "no", PENDING;
     }

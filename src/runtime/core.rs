@@ -24,6 +24,7 @@ use super::mailbox::Mailbox;
 use super::pace::Pace;
 use super::read::Planned;
 use super::send::{SPARE_OUTPUTS, keep_output};
+use super::snapshot::Saving;
 use super::spares::Spares;
 use super::survey::Step;
 use super::tasks;
@@ -150,6 +151,10 @@ pub struct Core {
     pub(super) evicts: bool,
     /// Entries have yet to go, in this pass and those that follow.
     pub(super) is_short_of_room: bool,
+    /// Why commands may have to be refused: see [`crate::shared::persistence::obstacle`].
+    pub(super) obstacles: u8,
+    /// Snapshots.
+    pub(super) saving: Saving,
     /// When as much was evicted as was asked for, although it did not help at once; Unix milliseconds.
     pub(super) evicted_enough_ms: u64,
 }
@@ -239,6 +244,8 @@ impl Core {
             touched: Vec::new(),
             evicts: false,
             is_short_of_room: false,
+            obstacles: 0,
+            saving: Saving::default(),
             evicted_enough_ms: 0,
             config,
         }
@@ -278,6 +285,7 @@ impl Core {
         let spare = &mut self.spare_outputs;
         self.ring.take_sent(|bytes| keep_output(spare, bytes));
         self.look_at_room();
+        self.tend_saving();
         while let Some(event) = self.ring.next_event() {
             match event {
                 Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),
@@ -351,6 +359,7 @@ impl Core {
             || !self.knocks.is_empty()
             || !self.long_replies.is_empty()
             || !self.steps.is_empty()
+            || self.saving.is_busy(self.core)
             || !self.questions.is_empty()
             || self.has_ready_leavers()
             || mapped::has_freed()

@@ -3,6 +3,7 @@
 use super::core::{Core, Parts};
 use super::host;
 use super::listen::Doors;
+use super::load::load_at_start;
 use super::machine::ThisMachine;
 use super::mailbox::connect;
 use super::oom::OomScore;
@@ -14,6 +15,7 @@ use crate::keyspace::Keyspace;
 use crate::keyspace::lhd::VirtualTime;
 use crate::shard::Shard;
 use crate::shared::Shared;
+use crate::shared::persistence::obstacle;
 use crate::sys::background::{self, Forked, Outcome, Starter};
 use crate::sys::process;
 use crate::sys::ring::{Alarm, Ring};
@@ -219,12 +221,14 @@ fn run(mut config: Config, supervisor: Arc<Supervisor>, starter: Option<&mut Opt
     });
     let shared = Arc::new(shared);
     let config = shared.config();
-    let threads = start_cores(&shared, &doors, &alarms).inspect_err(|_| doors.close())?;
+    shared.persistence.set_obstacle(obstacle::LOADING, true);
+    let (threads, engines) = start_cores(&shared, &doors, &alarms).inspect_err(|_| doors.close())?;
     memory::mark_startup();
     let pidfile = PidFile::path(&config, is_background).and_then(|path| PidFile::create(&path));
     let traces = Arc::new(Traces { doors, pidfile });
     super::signals::watch(&shared, &traces);
     tracing::info!("Server initialized");
+    load_at_start(&shared, &engines).inspect_err(|_| traces.remove())?;
     host::warn(&config);
     tracing::info!("{cores} cores on CPUs {cpus:?}, one shard each, {databases} databases");
     say_where(&config, cores, files_max);
@@ -275,7 +279,7 @@ fn start_cores(
     shared: &Arc<Shared>,
     doors: &Arc<Doors>,
     alarms: &[Arc<Alarm>],
-) -> Result<Vec<ExecutorJoinHandle<()>>, String> {
+) -> Result<(Vec<ExecutorJoinHandle<()>>, Vec<&'static Mutex<Shard>>), String> {
     let config = shared.config();
     let cores = shared.cores;
     let parking = Arc::new(Parking::new(cores));
@@ -328,7 +332,7 @@ fn start_cores(
     for _ in 0..cores {
         started.recv().unwrap_or_else(|_| Err("a core ended before it served".into()))?;
     }
-    Ok(threads)
+    Ok((threads, shards.iter().collect()))
 }
 
 #[cfg(test)]
