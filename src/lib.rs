@@ -135,6 +135,10 @@
 //! | `STEP_KEYS` | `src/command/survey.rs` | `512` | the rest of the keys waits for a later pass |
 //! | `SLICE_BYTES` | `src/command/long_reply.rs` | `256 * 1024` | likewise |
 //! | `SETS_MAX` | `src/command/long_reply.rs` | `256` | so many sets are combined without a pause |
+//! | `LARGE_BYTES_MIN` | `src/keyspace/walk.rs` | `128 * 1024` | a snapshot records a value in slices, and who would change it waits |
+//! | `GATHERED_BYTES_MAX` | `src/snapshot/scribe.rs` | `1 << 20` | … and goes over it twice, once to count |
+//! | `HELD_BYTES_MIN` | `src/snapshot.rs` | `64 << 20` | writes wait for the disk; 2 % of what is used, where that is more |
+//! | `WALK_BYTES_MAX` | `src/snapshot.rs` | `4 << 20` | a snapshot waits for the disk |
 //! | `COMPRESSED_LEN_MAX` | `src/rdb/write.rs` | `1 << 20` | a payload has the string as it is |
 //! | `OUTSTANDING_MAX` | `src/runtime/read.rs` | `4096` | a client owed so many replies is not read |
 //! | `OUTPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
@@ -259,7 +263,8 @@
 //! | [`shard`] | one core's engine: runs a command on its keys |
 //! | [`keyspace`] | databases and entries: lookup, expiry, access clocks, events |
 //! | [`value`] | what a key can hold: strings, numbers, containers |
-//! | [`rdb`] | values in the format of Redis' snapshots: `DUMP`, `RESTORE` |
+//! | [`rdb`] | the format of Redis' snapshots: values (`DUMP`, `RESTORE`) and whole files |
+//! | [`snapshot`] | all keys as they were at one moment, written down while clients are served |
 //! | [`structure`] | containers as small libraries: the hash table, listpacks, intsets, the timing wheel, glob patterns; what an allocation takes |
 //! | [`aof`] | the append-only file: its format, its lanes in memory, what is left of it after a crash |
 //! | [`config`] | directives, one row each; files, `CONFIG` |
@@ -294,9 +299,10 @@
 //! | 2 | `rdb` | `value` `structure` |
 //! | 2 | `connection` | `aof` `resp` `session` `value` `mutant` |
 //! | 3 | `pubsub` | `resp` `session` `keyspace` `structure` `sync` |
+//! | 3 | `snapshot` | `keyspace` `rdb` `value` `structure` |
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` |
 //! | 4 | `stats` | `command` |
-//! | 4 | `shared` | `aof` `command` `config` `pubsub` |
+//! | 4 | `shared` | `aof` `command` `config` `pubsub` `session` |
 //! | 4 | `route` | `command` `resp` |
 //! | 5 | `shard` | `aof` `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` `sync` `mutant` |
 //!
@@ -340,6 +346,8 @@ pub mod config;
 pub mod shared;
 
 pub mod pubsub;
+
+pub mod snapshot;
 
 pub mod stats;
 

@@ -68,6 +68,35 @@ pub enum Durability {
     Always,
 }
 
+/// What a command leaves to be done before its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deferred {
+    /// All keys are to be on the disk.
+    Save,
+    /// All keys come from the disk.
+    Reload {
+        /// They are put there before.
+        saves: bool,
+        /// The databases are emptied before.
+        flushes: bool,
+    },
+    /// The server ends: there is a reply only if it does not.
+    Shutdown(Ending),
+}
+
+/// How the server is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ending {
+    /// With a snapshot, although there are no save points.
+    pub save: bool,
+    /// Without one, although there are.
+    pub nosave: bool,
+    /// Whatever goes wrong.
+    pub force: bool,
+    /// A signal asked for it; none: a client.
+    pub signal: Option<&'static str>,
+}
+
 /// One client.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -134,6 +163,8 @@ pub struct Session {
     pub is_blocked: bool,
     /// Bytes of its output waiting now, filled in for listings.
     pub pending_bytes: usize,
+    /// What its last command left to be done; taken when it has run.
+    pub deferred: Option<Deferred>,
 }
 
 impl Session {
@@ -171,6 +202,7 @@ impl Session {
             is_blocked: false,
             pending_bytes: 0,
             durability: None,
+            deferred: None,
         }
     }
 

@@ -2,6 +2,7 @@
 //! server (shut down, pause). Everything here is off the hot path, or one relaxed load on it.
 
 mod budget;
+pub mod persistence;
 mod steering;
 
 pub use budget::{Budget, Crowd};
@@ -12,6 +13,7 @@ use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::SlowLog;
 use crate::config::{Config, Machine, NoMachine, Supervised};
 use crate::pubsub::Pubsub;
+use persistence::Persistence;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -65,6 +67,8 @@ pub struct Shared {
     pub pubsub: Arc<Pubsub>,
     /// The append-only file.
     pub log: Arc<Log>,
+    /// Saving and loading.
+    pub persistence: Persistence,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: AtomicBool,
 }
@@ -99,6 +103,7 @@ impl Shared {
             steering: Steering::new(cores),
             pubsub: Arc::new(Pubsub::new(cores)),
             log: Arc::new(Log::new(cores, now_ms as u32 ^ std::process::id())),
+            persistence: Persistence::new(cores, now_ms),
             active_expire: AtomicBool::new(true),
         }
     }

@@ -89,6 +89,39 @@ pub struct Opened {
     pub replaces: Option<Vec<u64>>,
 }
 
+/// What whoever keeps the manifest has to do.
+#[derive(Debug)]
+pub enum Errand {
+    /// Name the files of a generation.
+    Opened(Opened),
+    /// A base is written: it and the files from `first` on are all that is needed.
+    Rewritten {
+        /// Its name.
+        name: String,
+        /// Its number.
+        seq: u64,
+        /// The number of the first file behind it.
+        first: u64,
+        /// Its length.
+        bytes: u64,
+    },
+}
+
+/// How rewriting went so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewrites {
+    /// Since when one is under way, unix milliseconds.
+    pub since_ms: Option<u64>,
+    /// How long the last one took, in seconds; -1: there was none.
+    pub last_seconds: i64,
+    /// Whether it succeeded.
+    pub is_ok: bool,
+    /// Those that succeeded.
+    pub count: u64,
+    /// Those that failed since then.
+    pub failures: u64,
+}
+
 /// Records of one file that nobody has taken yet.
 #[derive(Debug)]
 struct Segment {
@@ -156,6 +189,7 @@ pub struct Log {
     /// Somebody's replies wait until what they tell is synced.
     holds_replies: AtomicBool,
     is_always: AtomicBool,
+    is_unsynced: AtomicBool,
     /// Clients that want it though it is not the rule.
     wanting: AtomicU64,
     /// Writes the time in front of records, at most once a second: the unix time in seconds; 0: does not.
@@ -167,8 +201,17 @@ pub struct Log {
     known: AtomicU64,
     /// The number of the next file. Changed under the locks of all lanes.
     next_file: AtomicU64,
-    clerk: Mutex<Option<Sender<Opened>>>,
-    is_rewriting: AtomicBool,
+    clerk: Mutex<Option<Sender<Errand>>>,
+    rewrites: Mutex<Rewrites>,
+    /// A rewrite is wanted, …
+    is_wanted: AtomicBool,
+    /// … when nothing else is under way.
+    is_scheduled: AtomicBool,
+    next_base: AtomicU64,
+    /// Bytes of the base that is there, …
+    own_base_bytes: AtomicU64,
+    /// … and of files of the lanes that are gone.
+    dropped_bytes: AtomicU64,
     /// Some lane's last write or sync failed.
     has_failed: AtomicBool,
     /// Syncs that are under way, and how often a write waited for one.
@@ -203,6 +246,7 @@ impl Log {
             is_on: AtomicBool::new(false),
             holds_replies: AtomicBool::new(false),
             is_always: AtomicBool::new(false),
+            is_unsynced: AtomicBool::new(false),
             wanting: AtomicU64::new(0),
             time: AtomicU64::new(0),
             next_share: AtomicU64::new((seed as u64) << 32),
@@ -210,7 +254,12 @@ impl Log {
             known: AtomicU64::new(0),
             next_file: AtomicU64::new(1),
             clerk: Mutex::new(None),
-            is_rewriting: AtomicBool::new(false),
+            rewrites: Mutex::new(Rewrites { since_ms: None, last_seconds: -1, is_ok: true, count: 0, failures: 0 }),
+            is_wanted: AtomicBool::new(false),
+            is_scheduled: AtomicBool::new(false),
+            next_base: AtomicU64::new(1),
+            own_base_bytes: AtomicU64::new(0),
+            dropped_bytes: AtomicU64::new(0),
             has_failed: AtomicBool::new(false),
             syncing: AtomicU64::new(0),
             delayed: AtomicU64::new(0),
@@ -233,6 +282,16 @@ impl Log {
     #[inline]
     pub fn holds_replies(&self) -> bool {
         self.holds_replies.load(Ordering::Relaxed)
+    }
+
+    /// Nobody cares when it is synced.
+    pub fn set_unsynced(&self, is_unsynced: bool) {
+        self.is_unsynced.store(is_unsynced, Ordering::Relaxed);
+    }
+
+    /// How far a lane is as safe as it is meant to be.
+    pub fn settled(&self, lane: usize) -> u64 {
+        if self.is_unsynced.load(Ordering::Relaxed) { self.written(lane) } else { self.synced(lane) }
     }
 
     /// All replies have to wait, or only those of clients that want it.
@@ -262,7 +321,7 @@ impl Log {
     }
 
     /// Who is told of new generations.
-    pub fn set_clerk(&self, clerk: Option<Sender<Opened>>) {
+    pub fn set_clerk(&self, clerk: Option<Sender<Errand>>) {
         *self.clerk.lock() = clerk;
     }
 
@@ -280,6 +339,9 @@ impl Log {
             }
             None => self.open_generation(&mut locked, false),
         };
+        for (lane, pending) in self.lanes.iter().zip(&locked) {
+            lane.end.store(pending.end, Ordering::Release);
+        }
         self.is_on.store(true, Ordering::Release);
         drop(locked);
         self.look_who_waits();
@@ -315,19 +377,27 @@ impl Log {
             pending.needs[lanes] = ordinal;
         }
         let opened = Opened { ordinal, first, replaces: is_empty.then_some(ends) };
-        if let Some(clerk) = &*self.clerk.lock() {
-            // Without a clerk the server is ending.
-            let _ = clerk.send(opened);
-        }
+        self.send(Errand::Opened(opened));
         first
     }
 
+    /// Tells whoever keeps the manifest.
+    pub fn send(&self, errand: Errand) {
+        if let Some(clerk) = &*self.clerk.lock() {
+            // Without one the server is ending.
+            let _ = clerk.send(errand);
+        }
+    }
+
     /// All lanes go on in new files, at one moment that the caller makes: he holds all engines. Returns the number of
-    /// the first file, and where the lanes were.
-    pub fn rotate(&self) -> (u64, Vec<u64>) {
+    /// the first file.
+    pub fn rotate(&self) -> u64 {
         let mut locked = self.lock_all();
-        let ends = locked.iter().map(|pending| pending.end).collect();
-        (self.open_generation(&mut locked, false), ends)
+        let first = self.open_generation(&mut locked, false);
+        for (lane, pending) in self.lanes.iter().zip(&locked) {
+            lane.end.store(pending.end, Ordering::Release);
+        }
+        first
     }
 
     /// Appends what one shard did: `is_whole`: none of it without the rest. Returns the lane's position behind it.
@@ -501,14 +571,64 @@ impl Log {
         self.lanes[core].is_waiting.load(Ordering::SeqCst)
     }
 
-    /// A rewrite begins, or ends.
-    pub fn set_rewriting(&self, rewrites: bool) {
-        self.is_rewriting.store(rewrites, Ordering::Relaxed);
+    /// A rewrite is wanted: now, or (`is_later`) when nothing else is under way.
+    pub fn want_rewrite(&self, is_later: bool) {
+        self.is_scheduled.store(is_later, Ordering::Relaxed);
+        self.is_wanted.store(true, Ordering::Release);
     }
 
-    /// Whether the log is being rewritten.
+    /// Whether one is that waits for something else.
+    pub fn is_scheduled(&self) -> bool {
+        self.is_scheduled.load(Ordering::Relaxed)
+    }
+
+    /// Whether one is wanted.
+    #[inline]
+    pub fn is_rewrite_wanted(&self) -> bool {
+        self.is_wanted.load(Ordering::Relaxed)
+    }
+
+    /// A rewrite begins.
+    pub fn begin_rewrite(&self, now_ms: u64) {
+        self.rewrites.lock().since_ms = Some(now_ms);
+        self.is_wanted.store(false, Ordering::Release);
+        self.is_scheduled.store(false, Ordering::Relaxed);
+    }
+
+    /// It has ended.
+    pub fn end_rewrite(&self, now_ms: u64, is_ok: bool) {
+        let mut rewrites = self.rewrites.lock();
+        let since_ms = rewrites.since_ms.take().unwrap_or(now_ms);
+        rewrites.last_seconds = (now_ms.saturating_sub(since_ms) / 1000) as i64;
+        rewrites.is_ok = is_ok;
+        rewrites.count += u64::from(is_ok);
+        rewrites.failures = if is_ok { 0 } else { rewrites.failures + 1 };
+    }
+
+    /// How rewriting went so far.
+    pub fn rewrites(&self) -> Rewrites {
+        *self.rewrites.lock()
+    }
+
+    /// Whether the log is being rewritten, or about to be.
     pub fn is_rewriting(&self) -> bool {
-        self.is_rewriting.load(Ordering::Relaxed)
+        (self.is_rewrite_wanted() && !self.is_scheduled()) || self.rewrites.lock().since_ms.is_some()
+    }
+
+    /// The number for the next base, which nobody else gets.
+    pub fn next_base(&self) -> u64 {
+        self.next_base.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The first of them.
+    pub fn set_next_base(&self, seq: u64) {
+        self.next_base.store(seq, Ordering::Relaxed);
+    }
+
+    /// The base that is there has so many bytes, and so many of the lanes' files are gone.
+    pub fn note_files(&self, base: u64, dropped: u64) {
+        self.own_base_bytes.store(base, Ordering::Relaxed);
+        self.dropped_bytes.fetch_add(dropped, Ordering::Relaxed);
     }
 
     /// Whether there is something to write.
@@ -642,9 +762,11 @@ impl Log {
         self.lanes[lane].bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// The same, of all lanes.
+    /// Bytes of all files that make up the log.
     pub fn bytes(&self) -> u64 {
-        self.lanes.iter().map(|lane| lane.bytes.load(Ordering::Relaxed)).sum()
+        let lanes: u64 = self.lanes.iter().map(|lane| lane.bytes.load(Ordering::Relaxed)).sum();
+        let base = self.own_base_bytes.load(Ordering::Relaxed);
+        (lanes + base).saturating_sub(self.dropped_bytes.load(Ordering::Relaxed))
     }
 
     /// Bytes of records that are not written yet.

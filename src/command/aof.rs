@@ -3,17 +3,22 @@
 
 use super::{Args, Command, CommandResult, Flags, Group, Joint, Run, SessionView};
 use crate::resp::{Error, Reply};
-use crate::session::Durability;
+use crate::session::{Durability, Mode};
 use crate::value::number::parse_integer;
 
 /// The rows.
-pub const COMMANDS: &[Command] = &[Command::new("WAITAOF", Run::Joint(Joint::WaitAof))
-    .arity(4)
-    .flags(Flags::BLOCKING.union(Flags::NOSCRIPT).union(Flags::NO_MULTI))
-    .docs(Group::Generic, "7.2.0", "Waits until what was written so far is on disk, here and on replicas.")
-    .complexity("O(1)")
-    .syntax("numlocal:integer numreplicas:integer timeout:integer")
-    .tips(&["request_policy:all_shards", "response_policy:agg_min"])];
+pub const COMMANDS: &[Command] = &[
+    Command::new("BGREWRITEAOF", Run::Session(bgrewriteaof))
+        .flags(Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING))
+        .docs(Group::Server, "1.0.0", "Writes the append-only file anew, as short as it can be."),
+    Command::new("WAITAOF", Run::Joint(Joint::WaitAof))
+        .arity(4)
+        .flags(Flags::BLOCKING.union(Flags::NOSCRIPT).union(Flags::NO_MULTI))
+        .docs(Group::Generic, "7.2.0", "Waits until what was written so far is on disk, here and on replicas.")
+        .complexity("O(1)")
+        .syntax("numlocal:integer numreplicas:integer timeout:integer")
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
+];
 
 const NOT_ENABLED: Error = Error::fixed("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 const NOT_LOCAL: Error = Error::fixed("ERR value is out of range, value must between 0 and 1");
@@ -49,6 +54,27 @@ impl WaitAof {
         }
         Ok(WaitAof { is_local: local == 1, replicas, timeout_ms })
     }
+}
+
+fn bgrewriteaof(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    let log = &view.shared.log;
+    if !log.is_on() {
+        tracing::warn!("BGREWRITEAOF: there is no append-only file, since appendonly is no");
+        return Err(Error::fixed(
+            "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+        ));
+    }
+    if log.is_rewriting() {
+        return Err(Error::fixed("ERR Background append only file rewriting already in progress"));
+    }
+    let is_later = view.shared.persistence.is_claimed() || view.session.mode.contains(Mode::DENY_BLOCKING);
+    log.want_rewrite(is_later);
+    reply.simple(if is_later {
+        "Background append only file rewriting scheduled"
+    } else {
+        "Background append only file rewriting started"
+    });
+    Ok(())
 }
 
 /// `CLIENT DURABILITY NONE|EVERYSEC|ALWAYS|DEFAULT`: when replies to the client's writes may leave. Without an argument

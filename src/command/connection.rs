@@ -43,6 +43,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("PING", Run::Session(ping))
         .arity(-1)
         .for_subscribers()
+        .telling_of_disk()
         .flags(Flags::FAST)
         .docs(Group::Connection, "1.0.0", "Answers PONG, or its argument.")
         .syntax("[message]")

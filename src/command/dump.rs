@@ -166,6 +166,6 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comm
 }
 
 /// What the directives say about the forms of values.
-fn limits(cx: &mut Context<'_>) -> Limits {
+pub fn limits(cx: &mut Context<'_>) -> Limits {
     Limits { hash: hash::limits(cx), set: set::limits(cx), sorted_set: sorted_set::limits(cx), list: list::fill(cx) }
 }

@@ -43,8 +43,18 @@ fn is_old(since: &str) -> bool {
 /// Records what a command did that has just run in `keyspace`, if anything was changed since `dirty` was read there.
 /// `shards`: of the server.
 #[inline(never)]
-pub fn record_if_changed(keyspace: &mut Keyspace, row: &Row, db: usize, args: &Args<'_>, shards: usize, dirty: u64) {
-    if keyspace.dirty != dirty {
+pub fn record_if_changed(
+    keyspace: &mut Keyspace,
+    row: &Row,
+    db: usize,
+    args: &Args<'_>,
+    shards: usize,
+    dirty: u64,
+    succeeds: bool,
+) {
+    // One on all keys is told of in any case: what it found on one shard it may not have found on another.
+    let is_on_all = succeeds && matches!(row.command.keys, Keys::None) && row.command.flags.contains(Flags::WRITE);
+    if keyspace.dirty != dirty || is_on_all {
         record(keyspace, row, db, args, shards);
     }
     keyspace.records.take_said();

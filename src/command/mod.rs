@@ -33,6 +33,7 @@ mod list;
 pub mod long_reply;
 pub mod lookup;
 mod memory;
+pub mod persistence;
 mod pubsub;
 mod scan;
 mod server;
@@ -385,6 +386,8 @@ pub struct Command {
     pub is_immediate: bool,
     /// A RESP2 client with subscriptions may call it.
     pub is_for_subscribers: bool,
+    /// It is refused too while what is written could not be kept: who asks whether the server is well is to know.
+    pub tells_of_disk: bool,
     /// How it meets several shards.
     pub spread: Spread,
     /// How what it did is written into the append-only file.
@@ -428,6 +431,7 @@ impl Command {
             categories: Categories::empty(),
             is_immediate: false,
             is_for_subscribers: matches!(run, Run::Subscription { .. }),
+            tells_of_disk: false,
             spread: Spread::Owner,
             journal: Journal::Call,
             group: Group::Generic,
@@ -452,6 +456,12 @@ impl Command {
     /// Its only key is the first argument.
     pub const fn key(mut self) -> Command {
         self.keys = Keys::Range { first: 1, last: 1, step: 1 };
+        self
+    }
+
+    /// It is refused while writes are.
+    pub const fn telling_of_disk(mut self) -> Command {
+        self.tells_of_disk = true;
         self
     }
 
@@ -582,6 +592,7 @@ pub const FAMILIES: &[&[Command]] = &[
     debug::COMMANDS,
     info::COMMANDS,
     memory::COMMANDS,
+    persistence::COMMANDS,
     pubsub::COMMANDS,
     server::COMMANDS,
     config::COMMANDS,

@@ -14,6 +14,9 @@ const CLOCK_BACK_MS_MAX: u64 = 1000;
 /// Parts of a container (fields) whose removal costs about as much as one look at an allocation.
 const PARTS_PER_ALLOCATION: usize = 8;
 
+/// When fields that are due are looked at again of a hash that a snapshot has yet to record, in ms.
+const PUT_OFF_MS: u64 = 100;
+
 impl Keyspace {
     /// Gives a key a deadline in unix ms; "expire". One that has come already removes the key: "del". Whether there was
     /// such a key.
@@ -146,6 +149,13 @@ impl Keyspace {
         if !self.kept.is_empty() && self.is_kept(db, self.databases[db].view(position).key()) {
             return (0, true);
         }
+        if self.databases[db].is_unrecorded_large(position) {
+            let key: Box<[u8]> = self.databases[db].view(position).key().into();
+            self.databases[db].record_next(&key);
+            self.databases[db].put_off_due(hash, self.now_ms + PUT_OFF_MS, self.now_ms);
+            self.note_deadline(self.now_ms + PUT_OFF_MS);
+            return (0, true);
+        }
         let database = &mut self.databases[db];
         let removed = database.remove_due(hash, position, self.now_ms, budget);
         let view = database.view(position);
@@ -177,7 +187,7 @@ impl Keyspace {
         if !self.kept.is_empty() && self.is_kept(db, self.databases[db].view(position).key()) {
             return; // It is not there for those who look, and goes when it is let go of.
         }
-        let entry = self.databases[db].remove(position);
+        let entry = self.databases[db].remove_expired(position);
         self.stats.expired += 1;
         self.effects.note(Event::EXPIRED, db, entry.view().key());
         self.records.removed(db, entry.view().key());

@@ -41,7 +41,7 @@
 //!               container_mut::<List>(db, key)?  → Option<ContainerMut<List>>, a &mut List that keeps the books
 //!               put(db, key, list.into(), Expiry::Clear, EVENT)
 //! keys          delete  take  adopt  rename  copy  relocate (MOVE)  set_deadline  deadline_ms
-//! all keys      len  random  scan  for_each  flush  swap
+//! all keys      len  random  scan  for_each  flush  swap  begin_walk
 //! ```
 //!
 //! Wrong types come back as [`WrongType`], which `?` turns into the reply.
@@ -59,6 +59,7 @@ pub mod records;
 mod strings;
 #[cfg(test)]
 mod tests;
+pub mod walk;
 
 pub use crate::value::StringRef;
 pub use access::AccessPolicy;
@@ -129,6 +130,10 @@ pub struct DatabaseStats {
 /// The keys of one shard.
 pub struct Keyspace {
     databases: Vec<Database>,
+    /// A walk is under way: see [`walk`].
+    is_walked: bool,
+    /// Flushed databases that are not recorded to their end.
+    aside: Vec<Database>,
     hasher: RandomState,
     /// State of the randomness of LFU counters.
     random: u64,
@@ -231,6 +236,8 @@ impl Keyspace {
         let mut next = || split_mix(&mut state);
         Keyspace {
             databases: (0..databases).map(|_| Database::default()).collect(),
+            is_walked: false,
+            aside: Vec::new(),
             hasher: RandomState::with_seeds(next(), next(), next(), next()),
             random: next(),
             now_ms: 0,
@@ -619,7 +626,8 @@ impl Keyspace {
 
     /// Bytes of all entries and tables, allocator rounding and what waits to be freed included.
     pub fn memory_bytes(&self) -> usize {
-        self.databases.iter().map(Database::memory_bytes).sum::<usize>() + self.graveyard.memory_bytes()
+        let databases = self.databases.iter().chain(&self.aside);
+        databases.map(Database::memory_bytes).sum::<usize>() + self.graveyard.memory_bytes()
     }
 
     /// Bytes of the tables alone (`MEMORY STATS` calls them overhead).

@@ -9,7 +9,7 @@
 //! `always`: whatever is there is written at the end of each pass. `everysec` and `no`: ten times a second, or when there
 //! is much; `everysec` syncs once a second.
 
-use super::aof_load::Directory;
+use super::aof_load::{Directory, LaneFile};
 use super::core::Core;
 use crate::aof::group;
 use crate::aof::log::Batch;
@@ -18,7 +18,7 @@ use crate::sys::file::{self, Blocks};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Records that are written before the next tick.
 const EAGER_BYTES: u64 = 256 * 1024;
@@ -52,10 +52,14 @@ enum Flight {
     Sync { position: u64 },
 }
 
+/// Where the log is, once it is loaded.
+pub type LogFiles = Arc<OnceLock<Arc<Directory>>>;
+
 /// See the module's page.
-#[derive(Default)]
 pub(super) struct Writer {
-    directory: Option<Arc<Directory>>,
+    files: LogFiles,
+    /// The lane's file of the last run was looked at.
+    has_begun: bool,
     open: Option<Open>,
     flight: Option<Flight>,
     spare_records: Vec<u8>,
@@ -66,11 +70,49 @@ pub(super) struct Writer {
     has_failed: bool,
     /// Bytes of the lane's earlier files.
     closed_bytes: u64,
+    /// Nothing more comes into the file that is open.
+    is_finished: bool,
     /// A file system that cannot write past the page cache was told of.
     is_warned: bool,
 }
 
 impl Writer {
+    /// One that writes nothing yet.
+    pub(super) fn new(files: LogFiles) -> Writer {
+        Writer {
+            files,
+            has_begun: false,
+            open: None,
+            flight: None,
+            spare_records: Vec::new(),
+            spare_blocks: None,
+            sync_due_ms: 0,
+            retry_due_ms: 0,
+            has_failed: false,
+            closed_bytes: 0,
+            is_finished: false,
+            is_warned: false,
+        }
+    }
+
+    /// Where the log is.
+    pub(super) fn directory(&self) -> Option<Arc<Directory>> {
+        self.files.get().cloned()
+    }
+
+    /// Begins to write into the lane's file, which goes on where it ends.
+    fn begin(&mut self, lane: usize) -> io::Result<u64> {
+        let directory = self.directory().expect("a log that is on has a directory");
+        let mut bytes = 0;
+        if let Some(LaneFile { path, number, bytes: offset, groups }) = directory.lanes.get(lane) {
+            let (file, _) = file::open_direct(path)?;
+            self.open = Some(Open { number: *number, file, offset: *offset, groups: *groups, room_end: *offset });
+            bytes = *offset;
+        }
+        self.has_begun = true;
+        Ok(bytes)
+    }
+
     /// Whether something is under way.
     pub(super) fn is_busy(&self) -> bool {
         self.flight.is_some()
@@ -78,22 +120,6 @@ impl Writer {
 }
 
 impl Core {
-    /// Begins to write into the lane's file, which goes on where it ends.
-    pub(super) fn begin_log(&mut self, directory: Arc<Directory>) {
-        let lane = directory.lanes.get(self.core);
-        self.writer.open = lane
-            .and_then(|lane| {
-                let file = File::options().read(true).write(true).open(&lane.path).ok()?;
-                drop(file);
-                Some(lane)
-            })
-            .map(|lane| {
-                let (file, _) = file::open_direct(&lane.path).expect("opened just now");
-                Open { number: lane.number, file, offset: lane.bytes, groups: lane.groups, room_end: lane.bytes }
-            });
-        self.writer.directory = Some(directory);
-    }
-
     /// Writes what is to be written now, and syncs what is to be synced.
     #[cold]
     #[inline(never)]
@@ -115,21 +141,23 @@ impl Core {
         if is_retry && steady_ms < self.writer.retry_due_ms {
             return;
         }
-        let is_eager = policy == Appendfsync::Always || is_asked || EAGER_BYTES <= pending || is_retry;
-        if 0 < pending && (is_eager || self.log_tick) {
-            self.log_tick = false;
-            return self.start_write(policy == Appendfsync::Always || is_asked);
-        }
-        let unsynced = log.synced(self.core) < log.written(self.core);
-        let is_sync_due = policy == Appendfsync::Everysec && self.writer.sync_due_ms <= steady_ms && !self.skips_sync();
-        if unsynced
-            && (is_asked || is_sync_due)
+        let is_unsynced = log.synced(self.core) < log.written(self.core);
+        let is_synced = policy == Appendfsync::Always || is_asked;
+        let is_due = policy == Appendfsync::Everysec && self.writer.sync_due_ms <= steady_ms && !self.skips_sync();
+        // A write that is synced by itself says nothing of those before it, nor one of another file.
+        let is_first = self.writer.is_finished && 0 < pending;
+        if is_unsynced
+            && (is_synced || is_due || is_first)
             && let Some(open) = &self.writer.open
         {
+            self.is_flush_asked = is_asked && 0 < pending;
             self.writer.sync_due_ms = steady_ms + SYNC_MS;
             self.writer.flight = Some(Flight::Sync { position: log.written(self.core) });
             log.count_sync(true);
             self.ring.sync_file(open.file.as_raw_fd());
+        } else if 0 < pending && (is_synced || EAGER_BYTES <= pending || is_retry || self.log_tick) {
+            self.log_tick = false;
+            self.start_write(is_synced);
         }
     }
 
@@ -142,6 +170,15 @@ impl Core {
         let log = self.shared.log.clone();
         let spare = std::mem::take(&mut self.writer.spare_records);
         let Some(batch) = log.take(self.core, spare) else { return };
+        if !self.writer.has_begun {
+            match self.writer.begin(self.core) {
+                Ok(bytes) => log.note_bytes(self.core, bytes),
+                Err(error) => {
+                    log.put_back(self.core, batch);
+                    return self.log_failed(&error);
+                }
+            }
+        }
         if let Err(error) = self.writer.make_ready(&batch) {
             log.put_back(self.core, batch);
             return self.log_failed(&error);
@@ -175,7 +212,8 @@ impl Core {
                 return;
             }
             Ok(_) => {
-                let Batch { end, mut records, .. } = batch;
+                let Batch { end, mut records, is_last, .. } = batch;
+                self.writer.is_finished = is_last;
                 let open = self.writer.open.as_mut().expect("written into");
                 open.offset += bytes as u64;
                 open.groups += 1;
@@ -255,8 +293,7 @@ impl Core {
     pub(super) fn end_log(&mut self) {
         let log = self.shared.log.clone();
         // What is under way ends first.
-        while self.writer.flight.is_some() {
-            self.ring.enter(Some(std::time::Duration::from_millis(100)), 0, 1);
+        loop {
             while let Some(event) = self.ring.next_event() {
                 use crate::sys::ring::Event;
                 match event {
@@ -265,6 +302,13 @@ impl Core {
                     _ => {}
                 }
             }
+            if self.writer.flight.is_none() {
+                break;
+            }
+            self.ring.enter(Some(std::time::Duration::from_millis(100)), 0, 1);
+        }
+        if log.has_pending(self.core) && !self.writer.has_begun {
+            let _ = self.writer.begin(self.core); // What is wrong, the write says.
         }
         while let Some(batch) = log.take(self.core, Vec::new()) {
             if let Err(error) = self.writer.write_now(&batch) {
@@ -285,7 +329,7 @@ impl Writer {
     /// Has the file of a batch open, with room for it.
     fn make_ready(&mut self, batch: &Batch) -> io::Result<()> {
         if self.open.as_ref().is_none_or(|open| open.number != batch.file) {
-            let directory = self.directory.as_ref().expect("a lane that is written has a directory");
+            let directory = self.directory().expect("a lane that is written has a directory");
             let path = directory.incr_path(batch.file);
             let (file, is_direct) = file::open_direct(&path)?;
             file.set_len(0)?;
@@ -296,8 +340,8 @@ impl Writer {
                 );
             }
             if let Some(old) = self.open.take() {
+                // It is synced: see `flush_log`.
                 old.file.set_len(old.offset)?;
-                old.file.sync_all()?;
                 self.closed_bytes += old.offset;
             }
             self.open = Some(Open { number: batch.file, file, offset: 0, groups: 0, room_end: 0 });
@@ -328,6 +372,7 @@ impl Writer {
         open.file.sync_data()?;
         open.offset += blocks.bytes().len() as u64;
         open.groups += 1;
+        self.is_finished = batch.is_last;
         Ok(())
     }
 }

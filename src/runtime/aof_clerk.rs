@@ -2,8 +2,8 @@
 //! them. It makes the files of new generations, names them, and deletes what nobody needs any more.
 
 use super::aof_load::{Directory, add_generation};
-use crate::aof::log::{Log, Opened};
-use crate::aof::manifest::{self, Kind, Manifest};
+use crate::aof::log::{Errand, Log, Opened};
+use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::config::reason;
 use crate::sys::file;
 use std::fs::File;
@@ -46,11 +46,13 @@ pub(super) struct Clerk {
     directory: Arc<Directory>,
     manifest: Manifest,
     log: Arc<Log>,
-    orders: Receiver<Opened>,
+    errands: Receiver<Errand>,
     /// Generations that are not in the manifest on disk yet.
     waiting: Vec<Opened>,
     /// A generation that replaces all before it, once the lanes are safe up to these positions.
     replacing: Option<(u64, Vec<u64>)>,
+    /// A base that is written, the number of the first file behind it, and its length.
+    rewritten: Option<(Entry, u64, u64)>,
     has_failed: bool,
 }
 
@@ -63,25 +65,36 @@ impl Clerk {
         directory: Arc<Directory>,
         manifest: Manifest,
         log: Arc<Log>,
-        orders: Receiver<Opened>,
+        errands: Receiver<Errand>,
     ) -> io::Result<()> {
-        let mut clerk =
-            Clerk { directory, manifest, log, orders, waiting: Vec::new(), replacing: None, has_failed: false };
+        log.set_next_base(manifest.next_base());
+        let mut clerk = Clerk {
+            directory,
+            manifest,
+            log,
+            errands,
+            waiting: Vec::new(),
+            replacing: None,
+            rewritten: None,
+            has_failed: false,
+        };
         std::thread::Builder::new().name("aof-clerk".into()).spawn(move || clerk.run()).map(drop)
     }
 
     fn run(&mut self) {
         loop {
-            let is_waiting = !self.waiting.is_empty() || self.replacing.is_some();
-            let order = if is_waiting {
-                self.orders.recv_timeout(PAUSE)
+            let is_waiting = !self.waiting.is_empty() || self.replacing.is_some() || self.rewritten.is_some();
+            let errand = if is_waiting {
+                self.errands.recv_timeout(PAUSE)
             } else {
-                self.orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                self.errands.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
-            match order {
-                Ok(order) => {
-                    self.waiting.push(order);
-                    self.waiting.extend(self.orders.try_iter());
+            match errand {
+                Ok(errand) => {
+                    self.take(errand);
+                    while let Ok(errand) = self.errands.try_recv() {
+                        self.take(errand);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -93,6 +106,15 @@ impl Clerk {
                         tracing::error!("cannot write the AOF manifest: {}", reason(&error));
                     }
                 }
+            }
+        }
+    }
+
+    fn take(&mut self, errand: Errand) {
+        match errand {
+            Errand::Opened(opened) => self.waiting.push(opened),
+            Errand::Rewritten { name, seq, first, bytes } => {
+                self.rewritten = Some((Entry { name, seq, kind: Kind::Base }, first, bytes));
             }
         }
     }
@@ -116,36 +138,59 @@ impl Clerk {
         }
         let is_safe = |positions: &[u64]| {
             // What shares a moment with the command at the head of the generation is on disk too.
-            positions.iter().enumerate().all(|(lane, position)| *position < self.log.synced(lane))
+            positions.iter().enumerate().all(|(lane, position)| *position < self.log.settled(lane))
         };
         if let Some((first, _)) = self.replacing.take_if(|(_, positions)| is_safe(positions)) {
-            self.drop_before(first)?;
+            if let Err(error) = self.drop_before(first, None, 0) {
+                self.replacing = Some((first, Vec::new()));
+                return Err(error);
+            }
+        }
+        if let Some((base, first, bytes)) = self.rewritten.take() {
+            if let Err(error) = self.drop_before(first, Some(base.clone()), bytes) {
+                self.rewritten = Some((base, first, bytes));
+                return Err(error);
+            }
+            self.log.note_base_bytes(self.log.bytes());
+            tracing::info!("Background AOF rewrite finished successfully");
         }
         Ok(())
     }
 
-    /// Base and increments before a file are history, and go.
-    fn drop_before(&mut self, first: u64) -> io::Result<()> {
+    /// Base and increments before a file are history, and go; `base` takes their place, of so many bytes.
+    fn drop_before(&mut self, first: u64, base: Option<Entry>, bytes: u64) -> io::Result<()> {
+        if self.manifest.incrs.iter().all(|entry| entry.seq < first) {
+            return Err(io::Error::other("the files behind a base are not named yet"));
+        }
         let mut manifest = self.manifest.clone();
         let old: Vec<_> = manifest.incrs.extract_if(.., |entry| entry.seq < first).collect();
         manifest.history.extend(manifest.base.take().into_iter().chain(old).map(|mut entry| {
             entry.kind = Kind::History;
             entry
         }));
+        manifest.base = base;
         write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
         self.manifest = manifest;
-        self.delete_history()
+        let dropped = self.delete_history()?;
+        self.log.note_files(bytes, dropped);
+        Ok(())
     }
 
-    /// Deletes what is history; only then the manifest forgets it.
-    fn delete_history(&mut self) -> io::Result<()> {
+    /// Deletes what is history; only then the manifest forgets it. Bytes of the lanes' files that are gone.
+    fn delete_history(&mut self) -> io::Result<u64> {
+        let mut dropped = 0;
         for entry in &self.manifest.history {
-            match std::fs::remove_file(self.directory.path.join(&entry.name)) {
+            let path = self.directory.path.join(&entry.name);
+            let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+                Err(_) => {}
+                Ok(()) if entry.name.contains(".incr.") => dropped += bytes,
+                Ok(()) => {}
             }
         }
         self.manifest.history.clear();
-        write_manifest(&self.directory.path, &self.directory.prefix, &self.manifest)
+        write_manifest(&self.directory.path, &self.directory.prefix, &self.manifest)?;
+        Ok(dropped)
     }
 }

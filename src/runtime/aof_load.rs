@@ -3,6 +3,7 @@
 
 use super::aof_clerk::{create_files, write_manifest};
 use super::core::unix_ms;
+use super::load::{Manner, load};
 use crate::aof::group::{self, Lane, Note};
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::aof::record::{self, Item, Stop};
@@ -40,7 +41,7 @@ pub(super) struct LaneFile {
 }
 
 /// The directory of the log.
-pub(super) struct Directory {
+pub struct Directory {
     pub(super) path: PathBuf,
     /// What the names of its files begin with.
     pub(super) prefix: String,
@@ -109,21 +110,21 @@ struct Loaded {
 pub(super) fn open(
     config: &Config,
     shared: &Arc<Shared>,
-    shards: &'static [Mutex<Shard>],
+    shards: &[&'static Mutex<Shard>],
 ) -> Result<(Arc<Directory>, Manifest), String> {
     let path = config.dir.join(&config.appenddirname);
     let prefix = config.appendfilename.clone();
     let told = |what: &str, error: &io::Error| format!("{what} {}: {}", path.display(), reason(error));
     std::fs::create_dir_all(&path).map_err(|error| told("Can't open or create append-only dir", &error))?;
     let lock = File::open(&path).map_err(|error| told("Can't open or create append-only dir", &error))?;
-    if lock.try_lock().is_err() {
+    if !file::lock(&lock) {
         return Err(format!("another server uses the append-only directory {}", path.display()));
     }
     let mut manifest = read_manifest(&config.dir, &path, &prefix)?;
     let started = std::time::Instant::now();
     let mut files = scan_files(&path, &manifest, config)?;
     cut_files(&path, &mut files, config)?;
-    let mut loader = Loader::new(shards, config);
+    let mut loader = Loader::new(shared, shards, config);
     for entry in manifest.files() {
         let file = path.join(&entry.name);
         match files.iter().find(|scanned| scanned.name == entry.name && entry.kind == Kind::Incr) {
@@ -172,7 +173,11 @@ fn read_manifest(dir: &Path, path: &Path, prefix: &str) -> Result<Manifest, Stri
             return Ok(manifest);
         }
         Err(error) => {
-            return Err(format!("Fatal error: can't open the AOF manifest file {}: {}", file.display(), reason(&error)));
+            return Err(format!(
+                "Fatal error: can't open the AOF manifest file {}: {}",
+                file.display(),
+                reason(&error)
+            ));
         }
     };
     Manifest::parse(&text).map_err(|wrong| format!("{wrong} ({})", file.display()))
@@ -305,9 +310,15 @@ fn go_on(
             is_lane && !scan.has_end && scan.tail != Tail::Foreign
         })
     };
+    let base = manifest.base.as_ref().and_then(|base| std::fs::metadata(path.join(&base.name)).ok());
+    let base_bytes = base.map_or(0, |metadata| metadata.len());
     let mut directory = Directory { path, prefix, lanes: Vec::new(), _lock: lock };
     let log = &shared.log;
     let bytes: u64 = files.iter().map(|scanned| scanned.file.scan.bytes).sum();
+    let own = last.filter(is_ours).map_or(0, |last| last.iter().map(|scanned| scanned.file.scan.bytes).sum::<u64>());
+    // Those that are gone on with are counted by who writes them.
+    log.note_files(base_bytes + bytes - own, 0);
+    log.note_base_bytes(base_bytes + bytes);
     if let Some(last) = last.filter(is_ours) {
         for scanned in last {
             let scan = &scanned.file.scan;
@@ -330,7 +341,6 @@ fn go_on(
             }
         }
     }
-    log.note_bytes(0, bytes);
     let first = log.begin(None, manifest.next_incr());
     add_generation(manifest, &directory.prefix, first, lanes);
     create_files(&directory, first, lanes).map_err(failed)?;
@@ -362,7 +372,8 @@ fn end_file(path: &Path, scanned: &Scanned, lane: Lane) -> io::Result<()> {
 
 /// Runs the commands of a log.
 struct Loader {
-    shards: &'static [Mutex<Shard>],
+    shared: Arc<Shared>,
+    shards: Vec<&'static Mutex<Shard>>,
     config: Arc<Config>,
     map: SlotMap,
     stats: Stats,
@@ -374,10 +385,11 @@ struct Loader {
 }
 
 impl Loader {
-    fn new(shards: &'static [Mutex<Shard>], config: &Config) -> Loader {
+    fn new(shared: &Arc<Shared>, shards: &[&'static Mutex<Shard>], config: &Config) -> Loader {
         shards.iter().for_each(|shard| shard.lock().keyspace.is_replaying = true);
         Loader {
-            shards,
+            shared: shared.clone(),
+            shards: shards.to_vec(),
             config: Arc::new(config.clone()),
             map: SlotMap::new(shards.len()),
             stats: Stats::new(false),
@@ -436,7 +448,9 @@ impl Loader {
             let mut magic = [0; 5];
             source.read_at(0, &mut magic).map_err(failed)?;
             if &magic == b"REDIS" {
-                return Err(format!("{} begins with a snapshot, which this version cannot load", entry.name));
+                // A base is one; an old single file may go on behind it.
+                let loaded = load(path, &self.shards, &self.shared, Manner { is_exclusive: true })?;
+                offset = loaded.bytes;
             }
         }
         // A transaction counts when its EXEC is there.

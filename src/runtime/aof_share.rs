@@ -6,7 +6,7 @@ use super::core::Core;
 use super::lend::Ground;
 use super::mailbox::Control;
 use super::read::Planned;
-use crate::aof::log::Gate;
+use crate::aof::log::{Gate, Log};
 use crate::command::lookup::{Row, find_by_index};
 use crate::command::{Args, Flags, Joint, Keys, Run, WaitAof, key_positions};
 use crate::config::Appendfsync;
@@ -85,7 +85,7 @@ impl Core {
         };
         self.log_waits.push(LogWait { connection: planned.connection, sequence, deadline_ms, gate, wanted });
         self.shared.log.wait(self.core, true);
-        self.rechecks_held = true;
+        self.rechecks_held = self.shared.log.is_on();
     }
 
     /// Answers those whose log is on disk, or who have waited long enough.
@@ -114,21 +114,6 @@ impl Core {
     pub(super) fn log_wait_due_ms(&self) -> u64 {
         let deadlines = self.log_waits.iter().map(|wait| wait.deadline_ms).filter(|deadline_ms| *deadline_ms != 0);
         deadlines.min().unwrap_or(u64::MAX)
-    }
-
-    /// Why a client may not write now.
-    #[cold]
-    pub(super) fn disk_error(&self, session: &Session, row: &'static Row) -> Option<Error> {
-        let error = self.shared.log.error()?;
-        let is_write = |row: &Row| row.flags.contains(Flags::WRITE);
-        let transaction = &session.transaction;
-        let mut queued = (0..transaction.len()).map(|at| find_by_index(transaction.command(at) as usize));
-        let is_exec = matches!(row.command.run, Run::Joint(Joint::Exec));
-        if !is_write(row) && !(is_exec && queued.any(is_write)) {
-            return None;
-        }
-        let reason = crate::config::reason(&std::io::Error::from_raw_os_error(error as i32));
-        Some(Error::new(format!("MISCONF Errors writing to the AOF file: {reason}")))
     }
 
     /// What ran on engines that are held goes into the log.
@@ -182,6 +167,7 @@ impl Core {
     pub(super) fn take_log_policy(&mut self) {
         let is_always = self.config.appendfsync == Appendfsync::Always;
         self.shared.log.set_always(self.config.appendonly && is_always);
+        self.shared.log.set_unsynced(self.config.appendfsync == Appendfsync::No);
     }
 
     /// Whether the replies of a client wait for the log.
@@ -275,7 +261,7 @@ impl Core {
             }
             connection.is_listed_held
         });
-        if self.held.is_empty() {
+        if self.held.is_empty() && self.log_waits.is_empty() {
             log.wait(self.core, false);
         }
     }
@@ -288,4 +274,19 @@ impl Core {
             }
         }
     }
+}
+
+/// Why a client may not write now: the log cannot be written.
+#[cold]
+pub(super) fn disk_error(log: &Log, session: &Session, row: &'static Row) -> Option<Error> {
+    let error = log.error()?;
+    let is_stopped = |row: &Row| row.flags.contains(Flags::WRITE) || row.command.tells_of_disk;
+    let transaction = &session.transaction;
+    let mut queued = (0..transaction.len()).map(|at| find_by_index(transaction.command(at) as usize));
+    let is_exec = matches!(row.command.run, Run::Joint(Joint::Exec));
+    if !is_stopped(row) && !(is_exec && queued.any(|row| row.flags.contains(Flags::WRITE))) {
+        return None;
+    }
+    let reason = crate::config::reason(&std::io::Error::from_raw_os_error(error as i32));
+    Some(Error::new(format!("MISCONF Errors writing to the AOF file: {reason}")))
 }

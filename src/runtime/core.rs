@@ -14,7 +14,7 @@
 //! out), `follow` (clients that move to another core), and `cron` (what nobody asks for).
 
 use super::accept::{AcceptFailures, Listener};
-use super::aof::Writer;
+use super::aof::{LogFiles, Writer};
 use super::aof_share::LogWait;
 use super::block::Waiting;
 use super::clocks::{Clocks, moved};
@@ -26,6 +26,7 @@ use super::mailbox::Mailbox;
 use super::pace::Pace;
 use super::read::Planned;
 use super::send::{SPARE_OUTPUTS, keep_output};
+use super::snapshot::Saving;
 use super::spares::Spares;
 use super::survey::Step;
 use super::tasks;
@@ -168,6 +169,10 @@ pub struct Core {
     pub(super) rechecks_held: bool,
     /// The lane has not been written for a while.
     pub(super) log_tick: bool,
+    /// Why commands may have to be refused: see [`crate::shared::persistence::obstacle`].
+    pub(super) obstacles: u8,
+    /// Snapshots.
+    pub(super) saving: Saving,
     /// When as much was evicted as was asked for, although it did not help at once; Unix milliseconds.
     pub(super) evicted_enough_ms: u64,
 }
@@ -188,6 +193,8 @@ pub struct Parts {
     pub shared: Arc<Shared>,
     /// The ring, made on this core's thread.
     pub ring: Ring,
+    /// Where the log is, once it is loaded.
+    pub log_files: LogFiles,
 }
 
 pub(super) fn unix_ms() -> u64 {
@@ -257,8 +264,10 @@ impl Core {
             touched: Vec::new(),
             evicts: false,
             is_short_of_room: false,
+            obstacles: 0,
+            saving: Saving::default(),
             evicted_enough_ms: 0,
-            writer: Writer::default(),
+            writer: Writer::new(parts.log_files),
             holds: false,
             is_flush_asked: false,
             denies_writes: false,
@@ -307,6 +316,7 @@ impl Core {
         self.look_at_room();
         self.holds = self.shared.log.holds_replies();
         self.denies_writes = self.shared.log.has_failed();
+        self.tend_saving();
         while let Some(event) = self.ring.next_event() {
             match event {
                 Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),
@@ -390,6 +400,7 @@ impl Core {
             || !self.knocks.is_empty()
             || !self.long_replies.is_empty()
             || !self.steps.is_empty()
+            || self.saving.is_busy(self.core)
             || !self.questions.is_empty()
             || self.has_ready_leavers()
             || mapped::has_freed()

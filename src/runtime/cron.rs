@@ -1,9 +1,9 @@
 //! What nobody asks for: rates, timeouts, keys whose time has come, and taking in a new configuration.
 
 use super::core::Core;
-use super::send::list_once;
 use super::send::passes_output_limit;
 use super::slow;
+use super::snapshot::TEND_MS;
 use crate::config::Config;
 use crate::session::Mode;
 use std::sync::atomic::Ordering;
@@ -25,7 +25,10 @@ impl Core {
         if self.is_short_of_room {
             return 0;
         }
-        let timer_ms = self.cron_due_ms.min(self.sample_due_ms).min(self.wait_due_ms());
+        let mut timer_ms = self.cron_due_ms.min(self.sample_due_ms).min(self.wait_due_ms());
+        if self.saving.is_under_way() {
+            timer_ms = timer_ms.min(self.clocks.steady_ms() + TEND_MS);
+        }
         let shard_ms = self.shard_due_ms.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(self.now_ms));
         let timer_ms = timer_ms.min(self.log_wait_due_ms());
         timer_ms.saturating_sub(self.clocks.steady_ms()).min(shard_ms)
@@ -47,6 +50,7 @@ impl Core {
         if self.core == 0 {
             let seconds = if self.config.aof_timestamp_enabled { now_ms / 1000 } else { 0 };
             self.shared.log.set_time(seconds);
+            self.tend_rewrite();
         }
         self.spare_outputs.trim();
         self.mailbox.trim();
@@ -54,19 +58,20 @@ impl Core {
         self.tell_load(steady_ms);
         self.tell_evictable();
         self.bound_clients();
+        if let Some(engine) = self.shard.try_look() {
+            self.shared.persistence.changes_of_core[self.core].store(engine.keyspace.dirty, Ordering::Relaxed);
+        }
         if self.core == 0 {
+            if let Some(wish) = self.shared.persistence.due(&self.config, now_ms) {
+                self.shared.persistence.wish(wish);
+            }
             self.shared.pubsub.bound_tracking(self.config.tracking_table_max_keys);
             crate::memory::used_bytes(); // Notes the peak.
         }
         if self.shared.pause_mode.load(Ordering::Relaxed) == 0
             || self.shared.pause_until_ms.load(Ordering::Relaxed) <= now_ms
         {
-            for index in self.paused.drain(..) {
-                let Some(connection) = self.connections.get_mut(index as usize) else { continue };
-                connection.paused = false;
-                connection.session.mode.remove(Mode::BLOCKED);
-                list_once(&mut self.again, &mut connection.again, index);
-            }
+            self.end_pause();
         }
     }
 

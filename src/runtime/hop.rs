@@ -101,6 +101,9 @@ impl Core {
             self.take_step(from, header, args.iter().map(|arg| arg.to_vec()).collect());
             return started;
         }
+        if self.shard.keyspace.is_walked() {
+            self.shard.record_before(row, header.db as usize, args);
+        }
         if !self.shard.locks.is_free()
             && let need = need_of(row, args)
             && self.shard.locks.conflicts_with(&need, row.flags.contains(Flags::READONLY))
@@ -207,6 +210,7 @@ impl Core {
                 let session = &self.connections[connection as usize].session;
                 slow::log(&self.shared, &self.config, entry, session);
             }
+            Control::Snapshot(job) => self.begin_part(job),
             Control::Monitor(line) => {
                 for (index, connection) in self.connections.iter_mut() {
                     if connection.session.mode.contains(Mode::MONITOR) && !connection.broken {

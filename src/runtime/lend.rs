@@ -117,6 +117,11 @@ impl Ground {
 impl Core {
     /// Asks the shards, one after the other, for what is still missing.
     pub(super) fn borrow(&mut self, gathering: u32) {
+        if self.borrowing(gathering).loans.is_empty()
+            && self.shared.persistence.holds_loans.load(std::sync::atomic::Ordering::Acquire)
+        {
+            return self.saving.held_gatherings.push(gathering); // A moment is waited for at which nothing is lent.
+        }
         loop {
             let borrowing = self.borrowing(gathering);
             let Some((owner, request)) = borrowing.requests.get(borrowing.loans.len()) else {
@@ -149,6 +154,11 @@ impl Core {
     /// Hands entries out, or queues the borrower.
     pub(super) fn lend(&mut self, from: usize, gathering: u32, request: Request) -> Option<Loan> {
         self.shard.take();
+        if self.shard.keyspace.is_walked()
+            && let Need::Keys(keys) = &request.need
+        {
+            self.shard.record_keys(keys);
+        }
         if self.shard.locks.conflicts(&request.need) {
             let need = request.need.clone();
             self.shard.locks.wait(need, Waiter::Borrower { from, gathering, request });

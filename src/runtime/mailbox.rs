@@ -127,6 +127,8 @@ pub enum Control {
         /// What there is to say of the command.
         entry: slowlog::Entry,
     },
+    /// A snapshot has had its moment: walk over your shard.
+    Snapshot(Arc<super::snapshot::Job>),
     /// A line for the clients in `MONITOR` on this core.
     Monitor(bytes::Bytes),
 }

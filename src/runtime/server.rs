@@ -1,21 +1,22 @@
 //! The server: from a configuration to a running thread per core, and to its end.
 
-use super::aof_clerk::Clerk;
-use super::aof_load;
+use super::aof::LogFiles;
 use super::core::{Core, Parts};
 use super::host;
 use super::listen::Doors;
+use super::load::load_at_start;
 use super::machine::ThisMachine;
 use super::mailbox::connect;
 use super::oom::OomScore;
 use super::parking::Parking;
 use super::supervise::{PidFile, Supervisor};
 use crate::command::lookup::{self, RenameError};
-use crate::config::{Appendfsync, Config, Supervised, reason};
+use crate::config::{Config, Supervised, reason};
 use crate::keyspace::Keyspace;
 use crate::keyspace::lhd::VirtualTime;
 use crate::shard::Shard;
 use crate::shared::Shared;
+use crate::shared::persistence::obstacle;
 use crate::sys::background::{self, Forked, Outcome, Starter};
 use crate::sys::process;
 use crate::sys::ring::{Alarm, Ring};
@@ -221,12 +222,15 @@ fn run(mut config: Config, supervisor: Arc<Supervisor>, starter: Option<&mut Opt
     });
     let shared = Arc::new(shared);
     let config = shared.config();
-    let threads = start_cores(&shared, &doors, &alarms).inspect_err(|_| doors.close())?;
+    shared.persistence.set_obstacle(obstacle::LOADING, true);
+    let log_files = LogFiles::default();
+    let (threads, engines) = start_cores(&shared, &doors, &alarms, &log_files).inspect_err(|_| doors.close())?;
     memory::mark_startup();
     let pidfile = PidFile::path(&config, is_background).and_then(|path| PidFile::create(&path));
     let traces = Arc::new(Traces { doors, pidfile });
     super::signals::watch(&shared, &traces);
     tracing::info!("Server initialized");
+    load_at_start(&shared, &engines, &log_files).inspect_err(|_| traces.remove())?;
     host::warn(&config);
     tracing::info!("{cores} cores on CPUs {cpus:?}, one shard each, {databases} databases");
     say_where(&config, cores, files_max);
@@ -272,24 +276,13 @@ fn say_where(config: &Config, cores: usize, files_max: u64) {
     );
 }
 
-/// Loads the append-only file, and has changes recorded from then on.
-fn open_log(shared: &Arc<Shared>, shards: &'static [Mutex<Shard>]) -> Result<Arc<aof_load::Directory>, String> {
-    let config = shared.config();
-    let (orders, received) = std::sync::mpsc::channel();
-    let (directory, manifest) = aof_load::open(&config, shared, shards)?;
-    shared.log.set_clerk(Some(orders));
-    shared.log.set_always(config.appendfsync == Appendfsync::Always);
-    Clerk::start(directory.clone(), manifest, shared.log.clone(), received)
-        .map_err(|error| format!("cannot start a thread for the log: {error}"))?;
-    Ok(directory)
-}
-
 /// Starts a pinned thread per core; comes back when all of them serve.
 fn start_cores(
     shared: &Arc<Shared>,
     doors: &Arc<Doors>,
     alarms: &[Arc<Alarm>],
-) -> Result<Vec<ExecutorJoinHandle<()>>, String> {
+    log_files: &LogFiles,
+) -> Result<(Vec<ExecutorJoinHandle<()>>, Vec<&'static Mutex<Shard>>), String> {
     let config = shared.config();
     let cores = shared.cores;
     let parking = Arc::new(Parking::new(cores));
@@ -308,11 +301,10 @@ fn start_cores(
     // The engines live as long as the process.
     let shards: &'static [Mutex<Shard>] = Box::leak((0..cores).map(shard).collect::<Vec<_>>().into_boxed_slice());
     let hasher = shards[0].lock().keyspace.hasher();
-    let directory = if config.appendonly { Some(open_log(shared, shards)?) } else { None };
     let mut threads = Vec::new();
     for (core, mailbox) in connect(cores, &parking).into_iter().enumerate() {
         let (shared, parking, ready) = (shared.clone(), parking.clone(), ready.clone());
-        let directory = directory.clone();
+        let log_files = log_files.clone();
         let (doors, hasher, alarm) = (doors.clone(), hasher.clone(), alarms[core].clone());
         let cpu = shared.cpus[core];
         let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
@@ -328,10 +320,7 @@ fn start_cores(
                 };
                 ring.watch(&alarm);
                 parking.announce(core, ring.fd());
-                let mut core = Core::new(Parts { core, mailbox, doors, shards, hasher, shared, ring });
-                if let Some(directory) = directory {
-                    core.begin_log(directory);
-                }
+                let core = Core::new(Parts { core, mailbox, doors, shards, hasher, shared, ring, log_files });
                 let _ = ready.send(Ok(()));
                 core.run().await;
             })
@@ -347,7 +336,7 @@ fn start_cores(
     for _ in 0..cores {
         started.recv().unwrap_or_else(|_| Err("a core ended before it served".into()))?;
     }
-    Ok(threads)
+    Ok((threads, shards.iter().collect()))
 }
 
 #[cfg(test)]

@@ -111,6 +111,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use super::super::aof::LogFiles;
     use super::super::core::Parts;
     use super::super::listen::Doors;
     use super::super::mailbox::connect;
@@ -151,8 +152,16 @@ mod tests {
         let thread = std::thread::spawn(move || {
             let executor = LocalExecutorBuilder::new(Placement::Unbound).make().expect("an executor");
             executor.run(async move {
-                let parts =
-                    Parts { core: 0, mailbox, doors, shards, hasher, shared: core_shared, ring: Ring::new().unwrap() };
+                let parts = Parts {
+                    core: 0,
+                    mailbox,
+                    doors,
+                    shards,
+                    hasher,
+                    shared: core_shared,
+                    ring: Ring::new().unwrap(),
+                    log_files: LogFiles::default(),
+                };
                 spawn(async move {
                     while !go.load(Ordering::Relaxed) {
                         Timer::new(Duration::from_millis(1)).await;

@@ -21,13 +21,14 @@ impl Shard {
         args: &Args<'_>,
         dirty: u64,
         old_keys: Option<Vec<(usize, Vec<u8>)>>,
+        succeeds: bool,
     ) {
         if let Some(old_keys) = old_keys {
             if self.keyspace.dirty != dirty {
                 self.record_all(old_keys);
             }
         } else {
-            journal::record_if_changed(&mut self.keyspace, row, db, args, self.shards, dirty);
+            journal::record_if_changed(&mut self.keyspace, row, db, args, self.shards, dirty, succeeds);
         }
         self.told = if !self.keyspace.records.is_empty() {
             self.commit(true)

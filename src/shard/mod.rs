@@ -13,7 +13,7 @@ pub use logged::commit_shared;
 use crate::aof::log::Log;
 use crate::command::long_reply::Slot;
 use crate::command::lookup::Row;
-use crate::command::{Args, CommandResult, Context, Run, key_positions};
+use crate::command::{Args, CommandResult, Context, Flags, Run, key_positions};
 use crate::config::{Config, KeyspaceEvents, MaxmemoryPolicy};
 use crate::keyspace::adviser::Adviser;
 use crate::keyspace::eviction::Judge;
@@ -65,6 +65,8 @@ pub struct Shard {
     pub index: usize,
     /// Shards of the server.
     pub shards: usize,
+    /// Large values that a snapshot records before somebody changes them, by database and key.
+    recordings: Vec<(usize, Vec<u8>)>,
     /// Who leaves when memory is short; none: nobody.
     pub eviction: Option<Eviction>,
     /// Where changes are logged.
@@ -191,6 +193,11 @@ impl Held {
             self.guard = self.engines[self.core].try_lock();
         }
         self.guard.is_some()
+    }
+
+    /// A look at it, unless a visitor has it; not held longer than the look.
+    pub fn try_look(&mut self) -> Option<&mut Shard> {
+        self.try_take().then_some(&mut **self)
     }
 
     /// Takes hold, or gives up after so long; whether it is held now.
@@ -359,6 +366,7 @@ impl Shard {
             random: fastrand::Rng::with_seed(seed ^ (index as u64 + 1)),
             index,
             shards,
+            recordings: Vec::new(),
             eviction,
             log,
             told: 0,
@@ -386,7 +394,7 @@ impl Shard {
     /// frees what waits to be freed. True if keys are left whose deadline has come.
     pub fn tend(&mut self, now_ms: u64, expires: bool) -> bool {
         // Entries that are away are out of reach, and come home with their deadlines.
-        let expires_now = expires && self.locks.is_free();
+        let expires_now = expires && !self.keyspace.is_replaying && self.locks.is_free();
         if expires_now {
             self.keyspace.effects.actor = Actor::default();
             self.keyspace.expire_cycle(now_ms, EXPIRE_SLICE * self.config.active_expire_effort as usize);
@@ -521,7 +529,7 @@ impl Shard {
             }
         };
         if self.keyspace.records.is_on {
-            self.log_call(row, call.db, args, dirty, old_keys);
+            self.log_call(row, call.db, args, dirty, old_keys, succeeds);
         }
         if !self.keyspace.effects.is_empty() {
             self.settle();
@@ -556,6 +564,50 @@ impl Shard {
     pub fn listen(&mut self) {
         let is_all = !self.watches.is_empty() || !self.blocked.is_empty() || self.pubsub.tracking.is_used();
         self.keyspace.effects.listen(if is_all { Class::all() } else { self.notifications.classes });
+    }
+
+    // Snapshots
+
+    /// A command is about to run. If it would change a large value that the snapshot under way has yet to record, that
+    /// is recorded next, and the key is read until it is: the command waits as for any key that is read.
+    #[cold]
+    pub fn record_before(&mut self, row: &'static Row, db: usize, args: &Args<'_>) {
+        let mut positions = Vec::new();
+        if row.flags.contains(Flags::WRITE) && key_positions(row.command, args, &mut positions).is_ok() {
+            positions.into_iter().for_each(|at| self.record_key(db, args[at]));
+        }
+    }
+
+    /// The same of keys that are to be lent, in every database.
+    #[cold]
+    pub fn record_keys(&mut self, keys: &[Vec<u8>]) {
+        for key in keys {
+            (0..self.keyspace.databases()).for_each(|db| self.record_key(db, key));
+        }
+    }
+
+    fn record_key(&mut self, db: usize, key: &[u8]) {
+        let is_known = self.recordings.iter().any(|(of, known)| *of == db && known == key);
+        if !is_known && self.locks.is_whole() && self.keyspace.is_unrecorded_large(db, key) {
+            self.keyspace.record_next(db, key);
+            self.locks.read(key);
+            self.recordings.push((db, key.to_vec()));
+        }
+    }
+
+    /// Values that were waited for and are recorded now are read no more. Whether there were any: then those who waited
+    /// have their turn.
+    pub fn end_recordings(&mut self) -> bool {
+        let before = self.recordings.len();
+        let Shard { recordings, keyspace, locks, .. } = self;
+        recordings.retain(|(db, key)| {
+            let is_left = keyspace.is_unrecorded_large(*db, key);
+            if !is_left {
+                locks.end_reading(key);
+            }
+            is_left
+        });
+        self.recordings.len() != before
     }
 
     // Watched keys
@@ -719,7 +771,7 @@ impl Shard {
         };
         let result = run(&mut context, &args, &mut Reply::new(&mut out, call.protocol));
         if self.keyspace.records.is_on {
-            self.log_call(ticket.row, call.db, &args, dirty, None);
+            self.log_call(ticket.row, call.db, &args, dirty, None, result.is_ok());
         }
         match result {
             Ok(None) => Some(out),

@@ -316,7 +316,7 @@ fn run_in(
         _ => panic!("{} does not run on a keyspace", row.full_name()),
     };
     if keyspace.records.is_on {
-        journal::record_if_changed(keyspace, row, call.db, args, shards_of_server, dirty);
+        journal::record_if_changed(keyspace, row, call.db, args, shards_of_server, dirty, result.is_ok());
     }
     match result {
         Ok(()) => true,

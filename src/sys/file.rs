@@ -89,6 +89,12 @@ pub fn allocate(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     }
 }
 
+/// Takes a lock on a file or directory that goes with the process; false: somebody else has it.
+pub fn lock(file: &File) -> bool {
+    // SAFETY: the descriptor is open as long as `file` is borrowed; no pointer is passed.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
+}
+
 /// Has the names in a directory on disk.
 ///
 /// # Errors
