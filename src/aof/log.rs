@@ -94,6 +94,9 @@ pub struct Opened {
 pub enum Errand {
     /// Name the files of a generation.
     Opened(Opened),
+    /// The log begins while the server runs: the manifest on disk is of another time, and stays as it is until there is
+    /// a base to begin with.
+    Begun(Opened),
     /// A base is written: it and the files from `first` on are all that is needed.
     Rewritten {
         /// Its name.
@@ -186,6 +189,8 @@ pub struct Batch {
 pub struct Log {
     lanes: Box<[Lane]>,
     is_on: AtomicBool,
+    /// What was there before it began is not in it yet.
+    is_partial: AtomicBool,
     /// Somebody's replies wait until what they tell is synced.
     holds_replies: AtomicBool,
     is_always: AtomicBool,
@@ -244,6 +249,7 @@ impl Log {
         Log {
             lanes: (0..lanes).map(lane).collect(),
             is_on: AtomicBool::new(false),
+            is_partial: AtomicBool::new(false),
             holds_replies: AtomicBool::new(false),
             is_always: AtomicBool::new(false),
             is_unsynced: AtomicBool::new(false),
@@ -312,7 +318,8 @@ impl Log {
 
     fn look_who_waits(&self) {
         let holds = self.is_always.load(Ordering::Relaxed) || self.wanting.load(Ordering::Relaxed) != 0;
-        self.holds_replies.store(holds && self.is_on(), Ordering::Relaxed);
+        let is_whole = self.is_on() && !self.is_partial.load(Ordering::Relaxed);
+        self.holds_replies.store(holds && is_whole, Ordering::Relaxed);
     }
 
     /// The time to be written in front of records, unix seconds; 0: none.
@@ -337,7 +344,7 @@ impl Log {
                 }
                 first
             }
-            None => self.open_generation(&mut locked, false),
+            None => self.open_generation(&mut locked, false, Errand::Opened),
         };
         for (lane, pending) in self.lanes.iter().zip(&locked) {
             lane.end.store(pending.end, Ordering::Release);
@@ -346,6 +353,32 @@ impl Log {
         drop(locked);
         self.look_who_waits();
         first
+    }
+
+    /// Begins to record while the server runs, at a moment that the caller makes: he holds all engines. Nobody waits for
+    /// the log before [`Log::note_whole`]. Returns the number of the first file.
+    pub fn begin_at_cut(&self) -> u64 {
+        let mut locked = self.lock_all();
+        let first = self.open_generation(&mut locked, false, Errand::Begun);
+        for (lane, pending) in self.lanes.iter().zip(&locked) {
+            lane.end.store(pending.end, Ordering::Release);
+        }
+        self.is_partial.store(true, Ordering::Relaxed);
+        self.is_on.store(true, Ordering::Release);
+        drop(locked);
+        self.look_who_waits();
+        first
+    }
+
+    /// There is a base: what is in the log is all there is.
+    pub fn note_whole(&self) {
+        self.is_partial.store(false, Ordering::Relaxed);
+        self.look_who_waits();
+    }
+
+    /// The number of the next file is at least this.
+    pub fn reserve_files(&self, next_file: u64) {
+        self.next_file.fetch_max(next_file, Ordering::Relaxed);
     }
 
     /// Records nothing any more. What was recorded is still to be written.
@@ -358,6 +391,8 @@ impl Log {
             pending.unsynced.clear();
         }
         self.is_on.store(false, Ordering::Release);
+        drop(locked);
+        self.look_who_waits();
     }
 
     fn lock_all(&self) -> Vec<MutexGuard<'_, Pending>> {
@@ -365,7 +400,12 @@ impl Log {
     }
 
     /// All lanes go on in new files. Returns the number of the first.
-    fn open_generation(&self, locked: &mut [MutexGuard<'_, Pending>], is_empty: bool) -> u64 {
+    fn open_generation(
+        &self,
+        locked: &mut [MutexGuard<'_, Pending>],
+        is_empty: bool,
+        errand: impl FnOnce(Opened) -> Errand,
+    ) -> u64 {
         let lanes = self.lanes.len();
         let first = self.next_file.fetch_add(lanes as u64, Ordering::Relaxed);
         let ordinal = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
@@ -377,7 +417,7 @@ impl Log {
             pending.needs[lanes] = ordinal;
         }
         let opened = Opened { ordinal, first, replaces: is_empty.then_some(ends) };
-        self.send(Errand::Opened(opened));
+        self.send(errand(opened));
         first
     }
 
@@ -393,7 +433,7 @@ impl Log {
     /// the first file.
     pub fn rotate(&self) -> u64 {
         let mut locked = self.lock_all();
-        let first = self.open_generation(&mut locked, false);
+        let first = self.open_generation(&mut locked, false, Errand::Opened);
         for (lane, pending) in self.lanes.iter().zip(&locked) {
             lane.end.store(pending.end, Ordering::Release);
         }
@@ -457,7 +497,7 @@ impl Log {
                 pending.push_share(id, &files, records, time, safe);
             }
             if let Some(global) = &phase.global {
-                self.open_generation(&mut locked, global.is_flush_all);
+                self.open_generation(&mut locked, global.is_flush_all, Errand::Opened);
                 locked[0].push_share(id, &files, std::slice::from_ref(&global.record), time, None);
                 if tracks {
                     let ends: Vec<u64> = locked.iter().map(|pending| pending.end).collect();
@@ -800,12 +840,12 @@ impl Pending {
     }
 
     fn file(&self) -> u64 {
-        self.segments.back().expect("a lane that is appended to has a file").file
+        self.segments.back().map_or(0, |segment| segment.file)
     }
 
     /// Appends records; `synced`: how far the lane is synced, if keys are remembered until they are.
     fn push(&mut self, records: &[Record<'_>], is_whole: bool, time: u64, synced: Option<u64>) {
-        let Some(segment) = self.segments.back_mut() else { return };
+        let Some(segment) = self.segments.back_mut().filter(|segment| !segment.is_last) else { return };
         let out = &mut segment.records;
         let start = out.len();
         if self.time < time {
@@ -838,7 +878,7 @@ impl Pending {
     }
 
     fn push_share(&mut self, id: u64, files: &[u64], records: &[Record<'_>], time: u64, synced: Option<u64>) {
-        let Some(segment) = self.segments.back_mut() else { return };
+        let Some(segment) = self.segments.back_mut().filter(|segment| !segment.is_last) else { return };
         let start = segment.records.len();
         group::write_share(&mut segment.records, id, files);
         segment.shares += 1;

@@ -303,7 +303,7 @@ directives! {
 
     "Append-only log" {
         /// Logs every change.
-        appendonly: bool = "appendonly", YesNo, "no", IMMUTABLE;
+        appendonly: bool = "appendonly", YesNo, "no", DENY_LOADING;
         /// Beginning of the names of the log's files.
         appendfilename: String = "appendfilename", Checked(check_appendfilename), "appendonly.aof", IMMUTABLE;
         /// Directory of the log, in dir.

@@ -95,6 +95,11 @@ impl Writer {
         }
     }
 
+    /// Where it is said where the log is.
+    pub(super) fn files(&self) -> &LogFiles {
+        &self.files
+    }
+
     /// Where the log is.
     pub(super) fn directory(&self) -> Option<Arc<Directory>> {
         self.files.get().cloned()
@@ -124,6 +129,9 @@ impl Core {
     #[cold]
     #[inline(never)]
     pub(super) fn flush_log(&mut self) {
+        if self.writer.files.get().is_none() {
+            return; // It is about to begin.
+        }
         let log = self.shared.log.clone();
         let is_asked = log.take_asked(self.core) | std::mem::take(&mut self.is_flush_asked);
         if let Some(flight) = &self.writer.flight {

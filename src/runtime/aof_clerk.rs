@@ -53,6 +53,8 @@ pub(super) struct Clerk {
     replacing: Option<(u64, Vec<u64>)>,
     /// A base that is written, the number of the first file behind it, and its length.
     rewritten: Option<(Entry, u64, u64)>,
+    /// The log has begun, and has no base yet: the manifest on disk is of another time.
+    is_partial: bool,
     has_failed: bool,
 }
 
@@ -76,6 +78,7 @@ impl Clerk {
             waiting: Vec::new(),
             replacing: None,
             rewritten: None,
+            is_partial: false,
             has_failed: false,
         };
         std::thread::Builder::new().name("aof-clerk".into()).spawn(move || clerk.run()).map(drop)
@@ -83,7 +86,8 @@ impl Clerk {
 
     fn run(&mut self) {
         loop {
-            let is_waiting = !self.waiting.is_empty() || self.replacing.is_some() || self.rewritten.is_some();
+            let is_naming = !self.waiting.is_empty() && !self.is_partial;
+            let is_waiting = is_naming || self.replacing.is_some() || self.rewritten.is_some();
             let errand = if is_waiting {
                 self.errands.recv_timeout(PAUSE)
             } else {
@@ -113,6 +117,11 @@ impl Clerk {
     fn take(&mut self, errand: Errand) {
         match errand {
             Errand::Opened(opened) => self.waiting.push(opened),
+            Errand::Begun(opened) => {
+                self.is_partial = true;
+                self.replacing = None;
+                self.waiting = vec![opened];
+            }
             Errand::Rewritten { name, seq, first, bytes } => {
                 self.rewritten = Some((Entry { name, seq, kind: Kind::Base }, first, bytes));
             }
@@ -120,6 +129,9 @@ impl Clerk {
     }
 
     fn work(&mut self) -> io::Result<()> {
+        if self.is_partial {
+            return self.begin();
+        }
         if !self.waiting.is_empty() {
             let lanes = self.log.lanes();
             let mut manifest = self.manifest.clone();
@@ -155,6 +167,31 @@ impl Clerk {
             tracing::info!("Background AOF rewrite finished successfully");
         }
         Ok(())
+    }
+
+    /// The first base is there: what the manifest named before is history.
+    fn begin(&mut self) -> io::Result<()> {
+        let Some((base, first, bytes)) = &self.rewritten else { return Ok(()) };
+        let lanes = self.log.lanes();
+        let mut manifest = Manifest { base: Some(base.clone()), ..Manifest::default() };
+        for opened in self.waiting.iter().filter(|opened| *first <= opened.first) {
+            create_files(&self.directory, opened.first, lanes)?;
+            add_generation(&mut manifest, &self.directory.prefix, opened.first, lanes);
+        }
+        let old = self.manifest.base.iter().chain(&self.manifest.incrs).chain(&self.manifest.history).cloned();
+        manifest.history = old.map(|entry| Entry { kind: Kind::History, ..entry }).collect();
+        write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
+        self.manifest = manifest;
+        self.log.note_files(*bytes, 0);
+        self.rewritten = None;
+        self.is_partial = false;
+        for opened in self.waiting.drain(..) {
+            self.log.note_known(opened.ordinal);
+        }
+        self.log.note_whole();
+        self.log.note_base_bytes(self.log.bytes());
+        tracing::info!("Background AOF rewrite finished successfully");
+        self.delete_history().map(drop)
     }
 
     /// Base and increments before a file are history, and go; `base` takes their place, of so many bytes.

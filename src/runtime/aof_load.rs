@@ -1,7 +1,8 @@
 //! The append-only file when the server starts: the directory is opened and locked, what a crash left is cut to what
 //! belongs together, the files are loaded, and the lanes go on where they end or in new files. See [`crate::aof`].
 
-use super::aof_clerk::{create_files, write_manifest};
+use super::aof::LogFiles;
+use super::aof_clerk::{Clerk, create_files, write_manifest};
 use super::core::unix_ms;
 use super::load::{Manner, load};
 use crate::aof::group::{self, Lane, Note};
@@ -150,6 +151,49 @@ pub(super) fn open(
     }
     tracing::info!("the append-only file goes on in {} files from number {first} on", shared.cores);
     Ok((Arc::new(directory), manifest))
+}
+
+/// Opens the directory of the log while the server runs: what is in it is of another time.
+///
+/// # Errors
+/// Why it cannot be, for the operator.
+pub(super) fn open_late(config: &Config, shared: &Arc<Shared>, log_files: &LogFiles) -> Result<(), String> {
+    if log_files.get().is_some() {
+        return Ok(());
+    }
+    let path = config.dir.join(&config.appenddirname);
+    let prefix = config.appendfilename.clone();
+    let told =
+        |error: io::Error| format!("Can't open or create append-only dir {}: {}", path.display(), reason(&error));
+    std::fs::create_dir_all(&path).map_err(told)?;
+    let lock = File::open(&path).map_err(told)?;
+    if !file::lock(&lock) {
+        return Err(format!("another server uses the append-only directory {}", path.display()));
+    }
+    let manifest = read_manifest(&config.dir, &path, &prefix)?;
+    shared.log.reserve_files(manifest.next_incr());
+    let directory = Directory { path, prefix, lanes: Vec::new(), _lock: lock };
+    start_clerk(Arc::new(directory), manifest, shared, log_files)
+}
+
+/// Begins to keep the manifest, and says where the log is.
+///
+/// # Errors
+/// There is no room for another thread.
+pub(super) fn start_clerk(
+    directory: Arc<Directory>,
+    manifest: Manifest,
+    shared: &Arc<Shared>,
+    log_files: &LogFiles,
+) -> Result<(), String> {
+    let (errands, received) = std::sync::mpsc::channel();
+    shared.log.set_clerk(Some(errands));
+    Clerk::start(directory.clone(), manifest, shared.log.clone(), received)
+        .map_err(|error| format!("cannot start a thread for the log: {error}"))?;
+    if log_files.set(directory).is_err() {
+        panic!("the log is opened once");
+    }
+    Ok(())
 }
 
 /// The manifest; where there is none, the one that an old single file makes, or an empty one.

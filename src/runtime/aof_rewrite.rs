@@ -7,6 +7,7 @@
 //! ```
 //! Until the manifest is replaced the old files and the new generation together hold everything.
 
+use super::aof_load;
 use super::core::Core;
 use super::snapshot::{Failure, Order, Written};
 use crate::aof::log::Errand;
@@ -47,6 +48,25 @@ impl Core {
         true
     }
 
+    /// `CONFIG SET appendonly`: the log begins, with a base of the moment, or ends. Core 0 looks after that.
+    pub(super) fn take_appendonly(&mut self) {
+        let log = self.shared.log.clone();
+        if !self.config.appendonly {
+            self.shard.keyspace.records.is_on = false;
+            if self.core == 0 && log.is_on() {
+                log.end();
+            }
+            return;
+        }
+        if self.core != 0 || log.is_on() || log.rewrites().since_ms.is_some() || self.shared.persistence.is_loading() {
+            return;
+        }
+        match aof_load::open_late(&self.config, &self.shared, self.writer.files()) {
+            Ok(()) => self.begin_rewrite(),
+            Err(why) => tracing::error!("cannot begin the append-only file: {why}"),
+        }
+    }
+
     fn begin_rewrite(&mut self) {
         let Some(directory) = self.writer.directory() else { return };
         let seq = self.shared.log.next_base();
@@ -61,8 +81,10 @@ impl Core {
             // The first engine stands for all: they are held together.
             at_cut: Some(Box::new(move |engine| {
                 if cut.get().is_none() {
-                    cut.set(Some(engine.log.rotate()));
+                    let log = &engine.log;
+                    cut.set(Some(if log.is_on() { log.rotate() } else { log.begin_at_cut() }));
                 }
+                engine.keyspace.records.is_on = true;
             })),
             then: Box::new(move |core, outcome| core.end_rewrite(outcome, name, seq, first.get())),
             not_before_ms: 0,

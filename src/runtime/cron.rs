@@ -130,6 +130,7 @@ impl Core {
         self.config = self.shared.config();
         self.slow_nanoseconds = slow::threshold_nanoseconds(&self.config);
         self.take_log_policy();
+        self.take_appendonly();
         self.stats.track_latency(self.config.latency_tracking);
         self.shard.configure(self.config.clone());
         self.take_limit(old_limit);

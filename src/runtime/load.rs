@@ -8,7 +8,6 @@
 //! visitors do, so its core answers. How many shards the file's writer had does not matter: keys go where they belong.
 
 use super::aof::LogFiles;
-use super::aof_clerk::Clerk;
 use super::aof_load;
 use super::core::{Core, unix_ms};
 use super::snapshot::Client;
@@ -303,16 +302,10 @@ fn take_batches(engine: &'static Mutex<Shard>, receiver: &Receiver<Batch>, manne
 /// Loads the append-only file, and has changes recorded from then on.
 fn open_log(shared: &Arc<Shared>, engines: &[&'static Mutex<Shard>], log_files: &LogFiles) -> Result<(), String> {
     let config = shared.config();
-    let (errands, received) = std::sync::mpsc::channel();
     let (directory, manifest) = aof_load::open(&config, shared, engines)?;
-    if log_files.set(directory.clone()).is_err() {
-        panic!("the log is opened once");
-    }
-    shared.log.set_clerk(Some(errands));
     shared.log.set_always(config.appendfsync == Appendfsync::Always);
     shared.log.set_unsynced(config.appendfsync == Appendfsync::No);
-    Clerk::start(directory, manifest, shared.log.clone(), received)
-        .map_err(|error| format!("cannot start a thread for the log: {error}"))
+    aof_load::start_clerk(directory, manifest, shared, log_files)
 }
 
 /// Loads what the last run has left, if it has.
