@@ -740,6 +740,11 @@ impl Log {
         self.known.store(ordinal, Ordering::Release);
     }
 
+    /// Whether the manifest on disk lacks a generation: nobody is woken when it has it.
+    pub fn is_naming(&self) -> bool {
+        self.known.load(Ordering::Acquire) < self.generation()
+    }
+
     /// The newest generation.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)

@@ -30,7 +30,10 @@ impl Core {
             timer_ms = timer_ms.min(self.clocks.steady_ms() + TEND_MS);
         }
         let shard_ms = self.shard_due_ms.map_or(u64::MAX, |due_ms| due_ms.saturating_sub(self.now_ms));
-        let timer_ms = timer_ms.min(self.log_wait_due_ms());
+        let mut timer_ms = timer_ms.min(self.log_wait_due_ms());
+        if (!self.held.is_empty() || !self.log_waits.is_empty()) && self.shared.log.is_naming() {
+            timer_ms = timer_ms.min(self.clocks.steady_ms() + 1);
+        }
         timer_ms.saturating_sub(self.clocks.steady_ms()).min(shard_ms)
     }
 
