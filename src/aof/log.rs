@@ -891,3 +891,6 @@ impl Pending {
         self.push(records, true, time, synced);
     }
 }
+
+#[cfg(test)]
+mod tests;

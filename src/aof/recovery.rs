@@ -195,7 +195,7 @@ pub struct File {
 pub fn cuts(files: &[File]) -> BTreeMap<u64, Cut> {
     let mut cuts: BTreeMap<u64, Cut> = BTreeMap::new();
     let whole = |file: &File| Cut { group: file.scan.bytes, at: 0 };
-    let known: BTreeSet<u64> = files.iter().map(|file| file.file).collect();
+    let oldest = files.iter().map(|file| file.file).min().unwrap_or(0);
     loop {
         let before = cuts.clone();
         // A generation counts if the one before is complete, unless another server took the files for what they were.
@@ -226,8 +226,8 @@ pub fn cuts(files: &[File]) -> BTreeMap<u64, Cut> {
             let cut = cuts.get(&file.file).copied().unwrap_or_else(|| whole(file));
             let is_half = |shared: &&Shared| {
                 let there = &present[&shared.share.id];
-                // What the manifest does not name any more is in the base.
-                shared.share.files.iter().any(|other| known.contains(other) && !there.contains(other))
+                // What the manifest does not name any more is in the base; what it does not name yet is lost.
+                shared.share.files.iter().any(|other| oldest <= *other && !there.contains(other))
             };
             if let Some(half) = file.scan.shares.iter().filter(|shared| place(shared) < cut).find(is_half) {
                 cuts.insert(file.file, place(half));
