@@ -152,11 +152,11 @@ impl Clerk {
             // What shares a moment with the command at the head of the generation is on disk too.
             positions.iter().enumerate().all(|(lane, position)| *position < self.log.settled(lane))
         };
-        if let Some((first, _)) = self.replacing.take_if(|(_, positions)| is_safe(positions)) {
-            if let Err(error) = self.drop_before(first, None, 0) {
-                self.replacing = Some((first, Vec::new()));
-                return Err(error);
-            }
+        if let Some((first, _)) = self.replacing.take_if(|(_, positions)| is_safe(positions))
+            && let Err(error) = self.drop_before(first, None, 0)
+        {
+            self.replacing = Some((first, Vec::new()));
+            return Err(error);
         }
         if let Some((base, first, bytes)) = self.rewritten.take() {
             if let Err(error) = self.drop_before(first, Some(base.clone()), bytes) {
