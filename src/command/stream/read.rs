@@ -520,6 +520,7 @@ impl Reading<'_> {
     #[cold]
     fn say(&self, cx: &mut Context<'_>, key: &[u8], is_new: bool, read: &[Id], forgotten: &[Id]) {
         let (db, name, consumer) = (cx.db, self.group, self.consumer);
+        cx.keyspace.records.said();
         if is_new {
             cx.keyspace.records.say(db, key, &[b"XGROUP", b"CREATECONSUMER", key, name, consumer]);
         }
