@@ -530,7 +530,6 @@ mod tests {
             ("object none", "ERR no such key"),
             ("quicklist-packed-threshold x", "ERR argument must be a memory value bigger than 1 and smaller than 4gb"),
             ("reload foo", "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."),
-            ("reload nosave", "ERR DEBUG RELOAD is not served: this version writes no snapshots"),
             ("loadaof", "ERR DEBUG LOADAOF is not served: this version writes no log"),
             ("restart", "ERR failed to restart the server. Check server logs."),
             (

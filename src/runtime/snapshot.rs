@@ -156,7 +156,12 @@ impl Saving {
 
     /// Whether there is something to look after soon.
     pub(super) fn is_under_way(&self) -> bool {
-        self.holds || !self.orders.is_empty() || self.ordered.is_some() || self.part.is_some() || self.reload.is_some()
+        self.holds
+            || !self.held_gatherings.is_empty()
+            || !self.orders.is_empty()
+            || self.ordered.is_some()
+            || self.part.is_some()
+            || self.reload.is_some()
     }
 }
 

@@ -27,7 +27,8 @@ const FAIR_WINDOWS: u32 = 8;
 pub(super) type Visited = [Option<MutexGuard<'static, Shard>>];
 
 /// Takes hold of the engines of several shards, given in rising order, and of the own one. False: one is busy, or has
-/// something lent that is needed (`is_clear` tells), and only the own one is held.
+/// something lent that is needed, or something large that a snapshot has yet to record (`is_clear` tells), and only the
+/// own one is held.
 ///
 /// Nobody waits for ever: who waits for an engine holds only lower ones, and all others only try.
 pub(super) fn hold_several(
@@ -53,7 +54,7 @@ pub(super) fn hold_several(
     }
     let is_clear = wanted.iter().all(|&shard| {
         let engine = if shard == core { &**own } else { visited[shard].as_ref().expect("taken above") };
-        engine.locks.is_free() || is_clear(shard, engine)
+        engine.locks.is_free() && !engine.keyspace.is_walked() || is_clear(shard, engine)
     });
     if !is_clear {
         visited.fill_with(|| None);

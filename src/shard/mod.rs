@@ -569,6 +569,11 @@ impl Shard {
         }
     }
 
+    /// Whether a key holds a large value, in any database, that the snapshot under way has yet to record.
+    pub fn has_to_record(&self, key: &[u8]) -> bool {
+        (0..self.keyspace.databases()).any(|db| self.keyspace.is_unrecorded_large(db, key))
+    }
+
     fn record_key(&mut self, db: usize, key: &[u8]) {
         let is_known = self.recordings.iter().any(|(of, known)| *of == db && known == key);
         if !is_known && self.locks.is_whole() && self.keyspace.is_unrecorded_large(db, key) {

@@ -305,6 +305,17 @@ impl Persistence {
         self.saved_changes.store(all, Ordering::Relaxed);
     }
 
+    /// All databases were emptied at once: as in Redis, a snapshot of what was there is not wanted any more, and where
+    /// there are save points, one of what is there now is.
+    pub fn emptied(&self, config: &Config) {
+        if self.running().is_some_and(|running| running.purpose == Purpose::Background) {
+            self.cancel();
+        }
+        if !config.save.0.is_empty() {
+            self.schedule(true);
+        }
+    }
+
     // History
 
     /// How it went so far.
