@@ -213,6 +213,7 @@ fn check(view: &SessionView<'_>, args: &Args<'_>) -> CommandResult {
             Err(Error::STRING_TOO_LONG)
         }
         Call::NotServed(text) => Err(Error::new(format!("ERR {text}"))),
+        Call::Reload { .. } if view.shared.persistence.is_loading() => Err(Error::LOADING),
         Call::Protocol(name) if !TYPES.contains(&name.to_ascii_lowercase().as_slice()) => Err(Error::new(format!(
             "ERR Wrong protocol type name. Please use one of the following: {}",
             TYPES.map(|name| std::str::from_utf8(name).expect("written as text")).join("|")

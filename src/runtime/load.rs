@@ -366,8 +366,8 @@ impl Core {
             let engines: Vec<&'static Mutex<Shard>> =
                 (0..self.map.shards()).map(|core| self.shard.engine_of(core)).collect();
             let (shared, path): (_, PathBuf) = (self.shared.clone(), self.config.dir.join(&self.config.dbfilename));
-            // With NOFLUSH or MERGE keys may be there already: those stay.
-            let manner = Manner { is_exclusive: flushes };
+            // Commands that were under way may have made keys, and with NOFLUSH there are others: those stay.
+            let manner = Manner { is_exclusive: false };
             let reader = std::thread::Builder::new().name("loader".into());
             let for_thread = result.clone();
             let started = reader.spawn(move || {

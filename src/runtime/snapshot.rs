@@ -196,6 +196,7 @@ impl Core {
             Deferred::Save => {
                 self.order(Purpose::Save, move |core, outcome| core.answer(client, outcome.is_ok()));
             }
+            Deferred::Reload { .. } if self.saving.reload.is_some() => self.answer(client, false),
             Deferred::Reload { saves, flushes } => {
                 self.saving.reload = Some(Reload::new(flushes));
                 if !saves {
@@ -224,7 +225,8 @@ impl Core {
         let persistence = &self.shared.persistence;
         // Who was about to finish one need not.
         persistence.cancel();
-        if !saves(ending, &self.config) {
+        // What is not all loaded must not take the place of what is on the disk.
+        if !saves(ending, &self.config) || persistence.is_loading() {
             return self.shared.stop(0);
         }
         tracing::warn!("Saving the final RDB snapshot before exiting.");
