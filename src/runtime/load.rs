@@ -337,6 +337,7 @@ impl Core {
         let reload = self.saving.reload.as_mut().expect("it was asked for");
         reload.under_way = Some(UnderWay { client, is_flushed: false, result: Arc::default(), thread: false });
         self.shared.persistence.set_obstacle(obstacle::LOADING, true);
+        self.obstacles |= obstacle::LOADING;
         self.tend_reload();
     }
 

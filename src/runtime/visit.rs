@@ -6,6 +6,7 @@ use super::read::{Planned, What};
 use crate::mutant::Mutant;
 use crate::route::Place;
 use crate::shard::{Held, Shard};
+use crate::shared::persistence::obstacle;
 use parking_lot::MutexGuard;
 use std::time::Duration;
 
@@ -131,7 +132,7 @@ impl Core {
         self.visited.fill_with(|| None);
     }
 
-    /// Lets visitors in, between commands. A server with one shard never has any.
+    /// Lets visitors in, between commands. A server with one shard has none, but for the threads that load keys.
     pub(super) fn let_go(&mut self) {
         if !self.shard.is_held() {
             return;
@@ -141,7 +142,7 @@ impl Core {
         if self.evicts {
             self.shared.budget.set_garbage(self.core, self.shard.keyspace.has_garbage());
         }
-        if 1 < self.map.shards() {
+        if 1 < self.map.shards() || self.obstacles & obstacle::LOADING != 0 {
             let back_ms = self.now_ms + self.idle_ms();
             self.shard.leave(back_ms);
             self.shard.let_go();
