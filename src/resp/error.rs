@@ -17,8 +17,6 @@ const PREVIEW_BYTES_MAX: usize = 128;
 impl Error {
     /// The command expects another type than the key holds.
     pub const WRONG_TYPE: Error = Error::fixed("WRONGTYPE Operation against a key holding the wrong kind of value");
-    /// The keys are not there yet.
-    pub const LOADING: Error = Error::fixed("LOADING Redis is loading the dataset in memory");
     /// The options make no sense.
     pub const SYNTAX: Error = Error::fixed("ERR syntax error");
     /// An argument or a value is no signed 64-bit integer.
