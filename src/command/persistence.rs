@@ -169,7 +169,7 @@ pub fn write_loading(text: &mut String, shared: &Shared, now_ms: u64) {
     let percent = if total == 0 { 0.0 } else { loaded as f64 * 100.0 / total as f64 };
     let elapsed = (now_ms / 1000).saturating_sub(since);
     // As Redis reckons: one second where nothing is known yet.
-    let eta = if loaded == 0 { 1 } else { (total - loaded) * elapsed / loaded };
+    let eta = ((total - loaded) * elapsed).checked_div(loaded).unwrap_or(1);
     let used = loading.used_bytes.load(Ordering::Relaxed);
     write!(
         text,

@@ -58,7 +58,7 @@ pub(super) struct Order {
     /// The file; none: `dbfilename` in `dir`.
     pub file: Option<PathBuf>,
     /// Runs on every engine at the cut.
-    pub at_cut: Option<Box<dyn FnMut(&mut Shard)>>,
+    pub at_cut: Option<AtCut>,
     /// What becomes of it.
     pub then: Then,
     /// Not before this, by the steady clock, ms.
@@ -84,6 +84,9 @@ pub(super) enum Failure {
     /// What the system said, and to what.
     Refused(String),
 }
+
+/// What is done with each engine at the moment of the cut, all of them held.
+pub(super) type AtCut = Box<dyn FnMut(&mut Shard)>;
 
 /// Who is told how it went, on the core that ordered it.
 pub(super) type Then = Box<dyn FnOnce(&mut Core, Result<Written, Failure>)>;

@@ -278,10 +278,10 @@ impl Persistence {
         }
         let changes = self.changes();
         let is_due = |point: &&crate::config::SavePoint| {
-            point.changes as u64 <= changes && (point.seconds as u64) < now.saturating_sub(history.last_save_seconds)
+            u64::from(point.changes) <= changes && point.seconds < now.saturating_sub(history.last_save_seconds)
         };
         match config.save.0.iter().find(is_due) {
-            Some(point) => Some(Wish::Point { changes, seconds: point.seconds as u64 }),
+            Some(point) => Some(Wish::Point { changes, seconds: point.seconds }),
             None if self.is_scheduled() => Some(Wish::Scheduled),
             None => None,
         }
