@@ -190,7 +190,7 @@ impl Held {
 
     /// A look at it, unless a visitor has it; not held longer than the look.
     pub fn try_look(&mut self) -> Option<&mut Shard> {
-        self.try_take().then_some(&mut **self)
+        if self.try_take() { Some(&mut **self) } else { None }
     }
 
     /// Takes hold, or gives up after so long; whether it is held now.
