@@ -60,8 +60,8 @@
 //!
 //! **Who touches an entry.** An engine is held by one core at a time, and only its holder touches its entries. The
 //! owner takes it when it has work for it, lets visitors in between two windows, and lets go before it enters the
-//! kernel (with one shard it never lets go). A visitor holds it for one window at most, and no longer than until it
-//! runs something slow of its own. The owner waits for a visitor (a lock); a visitor never waits for anybody: it tries
+//! kernel (with one shard only while keys are loaded). A visitor holds it for one window at most, and no longer than
+//! until it runs something slow of its own. The owner waits for a visitor (a lock); a visitor never waits for anybody: it tries
 //! for some microseconds, and sends a parcel instead. Only a command on several shards waits for engines, with a limit,
 //! and then holds only lower ones; a core that waits for its own engine otherwise holds none. So no circle of cores
 //! waits. Every eighth window the owner hands its engine to who waits for it. A visitor runs only commands that end

@@ -213,6 +213,7 @@ fn check(view: &SessionView<'_>, args: &Args<'_>) -> CommandResult {
             Err(Error::STRING_TOO_LONG)
         }
         Call::NotServed(text) => Err(Error::new(format!("ERR {text}"))),
+        Call::Reload { .. } if view.shared.persistence.is_loading() => Err(Error::LOADING),
         Call::Protocol(name) if !TYPES.contains(&name.to_ascii_lowercase().as_slice()) => Err(Error::new(format!(
             "ERR Wrong protocol type name. Please use one of the following: {}",
             TYPES.map(|name| std::str::from_utf8(name).expect("written as text")).join("|")
@@ -530,7 +531,6 @@ mod tests {
             ("object none", "ERR no such key"),
             ("quicklist-packed-threshold x", "ERR argument must be a memory value bigger than 1 and smaller than 4gb"),
             ("reload foo", "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."),
-            ("reload nosave", "ERR DEBUG RELOAD is not served: this version writes no snapshots"),
             ("loadaof", "ERR DEBUG LOADAOF is not served: this version writes no log"),
             ("restart", "ERR failed to restart the server. Check server logs."),
             (

@@ -692,6 +692,7 @@ fn flushall(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -
     for db in 0..context.keyspace.databases() {
         context.keyspace.flush(db);
     }
+    context.keyspace.is_emptied = true;
     if !is_async {
         context.keyspace.free_at_once();
     }

@@ -40,7 +40,6 @@ const ANOTHER: Error = Error::fixed(
     "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a \
      BGSAVE whenever possible.",
 );
-const LOADING: Error = Error::fixed("LOADING Redis is loading the dataset in memory");
 const UNSAVED: Error = Error::fixed(
     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
      may modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
@@ -114,7 +113,7 @@ pub fn refused(obstacles: u8, row: &'static Row, session: &Session, config: &Con
     {
         return Some(UNSAVED);
     }
-    (obstacles & obstacle::LOADING != 0 && !row.flags.contains(Flags::LOADING)).then_some(LOADING)
+    (obstacles & obstacle::LOADING != 0 && !row.flags.contains(Flags::LOADING)).then_some(Error::LOADING)
 }
 
 /// What the directives say about the forms of values, on a shard.
@@ -170,7 +169,7 @@ pub fn write_loading(text: &mut String, shared: &Shared, now_ms: u64) {
     let percent = if total == 0 { 0.0 } else { loaded as f64 * 100.0 / total as f64 };
     let elapsed = (now_ms / 1000).saturating_sub(since);
     // As Redis reckons: one second where nothing is known yet.
-    let eta = if loaded == 0 { 1 } else { (total - loaded) * elapsed / loaded };
+    let eta = ((total - loaded) * elapsed).checked_div(loaded).unwrap_or(1);
     let used = loading.used_bytes.load(Ordering::Relaxed);
     write!(
         text,
@@ -215,7 +214,7 @@ mod tests {
         let of = |name: &str| lookup::lookup(name.as_bytes()).expect("a command");
         let check = |obstacles, name, session: &Session, config: &Config| refused(obstacles, of(name), session, config);
         assert_eq!(check(0, "set", &session, &config), None);
-        assert_eq!(check(obstacle::LOADING, "get", &session, &config), Some(LOADING));
+        assert_eq!(check(obstacle::LOADING, "get", &session, &config), Some(Error::LOADING));
         assert_eq!(check(obstacle::LOADING, "info", &session, &config), None);
         for name in ["set", "ping"] {
             assert_eq!(check(obstacle::UNSAVED, name, &session, &config), Some(UNSAVED));

@@ -126,10 +126,12 @@ impl Needs {
         }
     }
 
-    /// Whether nothing of it is away from a shard, or waited for there.
+    /// Whether nothing of it is away from a shard, or waited for there, nor has to be recorded by a snapshot before.
     pub(super) fn is_clear(&self, shard: usize, engine: &Shard) -> bool {
-        let keys = self.keys.get(&shard).into_iter().flatten();
-        !self.is_everything && !engine.locks.conflicts_with_keys(keys.map(Vec::as_slice))
+        let keys = || self.keys.get(&shard).into_iter().flatten().map(Vec::as_slice);
+        let is_free = engine.locks.is_free();
+        (is_free || !self.is_everything && !engine.locks.conflicts_with_keys(keys()))
+            && !(engine.keyspace.is_walked() && keys().any(|key| engine.has_to_record(key)))
     }
 
     /// What a reply about it tells of.
@@ -302,7 +304,7 @@ impl Core {
         self.end_visits();
         self.shard.let_go();
         std::thread::sleep(std::time::Duration::from_micros(200));
-        while !hold_several(&mut self.shard, &mut self.visited, &held, |_, _| false) {
+        while !hold_several(&mut self.shard, &mut self.visited, &held, |_, engine| engine.locks.is_free()) {
             self.end_visits();
             self.shard.let_go();
             std::thread::yield_now();

@@ -361,6 +361,7 @@ impl Core {
         let reload = self.saving.reload.as_mut().expect("it was asked for");
         reload.under_way = Some(UnderWay { client, is_flushed: false, result: Arc::default(), thread: false });
         self.shared.persistence.set_obstacle(obstacle::LOADING, true);
+        self.obstacles |= obstacle::LOADING;
         self.tend_reload();
     }
 
@@ -390,8 +391,8 @@ impl Core {
             let engines: Vec<&'static Mutex<Shard>> =
                 (0..self.map.shards()).map(|core| self.shard.engine_of(core)).collect();
             let (shared, path): (_, PathBuf) = (self.shared.clone(), self.config.dir.join(&self.config.dbfilename));
-            // With NOFLUSH or MERGE keys may be there already: those stay.
-            let manner = Manner { is_exclusive: flushes };
+            // Commands that were under way may have made keys, and with NOFLUSH there are others: those stay.
+            let manner = Manner { is_exclusive: false };
             let reader = std::thread::Builder::new().name("loader".into());
             let for_thread = result.clone();
             let started = reader.spawn(move || {

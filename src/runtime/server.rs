@@ -276,13 +276,16 @@ fn say_where(config: &Config, cores: usize, files_max: u64) {
     );
 }
 
+/// The engines of all cores, which live as long as the process.
+type Engines = Vec<&'static Mutex<Shard>>;
+
 /// Starts a pinned thread per core; comes back when all of them serve.
 fn start_cores(
     shared: &Arc<Shared>,
     doors: &Arc<Doors>,
     alarms: &[Arc<Alarm>],
     log_files: &LogFiles,
-) -> Result<(Vec<ExecutorJoinHandle<()>>, Vec<&'static Mutex<Shard>>), String> {
+) -> Result<(Vec<ExecutorJoinHandle<()>>, Engines), String> {
     let config = shared.config();
     let cores = shared.cores;
     let parking = Arc::new(Parking::new(cores));

@@ -58,7 +58,7 @@ pub(super) struct Order {
     /// The file; none: `dbfilename` in `dir`.
     pub file: Option<PathBuf>,
     /// Runs on every engine at the cut.
-    pub at_cut: Option<Box<dyn FnMut(&mut Shard)>>,
+    pub at_cut: Option<AtCut>,
     /// What becomes of it.
     pub then: Then,
     /// Not before this, by the steady clock, ms.
@@ -84,6 +84,9 @@ pub(super) enum Failure {
     /// What the system said, and to what.
     Refused(String),
 }
+
+/// What is done with each engine at the moment of the cut, all of them held.
+pub(super) type AtCut = Box<dyn FnMut(&mut Shard)>;
 
 /// Who is told how it went, on the core that ordered it.
 pub(super) type Then = Box<dyn FnOnce(&mut Core, Result<Written, Failure>)>;
@@ -156,7 +159,12 @@ impl Saving {
 
     /// Whether there is something to look after soon.
     pub(super) fn is_under_way(&self) -> bool {
-        self.holds || !self.orders.is_empty() || self.ordered.is_some() || self.part.is_some() || self.reload.is_some()
+        self.holds
+            || !self.held_gatherings.is_empty()
+            || !self.orders.is_empty()
+            || self.ordered.is_some()
+            || self.part.is_some()
+            || self.reload.is_some()
     }
 }
 
@@ -191,6 +199,7 @@ impl Core {
             Deferred::Save => {
                 self.order(Purpose::Save, move |core, outcome| core.answer(client, outcome.is_ok()));
             }
+            Deferred::Reload { .. } if self.saving.reload.is_some() => self.answer(client, false),
             Deferred::Reload { saves, flushes } => {
                 self.saving.reload = Some(Reload::new(flushes));
                 if !saves {
@@ -219,7 +228,8 @@ impl Core {
         let persistence = &self.shared.persistence;
         // Who was about to finish one need not.
         persistence.cancel();
-        if !saves(ending, &self.config) {
+        // What is not all loaded must not take the place of what is on the disk.
+        if !saves(ending, &self.config) || persistence.is_loading() {
             return self.shared.stop(0);
         }
         tracing::warn!("Saving the final RDB snapshot before exiting.");

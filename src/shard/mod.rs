@@ -197,7 +197,7 @@ impl Held {
 
     /// A look at it, unless a visitor has it; not held longer than the look.
     pub fn try_look(&mut self) -> Option<&mut Shard> {
-        self.try_take().then_some(&mut **self)
+        if self.try_take() { Some(&mut **self) } else { None }
     }
 
     /// Takes hold, or gives up after so long; whether it is held now.
@@ -584,6 +584,11 @@ impl Shard {
         for key in keys {
             (0..self.keyspace.databases()).for_each(|db| self.record_key(db, key));
         }
+    }
+
+    /// Whether a key holds a large value, in any database, that the snapshot under way has yet to record.
+    pub fn has_to_record(&self, key: &[u8]) -> bool {
+        (0..self.keyspace.databases()).any(|db| self.keyspace.is_unrecorded_large(db, key))
     }
 
     fn record_key(&mut self, db: usize, key: &[u8]) {

@@ -278,10 +278,10 @@ impl Persistence {
         }
         let changes = self.changes();
         let is_due = |point: &&crate::config::SavePoint| {
-            point.changes as u64 <= changes && (point.seconds as u64) < now.saturating_sub(history.last_save_seconds)
+            u64::from(point.changes) <= changes && point.seconds < now.saturating_sub(history.last_save_seconds)
         };
         match config.save.0.iter().find(is_due) {
-            Some(point) => Some(Wish::Point { changes, seconds: point.seconds as u64 }),
+            Some(point) => Some(Wish::Point { changes, seconds: point.seconds }),
             None if self.is_scheduled() => Some(Wish::Scheduled),
             None => None,
         }
@@ -303,6 +303,17 @@ impl Persistence {
     /// So many changes in all are on the disk, or need not be.
     pub fn set_saved_changes(&self, all: u64) {
         self.saved_changes.store(all, Ordering::Relaxed);
+    }
+
+    /// All databases were emptied at once: as in Redis, a snapshot of what was there is not wanted any more, and where
+    /// there are save points, one of what is there now is.
+    pub fn emptied(&self, config: &Config) {
+        if self.running().is_some_and(|running| running.purpose == Purpose::Background) {
+            self.cancel();
+        }
+        if !config.save.0.is_empty() {
+            self.schedule(true);
+        }
     }
 
     // History
