@@ -60,8 +60,8 @@
 //!
 //! **Who touches an entry.** An engine is held by one core at a time, and only its holder touches its entries. The
 //! owner takes it when it has work for it, lets visitors in between two windows, and lets go before it enters the
-//! kernel (with one shard it never lets go). A visitor holds it for one window at most, and no longer than until it
-//! runs something slow of its own. The owner waits for a visitor (a lock); a visitor never waits for anybody: it tries
+//! kernel (with one shard only while keys are loaded). A visitor holds it for one window at most, and no longer than
+//! until it runs something slow of its own. The owner waits for a visitor (a lock); a visitor never waits for anybody: it tries
 //! for some microseconds, and sends a parcel instead. Only a command on several shards waits for engines, with a limit,
 //! and then holds only lower ones; a core that waits for its own engine otherwise holds none. So no circle of cores
 //! waits. Every eighth window the owner hands its engine to who waits for it. A visitor runs only commands that end
@@ -96,15 +96,15 @@
 //! questions to all cores and their parts, loans, answers to blocked clients, "take the new configuration", lines for
 //! `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]: atomics that the hot path reads at most once, and locks
 //! that only configuration changes and slow commands take. (5) What clients are told unasked, through inboxes: see
-//! [`pubsub`]. (6) The log's queue, the allocator's counters, who sleeps, the alarm that a stop raises, and who may
+//! [`pubsub`]. (6) The lanes of the append-only file, to which whoever changed keys appends: see [`aof`]. (7) The log's queue, the allocator's counters, who sleeps, the alarm that a stop raises, and who may
 //! answer a blocked client. Nothing else. A `CONFIG SET` is answered when every core has taken the new configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one
 //! thread writes, cores only queue lines), by [`memory`] (the allocator), and by `src/main.rs`, which reads the files
 //! of the configuration. Clocks are read there too, and by `TIME` and `INFO`, which tell it. Beside one thread per core
-//! there are the main thread, which waits, one for signals, one for the log, and, where systemd asks, one for its
-//! watchdog.
+//! there are the main thread, which waits, one for signals, one for the log, with `appendonly` one for its manifest,
+//! and, where systemd asks, one for its watchdog.
 //!
 //! **Wire and rows.** Only [`resp`] knows the wire format. Nothing outside the rows asks for a command's name: routing,
 //! arity, flags, `COMMAND`, the slow log's secrets and the README's table derive from them.
@@ -135,6 +135,10 @@
 //! | `STEP_KEYS` | `src/command/survey.rs` | `512` | the rest of the keys waits for a later pass |
 //! | `SLICE_BYTES` | `src/command/long_reply.rs` | `256 * 1024` | likewise |
 //! | `SETS_MAX` | `src/command/long_reply.rs` | `256` | so many sets are combined without a pause |
+//! | `LARGE_BYTES_MIN` | `src/keyspace/walk.rs` | `128 * 1024` | a snapshot records a value in slices, and who would change it waits |
+//! | `GATHERED_BYTES_MAX` | `src/snapshot/scribe.rs` | `1 << 20` | … and goes over it twice, once to count |
+//! | `HELD_BYTES_MIN` | `src/snapshot.rs` | `64 << 20` | writes wait for the disk; 2 % of what is used, where that is more |
+//! | `WALK_BYTES_MAX` | `src/snapshot.rs` | `4 << 20` | a snapshot waits for the disk |
 //! | `COMPRESSED_LEN_MAX` | `src/rdb/write.rs` | `1 << 20` | a payload has the string as it is |
 //! | `OUTSTANDING_MAX` | `src/runtime/read.rs` | `4096` | a client owed so many replies is not read |
 //! | `OUTPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
@@ -185,6 +189,8 @@
 //! | `STRIPES` | `src/pubsub/directory.rs` | `64` | subscribers of some name and publishers of another wait for each other |
 //! | `STRIPES` | `src/pubsub/tracking.rs` | `64` | likewise for keys that are remembered |
 //! | `FORGET_SLICE` | `src/pubsub/tracking.rs` | `1000` | further keys beyond `tracking-table-max-keys` are forgotten later |
+//! | `ROOM_BYTES_MAX` | `src/runtime/aof.rs` | `16 << 20` | so much room is made ahead in a file of the log, no more |
+//! | `ANNOTATION_BYTES_MAX` | `src/aof/record.rs` | `1023` | a log with a longer line is damaged |
 //! | `INCLUDE_DEPTH_MAX` | `src/config/load.rs` | `16` | the configuration is refused |
 //!
 //! By configuration: `maxclients`, `proto-max-bulk-len`, `client-query-buffer-limit`, `client-output-buffer-limit`,
@@ -257,8 +263,10 @@
 //! | [`shard`] | one core's engine: runs a command on its keys |
 //! | [`keyspace`] | databases and entries: lookup, expiry, access clocks, events |
 //! | [`value`] | what a key can hold: strings, numbers, containers |
-//! | [`rdb`] | values in the format of Redis' snapshots: `DUMP`, `RESTORE` |
+//! | [`rdb`] | the format of Redis' snapshots: values (`DUMP`, `RESTORE`) and whole files |
+//! | [`snapshot`] | all keys as they were at one moment, written down while clients are served |
 //! | [`structure`] | containers as small libraries: the hash table, listpacks, intsets, the timing wheel, glob patterns; what an allocation takes |
+//! | [`aof`] | the append-only file: its format, its lanes in memory, what is left of it after a crash |
 //! | [`config`] | directives, one row each; files, `CONFIG` |
 //! | [`shared`] | what all cores see |
 //! | [`pubsub`] | who is told what unasked: published messages, events on keys, stale caches |
@@ -283,18 +291,20 @@
 //! | 0 | `sync` | – |
 //! | 0 | `mutant` | – |
 //! | 0 | `sys` | – |
+//! | 0 | `aof` | – |
 //! | 1 | `value` | `structure` |
 //! | 1 | `session` | `resp` |
 //! | 1 | `log` | `config` |
-//! | 2 | `keyspace` | `value` `structure` |
+//! | 2 | `keyspace` | `aof` `value` `structure` |
 //! | 2 | `rdb` | `value` `structure` |
-//! | 2 | `connection` | `resp` `session` `value` `mutant` |
+//! | 2 | `connection` | `aof` `resp` `session` `value` `mutant` |
 //! | 3 | `pubsub` | `resp` `session` `keyspace` `structure` `sync` |
+//! | 3 | `snapshot` | `keyspace` `rdb` `value` `structure` |
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` |
 //! | 4 | `stats` | `command` |
-//! | 4 | `shared` | `command` `config` `pubsub` |
+//! | 4 | `shared` | `aof` `command` `config` `pubsub` `session` |
 //! | 4 | `route` | `command` `resp` |
-//! | 5 | `shard` | `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` `sync` `mutant` |
+//! | 5 | `shard` | `aof` `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` `sync` `mutant` |
 //!
 //! [`runtime`] may import all of them, and nobody imports it. Known exceptions:
 //!
@@ -329,11 +339,15 @@ pub mod rdb;
 
 pub mod structure;
 
+pub mod aof;
+
 pub mod config;
 
 pub mod shared;
 
 pub mod pubsub;
+
+pub mod snapshot;
 
 pub mod stats;
 

@@ -57,9 +57,51 @@ bitflags! {
     }
 }
 
+/// How safe a client's writes are when they are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// They are in memory.
+    None,
+    /// They will be on disk within a second, unless the disk is slow.
+    Everysec,
+    /// They are on disk.
+    Always,
+}
+
+/// What a command leaves to be done before its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deferred {
+    /// All keys are to be on the disk.
+    Save,
+    /// All keys come from the disk.
+    Reload {
+        /// They are put there before.
+        saves: bool,
+        /// The databases are emptied before.
+        flushes: bool,
+    },
+    /// The server ends: there is a reply only if it does not.
+    Shutdown(Ending),
+}
+
+/// How the server is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ending {
+    /// With a snapshot, although there are no save points.
+    pub save: bool,
+    /// Without one, although there are.
+    pub nosave: bool,
+    /// Whatever goes wrong.
+    pub force: bool,
+    /// A signal asked for it; none: a client.
+    pub signal: Option<&'static str>,
+}
+
 /// One client.
 #[derive(Debug, Clone)]
 pub struct Session {
+    /// `CLIENT DURABILITY`: when its replies to writes may leave; none: as `appendfsync` says.
+    pub durability: Option<Durability>,
     /// Unique for the life of the server, never reused.
     pub id: u64,
     /// The core that serves it.
@@ -121,6 +163,8 @@ pub struct Session {
     pub is_blocked: bool,
     /// Bytes of its output waiting now, filled in for listings.
     pub pending_bytes: usize,
+    /// What its last command left to be done; taken when it has run.
+    pub deferred: Option<Deferred>,
 }
 
 impl Session {
@@ -157,6 +201,8 @@ impl Session {
             query_bytes: 0,
             is_blocked: false,
             pending_bytes: 0,
+            durability: None,
+            deferred: None,
         }
     }
 

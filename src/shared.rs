@@ -2,15 +2,18 @@
 //! server (shut down, pause). Everything here is off the hot path, or one relaxed load on it.
 
 mod budget;
+pub mod persistence;
 mod steering;
 
 pub use budget::{Budget, Crowd};
 pub use steering::Steering;
 
+use crate::aof::log::Log;
 use crate::command::latency::LatencyMonitor;
 use crate::command::slowlog::SlowLog;
 use crate::config::{Config, Machine, NoMachine, Supervised};
 use crate::pubsub::Pubsub;
+use persistence::Persistence;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -62,6 +65,10 @@ pub struct Shared {
     pub steering: Steering,
     /// Subscribers of all cores.
     pub pubsub: Arc<Pubsub>,
+    /// The append-only file.
+    pub log: Arc<Log>,
+    /// Saving and loading.
+    pub persistence: Persistence,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: AtomicBool,
 }
@@ -95,6 +102,8 @@ impl Shared {
             budget: Budget::new(cores),
             steering: Steering::new(cores),
             pubsub: Arc::new(Pubsub::new(cores)),
+            log: Arc::new(Log::new(cores, now_ms as u32 ^ std::process::id())),
+            persistence: Persistence::new(cores, now_ms),
             active_expire: AtomicBool::new(true),
         }
     }

@@ -40,6 +40,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "src/shard/mod.rs",       // The hold on an engine.
             "src/shard/answering.rs", // Who answers a client that waits on several shards.
             "src/sync.rs",            // What such protocols are made of.
+            "src/aof/log.rs",         // Any core appends, the owner writes.
             "src/shared.rs",
             "src/shared/budget.rs",
             "src/shared/steering.rs",

@@ -87,6 +87,15 @@ const SUBCOMMANDS: &[Command] = &[
     subcommand("NO-EVICT", Run::Session(no_evict), 3, ADMIN, "7.0.0", "Keeps the client when clients are closed for memory.")
         .syntax("ON|OFF"),
     subcommand(
+        "DURABILITY",
+        Run::Session(super::aof::durability),
+        -2,
+        PLAIN,
+        "7.2.0",
+        "Chooses when replies to the client's writes may leave: at once, or when they are on disk.",
+    )
+    .syntax("[NONE|EVERYSEC|ALWAYS|DEFAULT]"),
+    subcommand(
         "NO-TOUCH",
         Run::Session(no_touch),
         3,

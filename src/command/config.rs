@@ -128,6 +128,7 @@ fn reset_part(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
 
 fn reset_merge(view: &mut SessionView<'_>, _: &Args<'_>, _: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
     view.shared.budget.reset_statistics();
+    view.shared.persistence.reset();
     reply.ok();
     Ok(())
 }

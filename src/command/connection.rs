@@ -43,6 +43,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("PING", Run::Session(ping))
         .arity(-1)
         .for_subscribers()
+        .telling_of_disk()
         .flags(Flags::FAST)
         .docs(Group::Connection, "1.0.0", "Answers PONG, or its argument.")
         .syntax("[message]")
@@ -286,7 +287,7 @@ pub(super) mod double {
             let config = Arc::new(config);
             let shards = (0..cores).map(|index| {
                 let keyspace = Keyspace::new(config.databases as usize, 1);
-                Shard::new(index, cores, config.clone(), keyspace, 1, shared.pubsub.clone())
+                Shard::new(index, cores, config.clone(), keyspace, 1, shared.pubsub.clone(), shared.log.clone())
             });
             let stats = (0..cores).map(|_| Stats::default()).collect();
             let mut server = Server { shards: shards.collect(), stats, config, shared, sessions: Vec::new() };

@@ -2,7 +2,7 @@
 //!
 //! Every subcommand goes to all cores: what concerns keys is done where the keys are (`part`), the rest at home once
 //! all cores have answered (`merge`). Subcommands that tune what does not exist here are accepted, so that suites run;
-//! those that need a snapshot or a log say that there is none.
+//! those that need a log say that there is none.
 
 use super::client::write_help_lines;
 use super::config::is_local;
@@ -13,7 +13,7 @@ use crate::keyspace::access::idle_ms;
 use crate::keyspace::{EntryRef, Expiry};
 use crate::rdb;
 use crate::resp::{Error, Protocol, Reply};
-use crate::session::Session;
+use crate::session::{Deferred, Mode, Session};
 use crate::structure::glob;
 use crate::value::number::{parse_double, parse_integer};
 use std::sync::atomic::Ordering;
@@ -49,6 +49,7 @@ const HELP: &[(&str, &str)] = &[
     ("POPULATE <count> [<prefix>] [<size>]", "Create keys <prefix>:0 and on, as far as they do not exist."),
     ("PROTOCOL <type>", "Reply with a value of this type, such as string, map or push."),
     ("QUICKLIST-PACKED-THRESHOLD <size>", "Accepted."),
+    ("RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "Save all keys, and load them again; MERGE: keys that are there stay."),
     ("REPLYBUFFER <PEAK-RESET-TIME|RESIZING> <value>", "Accepted: clients have no reply buffers of their own."),
     ("SET-ACTIVE-EXPIRE <0|1>", "Turn off and on that keys are removed as soon as their time has come."),
     ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Accepted."),
@@ -109,7 +110,12 @@ enum Call<'a> {
         size: Option<usize>,
     },
     Protocol(&'a [u8]),
-    /// What needs a snapshot or a log, with its name.
+    /// Keys go to the disk, unless they are to stay, and come back.
+    Reload {
+        saves: bool,
+        flushes: bool,
+    },
+    /// What needs a log, with its name.
     NotServed(&'static str),
     ActiveExpire(bool),
     TrustChecksums(bool),
@@ -171,7 +177,8 @@ impl<'a> Call<'a> {
                 if !options.iter().all(known) {
                     return Err(Error::fixed("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."));
                 }
-                Call::NotServed("DEBUG RELOAD is not served: this version writes no snapshots")
+                let has = |option: &[u8]| options.iter().any(|word| word.eq_ignore_ascii_case(option));
+                Call::Reload { saves: !has(b"NOSAVE"), flushes: !has(b"NOFLUSH") }
             }
             (b"LOADAOF", []) => Call::NotServed("DEBUG LOADAOF is not served: this version writes no log"),
             (b"RESTART" | b"CRASH-AND-RECOVER", [] | [_]) => {
@@ -212,6 +219,7 @@ fn check(view: &SessionView<'_>, args: &Args<'_>) -> CommandResult {
             Err(Error::STRING_TOO_LONG)
         }
         Call::NotServed(text) => Err(Error::new(format!("ERR {text}"))),
+        Call::Reload { .. } if view.shared.persistence.is_loading() => Err(Error::LOADING),
         Call::Protocol(name) if !TYPES.contains(&name.to_ascii_lowercase().as_slice()) => Err(Error::new(format!(
             "ERR Wrong protocol type name. Please use one of the following: {}",
             TYPES.map(|name| std::str::from_utf8(name).expect("written as text")).join("|")
@@ -369,6 +377,10 @@ fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &
             reply.ok();
         }
         Call::Matches { pattern, text } => reply.integer(i64::from(glob::matches(pattern, text))),
+        Call::Reload { .. } if view.session.mode.contains(Mode::DENY_BLOCKING) => {
+            return Err(Error::fixed("ERR DEBUG RELOAD is not served in a transaction"));
+        }
+        Call::Reload { saves, flushes } => view.session.deferred = Some(Deferred::Reload { saves, flushes }),
         Call::Accepted | Call::Populate { .. } | Call::TrustChecksums(_) => reply.ok(),
         Call::NotServed(_) => panic!("refused by the check"),
     }
@@ -525,7 +537,6 @@ mod tests {
             ("object none", "ERR no such key"),
             ("quicklist-packed-threshold x", "ERR argument must be a memory value bigger than 1 and smaller than 4gb"),
             ("reload foo", "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."),
-            ("reload nosave", "ERR DEBUG RELOAD is not served: this version writes no snapshots"),
             ("loadaof", "ERR DEBUG LOADAOF is not served: this version writes no log"),
             ("restart", "ERR failed to restart the server. Check server logs."),
             (

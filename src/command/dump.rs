@@ -7,7 +7,8 @@
 
 use super::key_spec::KeyAccess;
 use super::{
-    Args, Categories, Command, CommandResult, Context, Flags, Group, Run, hash, list, long_reply, set, sorted_set,
+    Args, Categories, Command, CommandResult, Context, Flags, Group, Journal, Run, hash, list, long_reply, set,
+    sorted_set,
 };
 use crate::keyspace::AccessPolicy;
 use crate::rdb::{Limits, payload};
@@ -30,6 +31,7 @@ pub const COMMANDS: &[Command] = &[
         .syntax("key")
         .tips(&["nondeterministic_output"]),
     Command::new("RESTORE", Run::Keyspace(restore))
+        .journal(Journal::State)
         .arity(-4)
         .key()
         .access(KeyAccess::OVERWRITE)
@@ -39,6 +41,7 @@ pub const COMMANDS: &[Command] = &[
         .complexity(RESTORE_COMPLEXITY)
         .syntax(RESTORE_SYNTAX),
     Command::new("RESTORE-ASKING", Run::Keyspace(restore))
+        .journal(Journal::State)
         .arity(-4)
         .key()
         .access(KeyAccess::OVERWRITE)
@@ -146,7 +149,7 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comm
         // Redis counts on beyond the end of 64 bits, which makes it a time long ago.
         (ttl_ms, false) => Some((ttl_ms + cx.now_ms) as i64).map(|at_ms| u64::try_from(at_ms).unwrap_or(0)),
     };
-    if deadline_ms.is_some_and(|deadline_ms| deadline_ms <= cx.now_ms) {
+    if !cx.keyspace.is_replaying && deadline_ms.is_some_and(|deadline_ms| deadline_ms <= cx.now_ms) {
         cx.keyspace.delete(cx.db, key);
         reply.ok();
         return Ok(());
@@ -163,6 +166,6 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comm
 }
 
 /// What the directives say about the forms of values.
-fn limits(cx: &mut Context<'_>) -> Limits {
+pub fn limits(cx: &mut Context<'_>) -> Limits {
     Limits { hash: hash::limits(cx), set: set::limits(cx), sorted_set: sorted_set::limits(cx), list: list::fill(cx) }
 }

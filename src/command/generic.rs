@@ -10,7 +10,8 @@
 use super::client::write_help;
 use super::key_spec::{KeyAccess, KeySpec};
 use super::{
-    Args, Categories, Command, CommandResult, Context, Flags, Gather, Group, Keys, Run, SessionView, Spread, survey,
+    Args, Categories, Command, CommandResult, Context, Flags, Gather, Group, Journal, Keys, Run, SessionView, Spread,
+    journal, survey,
 };
 use crate::keyspace::access::idle_ms;
 use crate::keyspace::{AccessPolicy, EntryRef, Keyspace, Passage, StringRef, lhd};
@@ -79,6 +80,7 @@ pub const COMMANDS: &[Command] = &[
         .docs(Group::Generic, "7.0.0", "Returns the Unix time in seconds at which a key expires.")
         .syntax("key"),
     Command::new("FLUSHALL", Run::Keyspace(flushall))
+        .journal(Journal::FlushAll)
         .arity(-1)
         .flags(Flags::WRITE)
         .categories(Categories::KEYSPACE.union(Categories::DANGEROUS))
@@ -259,6 +261,7 @@ const fn deadline(
         .arity(-3)
         .key()
         .flags(FAST_WRITE)
+        .journal(Journal::Deadline)
         .docs(Group::Generic, since, summary)
         .syntax(syntax)
 }
@@ -354,6 +357,11 @@ fn copy(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Co
         return Err(Error::SAME_OBJECT);
     }
     let done = context.keyspace.copy(from, to, replace) == Passage::Done;
+    if done && context.keyspace.records.is_on {
+        // The key it came from may be another shard's.
+        journal::write_state(context.keyspace, to_db, args[2]);
+        context.keyspace.records.said();
+    }
     reply.integer(done.into());
     Ok(())
 }
@@ -684,6 +692,7 @@ fn flushall(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -
     for db in 0..context.keyspace.databases() {
         context.keyspace.flush(db);
     }
+    context.keyspace.is_emptied = true;
     if !is_async {
         context.keyspace.free_at_once();
     }

@@ -482,23 +482,34 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
 }
 
 fn write_persistence(server: &Server<'_>, lines: &mut Lines) {
-    lines.zeros(&["loading", "async_loading", "current_cow_peak", "current_cow_size", "current_cow_size_age"]);
-    lines.put("current_fork_perc", "0.00");
-    lines.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
-    lines.put("rdb_changes_since_last_save", server.reports.iter().map(|report| report.dirty).sum::<u64>());
-    lines.put("rdb_bgsave_in_progress", 0);
-    lines.put("rdb_last_save_time", server.view.shared.started_ms / 1000);
-    lines.put("rdb_last_bgsave_status", "ok");
-    lines.put("rdb_last_bgsave_time_sec", -1);
-    lines.put("rdb_current_bgsave_time_sec", -1);
-    lines.zeros(&["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
-    lines.zeros(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
-    lines.put("aof_last_rewrite_time_sec", -1);
-    lines.put("aof_current_rewrite_time_sec", -1);
-    lines.put("aof_last_bgrewrite_status", "ok");
-    lines.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    lines.put("aof_last_write_status", "ok");
+    let SessionView { shared, now_ms, .. } = server.view;
+    let changes = server.reports.iter().map(|report| report.dirty).sum::<u64>();
+    super::persistence::write_info(&mut lines.text, shared, changes, *now_ms);
+    let log = &shared.log;
+    let rewrites = log.rewrites();
+    let status = |is_ok| if is_ok { "ok" } else { "err" };
+    lines.put("aof_enabled", u8::from(log.is_on()));
+    lines.put("aof_rewrite_in_progress", u8::from(log.is_rewriting()));
+    lines.put("aof_rewrite_scheduled", u8::from(log.is_scheduled()));
+    lines.put("aof_last_rewrite_time_sec", rewrites.last_seconds);
+    lines.put(
+        "aof_current_rewrite_time_sec",
+        rewrites.since_ms.map_or(-1, |since_ms| now_ms.saturating_sub(since_ms) as i64 / 1000),
+    );
+    lines.put("aof_last_bgrewrite_status", status(rewrites.is_ok));
+    lines.put("aof_rewrites", rewrites.count);
+    lines.put("aof_rewrites_consecutive_failures", rewrites.failures);
+    lines.put("aof_last_write_status", status(log.error().is_none()));
     lines.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    if log.is_on() {
+        lines.put("aof_current_size", log.bytes());
+        lines.put("aof_base_size", log.base_bytes());
+        lines.put("aof_pending_rewrite", 0);
+        lines.put("aof_buffer_length", log.pending_bytes());
+        lines.put("aof_pending_bio_fsync", log.syncing());
+        lines.put("aof_delayed_fsync", log.delayed());
+    }
+    super::persistence::write_loading(&mut lines.text, shared, *now_ms);
 }
 
 fn write_stats(server: &Server<'_>, lines: &mut Lines) {

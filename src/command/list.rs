@@ -303,9 +303,19 @@ pub(super) fn push(
     Ok(len)
 }
 
+/// Tells the log of writes of elements that came from another list.
+fn say_push(cx: &mut Context<'_>, key: &[u8], elements: &[&[u8]], end: End) {
+    if cx.keyspace.records.is_on {
+        let name: &[u8] = if end == End::Left { b"LPUSH" } else { b"RPUSH" };
+        cx.keyspace.records.say(cx.db, key, &[&[name, key], elements].concat());
+    }
+}
+
 /// Notes that `count` elements were taken from an end of a list, and deletes the list if it is empty now.
 fn popped(cx: &mut Context<'_>, key: &[u8], end: End, count: usize, is_empty: bool) {
     cx.keyspace.changed_by(cx.db, key, end.pop_event(), count as u64);
+    let name: &[u8] = if end == End::Left { b"LPOP" } else { b"RPOP" };
+    cx.keyspace.records.say(cx.db, key, &[name, key, itoa::Buffer::new().format(count).as_bytes()]);
     if is_empty {
         cx.keyspace.delete_emptied(cx.db, key);
     }
@@ -484,6 +494,7 @@ pub(super) fn move_one(
     let Some(Taken { elements, is_empty }) = moved else { return Ok(false) };
     reply.bulk(&elements[0]);
     push(cx, destination, &[&elements[0]], to, true)?;
+    say_push(cx, destination, &[&elements[0]], to);
     // The change is counted once.
     cx.keyspace.dirty -= 1;
     popped(cx, source, from, 1, is_empty && source != destination);
@@ -595,6 +606,7 @@ pub(super) fn move_many(
         pushed.reverse();
     }
     push(cx, destination, &pushed, to, true)?;
+    say_push(cx, destination, &pushed, to);
     // The changes are counted once.
     cx.keyspace.dirty -= pushed.len() as u64;
     popped(cx, source, from, elements.len(), is_empty && source != destination);

@@ -11,6 +11,7 @@ use crate::value::Type;
 use crate::value::number::parse_double;
 use bitflags::bitflags;
 
+mod aof;
 mod bitmap;
 mod client;
 mod cluster;
@@ -26,12 +27,14 @@ mod hash;
 mod hyperloglog;
 pub mod info;
 mod introspection;
+pub mod journal;
 pub mod key_spec;
 pub mod latency;
 mod list;
 pub mod long_reply;
 pub mod lookup;
 mod memory;
+pub mod persistence;
 mod pubsub;
 mod scan;
 mod server;
@@ -45,8 +48,10 @@ pub mod survey;
 pub mod syntax;
 mod tracking;
 mod transaction;
+pub use aof::WaitAof;
 pub use client::memory_bytes as client_memory_bytes;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
+pub use journal::Journal;
 pub use key_spec::{KeyAccess, KeySpec};
 pub use lookup::key_positions;
 
@@ -341,6 +346,8 @@ pub enum Joint {
     Watch,
     /// Runs what was queued, unless a watched key has another version now.
     Exec,
+    /// Waits until all that was written is on disk.
+    WaitAof,
 }
 
 /// Keys that follow from what other keys hold: `SORT … BY weight_*`. A call that uses them needs every shard.
@@ -382,8 +389,12 @@ pub struct Command {
     pub is_immediate: bool,
     /// A RESP2 client with subscriptions may call it.
     pub is_for_subscribers: bool,
+    /// It is refused too while what is written could not be kept: who asks whether the server is well is to know.
+    pub tells_of_disk: bool,
     /// How it meets several shards.
     pub spread: Spread,
+    /// How what it did is written into the append-only file.
+    pub journal: Journal,
     /// Its documentation group.
     pub group: Group,
     /// Version of Redis (or "Valkey N") that had it first.
@@ -424,7 +435,9 @@ impl Command {
             categories: Categories::empty(),
             is_immediate: false,
             is_for_subscribers: matches!(run, Run::Subscription { .. }),
+            tells_of_disk: false,
             spread: Spread::Owner,
+            journal: Journal::Call,
             group: Group::Generic,
             since: "1.0.0",
             summary: "",
@@ -447,6 +460,12 @@ impl Command {
     /// Its only key is the first argument.
     pub const fn key(mut self) -> Command {
         self.keys = Keys::Range { first: 1, last: 1, step: 1 };
+        self
+    }
+
+    /// It is refused while writes are.
+    pub const fn telling_of_disk(mut self) -> Command {
+        self.tells_of_disk = true;
         self
     }
 
@@ -522,6 +541,12 @@ impl Command {
         self
     }
 
+    /// Sets how what it did is written into the append-only file.
+    pub const fn journal(mut self, journal: Journal) -> Command {
+        self.journal = journal;
+        self
+    }
+
     /// Group, first version, one line of meaning.
     pub const fn docs(mut self, group: Group, since: &'static str, summary: &'static str) -> Command {
         self.group = group;
@@ -570,12 +595,14 @@ impl Command {
 
 /// Every family's rows. A new family is a line here.
 pub const FAMILIES: &[&[Command]] = &[
+    aof::COMMANDS,
     client::COMMANDS,
     cluster::COMMANDS,
     connection::COMMANDS,
     debug::COMMANDS,
     info::COMMANDS,
     memory::COMMANDS,
+    persistence::COMMANDS,
     pubsub::COMMANDS,
     server::COMMANDS,
     config::COMMANDS,

@@ -1,11 +1,11 @@
 //! Small commands on the server as a whole: what time it is, which role it has, watching it, stopping it.
 //!
-//! Not here: `INFO`, `CONFIG`, `DEBUG`, `MEMORY` (files of their own), and saving (there are no snapshots yet).
+//! Not here: `INFO`, `CONFIG`, `DEBUG`, `MEMORY`, and saving: files of their own.
 
 use super::info::REDIS_VERSION;
 use super::{Args, Categories, Command, CommandResult, Flags, Group, Run, SessionView};
 use crate::resp::{Error, Reply};
-use crate::session::Mode;
+use crate::session::{Deferred, Ending, Mode};
 use crate::value::number::parse_integer;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -75,7 +75,7 @@ fn monitor(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> C
     Ok(())
 }
 
-/// Ends the server without a reply: the connection just closes.
+/// Ends the server without a reply, unless it fails: the connection just closes.
 fn shutdown(view: &mut SessionView<'_>, args: &Args<'_>, _: &mut Reply<'_>) -> CommandResult {
     let (mut save, mut nosave, mut now, mut force, mut abort) = (false, false, false, false, false);
     for word in &args[1..] {
@@ -96,13 +96,9 @@ fn shutdown(view: &mut SessionView<'_>, args: &Args<'_>, _: &mut Reply<'_>) -> C
         // Nothing is ever waited for, so a shutdown that has begun is over before anybody can ask.
         return Err(Error::fixed("ERR No shutdown in progress."));
     }
-    if save && !force {
-        tracing::warn!("cannot shut down with SAVE: this version writes no snapshots; use SHUTDOWN NOSAVE");
-        return Err(Error::fixed("ERR Errors trying to SHUTDOWN. Check logs."));
-    }
     tracing::warn!("User requested shutdown...");
-    view.shared.stop(0);
-    view.session.mode |= Mode::CLOSE_NOW;
+    // No replica lags behind, so NOW changes nothing.
+    view.session.deferred = Some(Deferred::Shutdown(Ending { save, nosave, force, signal: None }));
     Ok(())
 }
 
@@ -185,25 +181,23 @@ mod tests {
     }
 
     #[test]
-    fn shutdown_refuses_what_it_cannot_do() {
+    fn shutdown_says_what_is_to_be_done() {
         for line in ["SHUTDOWN foo", "SHUTDOWN SAVE NOSAVE", "SHUTDOWN NOW ABORT", "SHUTDOWN ABORT SAVE"] {
             let mut server = Server::new(1, 1, &[]);
             check(&mut server, line, "-ERR syntax error|");
-            assert!(!server.shared.stopping.load(Ordering::Relaxed));
+            assert_eq!(server.session(1).deferred, None);
         }
         let mut server = Server::new(1, 1, &[]);
         check(&mut server, "SHUTDOWN ABORT", "-ERR No shutdown in progress.|");
-        check(&mut server, "SHUTDOWN SAVE", "-ERR Errors trying to SHUTDOWN. Check logs.|");
-        assert!(!server.shared.stopping.load(Ordering::Relaxed));
-    }
-
-    #[test]
-    fn shutdown_ends_the_server_without_a_word() {
-        for line in ["SHUTDOWN", "SHUTDOWN nosave", "SHUTDOWN NOSAVE NOW FORCE", "SHUTDOWN SAVE FORCE"] {
-            let mut server = Server::new(1, 1, &[]);
+        let none = Ending::default();
+        for (line, ending) in [
+            ("SHUTDOWN", none),
+            ("SHUTDOWN nosave", Ending { nosave: true, ..none }),
+            ("SHUTDOWN NOSAVE NOW FORCE", Ending { nosave: true, force: true, ..none }),
+            ("SHUTDOWN SAVE", Ending { save: true, ..none }),
+        ] {
             check(&mut server, line, "");
-            assert!(server.shared.stopping.load(Ordering::Relaxed));
-            assert_eq!(server.session(1).mode, Mode::CLOSE_NOW);
+            assert_eq!(server.session(1).deferred.take(), Some(Deferred::Shutdown(ending)));
         }
     }
 

@@ -293,14 +293,25 @@ fn spop(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Command
         [_, _, count] => return spop_count(cx, key, count, reply),
         _ => return Err(Error::SYNTAX),
     }
+    let is_told = cx.keyspace.records.is_on;
     let random = &mut *cx.random;
     let Some(mut set) = cx.keyspace.container_mut::<Set>(cx.db, key)? else {
         reply.null();
         return Ok(());
     };
-    set.pop(|| random.u64(..), |member| reply_element(reply, member));
+    let mut popped = Vec::new();
+    set.pop(
+        || random.u64(..),
+        |member| {
+            reply_element(reply, member);
+            if is_told {
+                popped.push(member.bytes(&mut itoa::Buffer::new()).to_vec());
+            }
+        },
+    );
     let is_empty = set.is_empty();
     drop(set);
+    say_removed(cx, key, &popped);
     cx.keyspace.changed(cx.db, key, Event::SPOP);
     if is_empty {
         cx.keyspace.delete(cx.db, key);
@@ -312,6 +323,7 @@ fn spop_count(cx: &mut Context<'_>, key: &[u8], count: &[u8], reply: &mut Reply<
     let count = parse_integer(count).ok_or(Error::NOT_POSITIVE)?;
     let count = usize::try_from(count).map_err(|_| Error::NOT_POSITIVE)?;
     let limits = limits(cx);
+    let is_told = cx.keyspace.records.is_on;
     let random = &mut *cx.random;
     let Some(mut set) = cx.keyspace.container_mut::<Set>(cx.db, key)? else {
         reply.set(0);
@@ -326,15 +338,28 @@ fn spop_count(cx: &mut Context<'_>, key: &[u8], count: &[u8], reply: &mut Reply<
         reply_set(reply, &set);
         drop(set);
         cx.keyspace.changed(cx.db, key, Event::SPOP);
+        cx.keyspace.records.say(cx.db, key, &[b"UNLINK", key]);
         cx.keyspace.delete(cx.db, key);
         return Ok(());
     }
+    let mut popped: Vec<Vec<u8>> = Vec::new();
+    let mut tell = |member: Element<'_>| {
+        if is_told {
+            popped.push(member.bytes(&mut itoa::Buffer::new()).to_vec());
+        }
+    };
     let kept_len = len - count;
     reply.set(count);
     let mut rest = None;
     if count < kept_len.saturating_mul(POP_KEEP_FACTOR) {
         for _ in 0..count {
-            set.pop(|| random.u64(..), |member| reply_element(reply, member));
+            set.pop(
+                || random.u64(..),
+                |member| {
+                    reply_element(reply, member);
+                    tell(member);
+                },
+            );
         }
     } else {
         // Few stay: they move to a set made anew, and what is left of the old one is the reply.
@@ -349,13 +374,26 @@ fn spop_count(cx: &mut Context<'_>, key: &[u8], count: &[u8], reply: &mut Reply<
                 },
             );
         }
-        set.iter().for_each(|member| reply_element(reply, member));
+        set.iter().for_each(|member| {
+            reply_element(reply, member);
+            tell(member);
+        });
         rest = Some(std::mem::replace(&mut *set, kept.expect("some stay")));
     }
     drop(set);
     cx.keyspace.discard_value(rest.map(Into::into));
+    say_removed(cx, key, &popped);
     cx.keyspace.changed(cx.db, key, Event::SPOP);
     Ok(())
+}
+
+/// Tells the log of writes which members chance has chosen.
+fn say_removed(cx: &mut Context<'_>, key: &[u8], members: &[Vec<u8>]) {
+    if cx.keyspace.records.is_on {
+        let head: [&[u8]; 2] = [b"SREM", key];
+        let args: Vec<&[u8]> = head.into_iter().chain(members.iter().map(Vec::as_slice)).collect();
+        cx.keyspace.records.say(cx.db, key, &args);
+    }
 }
 
 fn srandmember(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {

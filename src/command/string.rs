@@ -7,7 +7,9 @@
 //! `GET` and `SET` without options are what a cache mostly does; they look up once and write once.
 
 use super::key_spec::Find;
-use super::{Args, Command, CommandResult, Context, Flags, Gather, Group, KeyAccess, KeySpec, Keys, Run, Spread};
+use super::{
+    Args, Command, CommandResult, Context, Flags, Gather, Group, Journal, KeyAccess, KeySpec, Keys, Run, Spread,
+};
 use crate::keyspace::{Event, Expiry, Keyspace};
 use crate::resp::{Error, Reply};
 use crate::value::number::{self, Extended};
@@ -36,6 +38,7 @@ pub const COMMANDS: &[Command] = &[
         .docs(Group::String, "1.0.0", "Returns the string under a key.")
         .syntax("key"),
     Command::new("SET", Run::Keyspace(set))
+        .journal(Journal::CallOf(3))
         .arity(-3)
         .key()
         .flags(GROW)
@@ -63,6 +66,7 @@ pub const COMMANDS: &[Command] = &[
         .docs(Group::String, "6.2.0", "Returns the string under a key and deletes the key.")
         .syntax("key"),
     Command::new("GETEX", Run::Keyspace(getex))
+        .journal(Journal::Deadline)
         .arity(-2)
         .key()
         .flags(WRITE_FAST)
@@ -80,6 +84,7 @@ pub const COMMANDS: &[Command] = &[
         .docs(Group::String, "1.0.0", "Puts a string under a key that does not exist yet.")
         .syntax("key value"),
     Command::new("SETEX", Run::Keyspace(setex))
+        .journal(Journal::State)
         .arity(4)
         .key()
         .flags(GROW)
@@ -87,6 +92,7 @@ pub const COMMANDS: &[Command] = &[
         .docs(Group::String, "2.0.0", "Puts a string under a key that expires after some seconds.")
         .syntax("key seconds value"),
     Command::new("PSETEX", Run::Keyspace(psetex))
+        .journal(Journal::State)
         .arity(4)
         .key()
         .flags(GROW)
@@ -162,6 +168,7 @@ pub const COMMANDS: &[Command] = &[
         .docs(Group::String, "1.0.0", "Takes from the integer under a key.")
         .syntax("key decrement"),
     Command::new("INCRBYFLOAT", Run::Keyspace(incrbyfloat))
+        .journal(Journal::State)
         .arity(3)
         .key()
         .flags(GROW_FAST)
@@ -1094,7 +1101,7 @@ impl<'a> Increx<'a> {
         let has_deadline = || cx.keyspace.peek(cx.db, key).is_some_and(|entry| entry.deadline_ms().is_some());
         let expiry = match deadline_ms {
             Some(_) if self.only_without_deadline && has_deadline() => Expiry::Keep,
-            Some(deadline_ms) if deadline_ms <= cx.now_ms => {
+            Some(deadline_ms) if deadline_ms <= cx.now_ms && !cx.keyspace.is_replaying => {
                 cx.keyspace.delete(cx.db, key);
                 return;
             }

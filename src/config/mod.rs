@@ -231,8 +231,6 @@ impl Config {
     /// Directives with another value than in `other` that this version does not act on yet: worth a warning.
     pub fn without_effect(&self, other: &Config) -> Vec<&'static str> {
         let pending = Directive::all().filter(|row| row.flags.contains(Flags::PENDING));
-        // Not to take snapshots is what this version does.
-        let pending = pending.filter(|row| row.name != "save" || !self.save.0.is_empty());
         let changed = pending.filter(|row| row.write(self, Form::File) != row.write(other, Form::File));
         changed.map(|row| row.name).collect()
     }

@@ -286,44 +286,44 @@ directives! {
 
     "Snapshots" {
         /// A snapshot is taken after so many seconds if so many writes happened; "": never.
-        save: SavePoints = "save", Words("seconds changes [seconds changes ...]"), "3600 1 300 100 60 10000", PENDING;
+        save: SavePoints = "save", Words("seconds changes [seconds changes ...]"), "3600 1 300 100 60 10000";
         /// Name of the snapshot, in dir.
-        dbfilename: String = "dbfilename", Checked(check_dbfilename), "dump.rdb", PROTECTED, PENDING;
+        dbfilename: String = "dbfilename", Checked(check_dbfilename), "dump.rdb", PROTECTED;
         /// Compresses texts in the snapshot.
         rdbcompression: bool = "rdbcompression", YesNo, "yes";
         /// Ends the snapshot with a checksum and looks at it when loading.
-        rdbchecksum: bool = "rdbchecksum", YesNo, "yes", IMMUTABLE, PENDING;
+        rdbchecksum: bool = "rdbchecksum", YesNo, "yes", IMMUTABLE;
         /// Refuses writes while snapshots fail.
-        stop_writes_on_bgsave_error: bool = "stop-writes-on-bgsave-error", YesNo, "yes", PENDING;
+        stop_writes_on_bgsave_error: bool = "stop-writes-on-bgsave-error", YesNo, "yes";
         /// Syncs the snapshot bit by bit while writing it.
-        rdb_save_incremental_fsync: bool = "rdb-save-incremental-fsync", YesNo, "yes", PENDING;
+        rdb_save_incremental_fsync: bool = "rdb-save-incremental-fsync", YesNo, "yes";
         /// Removes snapshots that came from or went to a replica, where nothing else persists.
         rdb_del_sync_files: bool = "rdb-del-sync-files", YesNo, "no", PENDING;
     }
 
     "Append-only log" {
         /// Logs every change.
-        appendonly: bool = "appendonly", YesNo, "no", DENY_LOADING, ABSENT;
+        appendonly: bool = "appendonly", YesNo, "no", DENY_LOADING;
         /// Beginning of the names of the log's files.
-        appendfilename: String = "appendfilename", Checked(check_appendfilename), "appendonly.aof", IMMUTABLE, PENDING;
+        appendfilename: String = "appendfilename", Checked(check_appendfilename), "appendonly.aof", IMMUTABLE;
         /// Directory of the log, in dir.
-        appenddirname: String = "appenddirname", Checked(check_appenddirname), "appendonlydir", IMMUTABLE, PENDING;
+        appenddirname: String = "appenddirname", Checked(check_appenddirname), "appendonlydir", IMMUTABLE;
         /// When the log is synced: always (before the reply), everysec or no.
-        appendfsync: Appendfsync = "appendfsync", Choice(Appendfsync::NAMES), "everysec", PENDING;
+        appendfsync: Appendfsync = "appendfsync", Choice(Appendfsync::NAMES), "everysec";
         /// Does not sync the log while it is rewritten or a snapshot is taken.
-        no_appendfsync_on_rewrite: bool = "no-appendfsync-on-rewrite", YesNo, "no", PENDING;
+        no_appendfsync_on_rewrite: bool = "no-appendfsync-on-rewrite", YesNo, "no";
         /// The log is rewritten when it has grown by so many per cent; 0: never by itself.
-        auto_aof_rewrite_percentage: u32 = "auto-aof-rewrite-percentage", COUNT, "100", PENDING;
+        auto_aof_rewrite_percentage: u32 = "auto-aof-rewrite-percentage", COUNT, "100";
         /// The log is not rewritten below this size.
-        auto_aof_rewrite_min_size: u64 = "auto-aof-rewrite-min-size", SIZE, "64mb", PENDING;
+        auto_aof_rewrite_min_size: u64 = "auto-aof-rewrite-min-size", SIZE, "64mb";
         /// Loads a log whose end is cut off.
-        aof_load_truncated: bool = "aof-load-truncated", YesNo, "yes", PENDING;
+        aof_load_truncated: bool = "aof-load-truncated", YesNo, "yes";
         /// Loads a log whose last bytes, up to so many, are damaged.
-        aof_load_corrupt_tail_max_size: u64 = "aof-load-corrupt-tail-max-size", SIZE, "0", NEWER, PENDING;
+        aof_load_corrupt_tail_max_size: u64 = "aof-load-corrupt-tail-max-size", SIZE, "0", NEWER;
         /// A rewritten log begins with a snapshot.
         aof_use_rdb_preamble: bool = "aof-use-rdb-preamble", YesNo, "yes", PENDING;
         /// Writes the time into the log.
-        aof_timestamp_enabled: bool = "aof-timestamp-enabled", YesNo, "no", PENDING;
+        aof_timestamp_enabled: bool = "aof-timestamp-enabled", YesNo, "no";
         /// Syncs a rewritten log bit by bit while writing it.
         aof_rewrite_incremental_fsync: bool = "aof-rewrite-incremental-fsync", YesNo, "yes", PENDING;
         /// Keeps the files of the log that a rewrite replaced.

@@ -47,6 +47,8 @@ pub struct Connection {
     pub replies: Replies,
     /// The error after which the connection is closed, once the replies before it are written.
     pub protocol_error: Option<crate::resp::Error>,
+    /// Listed among those whose replies wait for the log.
+    pub is_listed_held: bool,
     /// A send is in flight.
     pub sending: bool,
     /// Receiving is armed in the ring.
@@ -91,6 +93,7 @@ impl Connection {
             seen: u32::MAX,
             replies: Replies::default(),
             protocol_error: None,
+            is_listed_held: false,
             sending: false,
             receiving: false,
             dirty: false,

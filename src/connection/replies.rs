@@ -8,6 +8,7 @@
 //!             ▲ front: its reply goes straight to `output`, and every ready place behind it follows
 //! ```
 
+use crate::aof::log::Gate;
 use crate::mutant::Mutant;
 use crate::resp::Output;
 use bytes::Bytes;
@@ -39,6 +40,12 @@ pub struct Replies {
     pub gathered_bytes: usize,
     /// What is sent bit by bit, since it is much or holds long strings: it leaves before `output`.
     pub pieces: Pieces,
+    /// What the replies in `output`, or the next ones, wait for.
+    pub gate: Gate,
+    /// Replies before those, with what they wait for.
+    held: VecDeque<(Gate, Output)>,
+    /// Bytes of those.
+    held_back_bytes: usize,
 }
 
 impl Replies {
@@ -70,6 +77,46 @@ impl Replies {
             Place::Ready { start, len } if *start + *len == end => *len += message.len(),
             _ => self.places.push_back(Place::Ready { start: end, len: message.len() }),
         }
+    }
+
+    /// Whether replies wait for something before they may leave.
+    #[inline]
+    pub fn is_gated(&self) -> bool {
+        !self.gate.is_open() || !self.held.is_empty()
+    }
+
+    /// Puts the output behind its gate.
+    pub fn hold(&mut self) {
+        if !self.output.is_empty() {
+            let output = std::mem::take(&mut self.output);
+            self.held_back_bytes += output.total_bytes();
+            self.held.push_back((std::mem::take(&mut self.gate), output));
+        }
+    }
+
+    /// The first output whose gate is open.
+    pub fn release(&mut self, is_met: impl FnOnce(&Gate) -> bool) -> Option<Output> {
+        if !is_met(&self.held.front()?.0) {
+            return None;
+        }
+        let (_, output) = self.held.pop_front()?;
+        self.held_back_bytes -= output.total_bytes();
+        Some(output)
+    }
+
+    /// Whether the first output that waits may leave.
+    pub fn may_release(&self, is_met: impl FnOnce(&Gate) -> bool) -> bool {
+        self.held.front().is_some_and(|(gate, _)| is_met(gate))
+    }
+
+    /// What the first output waits for.
+    pub fn first_gate(&self) -> Option<&Gate> {
+        self.held.front().map(|(gate, _)| gate)
+    }
+
+    /// Whether nothing waits to be sent.
+    pub fn is_drained(&self) -> bool {
+        self.output.is_empty() && self.held.is_empty()
     }
 
     /// Takes the next place for a reply that comes later; hand it to [`Replies::fill`].
@@ -150,7 +197,11 @@ impl Replies {
 
     /// The same, with the room that buffers have beyond.
     pub fn held_bytes(&self) -> usize {
-        self.output.held_bytes() + self.parked.held_bytes() + self.sending_bytes + self.pieces.bytes
+        self.held_back_bytes
+            + self.output.held_bytes()
+            + self.parked.held_bytes()
+            + self.sending_bytes
+            + self.pieces.bytes
     }
 
     /// Bytes of replies held here or in flight.
@@ -159,7 +210,8 @@ impl Replies {
         if !self.output.long().is_empty() || !self.parked.long().is_empty() {
             return self.bytes_with_long();
         }
-        self.output.len() + self.parked.len() + self.gathered_bytes + self.sending_bytes + self.pieces.bytes
+        let queued = self.gathered_bytes + self.sending_bytes + self.pieces.bytes + self.held_back_bytes;
+        self.output.len() + self.parked.len() + queued
     }
 
     /// How many of them belong to long strings that somebody else holds too.
@@ -172,7 +224,7 @@ impl Replies {
     #[cold]
     fn bytes_with_long(&self) -> usize {
         let own = self.output.total_bytes() + self.parked.total_bytes();
-        own + self.gathered_bytes + self.sending_bytes + self.pieces.bytes
+        own + self.gathered_bytes + self.sending_bytes + self.pieces.bytes + self.held_back_bytes
     }
 }
 

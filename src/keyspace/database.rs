@@ -18,6 +18,7 @@
 use super::HASH_MASK;
 use super::access::aged_clock;
 use super::entry::{Entries, EntriesDrain, Entry, EntryRef, SAMPLE_LEN_MAX};
+use super::walk::Walk;
 use crate::structure::table::Position;
 use crate::structure::wheel::Wheel;
 use crate::value::{Container, Removed};
@@ -27,7 +28,11 @@ const STALE_MIN: usize = 4096;
 
 /// Entries and their sums.
 pub(super) struct Database {
-    entries: Entries,
+    pub(super) entries: Entries,
+    /// Turned over when a walk begins …
+    pub(super) epoch: bool,
+    /// … that has not yet passed all entries.
+    pub(super) walk: Option<Box<Walk>>,
     wheel: Wheel,
     rebuild: Option<Rebuild>,
     /// Its entries are lent by other keyspaces, whose wheels have their records.
@@ -77,6 +82,8 @@ impl Default for Database {
     fn default() -> Database {
         Database {
             entries: Entries::default(),
+            epoch: false,
+            walk: None,
             wheel: Wheel::new(0),
             rebuild: None,
             is_loan: false,
@@ -146,11 +153,13 @@ impl Database {
     /// Changes an entry, whose key and deadline must stay.
     #[inline]
     pub fn change<R>(&mut self, position: Position, change: impl FnOnce(&mut Entry) -> R) -> R {
+        self.before_change(position);
         let mut entry = self.entries.entry_mut(position);
         let before = Share::of(entry.view());
         let result = change(&mut entry);
         let after = Share::of(entry.view());
         debug_assert!(before.deadline_ms == after.deadline_ms && before.due_ms.is_none() && after.due_ms.is_none());
+        entry.set_epoch(self.epoch);
         drop(entry);
         self.entry_bytes = self.entry_bytes - before.bytes + after.bytes;
         result
@@ -165,6 +174,7 @@ impl Database {
         now_ms: u64,
         change: impl FnOnce(&mut Entry) -> R,
     ) -> R {
+        self.before_change(position);
         let mut entry = self.entries.entry_mut(position);
         let before = Share::of(entry.view());
         let armed_until_ms = entry.view().armed_until_ms();
@@ -178,6 +188,7 @@ impl Database {
             entry.set_armed(true);
             file(&mut self.wheel, deadline_ms, hash, now_ms);
         }
+        entry.set_epoch(self.epoch);
         drop(entry);
         if before.deadline_ms != after.deadline_ms {
             self.discount_deadline(before.deadline_ms);
@@ -193,8 +204,9 @@ impl Database {
         let share = Share::of(entry.view());
         self.count_deadline(share.deadline_ms);
         self.entry_bytes += share.bytes;
-        // It may come from elsewhere, where it was armed.
+        // It may come from elsewhere, where it was armed, and of another epoch.
         entry.set_armed(false);
+        entry.set_epoch(self.epoch);
         if let Some(deadline_ms) = share.deadline_ms
             && !self.is_loan
         {
@@ -206,7 +218,16 @@ impl Database {
     }
 
     pub fn remove(&mut self, position: Position) -> Entry {
+        self.before_change(position);
         let entry = self.entries.remove(position);
+        self.discount(entry.view());
+        entry
+    }
+
+    /// The same of an entry whose deadline has come.
+    pub fn remove_expired(&mut self, position: Position) -> Entry {
+        let entry = self.entries.remove(position);
+        self.left_expired(entry.view());
         self.discount(entry.view());
         entry
     }
@@ -222,6 +243,7 @@ impl Database {
     /// The value at a position, if it is a container of this type. The caller reports by [`Database::resized`] how much
     /// larger it has made it.
     pub fn container_mut<T: Container>(&mut self, position: Position) -> Option<&mut T> {
+        self.before_change(position);
         self.entries.container_mut(position)
     }
 
@@ -249,6 +271,7 @@ impl Database {
     /// Removes parts of an entry whose time has come, those of about `budget` allocations; the record that said so has
     /// come too, or will.
     pub fn remove_due(&mut self, hash: u64, position: Position, now_ms: u64, budget: usize) -> Removed {
+        self.before_change(position);
         let mut entry = self.entries.entry_mut(position);
         let before = Share::of(entry.view());
         let removed = entry.remove_due(now_ms, budget);
@@ -329,8 +352,18 @@ impl Database {
         let wheels = self.take_wheels();
         let drain = self.entries.take();
         let entry_bytes = self.entry_bytes;
-        *self = Database { is_loan: self.is_loan, ..Database::default() };
+        *self = self.empty_one();
         (drain, wheels, entry_bytes)
+    }
+
+    /// An empty database of the same kind.
+    pub fn empty_one(&self) -> Database {
+        Database { is_loan: self.is_loan, ..Database::default() }
+    }
+
+    /// Looks again after a while for parts of an entry that are due now.
+    pub fn put_off_due(&mut self, hash: u64, at_ms: u64, now_ms: u64) {
+        file(&mut self.wheel, at_ms, hash, now_ms);
     }
 
     fn take_wheels(&mut self) -> Vec<Wheel> {
@@ -374,6 +407,7 @@ impl Database {
             is_more |= rebuild.old.advance(now_ms, budget, &mut due);
         }
         for entry in &expired[before..] {
+            self.left_expired(entry.view());
             self.discount(entry.view());
         }
         if let Some(rebuild) = &mut self.rebuild {

@@ -12,10 +12,10 @@
 //! aligned to 8; the part before the key is whole words, so that words are read aligned
 //!
 //! header, one little word:
-//!   63         48 47     40 39       32 31                      8 7    6     5    4     3      0
-//!  ┌─────────────┬─────────┬───────────┬─────────────────────────┬───┬─────┬─────┬─────┬────────┐
-//!  │ string len  │  class  │  key len  │      access clock       │TIM│ARMED│ RAW │SLOT │  kind  │
-//!  └─────────────┴─────────┴───────────┴─────────────────────────┴───┴─────┴─────┴─────┴────────┘
+//!   63         48 47  46  40 39       32 31                      8 7    6     5    4     3      0
+//!  ┌─────────────┬───┬───────┬───────────┬─────────────────────────┬───┬─────┬─────┬─────┬────────┐
+//!  │ string len  │EPO│ class │  key len  │      access clock       │TIM│ARMED│ RAW │SLOT │  kind  │
+//!  └─────────────┴───┴───────┴───────────┴─────────────────────────┴───┴─────┴─────┴─────┴────────┘
 //!   kind        0 integer   one value word: the number                          OBJECT ENCODING: int
 //!               1 string    no word: its bytes follow the key                                    embstr, raw
 //!               2 long      one value word: a LongString                                         raw
@@ -27,6 +27,7 @@
 //!   RAW         the string is "raw" although it is short
 //!   clock       of the last access, as `access` says; LFU: minutes modulo 2^16, then a logarithmic counter of 8 bits
 //!   key len     0..=254; 255: the entry is wide, and its key length and size are in two words of their own
+//!   EPO(CH)     of its database when a snapshot recorded it, or when it was made since (see `walk`)
 //!   class       size class of the allocation (0 if wide): the allocation is filled to its end before it moves
 //!   string len  of kind 1: 0..=16,384
 //! ```
@@ -73,6 +74,9 @@ impl Header {
     const CLOCK_SHIFT: u32 = 8;
     const KEY_LEN_SHIFT: u32 = 32;
     const CLASS_SHIFT: u32 = 40;
+    /// Classes are below 128.
+    const CLASS: u64 = 0x7f;
+    const EPOCH: u64 = 1 << 47;
     const STRING_LEN_SHIFT: u32 = 48;
 
     fn kind(self) -> u8 {
@@ -106,7 +110,7 @@ impl Header {
     }
 
     fn class(self) -> u8 {
-        (self.0 >> Header::CLASS_SHIFT) as u8
+        (self.0 >> Header::CLASS_SHIFT & Header::CLASS) as u8
     }
 
     fn string_len(self) -> usize {
@@ -583,6 +587,18 @@ impl Entry {
         }
     }
 
+    /// Sets the epoch of its database in which it is recorded, or was made: see [`super::walk`].
+    #[inline]
+    pub fn set_epoch(&mut self, epoch: bool) {
+        // SAFETY: ours alone; the layout does not change.
+        unsafe {
+            let header = self.address.header();
+            if header.has(Header::EPOCH) != epoch {
+                self.address.set_header(header.with(Header::EPOCH, epoch));
+            }
+        }
+    }
+
     /// Sets or clears the deadline in unix ms. Only the first deadline of an entry moves it.
     pub fn set_deadline(&mut self, deadline_ms: Option<u64>) {
         // SAFETY: ours alone; the word is written only where there is one.
@@ -867,6 +883,12 @@ impl<'a> EntryRef<'a> {
         self.header().clock()
     }
 
+    /// The epoch of its database in which it is recorded, or was made: see [`super::walk`].
+    #[inline]
+    pub fn epoch(self) -> bool {
+        self.header().has(Header::EPOCH)
+    }
+
     /// If a record for this key waits in the wheel: a time in unix ms at which it will have come, whether the entry has
     /// a deadline or not.
     pub fn armed_until_ms(self) -> Option<u64> {
@@ -1080,6 +1102,27 @@ impl Entries {
                 };
                 if let Some(clock) = change(header.clock()) {
                     address.set_header(header.with_clock(clock));
+                }
+            }
+        })
+    }
+
+    /// A step of an iteration as by [`Entries::scan`]: visits the entries of another epoch. Those for which `visit` says
+    /// yes are of this one from then on.
+    pub fn scan_epoch(
+        &mut self,
+        cursor: u64,
+        budget: usize,
+        epoch: bool,
+        mut visit: impl FnMut(EntryRef<'_>) -> bool,
+    ) -> u64 {
+        self.table.scan(cursor, budget, |payload| {
+            // SAFETY: as in `scan_armed`.
+            unsafe {
+                let view = EntryRef::from_payload(payload);
+                let (address, header) = (view.address, view.header());
+                if header.has(Header::EPOCH) != epoch && visit(view) {
+                    address.set_header(header.with(Header::EPOCH, epoch));
                 }
             }
         })

@@ -137,7 +137,9 @@ impl Keyspace {
                 break;
             }
             let Some((db, position)) = self.choose(eviction) else { break };
-            if self.is_kept(db, self.databases[db].view(position).key()) {
+            if self.is_kept(db, self.databases[db].view(position).key())
+                || self.databases[db].is_unrecorded_large(position)
+            {
                 continue;
             }
             let rank = rank_of(self.databases[db].view(position), eviction, &self.judgement());
@@ -159,6 +161,7 @@ impl Keyspace {
             } else {
                 self.stats.evicted += 1;
                 self.effects.note(Event::EVICTED, db, view.key());
+                self.records.removed(db, view.key());
             }
             self.discard(entry);
         }

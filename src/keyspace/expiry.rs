@@ -14,6 +14,9 @@ const CLOCK_BACK_MS_MAX: u64 = 1000;
 /// Parts of a container (fields) whose removal costs about as much as one look at an allocation.
 const PARTS_PER_ALLOCATION: usize = 8;
 
+/// When fields that are due are looked at again of a hash that a snapshot has yet to record, in ms.
+const PUT_OFF_MS: u64 = 100;
+
 impl Keyspace {
     /// Gives a key a deadline in unix ms; "expire". One that has come already removes the key: "del". Whether there was
     /// such a key.
@@ -34,7 +37,7 @@ impl Keyspace {
         if !allows(self.databases[db].view(position).deadline_ms()) {
             return false;
         }
-        if deadline_ms <= self.now_ms {
+        if deadline_ms <= self.now_ms && !self.is_replaying {
             let entry = self.databases[db].remove(position);
             self.changed(db, key, Event::DEL);
             self.discard(entry);
@@ -117,6 +120,7 @@ impl Keyspace {
                 let doublings = (u64::BITS - lag_ms.leading_zeros()) as usize;
                 self.expire_lags[doublings.min(self.expire_lags.len() - 1)] += 1;
                 self.effects.note(Event::EXPIRED, db, entry.view().key());
+                self.records.removed(db, entry.view().key());
                 self.graveyard.discard(entry);
             }
             let mut parts_left = budget;
@@ -145,6 +149,13 @@ impl Keyspace {
         if !self.kept.is_empty() && self.is_kept(db, self.databases[db].view(position).key()) {
             return (0, true);
         }
+        if self.databases[db].is_unrecorded_large(position) {
+            let key: Box<[u8]> = self.databases[db].view(position).key().into();
+            self.databases[db].record_next(&key);
+            self.databases[db].put_off_due(hash, self.now_ms + PUT_OFF_MS, self.now_ms);
+            self.note_deadline(self.now_ms + PUT_OFF_MS);
+            return (0, true);
+        }
         let database = &mut self.databases[db];
         let removed = database.remove_due(hash, position, self.now_ms, budget);
         let view = database.view(position);
@@ -154,10 +165,16 @@ impl Keyspace {
         self.stats.expired_fields += removed.count as u64;
         if 0 < removed.count {
             self.effects.note(Event::HEXPIRED, db, view.key());
+            if self.records.is_on && !removed.is_empty {
+                let mut args: Vec<&[u8]> = vec![b"HDEL", view.key()];
+                args.extend(removed.names.iter().map(|name| &**name));
+                self.records.push(db, &[view.key()], &args);
+            }
         }
         if removed.is_empty {
             let entry = database.remove(position);
             self.effects.note(Event::DEL, db, entry.view().key());
+            self.records.removed(db, entry.view().key());
             self.discard(entry);
         }
         (removed.count, !removed.is_empty)
@@ -170,9 +187,10 @@ impl Keyspace {
         if !self.kept.is_empty() && self.is_kept(db, self.databases[db].view(position).key()) {
             return; // It is not there for those who look, and goes when it is let go of.
         }
-        let entry = self.databases[db].remove(position);
+        let entry = self.databases[db].remove_expired(position);
         self.stats.expired += 1;
         self.effects.note(Event::EXPIRED, db, entry.view().key());
+        self.records.removed(db, entry.view().key());
         self.discard(entry);
     }
 }

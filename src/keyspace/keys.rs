@@ -34,12 +34,13 @@ impl Keyspace {
 
     /// Removes a key to free memory; "evicted". Counts no change: the log of writes learns of it by the event.
     pub fn evict(&mut self, db: usize, key: &[u8]) -> bool {
-        if self.is_kept(db, key) {
+        if self.is_kept(db, key) || self.is_unrecorded_large(db, key) {
             return false;
         }
         let Some(entry) = self.take(db, key) else { return false };
         self.stats.evicted += 1;
         self.effects.note(Event::EVICTED, db, key);
+        self.records.removed(db, key);
         self.discard(entry);
         true
     }
@@ -186,11 +187,13 @@ impl Keyspace {
 
     /// Empties a database and returns how many keys it had. They are freed later, by [`Keyspace::free_some`].
     pub fn flush(&mut self, db: usize) -> usize {
-        let (drain, wheels, entry_bytes) = self.databases[db].take();
-        let len = drain.len();
+        let len = self.databases[db].len();
         self.dirty += len as u64;
         self.effects.note(Event::FLUSHED, db, b"");
-        self.graveyard.bury(drain, wheels, entry_bytes);
+        if !self.put_aside(db) {
+            let (drain, wheels, entry_bytes) = self.databases[db].take();
+            self.graveyard.bury(drain, wheels, entry_bytes);
+        }
         len
     }
 
@@ -227,6 +230,7 @@ impl Keyspace {
         sibling.set_policy(self.policy);
         sibling.trusts_checksums = self.trusts_checksums;
         sibling.effects.listen(self.effects.listened());
+        sibling.records.is_on = self.records.is_on;
         sibling
     }
 
@@ -242,6 +246,7 @@ impl Keyspace {
         self.stats.lazily_freed += stats.lazily_freed;
         self.dirty += std::mem::take(&mut sibling.dirty);
         self.effects.append(&mut sibling.effects);
+        self.records.append(&mut sibling.records);
         self.graveyard.append(&mut sibling.graveyard);
     }
 }

@@ -41,7 +41,7 @@
 //!               container_mut::<List>(db, key)?  → Option<ContainerMut<List>>, a &mut List that keeps the books
 //!               put(db, key, list.into(), Expiry::Clear, EVENT)
 //! keys          delete  take  adopt  rename  copy  relocate (MOVE)  set_deadline  deadline_ms
-//! all keys      len  random  scan  for_each  flush  swap
+//! all keys      len  random  scan  for_each  flush  swap  begin_walk
 //! ```
 //!
 //! Wrong types come back as [`WrongType`], which `?` turns into the reply.
@@ -55,9 +55,11 @@ pub mod eviction;
 mod expiry;
 mod keys;
 pub mod lhd;
+pub mod records;
 mod strings;
 #[cfg(test)]
 mod tests;
+pub mod walk;
 
 pub use crate::value::StringRef;
 pub use access::AccessPolicy;
@@ -65,6 +67,7 @@ pub use effects::{Actor, Class, Effect, Effects, Event};
 pub use entry::{Entry, EntryRef, SAMPLE_LEN_MAX};
 pub use eviction::{Evicted, Eviction};
 pub use keys::Passage;
+pub use records::Records;
 
 use crate::structure::table::Position;
 use crate::structure::wheel::Wheel;
@@ -127,6 +130,10 @@ pub struct DatabaseStats {
 /// The keys of one shard.
 pub struct Keyspace {
     databases: Vec<Database>,
+    /// A walk is under way: see [`walk`].
+    is_walked: bool,
+    /// Flushed databases that are not recorded to their end.
+    aside: Vec<Database>,
     hasher: RandomState,
     /// State of the randomness of LFU counters.
     random: u64,
@@ -162,10 +169,16 @@ pub struct Keyspace {
     pub keeps_expired: Box<dyn Fn(u64) -> bool + Send>,
     /// Keys, with their databases, whose values are being written down bit by bit: they neither expire nor are evicted.
     kept: Vec<(usize, Box<[u8]>)>,
+    /// All databases were emptied at once (`FLUSHALL`): what is on the disk is out of date. Whoever sees to that clears it.
+    pub is_emptied: bool,
     /// `RESTORE` does not look at checksums (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
     pub trusts_checksums: bool,
     /// What happened to keys.
     pub effects: Effects,
+    /// What the log of writes has to be told.
+    pub records: Records,
+    /// A log is replayed: nothing expires, since the log says what went.
+    pub is_replaying: bool,
     /// Counters.
     pub stats: KeyspaceStats,
     /// How late keys went whose deadline nobody met before; reset with the counters.
@@ -234,6 +247,8 @@ impl Keyspace {
         let mut next = || split_mix(&mut state);
         Keyspace {
             databases: (0..databases).map(|_| Database::default()).collect(),
+            is_walked: false,
+            aside: Vec::new(),
             hasher: RandomState::with_seeds(next(), next(), next(), next()),
             random: next(),
             now_ms: 0,
@@ -254,8 +269,11 @@ impl Keyspace {
             adviser: None,
             keeps_expired: Box::new(|_| false),
             kept: Vec::new(),
+            is_emptied: false,
             trusts_checksums: false,
             effects: Effects::default(),
+            records: Records::default(),
+            is_replaying: false,
             stats: KeyspaceStats::default(),
             expire_lags: ExpireLags::default(),
             dirty: 0,
@@ -352,7 +370,7 @@ impl Keyspace {
     #[inline]
     pub fn peek(&self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
         let (_, view) = self.databases[db].find(self.hash_of(key), key)?;
-        (!view.is_expired(self.now_ms)).then_some(view)
+        (!view.is_expired(self.now_ms) || self.is_replaying).then_some(view)
     }
 
     /// Keeps a key from expiring and from being evicted until it is let go of. Who changes keys asks
@@ -445,6 +463,7 @@ impl Keyspace {
         let position = self.live_position(db, hash, key)?;
         let due_ms = self.databases[db].view(position).container::<T>().and_then(T::due_ms);
         if due_ms.is_some_and(|due_ms| due_ms <= self.now_ms)
+            && !self.is_replaying
             && !self.remove_due_at(db, hash, position, DUE_ALLOCATIONS).1
         {
             return None;
@@ -468,7 +487,7 @@ impl Keyspace {
     #[inline]
     fn live_position(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Position> {
         let (position, view) = self.databases[db].find(hash, key)?;
-        if view.is_expired(self.now_ms) {
+        if view.is_expired(self.now_ms) && !self.is_replaying {
             self.expire_at(db, position);
             return None;
         }
@@ -479,7 +498,7 @@ impl Keyspace {
     #[inline]
     fn read_position(&mut self, db: usize, hash: u64, key: &[u8]) -> Option<Position> {
         let (position, view) = self.databases[db].find(hash, key)?;
-        if view.is_expired(self.now_ms) {
+        if view.is_expired(self.now_ms) && !self.is_replaying {
             if !(self.keeps_expired)(self.now_ms) {
                 self.expire_at(db, position);
             }
@@ -645,7 +664,8 @@ impl Keyspace {
 
     /// Bytes of all entries and tables, allocator rounding and what waits to be freed included.
     pub fn memory_bytes(&self) -> usize {
-        self.databases.iter().map(Database::memory_bytes).sum::<usize>() + self.graveyard.memory_bytes()
+        let databases = self.databases.iter().chain(&self.aside);
+        databases.map(Database::memory_bytes).sum::<usize>() + self.graveyard.memory_bytes()
     }
 
     /// Bytes of the tables alone (`MEMORY STATS` calls them overhead).

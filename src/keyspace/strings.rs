@@ -212,6 +212,24 @@ impl Keyspace {
         self.insert_known(db, hash, entry);
     }
 
+    /// A key comes from a file: no event, no change counted. False: it is there already.
+    pub fn load(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        value: Value<'_>,
+        deadline_ms: Option<u64>,
+        clock: Option<u32>,
+    ) -> bool {
+        let hash = self.hash(key);
+        if self.databases[db].find(hash, key).is_some() {
+            return false;
+        }
+        let clock = clock.unwrap_or_else(|| self.new_clock(db, hash));
+        self.insert_known(db, hash, Entry::new(key, value, deadline_ms, clock));
+        true
+    }
+
     /// The same without the event.
     pub(super) fn insert_known(&mut self, db: usize, hash: u64, entry: Entry) {
         for due_ms in entry.view().deadline_ms().into_iter().chain(entry.view().due_ms()) {

@@ -17,7 +17,7 @@ const ELEMENTS_PER_LOOK: usize = 64;
 /// let mut encoding = Encoding::begin(value, compress, &mut out);      // the type
 /// while encoding.step(value, 65_536, &mut out) { … }                  // the same value, unchanged meanwhile
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Encoding {
     kind: u8,
     compress: bool,

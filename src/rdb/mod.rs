@@ -1,7 +1,6 @@
-//! Values in the format of Redis' snapshots (RDB): what `DUMP` hands out and `RESTORE` takes, and what stands behind
-//! every key of a snapshot.
+//! Redis' snapshots (RDB): values as `DUMP` hands them out and `RESTORE` takes them, and whole files of them.
 //!
-//! Not here: files, keys, databases, deadlines of keys, commands.
+//! Not here: which keys at which moment (`snapshot`), reading and writing of files (`runtime`), commands.
 //!
 //! # Layout
 //!
@@ -49,6 +48,8 @@
 
 mod decode;
 mod encode;
+pub mod file;
+pub mod load;
 mod old;
 pub mod payload;
 pub mod read;
@@ -86,6 +87,8 @@ mod kind {
     pub const SORTED_SET_TEXTS: u8 = 3;
     pub const HASH: u8 = 4;
     pub const SORTED_SET: u8 = 5;
+    pub const MODULE_OLD: u8 = 6;
+    pub const MODULE: u8 = 7;
     pub const HASH_ZIPMAP: u8 = 9;
     pub const LIST_ZIPLIST: u8 = 10;
     pub const SET_INTSET: u8 = 11;

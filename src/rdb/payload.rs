@@ -1,17 +1,16 @@
 //! The payload of `DUMP`: a value with its type before and a version and a checksum behind.
 
 use super::{Corrupt, Encoding, Limits, VERSION_FIELD_DEADLINES, VERSION_VALKEY, decode, encode};
+use crate::structure::crc64::CRC;
 use crate::value::{Value, ValueRef};
-use crc::{CRC_64_REDIS, Crc, Digest, Table};
+use crc::{Digest, Table};
 
-/// Jones' polynomial, as Redis takes it.
-static CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 /// Version and checksum.
 const FOOTER_BYTES: usize = 10;
 
 /// The checksum of Redis' snapshots, over some bytes.
 pub fn checksum(bytes: &[u8]) -> u64 {
-    CHECKSUM.checksum(bytes)
+    CRC.checksum(bytes)
 }
 
 /// Appends the payload of a value.
@@ -40,7 +39,7 @@ impl Writer {
     pub fn begin(value: ValueRef<'_>, compress: bool, out: &mut Vec<u8>) -> Writer {
         let start = out.len();
         let encoding = Encoding::begin(value, compress, out);
-        let mut checksum = CHECKSUM.digest();
+        let mut checksum = CRC.digest();
         checksum.update(&out[start..]);
         Writer { encoding, checksum }
     }

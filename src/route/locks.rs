@@ -68,6 +68,16 @@ impl<T> Locks<T> {
         self.held.is_empty() && self.read.is_empty() && self.queue.is_empty() && !self.holds_everything
     }
 
+    /// Whether every entry is at home, be it that some are read, or waited for.
+    pub fn is_all_home(&self) -> bool {
+        self.held.is_empty() && !self.holds_everything
+    }
+
+    /// Whether the shard as a whole is not away.
+    pub fn is_whole(&self) -> bool {
+        !self.holds_everything
+    }
+
     /// Whether a key is held, or read.
     pub fn is_held(&self, key: &[u8]) -> bool {
         self.holds_everything || self.held.contains(key) || self.read.contains_key(key)

@@ -37,6 +37,8 @@ pub mod flags {
     pub const FAILED: u32 = 1 << 3;
     /// There is no reply yet: it comes in a record of its own.
     pub const LATER: u32 = 1 << 4;
+    /// The reply may not leave before the sender's log is synced up to a position, whose eight bytes stand behind it.
+    pub const GATED: u32 = 1 << 5;
 }
 
 /// Requests or replies for one core.

@@ -6,7 +6,7 @@ use super::listen::{Door, DoorState};
 use super::mailbox::Control;
 use crate::connection::Connection;
 use crate::resp::{Error, Protocol, Reply};
-use crate::session::{Mode, Session};
+use crate::session::{Durability, Mode, Session};
 use crate::sys::net;
 use std::io;
 use std::os::fd::RawFd;
@@ -195,7 +195,7 @@ impl Core {
             let connection = &mut self.connections[index as usize];
             let mode = connection.session.mode;
             let replied = connection.replies.outstanding() == 0
-                && connection.replies.output.is_empty()
+                && connection.replies.is_drained()
                 && !connection.sending
                 && !connection.barrier;
             // Whole commands that came before the end of the input still run.
@@ -205,7 +205,7 @@ impl Core {
                     || (mode.intersects(Mode::CLOSE_AFTER_REPLY | Mode::INPUT_ENDED) && replied && read))
             {
                 connection.broken = true;
-                if connection.sending || !connection.replies.output.is_empty() {
+                if connection.sending || !connection.replies.is_drained() {
                     net::abort(connection.session.fd);
                 } else {
                     net::shutdown(connection.session.fd);
@@ -235,6 +235,9 @@ impl Core {
             self.tell_unwatched(index);
             let connection = self.connections.remove(index as usize);
             self.forget_client(&connection);
+            if connection.session.durability == Some(Durability::Always) {
+                self.shared.log.count_waiting(false);
+            }
             if connection.session.mode.contains(Mode::MONITOR) {
                 self.shared.monitors.fetch_sub(1, Ordering::Relaxed);
             }

@@ -168,6 +168,9 @@ impl Core {
         {
             slow::record(&self.shared, &self.config, ticket.row, || noted.args, total, session);
         }
+        if self.holds {
+            self.shards_waited_for(ticket).into_iter().for_each(|shard| self.hold_for_all(ticket.connection, shard));
+        }
         for shard in self.shards_waited_for(ticket) {
             if shard == self.core {
                 self.forget_ticket(ticket);

@@ -14,6 +14,8 @@
 //! out), `follow` (clients that move to another core), and `cron` (what nobody asks for).
 
 use super::accept::{AcceptFailures, Listener};
+use super::aof::{LogFiles, Writer};
+use super::aof_share::LogWait;
 use super::block::Waiting;
 use super::clocks::{Clocks, moved};
 use super::gathering::{Gathering, Question};
@@ -24,6 +26,7 @@ use super::mailbox::Mailbox;
 use super::pace::Pace;
 use super::read::Planned;
 use super::send::{SPARE_OUTPUTS, keep_output};
+use super::snapshot::Saving;
 use super::spares::Spares;
 use super::survey::Step;
 use super::tasks;
@@ -150,6 +153,26 @@ pub struct Core {
     pub(super) evicts: bool,
     /// Entries have yet to go, in this pass and those that follow.
     pub(super) is_short_of_room: bool,
+    /// What writes this core's lane of the log.
+    pub(super) writer: Writer,
+    /// Somebody's replies wait for the log, perhaps.
+    pub(super) holds: bool,
+    /// Writes are refused: the log cannot be written.
+    pub(super) denies_writes: bool,
+    /// Clients in `WAITAOF`.
+    pub(super) log_waits: Vec<LogWait>,
+    /// The lane is to be flushed at once.
+    pub(super) is_flush_asked: bool,
+    /// Connections whose replies wait for the log …
+    pub(super) held: Vec<u32>,
+    /// … one of them since a moment ago.
+    pub(super) rechecks_held: bool,
+    /// The lane has not been written for a while.
+    pub(super) log_tick: bool,
+    /// Why commands may have to be refused: see [`crate::shared::persistence::obstacle`].
+    pub(super) obstacles: u8,
+    /// Snapshots.
+    pub(super) saving: Saving,
     /// When as much was evicted as was asked for, although it did not help at once; Unix milliseconds.
     pub(super) evicted_enough_ms: u64,
 }
@@ -170,6 +193,8 @@ pub struct Parts {
     pub shared: Arc<Shared>,
     /// The ring, made on this core's thread.
     pub ring: Ring,
+    /// Where the log is, once it is loaded.
+    pub log_files: LogFiles,
 }
 
 pub(super) fn unix_ms() -> u64 {
@@ -239,7 +264,17 @@ impl Core {
             touched: Vec::new(),
             evicts: false,
             is_short_of_room: false,
+            obstacles: 0,
+            saving: Saving::default(),
             evicted_enough_ms: 0,
+            writer: Writer::new(parts.log_files),
+            holds: false,
+            is_flush_asked: false,
+            denies_writes: false,
+            log_waits: Vec::new(),
+            held: Vec::new(),
+            rechecks_held: false,
+            log_tick: false,
             config,
         }
     }
@@ -262,6 +297,7 @@ impl Core {
             }
         }
         self.shard.take();
+        self.end_log();
         self.close_all();
     }
 
@@ -278,12 +314,17 @@ impl Core {
         let spare = &mut self.spare_outputs;
         self.ring.take_sent(|bytes| keep_output(spare, bytes));
         self.look_at_room();
+        self.holds = self.shared.log.holds_replies();
+        self.denies_writes = self.shared.log.has_failed();
+        self.tend_saving();
         while let Some(event) = self.ring.next_event() {
             match event {
                 Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),
                 Event::Received { index, data, armed } => self.received(index, data, armed),
                 Event::Sent { index, result, payload } => self.sent(index, result, payload),
                 Event::Unsent { index, result, bytes } => self.unsent(index, result, bytes),
+                Event::Written { result, blocks } => self.log_written(result, blocks),
+                Event::Synced(result) => self.log_synced(result),
                 Event::Woken => {}
             }
         }
@@ -321,6 +362,13 @@ impl Core {
         self.shared.pubsub.broadcast();
         self.deliver_mail();
         self.see_off();
+        if self.shared.log.is_on() || self.writer.is_busy() {
+            self.flush_log();
+            self.release_held();
+        }
+        if !self.log_waits.is_empty() {
+            self.end_log_waits();
+        }
         self.flush();
         self.close_closing();
         if mapped::has_freed() {
@@ -347,10 +395,12 @@ impl Core {
         idle_ms == 0
             || !self.again.is_empty()
             || !self.closing.is_empty()
+            || self.rechecks_held
             || !self.dirty.is_empty()
             || !self.knocks.is_empty()
             || !self.long_replies.is_empty()
             || !self.steps.is_empty()
+            || self.saving.is_busy(self.core)
             || !self.questions.is_empty()
             || self.has_ready_leavers()
             || mapped::has_freed()

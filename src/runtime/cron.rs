@@ -1,9 +1,9 @@
 //! What nobody asks for: rates, timeouts, keys whose time has come, and taking in a new configuration.
 
 use super::core::Core;
-use super::send::list_once;
 use super::send::passes_output_limit;
 use super::slow;
+use super::snapshot::TEND_MS;
 use crate::config::Config;
 use crate::session::Mode;
 use std::sync::atomic::Ordering;
@@ -25,8 +25,15 @@ impl Core {
         if self.is_short_of_room {
             return 0;
         }
-        let timer_ms = self.cron_due_ms.min(self.sample_due_ms).min(self.wait_due_ms());
+        let mut timer_ms = self.cron_due_ms.min(self.sample_due_ms).min(self.wait_due_ms());
+        if self.saving.is_under_way() {
+            timer_ms = timer_ms.min(self.clocks.steady_ms() + TEND_MS);
+        }
         let shard_ms = self.shard_due_ms.saturating_sub(self.now_ms);
+        let mut timer_ms = timer_ms.min(self.log_wait_due_ms());
+        if (!self.held.is_empty() || !self.log_waits.is_empty()) && self.shared.log.is_naming() {
+            timer_ms = timer_ms.min(self.clocks.steady_ms() + 1);
+        }
         timer_ms.saturating_sub(self.clocks.steady_ms()).min(shard_ms)
     }
 
@@ -42,25 +49,35 @@ impl Core {
         counters.wakes += std::mem::take(&mut self.mailbox.wakes);
         counters.ring_enters += std::mem::take(&mut self.ring.enters);
         self.stats.sample_rates(steady_ms * 1000);
+        self.log_tick = true;
+        if self.core == 0 {
+            let seconds = if self.config.aof_timestamp_enabled { now_ms / 1000 } else { 0 };
+            self.shared.log.set_time(seconds);
+            self.tend_rewrite();
+        }
         self.spare_outputs.trim();
         self.mailbox.trim();
         self.tend_doors();
         self.tell_load(steady_ms);
         self.tell_evictable();
         self.bound_clients();
+        if let Some(engine) = self.shard.try_look() {
+            self.shared.persistence.changes_of_core[self.core].store(engine.keyspace.dirty, Ordering::Relaxed);
+            if std::mem::take(&mut engine.keyspace.is_emptied) && self.core == 0 {
+                self.shared.persistence.emptied(&self.config);
+            }
+        }
         if self.core == 0 {
+            if let Some(wish) = self.shared.persistence.due(&self.config, now_ms) {
+                self.shared.persistence.wish(wish);
+            }
             self.shared.pubsub.bound_tracking(self.config.tracking_table_max_keys);
             crate::memory::used_bytes(); // Notes the peak.
         }
         if self.shared.pause_mode.load(Ordering::Relaxed) == 0
             || self.shared.pause_until_ms.load(Ordering::Relaxed) <= now_ms
         {
-            for index in self.paused.drain(..) {
-                let Some(connection) = self.connections.get_mut(index as usize) else { continue };
-                connection.paused = false;
-                connection.session.mode.remove(Mode::BLOCKED);
-                list_once(&mut self.again, &mut connection.again, index);
-            }
+            self.end_pause();
         }
     }
 
@@ -118,6 +135,8 @@ impl Core {
         let old_limit = self.config.maxmemory.bytes;
         self.config = self.shared.config();
         self.slow_nanoseconds = slow::threshold_nanoseconds(&self.config);
+        self.take_log_policy();
+        self.take_appendonly();
         self.stats.track_latency(self.config.latency_tracking);
         self.shard.configure(self.config.clone());
         self.take_limit(old_limit);

@@ -1,6 +1,7 @@
 //! From commands to replies: the planned commands of a pass run in windows, whose memory is asked for ahead.
 
 use super::accept::CLOSING;
+use super::aof_share::disk_error;
 use super::core::{Core, unix_ms};
 use super::long::Reader;
 use super::mailbox::Control;
@@ -12,7 +13,7 @@ use super::send::list_once;
 use super::slow;
 use super::visit::VISIT_ARGUMENTS_MAX;
 use crate::command::lookup::Row;
-use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, slowlog};
+use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, persistence, slowlog};
 use crate::config::Config;
 use crate::connection::arguments;
 use crate::keyspace::{Actor, Keyspace};
@@ -22,7 +23,7 @@ use crate::route::Place;
 use crate::route::locks::Need;
 use crate::route::parcel::{ArgSlices, RequestHeader, flags};
 use crate::session::{Mode, Session};
-use crate::shard::{Call, Waiter, fail, finish};
+use crate::shard::{Call, Shard, Waiter, fail, finish};
 use std::sync::atomic::Ordering;
 
 /// Commands whose memory is prefetched before the first of them runs.
@@ -164,6 +165,16 @@ impl Core {
         {
             return self.refuse(planned, row, error);
         }
+        if self.obstacles != 0
+            && let Some(error) = persistence::refused(self.obstacles, row, &connection.session, &self.config)
+        {
+            return self.refuse(planned, row, error);
+        }
+        if self.denies_writes
+            && let Some(error) = disk_error(&self.shared.log, &connection.session, row)
+        {
+            return self.refuse(planned, row, error);
+        }
         let request_bytes = spans.last().map_or(0, |last| (last.start + last.len) as usize);
         if needs_room(row)
             || !connection.session.mode.is_empty()
@@ -293,6 +304,7 @@ impl Core {
                         && row.is_quick
                         && args.len() <= VISIT_ARGUMENTS_MAX
                         && connection.replies.outstanding() == 0
+                        && may_visit(peer, row, call.db, &args)
                     {
                         peer.keyspace.hint(args[1], planned.hash);
                         if !connection.bodies.is_empty() {
@@ -307,6 +319,7 @@ impl Core {
                         if peer.wants_owner() {
                             self.mailbox.control(to, Control::Sooner);
                         }
+                        let told = peer.told;
                         list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
                         let ended = self.clock.raw();
                         let nanoseconds = self.clock.delta_as_nanos(started, ended);
@@ -317,6 +330,9 @@ impl Core {
                             slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
                         }
                         drop(args);
+                        if self.holds && told != 0 {
+                            self.hold_reply(planned.connection, to, told);
+                        }
                         self.serve_visited(to);
                         return ended;
                     }
@@ -340,6 +356,9 @@ impl Core {
                     }
                     self.stats.counters.commands_forwarded += 1;
                     return self.clock.raw();
+                }
+                if self.shard.keyspace.is_walked() {
+                    self.shard.record_before(row, call.db, &args);
                 }
                 if !self.shard.locks.is_free()
                     && let need = need_of(row, &args)
@@ -366,10 +385,14 @@ impl Core {
                 if !connection.bodies.is_empty() {
                     self.shard.keyspace.bring(Vec::new());
                 }
+                let told = self.shard.told;
                 if let Some(long) = long {
                     let (connection, sequence) = (planned.connection, connection.replies.reserve());
                     let owned = args.iter().map(|arg| arg.to_vec()).collect();
                     drop(args);
+                    if self.holds && told != 0 {
+                        self.hold_reply(connection, self.core, told);
+                    }
                     self.begin_long(long, Reader::Own { connection, sequence }, (row, call), owned, started);
                     return self.clock.raw();
                 }
@@ -389,6 +412,9 @@ impl Core {
                     self.now_ms = unix_ms();
                 }
                 drop(args);
+                if self.holds && told != 0 {
+                    self.hold_reply(planned.connection, self.core, told);
+                }
                 self.serve_own();
                 ended
             }
@@ -482,6 +508,7 @@ impl Core {
         if connection.session.mode.intersects(CLOSING) {
             self.closing.push(planned.connection);
         }
+        let deferred = connection.session.deferred.take();
         if let Some(subscriptions) = connection.session.unsubscribed.take() {
             self.forget_subscriptions(planned.connection, subscriptions);
         }
@@ -492,6 +519,12 @@ impl Core {
         if reconfigured {
             self.reconfigure(planned.connection, row, held_back, started);
         }
+        if let Some(deferred) = deferred {
+            self.defer(deferred, planned.connection);
+        }
+        if self.shared.persistence.has_wish() {
+            self.tend_saving(); // At once, so that the moment is before the reply.
+        }
         ended
     }
 }
@@ -500,6 +533,16 @@ impl Core {
 #[inline]
 fn waits_for_replies(planned: &Planned) -> bool {
     matches!(planned.what, What::Row(row) if row.flags.contains(Flags::PUBSUB))
+}
+
+/// Whether a visitor may run a command there: not if it has to wait for a snapshot.
+#[inline]
+fn may_visit(engine: &mut Shard, row: &'static Row, db: usize, args: &Args<'_>) -> bool {
+    if engine.keyspace.is_walked() {
+        engine.record_before(row, db, args);
+        return engine.locks.is_free();
+    }
+    true
 }
 
 /// What a command needs of the shard it runs on.

@@ -10,6 +10,7 @@ use super::mailbox::Control;
 use super::read::{Planned, Source};
 use super::send::list_once;
 use super::slow;
+use super::snapshot::Client;
 use super::survey::Survey;
 use super::walk::Walk;
 use crate::command::lookup::Row;
@@ -220,6 +221,7 @@ impl Core {
             },
             &args,
         );
+        self.shard.log_loose();
         self.end_unblocked(unblocked);
         // Whoever is killed gets nothing that happens after the reply to the one who killed it.
         for index in self.closing[first_closing..].to_vec() {
@@ -254,6 +256,7 @@ impl Core {
         let connection = &mut *self.connections[done.connection as usize];
         let protocol = connection.session.protocol;
         let mut out = Output::default();
+        let mut deferred = None;
         match done.kind {
             Kind::Acknowledged { reply } => out = reply,
             Kind::Borrowing(_) | Kind::Asking { .. } | Kind::Moving | Kind::Survey(_) | Kind::Walk(_) => {
@@ -274,6 +277,7 @@ impl Core {
                 };
                 let result = merge(&mut view, &args, parts, &mut Reply::new(&mut out, protocol));
                 assert!(!view.reconfigured, "a merge does not change the configuration");
+                deferred = view.session.deferred.take();
                 finish(result, &mut self.stats, done.row, 0, &mut out);
             }
         }
@@ -281,6 +285,9 @@ impl Core {
             self.record_gathered(done.connection, done.row, done.started, || {
                 slowlog::kept(done.row, &done.args.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>())
             });
+        }
+        if let Some(deferred) = deferred {
+            return self.defer_at(deferred, Client { connection: done.connection, sequence: done.sequence });
         }
         self.finish_gathering(done.connection, done.sequence, out);
     }

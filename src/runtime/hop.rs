@@ -75,13 +75,19 @@ impl Core {
         let reply =
             ReplyHeader { target: header.target, sequence: header.sequence, flags: header.flags & flags::GATHER };
         let (shard, stats, now_ms) = (&mut self.shard, &mut self.stats, self.now_ms);
+        let holds = self.holds && header.flags & flags::GATHER == 0;
         let mut long = None;
         self.mailbox.reply(from, reply, |out| {
             let succeeds = shard.execute_or_leave(row, Call::of(header), args, now_ms, stats, out, Some(&mut long));
+            let mut gated = 0;
+            if holds && shard.told != 0 && long.is_none() {
+                out.extend_from_slice(&shard.told.to_le_bytes());
+                gated = flags::GATED;
+            }
             match (&long, succeeds) {
                 (Some(_), _) => flags::LATER,
-                (None, true) => 0,
-                (None, false) => flags::FAILED,
+                (None, true) => gated,
+                (None, false) => gated | flags::FAILED,
             }
         });
         long
@@ -94,6 +100,9 @@ impl Core {
         if header.flags & flags::GATHER != 0 && matches!(row.command.spread, Spread::Survey(..)) {
             self.take_step(from, header, args.iter().map(|arg| arg.to_vec()).collect());
             return started;
+        }
+        if self.shard.keyspace.is_walked() {
+            self.shard.record_before(row, header.db as usize, args);
         }
         if !self.shard.locks.is_free()
             && let need = need_of(row, args)
@@ -145,8 +154,13 @@ impl Core {
         let mut offset = 0;
         while let Some((_, _, next)) = parcel.reply(offset) {
             let long = parcel.take_long(offset, next);
-            let (header, resp, _) = parcel.reply(offset).expect("seen above");
+            let (header, mut resp, _) = parcel.reply(offset).expect("seen above");
             offset = next;
+            if header.flags & flags::GATED != 0 {
+                let (reply, position) = resp.split_last_chunk().expect("eight bytes behind the reply");
+                resp = reply;
+                self.hold_reply(header.target, from, u64::from_le_bytes(*position));
+            }
             if header.flags & flags::GATHER != 0 {
                 self.shard_answered(header.target, from, resp);
                 continue;
@@ -188,12 +202,15 @@ impl Core {
                 self.take_config();
                 self.mailbox.control(from, Control::Answer { gathering, part: Box::new(()) });
             }
+            Control::Flush => self.is_flush_asked = true,
+            Control::Synced => {}                 // What waits for it is looked at in every pass.
             Control::Sooner => self.shard.take(), // Letting go of it tells when to be back.
             Control::Request { header, args, bodies } => self.run_long(from, header, &args, bodies),
             Control::Slow { connection, entry } => {
                 let session = &self.connections[connection as usize].session;
                 slow::log(&self.shared, &self.config, entry, session);
             }
+            Control::Snapshot(job) => self.begin_part(job),
             Control::Monitor(line) => {
                 for (index, connection) in self.connections.iter_mut() {
                     if connection.session.mode.contains(Mode::MONITOR) && !connection.broken {

@@ -8,6 +8,7 @@
 //! ```
 
 use super::accept::CLOSING;
+use super::aof_share::Told;
 use super::block::Noted;
 use super::core::Core;
 use super::execute::{call_of, discards};
@@ -127,10 +128,17 @@ impl Needs {
         }
     }
 
-    /// Whether nothing of it is away from a shard, or waited for there.
+    /// Whether nothing of it is away from a shard, or waited for there, nor has to be recorded by a snapshot before.
     pub(super) fn is_clear(&self, shard: usize, engine: &Shard) -> bool {
-        let keys = self.keys.get(&shard).into_iter().flatten();
-        !self.is_everything && !engine.locks.conflicts_with_keys(keys.map(Vec::as_slice))
+        let keys = || self.keys.get(&shard).into_iter().flatten().map(Vec::as_slice);
+        let is_free = engine.locks.is_free();
+        (is_free || !self.is_everything && !engine.locks.conflicts_with_keys(keys()))
+            && !(engine.keyspace.is_walked() && keys().any(|key| engine.has_to_record(key)))
+    }
+
+    /// What a reply about it tells of.
+    fn told(&self) -> Told {
+        if self.is_everything { Told::All } else { Told::Keys(self.keys.values().flatten().cloned().collect()) }
     }
 
     fn shards(&self) -> Shards {
@@ -217,11 +225,15 @@ impl Core {
                 let kept = || slowlog::kept(row, &args);
                 slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
             }
+            let told = self.holds.then(|| Told::of_call(row, &args));
             drop(args);
             if let Some(wait) = wait {
                 self.wait_on_engines(planned.connection, row, call, wait, noted);
             }
             self.settle_engines();
+            if let Some(told) = told {
+                self.hold_for(planned.connection, &told);
+            }
             return ended;
         }
         let needs = needs.into_inner().unwrap_or_else(needs_of_call);
@@ -261,6 +273,9 @@ impl Core {
 
     /// Commands ran on engines by [`Ground::run`]: those who listen are told, owners are told of deadlines.
     pub(super) fn settle_engines(&mut self) {
+        if self.shard.keyspace.records.is_on {
+            self.log_engines();
+        }
         self.tell_of(&mut Ground::Engines);
         if !self.shard.keyspace.effects.is_empty() {
             self.shard.settle();
@@ -291,7 +306,7 @@ impl Core {
         self.end_visits();
         self.shard.let_go();
         std::thread::sleep(std::time::Duration::from_micros(200));
-        while !hold_several(&mut self.shard, &mut self.visited, &held, |_, _| false) {
+        while !hold_several(&mut self.shard, &mut self.visited, &held, |_, engine| engine.locks.is_free()) {
             self.end_visits();
             self.shard.let_go();
             std::thread::yield_now();
@@ -357,6 +372,7 @@ impl Core {
         match joint {
             Joint::Watch => self.watch(planned, row, started),
             Joint::Exec => self.exec(planned, row, started),
+            Joint::WaitAof => self.wait_for_log(planned, row, started),
         }
         self.clock.raw()
     }
@@ -523,6 +539,9 @@ impl Core {
                 let is_done = self.run_calls(index, &mut exec, &mut Ground::Engines);
                 assert!(is_done, "no call asks other cores");
                 self.settle_engines();
+                if self.holds {
+                    self.hold_for(index, &needs.told());
+                }
             } else {
                 self.write_unchanged_failure(index, &mut exec.out);
                 self.end_visits_to_lenders();

@@ -15,6 +15,7 @@
 //! ```
 //! The reply may leave before the entries are home: whoever asks an owner for them waits until they are.
 
+use super::aof_share::Told;
 use super::block::Noted;
 use super::core::Core;
 use super::gathering::Kind;
@@ -93,7 +94,7 @@ impl Ground {
         out: &mut Output,
     ) -> bool {
         own.take();
-        let core = own.core();
+        let (core, shards) = (own.core(), visited.len());
         let Shard { keyspace, random, .. } = &mut **own;
         let parts: Parts<'_> = match self {
             Ground::Engines => {
@@ -105,7 +106,7 @@ impl Ground {
             Ground::Entries(borrowed) => std::iter::once(Some(&mut **borrowed)).collect(),
             Ground::Whole(borrowed) => borrowed.iter_mut().map(Some).collect(),
         };
-        let mut union = Union::new(parts, overlay, config, random);
+        let mut union = Union::new(shards, parts, overlay, config, random);
         if let Some(wait) = wait {
             union = union.may_wait(wait);
         }
@@ -116,6 +117,11 @@ impl Ground {
 impl Core {
     /// Asks the shards, one after the other, for what is still missing.
     pub(super) fn borrow(&mut self, gathering: u32) {
+        if self.borrowing(gathering).loans.is_empty()
+            && self.shared.persistence.holds_loans.load(std::sync::atomic::Ordering::Acquire)
+        {
+            return self.saving.held_gatherings.push(gathering); // A moment is waited for at which nothing is lent.
+        }
         loop {
             let borrowing = self.borrowing(gathering);
             let Some((owner, request)) = borrowing.requests.get(borrowing.loans.len()) else {
@@ -148,6 +154,11 @@ impl Core {
     /// Hands entries out, or queues the borrower.
     pub(super) fn lend(&mut self, from: usize, gathering: u32, request: Request) -> Option<Loan> {
         self.shard.take();
+        if self.shard.keyspace.is_walked()
+            && let Need::Keys(keys) = &request.need
+        {
+            self.shard.record_keys(keys);
+        }
         if self.shard.locks.conflicts(&request.need) {
             let need = request.need.clone();
             self.shard.locks.wait(need, Waiter::Borrower { from, gathering, request });
@@ -183,6 +194,7 @@ impl Core {
             }
             Need::Everything => Lent::Whole(shard.part_with_keyspace()),
         };
+        shard.log_loose();
         if !shard.keyspace.effects.is_empty() {
             shard.settle(); // Some had expired.
         }
@@ -241,6 +253,9 @@ impl Core {
                         continue;
                     }
                     self.stats.record(row.id, 0);
+                    if self.holds && self.shard.told != 0 {
+                        self.hold_reply(connection, self.core, self.shard.told);
+                    }
                     self.fill_with(connection, sequence, out);
                     self.serve_own();
                 }
@@ -346,6 +361,10 @@ impl Core {
                 return self.end_borrowed_exec(gathering, *borrowing, ground);
             }
         }
+        self.log_ground(&mut ground);
+        if self.holds {
+            self.hold_for(index, &Told::of_requests(&borrowing.requests));
+        }
         self.send_home(*borrowing, ground);
     }
 
@@ -361,6 +380,10 @@ impl Core {
             let owner = self.map.shard_of(&ticket.wait.retries[at].key);
             let place = borrowing.requests.iter().position(|(of, _)| *of == owner).expect("its key was borrowed");
             borrowing.loans[place].unknocked = Some((ticket.clone(), at));
+        }
+        self.log_ground(&mut ground);
+        if self.holds {
+            self.hold_for(ticket.connection, &Told::of_requests(&borrowing.requests));
         }
         self.send_home(*borrowing, ground);
         if let Some(reply) = reply {
@@ -405,12 +428,16 @@ impl Core {
         check(&view, &args)
     }
 
-    fn end_borrowed_exec(&mut self, gathering: u32, mut borrowing: Borrowing, ground: Ground) {
+    fn end_borrowed_exec(&mut self, gathering: u32, mut borrowing: Borrowing, mut ground: Ground) {
+        self.log_ground(&mut ground);
         let done = self.gatherings.remove(gathering as usize);
         let Work::Exec(exec) = std::mem::replace(&mut borrowing.work, Work::Command) else {
             panic!("a transaction that is none")
         };
         self.stats.record(done.row.id, self.clock.delta_as_nanos(done.started, self.clock.raw()));
+        if self.holds {
+            self.hold_for(done.connection, &Told::of_requests(&borrowing.requests));
+        }
         self.finish_exec(done.connection, done.row, Some(done.sequence), *exec, done.started);
         self.send_home(borrowing, ground);
     }

@@ -89,6 +89,10 @@ pub enum Control {
     },
     /// Borrowed entries come home.
     Home(Loan),
+    /// Something was put into your lane of the log for which somebody waits.
+    Flush,
+    /// My lane of the log is synced further than it was.
+    Synced,
     /// A client of yours that waits has its reply.
     Unblocked {
         /// Its ticket, closed.
@@ -123,6 +127,8 @@ pub enum Control {
         /// What there is to say of the command.
         entry: slowlog::Entry,
     },
+    /// A snapshot has had its moment: walk over your shard.
+    Snapshot(Arc<super::snapshot::Job>),
     /// A line for the clients in `MONITOR` on this core.
     Monitor(bytes::Bytes),
 }

@@ -2,6 +2,11 @@
 #![allow(clippy::disallowed_methods, reason = "the real world has clocks and randomness")]
 
 mod accept;
+mod aof;
+mod aof_clerk;
+mod aof_load;
+mod aof_rewrite;
+mod aof_share;
 mod block;
 mod clocks;
 pub mod core;
@@ -16,6 +21,7 @@ mod host;
 mod joint;
 mod lend;
 mod listen;
+mod load;
 mod long;
 mod machine;
 pub mod mailbox;
@@ -31,6 +37,7 @@ mod send;
 mod server;
 mod signals;
 mod slow;
+mod snapshot;
 mod spares;
 mod supervise;
 mod survey;

@@ -247,7 +247,7 @@ impl Core {
             };
             if let What::Row(row) = what {
                 // What is refused anyhow is refused at once.
-                if self.shared.pause_mode.load(Ordering::Relaxed) != 0
+                if (self.shared.pause_mode.load(Ordering::Relaxed) != 0 || self.shared.persistence.holds())
                     && limits.authenticated
                     && row.accepts(self.request_spans.len())
                     && is_paused(&self.shared, row, &connection.session, self.now_ms)
@@ -354,12 +354,14 @@ pub(super) fn encode_request(args: &Args<'_>) -> Vec<u8> {
     encoded
 }
 
-/// Whether `CLIENT PAUSE` holds this command back.
+/// Whether `CLIENT PAUSE` holds this command back, or a snapshot does.
 pub(super) fn is_paused(shared: &Shared, row: &'static Row, session: &Session, now_ms: u64) -> bool {
-    if shared.pause_until_ms.load(Ordering::Relaxed) <= now_ms {
+    let holds_all = shared.persistence.holds_all.load(Ordering::Relaxed);
+    let is_paused = now_ms < shared.pause_until_ms.load(Ordering::Relaxed);
+    if !is_paused && !shared.persistence.holds() {
         return false;
     }
-    let all = shared.pause_mode.load(Ordering::Relaxed) == 2;
+    let all = holds_all || is_paused && shared.pause_mode.load(Ordering::Relaxed) == 2;
     let does_write = |row: &Row| row.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
     let queued = &session.transaction;
     let writes = does_write(row)

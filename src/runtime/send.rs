@@ -58,7 +58,7 @@ impl Core {
         for index in dirty.drain(..) {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
             connection.dirty = false;
-            if connection.broken || connection.replies.output.is_empty() {
+            if connection.broken || connection.replies.is_drained() {
                 continue;
             }
             if passes_output_limit(connection, &self.config, self.now_ms, &mut self.stats) {
@@ -66,6 +66,10 @@ impl Core {
                 self.closing.push(index);
                 continue;
             }
+            if connection.replies.is_gated() && !self.open_gates(index) {
+                continue;
+            }
+            let connection = &mut *self.connections[index as usize];
             if connection.sending {
                 continue;
             }
@@ -107,7 +111,7 @@ impl Core {
 
     /// Queues a send of what leaves in pieces.
     #[cold]
-    fn send_pieces(&mut self, index: u32) {
+    pub(super) fn send_pieces(&mut self, index: u32) {
         let connection = &mut *self.connections[index as usize];
         let taken = connection.replies.pieces.take(SEND_BYTES_MAX, PIECES_MAX);
         connection.sending = true;

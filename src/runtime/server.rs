@@ -1,8 +1,10 @@
 //! The server: from a configuration to a running thread per core, and to its end.
 
+use super::aof::LogFiles;
 use super::core::{Core, Parts};
 use super::host;
 use super::listen::Doors;
+use super::load::load_at_start;
 use super::machine::ThisMachine;
 use super::mailbox::connect;
 use super::oom::OomScore;
@@ -14,6 +16,7 @@ use crate::keyspace::Keyspace;
 use crate::keyspace::lhd::VirtualTime;
 use crate::shard::Shard;
 use crate::shared::Shared;
+use crate::shared::persistence::obstacle;
 use crate::sys::background::{self, Forked, Outcome, Starter};
 use crate::sys::process;
 use crate::sys::ring::{Alarm, Ring};
@@ -215,12 +218,15 @@ fn run(mut config: Config, supervisor: Arc<Supervisor>, starter: Option<&mut Opt
     });
     let shared = Arc::new(shared);
     let config = shared.config();
-    let threads = start_cores(&shared, &doors, &alarms).inspect_err(|_| doors.close())?;
+    shared.persistence.set_obstacle(obstacle::LOADING, true);
+    let log_files = LogFiles::default();
+    let (threads, engines) = start_cores(&shared, &doors, &alarms, &log_files).inspect_err(|_| doors.close())?;
     memory::mark_startup();
     let pidfile = PidFile::path(&config, is_background).and_then(|path| PidFile::create(&path));
     let traces = Arc::new(Traces { doors, pidfile });
     super::signals::watch(&shared, &traces);
     tracing::info!("Server initialized");
+    load_at_start(&shared, &engines, &log_files).inspect_err(|_| traces.remove())?;
     host::warn(&config);
     tracing::info!("{cores} cores on CPUs {cpus:?}, one shard each, {databases} databases");
     say_where(&config, cores, files_max);
@@ -266,12 +272,16 @@ fn say_where(config: &Config, cores: usize, files_max: u64) {
     );
 }
 
+/// The engines of all cores, which live as long as the process.
+type Engines = Vec<&'static Mutex<Shard>>;
+
 /// Starts a pinned thread per core; comes back when all of them serve.
 fn start_cores(
     shared: &Arc<Shared>,
     doors: &Arc<Doors>,
     alarms: &[Arc<Alarm>],
-) -> Result<Vec<ExecutorJoinHandle<()>>, String> {
+    log_files: &LogFiles,
+) -> Result<(Vec<ExecutorJoinHandle<()>>, Engines), String> {
     let config = shared.config();
     let cores = shared.cores;
     let parking = Arc::new(Parking::new(cores));
@@ -285,7 +295,7 @@ fn start_cores(
         keyspace.share_time(&virtual_time);
         let pausing = shared.clone();
         keyspace.keeps_expired = Box::new(move |now_ms| now_ms < pausing.pause_until_ms.load(Ordering::Relaxed));
-        Mutex::new(Shard::new(index, cores, config.clone(), keyspace, seed, shared.pubsub.clone()))
+        Mutex::new(Shard::new(index, cores, config.clone(), keyspace, seed, shared.pubsub.clone(), shared.log.clone()))
     };
     // The engines live as long as the process.
     let shards: &'static [Mutex<Shard>] = Box::leak((0..cores).map(shard).collect::<Vec<_>>().into_boxed_slice());
@@ -293,6 +303,7 @@ fn start_cores(
     let mut threads = Vec::new();
     for (core, mailbox) in connect(cores, &parking).into_iter().enumerate() {
         let (shared, parking, ready) = (shared.clone(), parking.clone(), ready.clone());
+        let log_files = log_files.clone();
         let (doors, hasher, alarm) = (doors.clone(), hasher.clone(), alarms[core].clone());
         let cpu = shared.cpus[core];
         let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
@@ -308,7 +319,7 @@ fn start_cores(
                 };
                 ring.watch(&alarm);
                 parking.announce(core, ring.fd());
-                let core = Core::new(Parts { core, mailbox, doors, shards, hasher, shared, ring });
+                let core = Core::new(Parts { core, mailbox, doors, shards, hasher, shared, ring, log_files });
                 let _ = ready.send(Ok(()));
                 core.run().await;
             })
@@ -324,7 +335,7 @@ fn start_cores(
     for _ in 0..cores {
         started.recv().unwrap_or_else(|_| Err("a core ended before it served".into()))?;
     }
-    Ok(threads)
+    Ok((threads, shards.iter().collect()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! SIGTERM and SIGINT end the server in order; a second one ends it at once.
 
 use super::server::Traces;
+use crate::config::ShutdownOptions;
+use crate::session::Ending;
 use crate::shared::Shared;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
@@ -31,7 +33,18 @@ pub(super) fn watch(shared: &Arc<Shared>, traces: &Arc<Traces>) {
                 _ => continue, // Ignored, as Redis ignores SIGHUP and SIGPIPE.
             }
             asked = true;
-            shared.stop(0);
+            let config = shared.config();
+            let (name, options) = match signal {
+                SIGINT => ("SIGINT", config.shutdown_on_sigint),
+                _ => ("SIGTERM", config.shutdown_on_sigterm),
+            };
+            shared.persistence.end(Ending {
+                save: options.contains(ShutdownOptions::SAVE),
+                nosave: options.contains(ShutdownOptions::NOSAVE),
+                force: options.contains(ShutdownOptions::FORCE),
+                signal: Some(name),
+            });
+            (shared.alarm)();
         }
     };
     let started = std::thread::Builder::new().name("signals".into()).spawn(watch);

@@ -111,6 +111,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use super::super::aof::LogFiles;
     use super::super::core::Parts;
     use super::super::listen::Doors;
     use super::super::mailbox::connect;
@@ -142,7 +143,8 @@ mod tests {
         let shared = Arc::new(Shared::new(config, vec![0], 1, String::new()));
         let keyspace = Keyspace::new(1, 1);
         let hasher = keyspace.hasher();
-        let shard = Mutex::new(Shard::new(0, 1, shared.config(), keyspace, 1, shared.pubsub.clone()));
+        let shard =
+            Mutex::new(Shard::new(0, 1, shared.config(), keyspace, 1, shared.pubsub.clone(), shared.log.clone()));
         let shards: &'static [Mutex<Shard>] = Box::leak(vec![shard].into_boxed_slice());
         let parking = Arc::new(Parking::new(1));
         let mailbox = connect(1, &parking).pop().expect("one core");
@@ -150,8 +152,16 @@ mod tests {
         let thread = std::thread::spawn(move || {
             let executor = LocalExecutorBuilder::new(Placement::Unbound).make().expect("an executor");
             executor.run(async move {
-                let parts =
-                    Parts { core: 0, mailbox, doors, shards, hasher, shared: core_shared, ring: Ring::new().unwrap() };
+                let parts = Parts {
+                    core: 0,
+                    mailbox,
+                    doors,
+                    shards,
+                    hasher,
+                    shared: core_shared,
+                    ring: Ring::new().unwrap(),
+                    log_files: LogFiles::default(),
+                };
                 spawn(async move {
                     while !go.load(Ordering::Relaxed) {
                         Timer::new(Duration::from_millis(1)).await;

@@ -6,6 +6,7 @@ use super::read::{Planned, What};
 use crate::mutant::Mutant;
 use crate::route::Place;
 use crate::shard::{Held, Shard};
+use crate::shared::persistence::obstacle;
 use parking_lot::MutexGuard;
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ const FAIR_WINDOWS: u32 = 8;
 pub(super) type Visited = [Option<MutexGuard<'static, Shard>>];
 
 /// Takes hold of the engines of several shards, given in rising order, and of the own one. False: one is busy, or has
-/// something lent that is needed (`is_clear` tells), and only the own one is held.
+/// something lent that is needed, or something large that a snapshot has yet to record (`is_clear` tells), and only the
+/// own one is held.
 ///
 /// Nobody waits for ever: who waits for an engine holds only lower ones, and all others only try.
 pub(super) fn hold_several(
@@ -53,7 +55,7 @@ pub(super) fn hold_several(
     }
     let is_clear = wanted.iter().all(|&shard| {
         let engine = if shard == core { &**own } else { visited[shard].as_ref().expect("taken above") };
-        engine.locks.is_free() || is_clear(shard, engine)
+        engine.locks.is_free() && !engine.keyspace.is_walked() || is_clear(shard, engine)
     });
     if !is_clear {
         visited.fill_with(|| None);
@@ -130,7 +132,7 @@ impl Core {
         self.visited.fill_with(|| None);
     }
 
-    /// Lets visitors in, between commands. A server with one shard never has any.
+    /// Lets visitors in, between commands. A server with one shard has none, but for the threads that load keys.
     pub(super) fn let_go(&mut self) {
         if !self.shard.is_held() {
             return;
@@ -140,7 +142,7 @@ impl Core {
         if self.evicts {
             self.shared.budget.set_garbage(self.core, self.shard.keyspace.has_garbage());
         }
-        if 1 < self.map.shards() {
+        if 1 < self.map.shards() || self.obstacles & obstacle::LOADING != 0 {
             let back_ms = self.now_ms + self.idle_ms();
             self.shard.leave(back_ms);
             self.shard.let_go();

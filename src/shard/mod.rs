@@ -3,14 +3,17 @@
 
 mod answering;
 mod blocked;
+mod logged;
 pub mod union;
 mod watch;
 
 pub use blocked::{Answer, Ticket};
+pub use logged::commit_shared;
 
+use crate::aof::log::Log;
 use crate::command::long_reply::Slot;
 use crate::command::lookup::Row;
-use crate::command::{Args, CommandResult, Context, Run, key_positions};
+use crate::command::{Args, CommandResult, Context, Flags, Run, key_positions};
 use crate::config::{Config, KeyspaceEvents, MaxmemoryPolicy};
 use crate::keyspace::access::AGING_PERIOD_MS;
 use crate::keyspace::adviser::Adviser;
@@ -65,8 +68,14 @@ pub struct Shard {
     pub index: usize,
     /// Shards of the server.
     pub shards: usize,
+    /// Large values that a snapshot records before somebody changes them, by database and key.
+    recordings: Vec<(usize, Vec<u8>)>,
     /// Who leaves when memory is short; none: nobody.
     pub eviction: Option<Eviction>,
+    /// Where changes are logged.
+    pub log: Arc<Log>,
+    /// Up to where this shard's lane has to be synced before the last reply may leave; 0: it may leave at once.
+    pub told: u64,
     upkeep: Upkeep,
 }
 
@@ -189,6 +198,11 @@ impl Held {
             self.guard = self.engines[self.core].try_lock();
         }
         self.guard.is_some()
+    }
+
+    /// A look at it, unless a visitor has it; not held longer than the look.
+    pub fn try_look(&mut self) -> Option<&mut Shard> {
+        if self.try_take() { Some(&mut **self) } else { None }
     }
 
     /// Takes hold, or gives up after so long; whether it is held now.
@@ -342,6 +356,7 @@ impl Shard {
         mut keyspace: Keyspace,
         seed: u64,
         pubsub: Arc<Pubsub>,
+        log: Arc<Log>,
     ) -> Shard {
         let eviction = eviction(&config);
         keyspace.set_adviser(adviser(&config, shards, seed));
@@ -356,7 +371,10 @@ impl Shard {
             random: fastrand::Rng::with_seed(seed ^ (index as u64 + 1)),
             index,
             shards,
+            recordings: Vec::new(),
             eviction,
+            log,
+            told: 0,
             upkeep: Upkeep { expires: true, ..Upkeep::default() },
         };
         shard.configure(config);
@@ -382,10 +400,11 @@ impl Shard {
     /// frees what waits to be freed. True if keys are left whose deadline has come.
     pub fn tend(&mut self, now_ms: u64, expires: bool) -> bool {
         // Entries that are away are out of reach, and come home with their deadlines.
-        let expires_now = expires && self.locks.is_free();
+        let expires_now = expires && !self.keyspace.is_replaying && self.locks.is_free();
         if expires_now {
             self.keyspace.effects.actor = Actor::default();
             self.keyspace.expire_cycle(now_ms, EXPIRE_SLICE * self.config.active_expire_effort as usize);
+            self.log_loose();
             if !self.keyspace.effects.is_empty() {
                 self.settle();
             }
@@ -441,6 +460,7 @@ impl Shard {
         let Some(eviction) = self.eviction else { return Evicted::default() };
         self.keyspace.begin(now_ms, false);
         let evicted = self.keyspace.evict_some(eviction, bytes, keys_max);
+        self.log_loose();
         if !self.keyspace.effects.is_empty() {
             self.settle();
         }
@@ -501,6 +521,8 @@ impl Shard {
         let mut reply = Reply::new(&mut *out, call.protocol);
         self.keyspace.begin(now_ms, call.touch);
         self.keyspace.effects.actor = call.actor;
+        let dirty = self.keyspace.dirty;
+        let old_keys = if self.keyspace.records.is_on { self.keys_before(row) } else { None };
         let mut context = Context {
             keyspace: &mut self.keyspace,
             config: &self.config,
@@ -518,6 +540,9 @@ impl Shard {
                 false
             }
         };
+        if self.keyspace.records.is_on {
+            self.log_call(row, call.db, args, dirty, old_keys, succeeds);
+        }
         if !self.keyspace.effects.is_empty() {
             self.settle();
         }
@@ -553,6 +578,55 @@ impl Shard {
         self.keyspace.effects.listen(if is_all { Class::all() } else { self.notifications.classes });
     }
 
+    // Snapshots
+
+    /// A command is about to run. If it would change a large value that the snapshot under way has yet to record, that
+    /// is recorded next, and the key is read until it is: the command waits as for any key that is read.
+    #[cold]
+    pub fn record_before(&mut self, row: &'static Row, db: usize, args: &Args<'_>) {
+        let mut positions = Vec::new();
+        if row.flags.contains(Flags::WRITE) && key_positions(row.command, args, &mut positions).is_ok() {
+            positions.into_iter().for_each(|at| self.record_key(db, args[at]));
+        }
+    }
+
+    /// The same of keys that are to be lent, in every database.
+    #[cold]
+    pub fn record_keys(&mut self, keys: &[Vec<u8>]) {
+        for key in keys {
+            (0..self.keyspace.databases()).for_each(|db| self.record_key(db, key));
+        }
+    }
+
+    /// Whether a key holds a large value, in any database, that the snapshot under way has yet to record.
+    pub fn has_to_record(&self, key: &[u8]) -> bool {
+        (0..self.keyspace.databases()).any(|db| self.keyspace.is_unrecorded_large(db, key))
+    }
+
+    fn record_key(&mut self, db: usize, key: &[u8]) {
+        let is_known = self.recordings.iter().any(|(of, known)| *of == db && known == key);
+        if !is_known && self.locks.is_whole() && self.keyspace.is_unrecorded_large(db, key) {
+            self.keyspace.record_next(db, key);
+            self.locks.read(key);
+            self.recordings.push((db, key.to_vec()));
+        }
+    }
+
+    /// Values that were waited for and are recorded now are read no more. Whether there were any: then those who waited
+    /// have their turn.
+    pub fn end_recordings(&mut self) -> bool {
+        let before = self.recordings.len();
+        let Shard { recordings, keyspace, locks, .. } = self;
+        recordings.retain(|(db, key)| {
+            let is_left = keyspace.is_unrecorded_large(*db, key);
+            if !is_left {
+                locks.end_reading(key);
+            }
+            is_left
+        });
+        self.recordings.len() != before
+    }
+
     // Watched keys
 
     /// How many keys clients watch here.
@@ -584,6 +658,7 @@ impl Shard {
     fn expire(&mut self, db: usize, key: &[u8], now_ms: u64) {
         self.keyspace.begin(now_ms, false);
         self.keyspace.drop_if_expired(db, key);
+        self.log_loose();
         if !self.keyspace.effects.is_empty() {
             self.settle();
         }
@@ -700,6 +775,7 @@ impl Shard {
             panic!("{} does not block", ticket.row.full_name());
         };
         self.keyspace.begin(now_ms, call.touch);
+        let dirty = self.keyspace.dirty;
         let mut context = Context {
             keyspace: &mut self.keyspace,
             config: &self.config,
@@ -710,7 +786,11 @@ impl Shard {
             shards: self.shards,
             long_reply: None,
         };
-        match run(&mut context, &args, &mut Reply::new(&mut out, call.protocol)) {
+        let result = run(&mut context, &args, &mut Reply::new(&mut out, call.protocol));
+        if self.keyspace.records.is_on {
+            self.log_call(ticket.row, call.db, &args, dirty, None, result.is_ok());
+        }
+        match result {
             Ok(None) => Some(out),
             Ok(Some(_)) => None,
             Err(error) => {
@@ -748,6 +828,7 @@ impl Shard {
         stand_in.effects.take_all();
         self.keyspace.set_policy(access_policy(&self.config));
         self.keyspace.absorb(&mut stand_in);
+        self.log_loose();
         self.listen();
         self.settle();
     }
@@ -781,7 +862,8 @@ mod tests {
 
     fn shard() -> Shard {
         let config = Arc::new(Config::default());
-        let mut shard = Shard::new(0, 1, config, Keyspace::new(1, 1), 1, Arc::new(Pubsub::new(1)));
+        let mut shard =
+            Shard::new(0, 1, config, Keyspace::new(1, 1), 1, Arc::new(Pubsub::new(1)), Arc::new(Log::new(1, 1)));
         shard.keyspace.begin(START_MS, true);
         shard.tend(START_MS, true);
         shard

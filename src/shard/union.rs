@@ -35,7 +35,7 @@
 //! follow from what they hold (`SORT … BY weight_*`; every keyspace is held then). Events go to the shard of their key.
 
 use crate::command::lookup::Row;
-use crate::command::{Args, Context, Gather, Keys, Run, Spread, Wait, key_positions};
+use crate::command::{Args, Context, Gather, Keys, Run, Spread, Wait, journal, key_positions};
 use crate::config::Config;
 use crate::keyspace::{Class, Keyspace};
 use crate::mutant::Mutant;
@@ -54,6 +54,8 @@ pub type Parts<'a> = SmallVec<[Option<&'a mut Keyspace>; 8]>;
 pub struct Union<'a> {
     /// Of as many shards as there are parts: one part has all keys, whatever shards they came from.
     map: SlotMap,
+    /// Of the server.
+    shards: usize,
     parts: Parts<'a>,
     /// Where entries of several parts meet; empty between commands.
     overlay: &'a mut Option<Box<Keyspace>>,
@@ -64,14 +66,15 @@ pub struct Union<'a> {
 }
 
 impl<'a> Union<'a> {
-    /// Of these parts.
+    /// Of these parts, of a server with so many shards.
     pub fn new(
+        shards: usize,
         parts: Parts<'a>,
         overlay: &'a mut Option<Box<Keyspace>>,
         config: &'a Config,
         random: &'a mut fastrand::Rng,
     ) -> Union<'a> {
-        Union { map: SlotMap::new(parts.len()), parts, overlay, config, random, wait: None }
+        Union { map: SlotMap::new(parts.len()), shards, parts, overlay, config, random, wait: None }
     }
 
     /// Commands may wait: what for is told here, and nothing is written then.
@@ -161,7 +164,7 @@ impl<'a> Union<'a> {
         let shards = self.parts.len();
         let keyspace = &mut **self.parts[shard].as_mut().expect("what a command needs is held");
         let (config, random, wait) = (self.config, &mut *self.random, self.wait.as_deref_mut());
-        run_in(keyspace, (shard, shards), config, random, wait, row, call, args, now_ms, stats, out)
+        run_in(keyspace, (shard, shards), self.shards, config, random, wait, row, call, args, now_ms, stats, out)
     }
 
     /// Each shard runs the command on its own keys.
@@ -229,7 +232,10 @@ impl<'a> Union<'a> {
             Box::new(any.sibling())
         });
         let mut listened = Class::empty();
+        let is_recorded = self.parts.iter().flatten().any(|part| part.records.is_on);
+        let is_replaying = self.parts.iter().flatten().any(|part| part.is_replaying);
         overlay.begin(now_ms, false);
+        overlay.is_replaying = is_replaying;
         let parts = &mut self.parts;
         let mut lend = |overlay: &mut Keyspace, (key, shard): &(Cow<'_, [u8]>, usize)| {
             let keyspace = &mut **parts[*shard].as_mut().expect("what a command needs is held");
@@ -251,12 +257,20 @@ impl<'a> Union<'a> {
             }
         }
         overlay.effects.listen(listened);
+        overlay.records.is_on = is_recorded;
         let (config, random, wait) = (self.config, &mut *self.random, self.wait.as_deref_mut());
-        let succeeds = run_in(&mut overlay, (0, 1), config, random, wait, row, call, args, now_ms, stats, out);
+        let shards = self.shards;
+        let succeeds = run_in(&mut overlay, (0, 1), shards, config, random, wait, row, call, args, now_ms, stats, out);
         for (key, shard) in &keys {
             let keyspace = &mut **self.parts[*shard].as_mut().expect("as above");
             overlay.lend(key, |db, entry| keyspace.adopt(db, entry));
         }
+        for record in overlay.records.iter() {
+            let shard = record.keys.first().map_or(0, |key| self.map.shard_of(key));
+            let keyspace = self.parts[shard].as_mut().expect("a command touches no key that it does not name");
+            keyspace.records.adopt(&record);
+        }
+        overlay.records.clear();
         for effect in overlay.effects.take_all() {
             let shard = self.map.shard_of(&effect.key);
             let keyspace = self.parts[shard].as_mut().expect("a command touches no key that it does not name");
@@ -275,6 +289,7 @@ impl<'a> Union<'a> {
 fn run_in(
     keyspace: &mut Keyspace,
     (shard, shards): (usize, usize),
+    shards_of_server: usize,
     config: &Config,
     random: &mut fastrand::Rng,
     wait: Option<&mut Option<Wait>>,
@@ -288,6 +303,7 @@ fn run_in(
     let start = out.len();
     keyspace.begin(now_ms, call.touch);
     keyspace.effects.actor = call.actor;
+    let dirty = keyspace.dirty;
     let mut context = Context { keyspace, config, random, db: call.db, now_ms, shard, shards, long_reply: None };
     let mut reply = Reply::new(&mut *out, call.protocol);
     let result = match row.command.run {
@@ -299,6 +315,9 @@ fn run_in(
         }),
         _ => panic!("{} does not run on a keyspace", row.full_name()),
     };
+    if keyspace.records.is_on {
+        journal::record_if_changed(keyspace, row, call.db, args, shards_of_server, dirty, result.is_ok());
+    }
     match result {
         Ok(()) => true,
         Err(error) => {
@@ -340,7 +359,7 @@ mod tests {
         };
         let mut alone_overlay = None;
         let overlay = if on_all { &mut world.overlay } else { &mut alone_overlay };
-        Union::new(parts, overlay, &world.config, &mut random).execute(
+        Union::new(parts.len(), parts, overlay, &world.config, &mut random).execute(
             row,
             call,
             &args,
@@ -384,10 +403,10 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         let mut random = fastrand::Rng::with_seed(3);
         for _ in 0..2000 {
-            let parts = world.keyspaces.iter_mut().map(Some).collect();
+            let parts: Parts<'_> = world.keyspaces.iter_mut().map(Some).collect();
             let mut out = Output::default();
             let call = Call { db: 0, protocol: Protocol::Resp2, touch: true, actor: Actor::default() };
-            Union::new(parts, &mut world.overlay, &world.config, &mut random).execute(
+            Union::new(SHARDS, parts, &mut world.overlay, &world.config, &mut random).execute(
                 lookup(b"RANDOMKEY").expect("a command"),
                 call,
                 &[b"RANDOMKEY"],

@@ -14,6 +14,7 @@
 #![allow(unsafe_code)]
 
 use super::bell::Bell;
+use super::file::Blocks;
 use bytes::Bytes;
 use io_uring::types::{self, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
@@ -40,6 +41,8 @@ const KIND_SEND: u64 = 3;
 const KIND_WAKE: u64 = 4;
 const KIND_IGNORE: u64 = 5;
 const KIND_QUICK: u64 = 6;
+const KIND_WRITE: u64 = 7;
+const KIND_SYNC: u64 = 8;
 
 const fn user_data(kind: u64, index: u32) -> u64 {
     kind << 56 | index as u64
@@ -84,6 +87,15 @@ pub enum Event {
         /// The buffer.
         bytes: Vec<u8>,
     },
+    /// The write into a file ended; see [`Ring::write_file`].
+    Written {
+        /// Bytes written, or the error number.
+        result: Result<usize, i32>,
+        /// What was written.
+        blocks: Blocks,
+    },
+    /// The sync of a file ended: the error number, if it failed.
+    Synced(Result<(), i32>),
     /// Another core (or the signal thread) wants attention.
     Woken,
 }
@@ -172,6 +184,8 @@ pub struct Ring {
     buffer_tail: u16,
     /// Sends in flight, by index.
     sending: Vec<Option<Sending>>,
+    /// The write into a file that is in flight.
+    writing: Option<Blocks>,
     /// Quick sends of this pass; `None`: it failed, see `unsent`.
     quick: Vec<(u32, Option<Vec<u8>>)>,
     /// Quick sends that failed, and have yet to be told of.
@@ -249,6 +263,7 @@ impl Ring {
             buffer_ring,
             buffer_tail: 0,
             sending: Vec::new(),
+            writing: None,
             quick: Vec::new(),
             unsent: VecDeque::new(),
             completions: Vec::with_capacity(COMPLETION_ENTRIES as usize),
@@ -428,6 +443,27 @@ impl Ring {
         self.unsent.push_back(Event::Unsent { index: *index, result, bytes });
     }
 
+    /// Writes `blocks` but their first `skipped` bytes into a file, from an offset on; one such write is in flight at
+    /// most. `is_synced`: when it is reported it is on disk.
+    pub fn write_file(&mut self, file: RawFd, offset: u64, blocks: Blocks, skipped: usize, is_synced: bool) {
+        assert!(self.writing.is_none(), "one write is in flight at most");
+        let bytes = &blocks.bytes()[skipped..];
+        let entry = opcode::Write::new(Fd(file), bytes.as_ptr(), bytes.len().min(WRITE_BYTES_MAX) as u32)
+            .offset(offset)
+            .rw_flags(if is_synced { libc::RWF_DSYNC } else { 0 })
+            .build()
+            .user_data(user_data(KIND_WRITE, 0));
+        self.writing = Some(blocks);
+        self.push(&entry);
+    }
+
+    /// Has all that was written into a file on disk.
+    pub fn sync_file(&mut self, file: RawFd) {
+        let entry =
+            opcode::Fsync::new(Fd(file)).flags(types::FsyncFlags::DATASYNC).build().user_data(user_data(KIND_SYNC, 0));
+        self.push(&entry);
+    }
+
     fn make_room_to_send(&mut self, index: u32) {
         let at = index as usize;
         if self.sending.len() <= at {
@@ -594,12 +630,21 @@ impl Ring {
                 }
                 KIND_QUICK => self.unsent.pop_front().expect("noted when it came"),
                 KIND_WAKE => Event::Woken,
+                KIND_WRITE => {
+                    let blocks = self.writing.take().expect("a write completes once");
+                    let result = if result < 0 { Err(-result) } else { Ok(result as usize) };
+                    Event::Written { result, blocks }
+                }
+                KIND_SYNC => Event::Synced(if result < 0 { Err(-result) } else { Ok(()) }),
                 KIND_IGNORE => continue,
                 other => panic!("completion of unknown kind {other}"),
             });
         }
     }
 }
+
+/// One write into a file carries at most so much; the rest follows.
+const WRITE_BYTES_MAX: usize = 1 << 30;
 
 /// How long, at most, an event waits for others to be handled with it, where others are likely. Microseconds.
 pub const BATCH_US: u32 = 50;
@@ -611,6 +656,7 @@ impl Drop for Ring {
             std::mem::forget(sending);
         }
         std::mem::forget(std::mem::take(&mut self.quick));
+        std::mem::forget(self.writing.take());
     }
 }
 

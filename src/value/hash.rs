@@ -182,8 +182,8 @@ impl Timed {
         self.triples.remove_from(position, 3)
     }
 
-    fn remove_due(&mut self, now_ms: u64) -> usize {
-        let (mut removed, mut first_ms) = (0, NEVER_MS);
+    fn remove_due(&mut self, now_ms: u64, mut tell: impl FnMut(&[u8])) {
+        let mut first_ms = NEVER_MS;
         let mut position = self.triples.first();
         while let Some(at) = position {
             let field = self.field_at(at);
@@ -192,12 +192,12 @@ impl Timed {
                 let value = self.triples.next(at).expect("three elements a field");
                 position = self.triples.next(value).and_then(|deadline| self.triples.next(deadline));
             } else {
+                let mut digits = itoa::Buffer::new();
+                tell(self.triples.at(at).bytes(&mut digits));
                 position = self.remove(at);
-                removed += 1;
             }
         }
         self.due_ms = first_ms;
-        removed
     }
 }
 
@@ -554,16 +554,13 @@ impl Container for Hash {
     }
 
     fn remove_due(&mut self, now_ms: u64, budget: usize) -> Removed {
-        let count = match &mut self.form {
-            Form::Small(_) => 0,
-            Form::Timed(timed) => timed.remove_due(now_ms),
-            Form::Table(table) => {
-                let len_before = table.len();
-                table.remove_due(now_ms, budget, |_| {});
-                len_before - table.len()
-            }
-        };
-        Removed { count, is_empty: self.is_empty() }
+        let mut names: Vec<Box<[u8]>> = Vec::new();
+        match &mut self.form {
+            Form::Small(_) => {}
+            Form::Timed(timed) => timed.remove_due(now_ms, |name| names.push(name.into())),
+            Form::Table(table) => table.remove_due(now_ms, budget, |name| names.push(name.into())),
+        }
+        Removed { count: names.len(), is_empty: self.is_empty(), names }
     }
 }
 

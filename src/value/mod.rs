@@ -90,12 +90,14 @@ pub trait Container: Sized + Send + 'static + sealed::Listed {
 }
 
 /// What [`Container::remove_due`] has removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Removed {
     /// How many parts.
     pub count: usize,
     /// The container is empty: its key must go.
     pub is_empty: bool,
+    /// Their names.
+    pub names: Vec<Box<[u8]>>,
 }
 
 /// A string as it is stored.

@@ -21,6 +21,8 @@ mod quicklist;
 mod resp_reply;
 #[path = "checks/resp_request.rs"]
 mod resp_request;
+#[path = "checks/snapshot.rs"]
+mod snapshot;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -133,6 +135,7 @@ fn every_target_stands_its_corpus_and_mutations() {
     fuzz("quicklist", "value.dict", quicklist::check);
     fuzz("hyperloglog", "value.dict", hyperloglog::check);
     fuzz("payload", "value.dict", payload::check);
+    fuzz("snapshot", "value.dict", snapshot::check);
 }
 
 /// The mutations reach the checks: one that refuses a certain byte is caught soon.

@@ -4,9 +4,9 @@ use crate::client::{Client, Value};
 use crate::process::{Kind, Server};
 
 /// What makes a value: commands in which KEY is the key.
-struct Made {
+pub struct Made {
     name: &'static str,
-    commands: Vec<Vec<Vec<u8>>>,
+    pub commands: Vec<Vec<Vec<u8>>>,
     /// How it is read, and whether the order counts.
     reading: &'static str,
     is_ordered: bool,
@@ -53,7 +53,7 @@ fn large(name: &'static str, verb: &str, count: usize, reading: &'static str, is
     Made { name, commands: numbers.chunks(200).map(command).collect(), reading, is_ordered }
 }
 
-fn values() -> Vec<Made> {
+pub fn values() -> Vec<Made> {
     let long = "Lorem ipsum ".repeat(3_000);
     vec![
         made("an integer", &["SET KEY 12345"], "GET KEY", true),

@@ -26,6 +26,7 @@ mod operation;
 mod process;
 mod pubsub;
 mod settings;
+mod snapshot;
 mod survey;
 mod transcript;
 

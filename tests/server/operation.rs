@@ -530,7 +530,6 @@ fn what_this_version_lacks_is_refused_by_line_and_word() {
     let scratch = Scratch::new("absent");
     let file = scratch.text("a.conf");
     for line in [
-        "appendonly yes",
         "cluster-enabled yes",
         "tls-port 6380",
         "replicaof 127.0.0.1 6379",

@@ -79,7 +79,7 @@ const NOT_TRIED: &[&str] = &[
     "enable-debug-command",
     "enable-protected-configs", // They would shut this test out.
     "maxclients",               // What the machine can do is not the same for both.
-    "appendonly",
+    "appendonly",               // It begins a log, where the test has no directory for it.
     "tls-port",
     "tls-cluster",
     "tls-replication", // Refused here as long as they are not there.

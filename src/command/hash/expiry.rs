@@ -190,6 +190,11 @@ fn settle(cx: &mut Context<'_>, key: &[u8], changes: &Changes, update: Event) {
     }
 }
 
+/// The time by which fields are live; while a log is replayed all are, since it says which went.
+fn clock_ms(cx: &Context<'_>) -> u64 {
+    if cx.keyspace.is_replaying { 0 } else { cx.now_ms }
+}
+
 fn hexpire(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     expire(cx, args, Unit::Seconds, cx.now_ms, "hexpire", reply)
 }
@@ -214,7 +219,7 @@ fn expire(
     command: &str,
     reply: &mut Reply<'_>,
 ) -> CommandResult {
-    let (key, now_ms) = (args[1], cx.now_ms);
+    let (key, now_ms) = (args[1], clock_ms(cx));
     let deadline_ms = deadline_ms(args[2], unit, base_ms, command)?;
     let condition = Condition::of(args[3]);
     let rest = if matches!(condition, Condition::Always) { &args[3..] } else { &args[4..] };

@@ -48,6 +48,8 @@ pub(in crate::command) fn pop(
         set.remove_range(start, len);
     }
     drop(set);
+    let name: &[u8] = if end == End::Max { b"ZPOPMAX" } else { b"ZPOPMIN" };
+    cx.keyspace.records.say(cx.db, key, &[name, key, itoa::Buffer::new().format(len).as_bytes()]);
     note_removals(cx, key, len, event(if end == End::Max { "zpopmax" } else { "zpopmin" }), is_empty);
     Ok(())
 }

@@ -101,6 +101,41 @@ fn named_integer(word: &[u8], name: &str, command: &str) -> Result<i64, Error> {
     parse_integer(word).ok_or_else(|| Error::new(format!("ERR Invalid {name} argument for {command}")))
 }
 
+/// An entry that is pending for a consumer from now on.
+pub(super) struct Given {
+    pub(super) id: Id,
+    pub(super) delivered_ms: u64,
+    pub(super) deliveries: u64,
+}
+
+/// Tells the log of writes which entries of a stream (the key, the group and the consumer) are pending for the consumer,
+/// which are for nobody any more, and the last id that the group has read.
+pub(super) fn say_given(
+    cx: &mut Context<'_>,
+    [key, group, consumer]: [&[u8]; 3],
+    given: &[Given],
+    forgotten: &[Id],
+    last: Id,
+) {
+    if !cx.keyspace.records.is_on {
+        return;
+    }
+    let last = last.to_string();
+    for Given { id, delivered_ms, deliveries } in given {
+        let words = [id.to_string(), delivered_ms.to_string(), deliveries.to_string()];
+        let [id, delivered_ms, deliveries] = [0, 1, 2].map(|at| words[at].as_bytes());
+        let head: [&[u8]; 8] = [b"XCLAIM", key, group, consumer, b"0", id, b"TIME", delivered_ms];
+        let tail: [&[u8]; 6] = [b"RETRYCOUNT", deliveries, b"FORCE", b"JUSTID", b"LASTID", last.as_bytes()];
+        cx.keyspace.records.say(cx.db, key, &[&head[..], &tail].concat());
+    }
+    if !forgotten.is_empty() {
+        let ids: Vec<String> = forgotten.iter().map(Id::to_string).collect();
+        let head: [&[u8]; 3] = [b"XACK", key, group];
+        let args: Vec<&[u8]> = head.into_iter().chain(ids.iter().map(String::as_bytes)).collect();
+        cx.keyspace.records.say(cx.db, key, &args);
+    }
+}
+
 /// What `XCLAIM` and `XAUTOCLAIM` do to each entry.
 struct Claim {
     idle_ms_min: i64,
@@ -112,6 +147,7 @@ struct Claim {
 
 impl Claim {
     /// Gives a pending entry to the consumer, and tells it.
+    #[expect(clippy::too_many_arguments, reason = "what is given, to whom, and who is told")]
     fn give(
         &self,
         group: &mut Group,
@@ -120,9 +156,11 @@ impl Claim {
         deliveries: u64,
         to: ConsumerNumber,
         reply: &mut Reply<'_>,
+        given: &mut Vec<Given>,
     ) {
         let counted = if self.only_ids { deliveries } else { deliveries.wrapping_add(1) };
         group.deliver(id, to, self.delivered_ms, self.deliveries.unwrap_or(counted));
+        given.push(Given { id, delivered_ms: self.delivered_ms, deliveries: self.deliveries.unwrap_or(counted) });
         if self.only_ids {
             reply_id(reply, id);
         } else {
@@ -134,6 +172,7 @@ impl Claim {
 pub(super) fn xclaim(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let now_ms = cx.now_ms;
     let mut stream = cx.keyspace.container_mut::<Stream>(cx.db, args[1])?.ok_or_else(|| no_group(args))?;
+    let (mut given, mut forgotten, mut last) = (Vec::new(), Vec::new(), Id::MIN);
     let result = stream.change_group(args[2], |group, log, _| {
         let idle_ms_min = named_integer(args[4], "min-idle-time", "XCLAIM")?.max(0);
         let ids: Vec<Id> = args[5..].iter().map_while(|word| parse_strict(word, 0).ok()).collect();
@@ -176,7 +215,10 @@ pub(super) fn xclaim(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
         for id in ids {
             let pending = group.find_pending(id).copied();
             if !log.contains(id) {
-                changes += u64::from(group.acknowledge(id));
+                if group.acknowledge(id) {
+                    changes += 1;
+                    forgotten.push(id);
+                }
                 continue;
             }
             let deliveries = match pending {
@@ -187,15 +229,17 @@ pub(super) fn xclaim(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
                 None => continue,
             };
             let (consumer, _) = *owner.get_or_insert_with(|| see_consumer(group, args[3], now_ms));
-            claim.give(group, log, id, deliveries, consumer, reply);
+            claim.give(group, log, id, deliveries, consumer, reply, &mut given);
             told += 1;
             changes += 1;
         }
         reply.finish_array(mark, told);
+        last = group.last_id;
         Ok((note_active(group, owner, now_ms), changes))
     });
     let (is_new, changes) = result.unwrap_or_else(|| Err(no_group(args)))?;
     drop(stream);
+    say_given(cx, [args[1], args[2], args[3]], &given, &forgotten, last);
     settle(cx, args[1], is_new, changes);
     Ok(())
 }
@@ -240,6 +284,7 @@ pub(super) fn xautoclaim(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
         at += 1;
     }
     let mut stream = cx.keyspace.container_mut::<Stream>(cx.db, args[1])?.ok_or_else(|| no_group(args))?;
+    let (mut given, mut forgotten, mut last) = (Vec::new(), Vec::new(), Id::MIN);
     let result = stream.change_group(args[2], |group, log, _| {
         let mut attempts = count * ATTEMPTS_PER_ENTRY;
         let (mut gone, mut changes) = (Vec::new(), 0);
@@ -266,15 +311,18 @@ pub(super) fn xautoclaim(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
         let mut owner = None;
         for (id, pending) in claimed {
             let (consumer, _) = *owner.get_or_insert_with(|| see_consumer(group, args[3], now_ms));
-            claim.give(group, log, id, pending.deliveries, consumer, reply);
+            claim.give(group, log, id, pending.deliveries, consumer, reply, &mut given);
             changes += 1;
         }
         reply.array(gone.len());
-        gone.into_iter().for_each(|id| reply_id(reply, id));
+        gone.iter().for_each(|id| reply_id(reply, *id));
+        forgotten = gone;
+        last = group.last_id;
         (note_active(group, owner, now_ms), changes)
     });
     let (is_new, changes) = result.ok_or_else(|| no_group(args))?;
     drop(stream);
+    say_given(cx, [args[1], args[2], args[3]], &given, &forgotten, last);
     settle(cx, args[1], is_new, changes);
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! something happened, with `$` and `+` as the ids that they stood for, and a count if there was none.
 
 use super::id::{c_text, parse_start, parse_stop, parse_strict, reply_id};
-use super::pending::idle_ms;
+use super::pending::{Given, idle_ms, say_given};
 use super::{integer, reply_element};
 use crate::command::{Args, CommandResult, Context, Orphaned, Refused, Retry, Wait};
 use crate::keyspace::Event;
@@ -460,14 +460,15 @@ impl Reading<'_> {
         let now_ms = cx.now_ms;
         let mut stream = cx.keyspace.container_mut::<Stream>(cx.db, key)?.expect("seen above");
         let told_before = *told;
+        let (mut read_ids, mut forgotten) = (Vec::new(), Vec::new());
         let is_new = stream.change_group(self.group, |group, log, counters| {
             if let Some(after) = self.history {
                 let (consumer, is_new) = see_consumer(group, self.consumer, now_ms);
                 begin_stream(reply, key, told);
-                self.read_history(group, log, consumer, after, now_ms, reply);
+                self.read_history(group, log, consumer, after, now_ms, reply, &mut read_ids);
                 return is_new;
             }
-            let idle = self.idle(group, log, now_ms);
+            let idle = self.idle(group, log, now_ms, &mut forgotten);
             let has_new = counters.len != 0 && log.last_id().is_some_and(|last| group.last_id < last);
             if budget.count_left == 0 || idle.is_empty() && !has_new {
                 return false;
@@ -484,29 +485,66 @@ impl Reading<'_> {
                     break;
                 }
                 group.deliver(id, consumer, now_ms, pending.deliveries.wrapping_add(1));
+                read_ids.push(id);
                 read += 1;
             }
             if self.count == 0 || read < self.count {
                 let count = self.count.saturating_sub(read);
                 let delivery = Delivery { consumer, count, is_acknowledged: self.question.is_acknowledged, now_ms };
                 let claimed = self.question.claim_ms.map(|_| (0, 0));
-                read += group.read_new(log, &counters, delivery, |entry| budget.tell(reply, entry, claimed));
+                read += group.read_new(log, &counters, delivery, |entry| {
+                    let is_told = budget.tell(reply, entry, claimed);
+                    if is_told {
+                        read_ids.push(entry.id);
+                    }
+                    is_told
+                });
             }
             group.change_consumer(consumer, |consumer| consumer.active_ms = Some(now_ms));
             reply.finish_array(mark, read);
             is_new
         });
         drop(stream);
-        if is_new.expect("seen above") {
+        let is_new = is_new.expect("seen above");
+        if is_new {
             cx.keyspace.changed(cx.db, key, Event::XGROUP_CREATECONSUMER);
         }
         cx.keyspace.dirty += u64::from(told_before < *told);
+        if cx.keyspace.records.is_on {
+            self.say(cx, key, is_new, &read_ids, &forgotten);
+        }
         Ok(())
+    }
+
+    /// Tells the log of writes what is pending for the consumer now, and how far the group has read.
+    #[cold]
+    fn say(&self, cx: &mut Context<'_>, key: &[u8], is_new: bool, read: &[Id], forgotten: &[Id]) {
+        let (db, name, consumer) = (cx.db, self.group, self.consumer);
+        cx.keyspace.records.said();
+        if is_new {
+            cx.keyspace.records.say(db, key, &[b"XGROUP", b"CREATECONSUMER", key, name, consumer]);
+        }
+        let Ok(Some(stream)) = cx.keyspace.peek_container::<Stream>(db, key) else { return };
+        let Some(group) = stream.group(name) else { return };
+        let (last, entries_read) = (group.last_id, group.entries_read);
+        let given = |id: &Id| {
+            let pending = group.find_pending(*id)?;
+            Some(Given { id: *id, delivered_ms: pending.delivered_ms(), deliveries: pending.deliveries })
+        };
+        let given: Vec<Given> = read.iter().filter_map(given).collect();
+        say_given(cx, [key, name, consumer], &given, forgotten, last);
+        if self.history.is_none() && !read.is_empty() {
+            let (last, count) = (last.to_string(), entries_read.unwrap_or(0).to_string());
+            let head: [&[u8]; 5] = [b"XGROUP", b"SETID", key, name, last.as_bytes()];
+            let tail: [&[u8]; 2] = [b"ENTRIESREAD", count.as_bytes()];
+            let tail = if entries_read.is_some() { &tail[..] } else { &[] };
+            cx.keyspace.records.say(db, key, &[&head[..], tail].concat());
+        }
     }
 
     /// What was not delivered for so long that this consumer gets it, the longest idle first. What is pending without
     /// an entry is forgotten.
-    fn idle(&self, group: &mut Group, log: &StreamLog, now_ms: u64) -> Vec<(Id, Pending)> {
+    fn idle(&self, group: &mut Group, log: &StreamLog, now_ms: u64, forgotten: &mut Vec<Id>) -> Vec<(Id, Pending)> {
         let Some(claim_ms) = self.question.claim_ms else { return Vec::new() };
         let until_ms = now_ms.saturating_sub(claim_ms).max(DELIVERED_MS_MIN);
         let count = if self.count == 0 { usize::MAX } else { self.count };
@@ -514,14 +552,15 @@ impl Reading<'_> {
         for id in group.longest_idle(until_ms, count) {
             if log.contains(id) {
                 idle.push((id, *group.find_pending(id).expect("it is pending")));
-            } else {
-                group.acknowledge(id);
+            } else if group.acknowledge(id) {
+                forgotten.push(id);
             }
         }
         idle
     }
 
     /// Tells what is pending for the consumer behind an id; entries that are no more without fields.
+    #[expect(clippy::too_many_arguments, reason = "what is read, by whom, and who is told")]
     fn read_history(
         &self,
         group: &mut Group,
@@ -530,6 +569,7 @@ impl Reading<'_> {
         after: Id,
         now_ms: u64,
         reply: &mut Reply<'_>,
+        read: &mut Vec<Id>,
     ) {
         let start = after.next().expect("not the last id there is");
         let count = if self.count == 0 { usize::MAX } else { self.count };
@@ -541,6 +581,7 @@ impl Reading<'_> {
                 Some(entry) => {
                     reply_entry(reply, &entry);
                     group.deliver(id, consumer, now_ms, deliveries.wrapping_add(1));
+                    read.push(id);
                 }
                 None => {
                     reply.array(2);

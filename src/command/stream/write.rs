@@ -3,7 +3,7 @@
 use super::id::{parse_new, parse_strict, reply_id};
 use super::newer::parse_references;
 use super::{idempotency_limits, integer, limits};
-use crate::command::{Args, CommandResult, Context};
+use crate::command::{Args, CommandResult, Context, journal};
 use crate::keyspace::{Event, Expiry};
 use crate::resp::{Error, Reply};
 use crate::value::Value;
@@ -235,11 +235,25 @@ pub(super) fn xadd(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
             id
         }
     };
+    // Producers' messages are known to newer versions only: then the log has the stream as it is.
+    let is_plain = options.message.is_none();
+    if is_plain && cx.keyspace.records.is_on {
+        let text = id.to_string();
+        let head: [&[u8]; 3] = [b"XADD", key, text.as_bytes()];
+        cx.keyspace.records.say(cx.db, key, &[&head[..], words].concat());
+    }
     if let Some(trim) = options.trim {
         let removed = trim_at(cx, key, trim)?;
         if removed != 0 {
             cx.keyspace.effects.note(Event::XTRIM, cx.db, key);
+            if is_plain {
+                say_trim(cx, key, trim.2);
+            }
         }
+    }
+    if !is_plain {
+        journal::write_state(cx.keyspace, cx.db, key);
+        cx.keyspace.records.said();
     }
     reply_id(reply, id);
     Ok(())
@@ -258,11 +272,27 @@ fn trim_at(
     Ok(removed)
 }
 
+/// Tells the log of writes what a trim has left: how much it takes at a time depends on how the stream was made.
+fn say_trim(cx: &mut Context<'_>, key: &[u8], references: References) {
+    if !cx.keyspace.records.is_on {
+        return;
+    }
+    if references != References::Keep {
+        journal::write_state(cx.keyspace, cx.db, key);
+        return cx.keyspace.records.said();
+    }
+    let len = cx.keyspace.peek_container::<Stream>(cx.db, key).ok().flatten().map_or(0, Stream::len);
+    let len = len.to_string();
+    cx.keyspace.records.say(cx.db, key, &[b"XTRIM", key, b"MAXLEN", b"=", len.as_bytes()]);
+}
+
 pub(super) fn xtrim(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let options = Options::parse(cx, args, false)?;
-    let removed = trim_at(cx, args[1], options.trim.expect("seen by the parser"))?;
+    let trim = options.trim.expect("seen by the parser");
+    let removed = trim_at(cx, args[1], trim)?;
     if removed != 0 {
         cx.keyspace.changed_by(cx.db, args[1], Event::XTRIM, removed);
+        say_trim(cx, args[1], trim.2);
     }
     reply.integer(removed as i64);
     Ok(())

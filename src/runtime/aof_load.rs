@@ -1,0 +1,640 @@
+//! The append-only file when the server starts: the directory is opened and locked, what a crash left is cut to what
+//! belongs together, the files are loaded, and the lanes go on where they end or in new files. See [`crate::aof`].
+
+use super::aof::LogFiles;
+use super::aof_clerk::{Clerk, create_files, write_manifest};
+use super::core::unix_ms;
+use super::load::{Manner, load};
+use crate::aof::group::{self, Lane, Note};
+use crate::aof::manifest::{self, Entry, Kind, Manifest};
+use crate::aof::record::{self, Item, Stop};
+use crate::aof::recovery::{self, Cut, Source, Tail};
+use crate::command::Run;
+use crate::command::lookup;
+use crate::config::{Config, reason};
+use crate::keyspace::{Actor, Keyspace};
+use crate::resp::{Output, Protocol};
+use crate::route::{Place, SlotMap, place};
+use crate::shard::union::{Parts, Union};
+use crate::shard::{Call, Shard};
+use crate::shared::Shared;
+use crate::stats::Stats;
+use crate::sys::file;
+use parking_lot::{Mutex, MutexGuard};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Bytes that are read ahead.
+const WINDOW_BYTES: usize = 1 << 20;
+/// Replies that are errors are told of, up to so many.
+const ERRORS_TOLD_MAX: u64 = 10;
+
+/// A lane's file that is gone on with.
+pub(super) struct LaneFile {
+    pub(super) path: PathBuf,
+    pub(super) number: u64,
+    /// Where the next group begins.
+    pub(super) bytes: u64,
+    pub(super) groups: u64,
+}
+
+/// The directory of the log.
+pub struct Directory {
+    pub(super) path: PathBuf,
+    /// What the names of its files begin with.
+    pub(super) prefix: String,
+    /// The files that the lanes go on in; none: they have new ones.
+    pub(super) lanes: Vec<LaneFile>,
+    /// Held as long as the server runs.
+    _lock: File,
+}
+
+impl Directory {
+    /// The path of an incr file.
+    pub(super) fn incr_path(&self, number: u64) -> PathBuf {
+        self.path.join(manifest::incr_name(&self.prefix, number))
+    }
+}
+
+/// A file, read through a window.
+struct FileSource {
+    file: File,
+    len: u64,
+    window: Vec<u8>,
+    start: u64,
+}
+
+impl FileSource {
+    fn open(path: &Path) -> io::Result<FileSource> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        Ok(FileSource { file, len, window: Vec::new(), start: 0 })
+    }
+}
+
+impl Source for FileSource {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        if WINDOW_BYTES <= bytes.len() {
+            return self.file.read_exact_at(bytes, offset);
+        }
+        let end = offset + bytes.len() as u64;
+        if offset < self.start || self.start + (self.window.len() as u64) < end {
+            let len = (self.len - offset).min(WINDOW_BYTES as u64) as usize;
+            self.window.resize(len, 0);
+            self.start = offset;
+            self.file.read_exact_at(&mut self.window, offset)?;
+        }
+        let at = (offset - self.start) as usize;
+        bytes.copy_from_slice(&self.window[at..at + bytes.len()]);
+        Ok(())
+    }
+}
+
+/// What was loaded, for the log.
+#[derive(Default)]
+struct Loaded {
+    commands: u64,
+    errors: u64,
+}
+
+/// Opens the log and loads what is in it into the shards, which nobody else uses yet. Afterwards changes are recorded.
+///
+/// # Errors
+/// Why the server cannot start, in words for the operator; as far as Redis has the case, in its words.
+pub(super) fn open(
+    config: &Config,
+    shared: &Arc<Shared>,
+    shards: &[&'static Mutex<Shard>],
+) -> Result<(Arc<Directory>, Manifest), String> {
+    let path = config.dir.join(&config.appenddirname);
+    let prefix = config.appendfilename.clone();
+    let told = |what: &str, error: &io::Error| format!("{what} {}: {}", path.display(), reason(error));
+    std::fs::create_dir_all(&path).map_err(|error| told("Can't open or create append-only dir", &error))?;
+    let lock = File::open(&path).map_err(|error| told("Can't open or create append-only dir", &error))?;
+    if !file::lock(&lock) {
+        return Err(format!("another server uses the append-only directory {}", path.display()));
+    }
+    let mut manifest = read_manifest(&config.dir, &path, &prefix)?;
+    let started = std::time::Instant::now();
+    let mut files = scan_files(&path, &manifest, config)?;
+    cut_files(&path, &mut files, config)?;
+    let mut loader = Loader::new(shared, shards, config);
+    for entry in manifest.files() {
+        let file = path.join(&entry.name);
+        match files.iter().find(|scanned| scanned.name == entry.name && entry.kind == Kind::Incr) {
+            Some(scanned) if 0 < scanned.file.scan.groups => {
+                loader.load_lane(&file, scanned.file.file, scanned.file.scan.bytes)?;
+                if scanned.file.scan.tail == Tail::Foreign {
+                    loader.load_plain(&file, scanned.file.scan.bytes, entry)?;
+                }
+            }
+            _ => loader.load_plain(&file, 0, entry)?,
+        }
+    }
+    let Loaded { commands, errors } = loader.finish();
+    if manifest.base.is_some() || !manifest.incrs.is_empty() {
+        let seconds = started.elapsed().as_secs_f64();
+        tracing::info!("DB loaded from append only file: {seconds:.3} seconds, {commands} commands, {errors} errors");
+    }
+    let (directory, first) = go_on(path, prefix, lock, &mut manifest, &files, shared)?;
+    for shard in shards {
+        let mut shard = shard.lock();
+        shard.keyspace.is_replaying = false;
+        shard.keyspace.records.is_on = true;
+    }
+    tracing::info!("the append-only file goes on in {} files from number {first} on", shared.cores);
+    Ok((Arc::new(directory), manifest))
+}
+
+/// Opens the directory of the log while the server runs: what is in it is of another time.
+///
+/// # Errors
+/// Why it cannot be, for the operator.
+pub(super) fn open_late(config: &Config, shared: &Arc<Shared>, log_files: &LogFiles) -> Result<(), String> {
+    if log_files.get().is_some() {
+        return Ok(());
+    }
+    let path = config.dir.join(&config.appenddirname);
+    let prefix = config.appendfilename.clone();
+    let told =
+        |error: io::Error| format!("Can't open or create append-only dir {}: {}", path.display(), reason(&error));
+    std::fs::create_dir_all(&path).map_err(told)?;
+    let lock = File::open(&path).map_err(told)?;
+    if !file::lock(&lock) {
+        return Err(format!("another server uses the append-only directory {}", path.display()));
+    }
+    let manifest = read_manifest(&config.dir, &path, &prefix)?;
+    shared.log.reserve_files(manifest.next_incr());
+    let directory = Directory { path, prefix, lanes: Vec::new(), _lock: lock };
+    start_clerk(Arc::new(directory), manifest, shared, log_files)
+}
+
+/// Begins to keep the manifest, and says where the log is.
+///
+/// # Errors
+/// There is no room for another thread.
+pub(super) fn start_clerk(
+    directory: Arc<Directory>,
+    manifest: Manifest,
+    shared: &Arc<Shared>,
+    log_files: &LogFiles,
+) -> Result<(), String> {
+    let (errands, received) = std::sync::mpsc::channel();
+    shared.log.set_clerk(Some(errands));
+    Clerk::start(directory.clone(), manifest, shared.log.clone(), received)
+        .map_err(|error| format!("cannot start a thread for the log: {error}"))?;
+    if log_files.set(directory).is_err() {
+        panic!("the log is opened once");
+    }
+    Ok(())
+}
+
+/// The manifest; where there is none, the one that an old single file makes, or an empty one.
+fn read_manifest(dir: &Path, path: &Path, prefix: &str) -> Result<Manifest, String> {
+    let file = path.join(manifest::manifest_name(prefix));
+    let text = match std::fs::read(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let old = dir.join(prefix);
+            if !old.is_file() {
+                return Ok(Manifest::default());
+            }
+            // As Redis 7.0 takes over the file of the versions before it.
+            tracing::info!("Successfully migrated an old-style AOF configuration ({prefix}) into the AOF directory");
+            let base = Entry { name: prefix.to_string(), seq: 1, kind: Kind::Base };
+            let manifest = Manifest { base: Some(base), ..Manifest::default() };
+            let failed = |error: io::Error| format!("cannot take over {}: {}", old.display(), reason(&error));
+            write_manifest(path, prefix, &manifest).map_err(failed)?;
+            std::fs::rename(&old, path.join(prefix)).map_err(failed)?;
+            file::sync_directory(path).map_err(failed)?;
+            return Ok(manifest);
+        }
+        Err(error) => {
+            return Err(format!(
+                "Fatal error: can't open the AOF manifest file {}: {}",
+                file.display(),
+                reason(&error)
+            ));
+        }
+    };
+    Manifest::parse(&text).map_err(|wrong| format!("{wrong} ({})", file.display()))
+}
+
+/// An incr file, and what is in it.
+struct Scanned {
+    name: String,
+    file: recovery::File,
+}
+
+fn scan_files(path: &Path, manifest: &Manifest, config: &Config) -> Result<Vec<Scanned>, String> {
+    let mut files = Vec::new();
+    for entry in &manifest.incrs {
+        let file = path.join(&entry.name);
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => format!("The append log file {} doesn't exist: {}", entry.name, reason(&error)),
+            _ => format!("Fatal error: can't open the append log file {} for reading: {}", entry.name, reason(&error)),
+        };
+        let mut source = FileSource::open(&file).map_err(failed)?;
+        let mut scan = recovery::scan(&mut source, entry.seq).map_err(failed)?;
+        let mut head = vec![0; source.len().min(group::HEAD.len() as u64) as usize];
+        source.read_at(0, &mut head).map_err(failed)?;
+        if scan.tail == Tail::Foreign && scan.groups == 0 || scan.tail == Tail::Torn && head != group::HEAD {
+            scan.tail = Tail::Nothing; // Another server's.
+            files.push(Scanned { name: entry.name.clone(), file: recovery::File { file: entry.seq, scan } });
+            continue;
+        }
+        match scan.tail {
+            Tail::Damaged(offset) => {
+                return Err(format!(
+                    "Bad file format reading the append only file {}: it is damaged at offset {}, and whole again from \
+                     {offset} on. Make a backup of your AOF file, then restore it from another copy or cut it there.",
+                    entry.name, scan.bytes
+                ));
+            }
+            Tail::Torn if !config.aof_load_truncated => return Err(truncated(&entry.name)),
+            Tail::Torn => tracing::warn!(
+                "!!! Warning: short read while loading the AOF file {} !!! {} bytes behind offset {} are cut off",
+                entry.name,
+                source.len() - scan.bytes,
+                scan.bytes
+            ),
+            Tail::Nothing | Tail::Room | Tail::Foreign => {}
+        }
+        files.push(Scanned { name: entry.name.clone(), file: recovery::File { file: entry.seq, scan } });
+    }
+    Ok(files)
+}
+
+fn truncated(name: &str) -> String {
+    format!(
+        "Unexpected end of file reading the append only file {name}. You can: 1) Make a backup of your AOF file, then use \
+         ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the 'aof-load-truncated' configuration \
+         option to yes and restart the server."
+    )
+}
+
+/// Cuts files to what belongs together.
+fn cut_files(path: &Path, files: &mut [Scanned], config: &Config) -> Result<(), String> {
+    let scans: Vec<recovery::File> = files.iter().map(|scanned| scanned.file.clone()).collect();
+    let cuts = recovery::cuts(&scans);
+    for scanned in files.iter_mut() {
+        let file = path.join(&scanned.name);
+        let failed =
+            |error: io::Error| format!("cannot cut the append only file {}: {}", file.display(), reason(&error));
+        if let Some(cut) = cuts.get(&scanned.file.file) {
+            if !config.aof_load_truncated {
+                return Err(truncated(&scanned.name));
+            }
+            tracing::warn!(
+                "{} is cut at offset {}: what follows belongs to changes on several shards that are not whole",
+                scanned.name,
+                cut.group
+            );
+            cut_at(&file, scanned.file.file, *cut).map_err(failed)?;
+            let mut source = FileSource::open(&file).map_err(failed)?;
+            scanned.file.scan = recovery::scan(&mut source, scanned.file.file).map_err(failed)?;
+        } else if matches!(scanned.file.scan.tail, Tail::Room | Tail::Torn) {
+            let opened = File::options().write(true).open(&file).map_err(failed)?;
+            opened.set_len(scanned.file.scan.bytes).and_then(|()| opened.sync_all()).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Cuts a file between two records. Those of its last group that stay are there at any time, whatever happens meanwhile:
+/// the file is made anew beside the old one.
+fn cut_at(path: &Path, number: u64, cut: Cut) -> io::Result<()> {
+    if cut.at == 0 {
+        let file = File::options().write(true).open(path)?;
+        file.set_len(cut.group)?;
+        return file.sync_all();
+    }
+    let mut source = FileSource::open(path)?;
+    let mut buffer = Vec::new();
+    let found = recovery::group_at(&mut source, cut.group, number, None, &mut buffer)?;
+    let (header, records) = found.expect("seen when the file was looked through");
+    let records = &records[..cut.at];
+    let shares = group::notes(records).unwrap_or_default();
+    let shares = shares.iter().filter(|(_, note)| matches!(note, Note::Share(_))).count() as u64;
+    let mut group = vec![0; group::bytes_for(records.len())];
+    group::seal(&mut group, number, header.number, shares, records);
+    let temporary = path.with_file_name(format!("temp-cut-{number}.aof"));
+    std::fs::copy(path, &temporary)?;
+    let file = File::options().write(true).open(&temporary)?;
+    file.set_len(cut.group)?;
+    file.write_all_at(&group, cut.group)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    file::sync_directory(path.parent().expect("a file is in a directory"))
+}
+
+/// The lanes go on in the files of the last generation, if it is theirs, or in new ones. The number of the first.
+fn go_on(
+    path: PathBuf,
+    prefix: String,
+    lock: File,
+    manifest: &mut Manifest,
+    files: &[Scanned],
+    shared: &Arc<Shared>,
+) -> Result<(Directory, u64), String> {
+    let lanes = shared.cores;
+    let last = files.len().checked_sub(lanes).map(|start| &files[start..]);
+    let is_ours = |last: &&[Scanned]| {
+        last.iter().enumerate().all(|(at, scanned)| {
+            let scan = &scanned.file.scan;
+            let is_lane =
+                scan.lane.is_some_and(|lane| lane.lane == at && lane.lanes == lanes && lane.first == last[0].file.file);
+            is_lane && !scan.has_end && scan.tail != Tail::Foreign
+        })
+    };
+    let base = manifest.base.as_ref().and_then(|base| std::fs::metadata(path.join(&base.name)).ok());
+    let base_bytes = base.map_or(0, |metadata| metadata.len());
+    let mut directory = Directory { path, prefix, lanes: Vec::new(), _lock: lock };
+    let log = &shared.log;
+    let bytes: u64 = files.iter().map(|scanned| scanned.file.scan.bytes).sum();
+    let own = last.filter(is_ours).map_or(0, |last| last.iter().map(|scanned| scanned.file.scan.bytes).sum::<u64>());
+    // Those that are gone on with are counted by who writes them.
+    log.note_files(base_bytes + bytes - own, 0);
+    log.note_base_bytes(base_bytes + bytes);
+    if let Some(last) = last.filter(is_ours) {
+        for scanned in last {
+            let scan = &scanned.file.scan;
+            let path = directory.path.join(&scanned.name);
+            directory.lanes.push(LaneFile { path, number: scanned.file.file, bytes: scan.bytes, groups: scan.groups });
+        }
+        let first = log.begin(Some(last[0].file.file), manifest.next_incr());
+        return Ok((directory, first));
+    }
+    let failed = |error: io::Error| format!("cannot open new files of the log: {}", reason(&error));
+    // Each generation is complete from now on, also lanes into which nothing was ever written.
+    for lane in files.iter().filter_map(|scanned| scanned.file.scan.lane) {
+        let numbers = lane.first..lane.first + lane.lanes as u64;
+        for scanned in files.iter().filter(|scanned| numbers.contains(&scanned.file.file)) {
+            let (number, scan) = (scanned.file.file, &scanned.file.scan);
+            let is_lane = scan.lane.is_some() || scan.groups == 0 && matches!(scan.tail, Tail::Nothing | Tail::Room);
+            if is_lane && !scan.has_end && scan.tail != Tail::Foreign {
+                let own = Lane { lane: (number - lane.first) as usize, ..lane };
+                end_file(&directory.path.join(&scanned.name), scanned, own).map_err(failed)?;
+            }
+        }
+    }
+    let first = log.begin(None, manifest.next_incr());
+    add_generation(manifest, &directory.prefix, first, lanes);
+    create_files(&directory, first, lanes).map_err(failed)?;
+    write_manifest(&directory.path, &directory.prefix, manifest).map_err(failed)?;
+    log.note_known(log.generation());
+    Ok((directory, first))
+}
+
+/// Names the files of a new generation in the manifest.
+pub(super) fn add_generation(manifest: &mut Manifest, prefix: &str, first: u64, lanes: usize) {
+    for seq in first..first + lanes as u64 {
+        manifest.incrs.push(Entry { name: manifest::incr_name(prefix, seq), seq, kind: Kind::Incr });
+    }
+}
+
+/// Marks a lane as complete.
+fn end_file(path: &Path, scanned: &Scanned, lane: Lane) -> io::Result<()> {
+    let mut records = Vec::new();
+    if scanned.file.scan.groups == 0 {
+        group::write_lane(&mut records, lane);
+    }
+    group::write_end(&mut records);
+    let mut group = vec![0; group::bytes_for(records.len())];
+    group::seal(&mut group, scanned.file.file, scanned.file.scan.groups, 0, &records);
+    let file = File::options().write(true).open(path)?;
+    file.write_all_at(&group, scanned.file.scan.bytes)?;
+    file.sync_all()
+}
+
+/// Runs the commands of a log.
+struct Loader {
+    shared: Arc<Shared>,
+    shards: Vec<&'static Mutex<Shard>>,
+    config: Arc<Config>,
+    map: SlotMap,
+    stats: Stats,
+    random: fastrand::Rng,
+    overlay: Option<Box<Keyspace>>,
+    out: Output,
+    db: usize,
+    loaded: Loaded,
+}
+
+impl Loader {
+    fn new(shared: &Arc<Shared>, shards: &[&'static Mutex<Shard>], config: &Config) -> Loader {
+        shards.iter().for_each(|shard| shard.lock().keyspace.is_replaying = true);
+        Loader {
+            shared: shared.clone(),
+            shards: shards.to_vec(),
+            config: Arc::new(config.clone()),
+            map: SlotMap::new(shards.len()),
+            stats: Stats::new(false),
+            random: fastrand::Rng::new(),
+            overlay: None,
+            out: Output::default(),
+            db: 0,
+            loaded: Loaded::default(),
+        }
+    }
+
+    fn finish(self) -> Loaded {
+        self.loaded
+    }
+
+    /// Loads the groups of a lane.
+    fn load_lane(&mut self, path: &Path, number: u64, bytes: u64) -> Result<(), String> {
+        let failed = |error: io::Error| {
+            format!("Unrecoverable error reading the append only file {}: {}", path.display(), reason(&error))
+        };
+        let mut source = FileSource::open(path).map_err(failed)?;
+        let (mut offset, mut group, mut buffer) = (0, 0, Vec::new());
+        self.db = 0;
+        while offset < bytes {
+            let found = recovery::group_at(&mut source, offset, number, Some(group), &mut buffer).map_err(failed)?;
+            let Some((header, records)) = found else {
+                return Err(bad_format(path, offset));
+            };
+            let mut at = 0;
+            while at < records.len() {
+                let (item, taken) = record::read(&records[at..]).map_err(|_| bad_format(path, offset))?;
+                // A group is there as a whole: transactions need no care.
+                if let Item::Command(args) = item
+                    && !is_bracket(args[0])
+                {
+                    self.run(path, &args)?;
+                }
+                at += taken;
+            }
+            offset += header.bytes;
+            group += 1;
+        }
+        Ok(())
+    }
+
+    /// Loads commands, from an offset on, as other servers write them.
+    fn load_plain(&mut self, path: &Path, start: u64, entry: &Entry) -> Result<(), String> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => format!("The append log file {} doesn't exist: {}", entry.name, reason(&error)),
+            _ => format!("Fatal error: can't open the append log file {} for reading: {}", entry.name, reason(&error)),
+        };
+        let mut source = FileSource::open(path).map_err(failed)?;
+        self.db = 0;
+        let (mut offset, mut bytes) = (start, Vec::new());
+        if start == 0 && 5 <= source.len() {
+            let mut magic = [0; 5];
+            source.read_at(0, &mut magic).map_err(failed)?;
+            if &magic == b"REDIS" {
+                // A base is one; an old single file may go on behind it.
+                let loaded = load(path, &self.shards, &self.shared, Manner { is_exclusive: true })?;
+                offset = loaded.bytes;
+            }
+        }
+        // A transaction counts when its EXEC is there.
+        let mut queued: Option<(u64, Vec<Vec<Vec<u8>>>)> = None;
+        let mut at = 0;
+        loop {
+            match record::read(&bytes[at..]) {
+                Ok((item, taken)) => {
+                    if let Item::Command(args) = item {
+                        match &mut queued {
+                            None if args[0].eq_ignore_ascii_case(b"multi") => {
+                                queued = Some((offset + at as u64, Vec::new()))
+                            }
+                            Some(_) if args[0].eq_ignore_ascii_case(b"exec") => {
+                                for args in queued.take().map(|(_, calls)| calls).unwrap_or_default() {
+                                    self.run(path, &args.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+                                }
+                            }
+                            Some((_, calls)) => calls.push(args.iter().map(|arg| arg.to_vec()).collect()),
+                            None => {
+                                let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+                                self.run(path, &args.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+                            }
+                        }
+                    }
+                    at += taken;
+                }
+                Err(Stop::Cut(_)) if offset + (bytes.len() as u64) < source.len() => {
+                    // More of it is read; what is done is forgotten.
+                    bytes.drain(..at);
+                    offset += at as u64;
+                    at = 0;
+                    let more =
+                        (source.len() - offset - bytes.len() as u64).min((bytes.len() as u64).max(WINDOW_BYTES as u64));
+                    let from = bytes.len();
+                    bytes.resize(from + more as usize, 0);
+                    source.read_at(offset + from as u64, &mut bytes[from..]).map_err(failed)?;
+                }
+                Err(Stop::Cut(_)) if at == bytes.len() => break,
+                Err(stop) => {
+                    return self.end_badly(
+                        path,
+                        entry,
+                        offset + at as u64,
+                        queued.map(|(start, _)| start),
+                        source.len(),
+                        stop,
+                    );
+                }
+            }
+        }
+        if let Some((start, _)) = queued {
+            tracing::warn!("Revert incomplete MULTI/EXEC transaction from AOF file {}", entry.name);
+            return self.end_badly(path, entry, start, None, source.len(), Stop::Cut(0));
+        }
+        Ok(())
+    }
+
+    /// The end of a file cannot be read: it is cut off where the configuration allows it.
+    fn end_badly(
+        &mut self,
+        path: &Path,
+        entry: &Entry,
+        offset: u64,
+        transaction: Option<u64>,
+        len: u64,
+        stop: Stop,
+    ) -> Result<(), String> {
+        let valid = transaction.unwrap_or(offset);
+        let is_last = entry.kind == Kind::Incr || transaction.is_none();
+        match stop {
+            Stop::Cut(_) if !self.config.aof_load_truncated || !is_last => return Err(truncated(&entry.name)),
+            Stop::Damaged if self.config.aof_load_corrupt_tail_max_size < len - offset => {
+                return Err(bad_format(path, offset));
+            }
+            _ => {}
+        }
+        tracing::warn!("!!! Warning: short read while loading the AOF file {} !!!", entry.name);
+        tracing::warn!(
+            "AOF {} loaded anyway because aof-load-truncated is enabled, truncated at offset {valid}",
+            entry.name
+        );
+        let cut = || -> io::Result<()> {
+            let file = File::options().write(true).open(path)?;
+            file.set_len(valid)?;
+            file.sync_all()
+        };
+        cut().map_err(|error| format!("Error truncating the AOF file {}: {}", entry.name, reason(&error)))
+    }
+
+    /// Runs one command on the shards of its keys.
+    fn run(&mut self, path: &Path, args: &[&[u8]]) -> Result<(), String> {
+        if args[0].eq_ignore_ascii_case(b"select") {
+            let db = args.get(1).and_then(|db| std::str::from_utf8(db).ok()?.parse::<usize>().ok());
+            self.db = db.filter(|db| *db < self.config.databases as usize).ok_or_else(|| {
+                format!("the append only file {} has more databases than this server", path.display())
+            })?;
+            return Ok(());
+        }
+        let row = lookup::find_row(args).filter(|row| row.accepts(args.len())).ok_or_else(|| {
+            let name = String::from_utf8_lossy(args[0]);
+            format!("Unknown command '{name}' reading the append only file {}", path.display())
+        })?;
+        self.loaded.commands += 1;
+        if !matches!(row.command.run, Run::Keyspace(_) | Run::Blocking(_)) {
+            return Ok(()); // Nothing of it is in a data set.
+        }
+        let call = Call { db: self.db, protocol: Protocol::Resp2, touch: true, actor: Actor::default() };
+        let now_ms = unix_ms();
+        self.out.truncate(0);
+        let place = place(self.map, row.command, args);
+        let (stats, out) = (&mut self.stats, &mut self.out);
+        if let (Place::One(shard), Run::Keyspace(_)) = (place, row.command.run) {
+            self.shards[shard].lock().execute(row, call, args, now_ms, stats, out);
+        } else {
+            let mut locked: Vec<MutexGuard<'_, Shard>> = self.shards.iter().map(|shard| shard.lock()).collect();
+            let parts: Parts<'_> = locked.iter_mut().map(|shard| Some(&mut shard.keyspace)).collect();
+            let mut union = Union::new(self.map.shards(), parts, &mut self.overlay, &self.config, &mut self.random);
+            union.execute(row, call, args, now_ms, stats, out);
+        }
+        if self.out.bytes().starts_with(b"-") {
+            self.loaded.errors += 1;
+            if self.loaded.errors <= ERRORS_TOLD_MAX {
+                let reply = String::from_utf8_lossy(self.out.bytes());
+                tracing::warn!("the log's command '{}' failed: {}", row.full_name(), reply.trim_end());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// MULTI or EXEC.
+fn is_bracket(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"multi") || name.eq_ignore_ascii_case(b"exec")
+}
+
+fn bad_format(path: &Path, offset: u64) -> String {
+    format!(
+        "Bad file format reading the append only file {} at offset {offset}: make a backup of your AOF file, then use \
+         ./redis-check-aof --fix <filename.manifest>",
+        path.file_name().unwrap_or_default().to_string_lossy()
+    )
+}

@@ -1,0 +1,292 @@
+//! What ran on several shards goes into the log as a whole, and replies wait until what they tell is safe. See the page
+//! of [`crate::aof`].
+
+use super::accept::CLOSING;
+use super::core::Core;
+use super::lend::Ground;
+use super::mailbox::Control;
+use super::read::Planned;
+use crate::aof::log::{Gate, Log};
+use crate::command::lookup::{Row, find_by_index};
+use crate::command::{Args, Flags, Joint, Keys, Run, WaitAof, key_positions};
+use crate::config::Appendfsync;
+use crate::keyspace::Records;
+use crate::resp::{Error, Output, Protocol, Reply};
+use crate::route::locks::Need;
+use crate::session::{Durability, Session};
+use crate::shard::{Request, commit_shared, fail};
+use smallvec::SmallVec;
+
+/// What a reply tells of.
+pub(super) enum Told {
+    /// Of these keys.
+    Keys(Vec<Vec<u8>>),
+    /// Of all there are.
+    All,
+}
+
+impl Told {
+    pub(super) fn of_call(row: &'static Row, args: &Args<'_>) -> Told {
+        if matches!(row.command.keys, Keys::None) {
+            return Told::All;
+        }
+        let mut positions = Vec::new();
+        // Where keys cannot be found the reply says so, and tells of none.
+        let _ = key_positions(row.command, args, &mut positions);
+        Told::Keys(positions.into_iter().map(|at| args[at].to_vec()).collect())
+    }
+
+    pub(super) fn of_requests(requests: &[(usize, Request)]) -> Told {
+        let mut keys = Vec::new();
+        for (_, request) in requests {
+            match &request.need {
+                Need::Everything => return Told::All,
+                Need::Keys(needed) => keys.extend(needed.iter().cloned()),
+            }
+        }
+        Told::Keys(keys)
+    }
+}
+
+/// A client that waits until the log is on disk.
+pub(super) struct LogWait {
+    connection: u32,
+    /// The place of its reply.
+    sequence: u32,
+    /// When it has waited long enough, by the steady clock; 0: never.
+    deadline_ms: u64,
+    gate: Gate,
+    wanted: WaitAof,
+}
+
+impl Core {
+    /// Runs `WAITAOF`: its client waits until all that was written so far is on disk.
+    pub(super) fn wait_for_log(&mut self, planned: &Planned, row: &'static Row, started: u64) {
+        let (_, args, sequence) = self.begin_barrier(planned);
+        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+        let wanted = match WaitAof::parse(&args, self.shared.log.is_on()) {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                let mut out = Output::default();
+                fail(&mut self.stats, row, &error, 0, &mut out);
+                return self.finish_gathering(planned.connection, sequence, out);
+            }
+        };
+        self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
+        let mut gate = Gate::default();
+        for lane in 0..self.map.shards() {
+            self.shared.log.raise(&mut gate, lane, self.shared.log.position_of_all(lane));
+        }
+        let lanes: SmallVec<[usize; 8]> = gate.lanes().collect();
+        lanes.into_iter().for_each(|lane| self.ask_for_flush_of(lane));
+        let deadline_ms = match wanted.timeout_ms {
+            0 => 0,
+            timeout_ms => self.clocks.steady_ms().saturating_add(timeout_ms),
+        };
+        self.log_waits.push(LogWait { connection: planned.connection, sequence, deadline_ms, gate, wanted });
+        self.shared.log.wait(self.core, true);
+        self.rechecks_held = self.shared.log.is_on();
+    }
+
+    /// Answers those whose log is on disk, or who have waited long enough.
+    pub(super) fn end_log_waits(&mut self) {
+        let steady_ms = self.clocks.steady_ms();
+        let waits = std::mem::take(&mut self.log_waits);
+        for wait in waits {
+            let is_synced = self.shared.log.is_met(&wait.gate);
+            let is_answered = (is_synced || !wait.wanted.is_local) && wait.wanted.replicas == 0;
+            let is_over = wait.deadline_ms != 0 && wait.deadline_ms <= steady_ms;
+            let mode = self.connections[wait.connection as usize].session.mode;
+            if !is_answered && !is_over && !mode.intersects(CLOSING) {
+                self.log_waits.push(wait);
+                continue;
+            }
+            let mut out = Output::default();
+            let mut reply = Reply::new(&mut out, Protocol::Resp2);
+            reply.array(2);
+            reply.integer(i64::from(is_synced && self.shared.log.is_on()));
+            reply.integer(0);
+            self.finish_gathering(wait.connection, wait.sequence, out);
+        }
+    }
+
+    /// When the first of them has waited long enough.
+    pub(super) fn log_wait_due_ms(&self) -> u64 {
+        let deadlines = self.log_waits.iter().map(|wait| wait.deadline_ms).filter(|deadline_ms| *deadline_ms != 0);
+        deadlines.min().unwrap_or(u64::MAX)
+    }
+
+    /// What ran on engines that are held goes into the log.
+    #[cold]
+    pub(super) fn log_engines(&mut self) {
+        let visited = self.visited.iter_mut().flatten().map(|engine| &mut engine.keyspace.records);
+        let mut recorded: Vec<&mut Records> = std::iter::once(&mut self.shard.keyspace.records)
+            .chain(visited)
+            .filter(|records| !records.is_empty())
+            .collect();
+        if !recorded.is_empty() {
+            let touched = commit_shared(&self.shared.log, &mut recorded, |key| self.hasher.hash(key));
+            self.ask_for_flush(touched.into_iter());
+        }
+    }
+
+    /// The same of what ran on borrowed entries or keyspaces.
+    pub(super) fn log_ground(&mut self, ground: &mut Ground) {
+        let mut recorded: Vec<&mut Records> = match ground {
+            Ground::Engines => return self.log_engines(),
+            Ground::Entries(overlay) => vec![&mut overlay.records],
+            Ground::Whole(keyspaces) => keyspaces.iter_mut().map(|keyspace| &mut keyspace.records).collect(),
+        };
+        recorded.retain(|records| !records.is_empty());
+        if !recorded.is_empty() {
+            let touched = commit_shared(&self.shared.log, &mut recorded, |key| self.hasher.hash(key));
+            self.ask_for_flush(touched.into_iter());
+        }
+    }
+
+    /// Lanes of others are to be flushed, where that is the rule.
+    fn ask_for_flush(&mut self, lanes: impl Iterator<Item = usize>) {
+        if self.holds {
+            for lane in lanes {
+                self.ask_for_flush_of(lane);
+            }
+        }
+    }
+
+    fn ask_for_flush_of(&mut self, lane: usize) {
+        if lane == self.core {
+            self.is_flush_asked = true;
+        } else if lane < self.map.shards() && self.shared.log.ask(lane) {
+            self.mailbox.control(lane, Control::Flush);
+        }
+    }
+
+    // Replies that wait
+
+    /// The policy may have changed.
+    pub(super) fn take_log_policy(&mut self) {
+        let is_always = self.config.appendfsync == Appendfsync::Always;
+        self.shared.log.set_always(self.config.appendonly && is_always);
+        self.shared.log.set_unsynced(self.config.appendfsync == Appendfsync::No);
+    }
+
+    /// Whether the replies of a client wait for the log.
+    fn waits(&self, index: u32) -> bool {
+        match self.connections[index as usize].session.durability {
+            None => self.config.appendfsync == Appendfsync::Always,
+            Some(durability) => durability == Durability::Always,
+        }
+    }
+
+    /// A client's next reply tells of a lane's records up to a position.
+    #[cold]
+    pub(super) fn hold_reply(&mut self, index: u32, lane: usize, position: u64) {
+        if !self.waits(index) {
+            return;
+        }
+        let gate = &mut self.connections[index as usize].replies.gate;
+        self.shared.log.raise(gate, lane, position);
+        let lanes: SmallVec<[usize; 8]> = gate.lanes().collect();
+        self.ask_for_flush(lanes.into_iter());
+    }
+
+    /// A client's next reply tells of keys.
+    #[cold]
+    pub(super) fn hold_for(&mut self, index: u32, told: &Told) {
+        match told {
+            Told::All => (0..self.map.shards()).for_each(|lane| self.hold_for_all(index, lane)),
+            Told::Keys(keys) => {
+                for key in keys {
+                    let lane = self.map.shard_of(key);
+                    let position = self.shared.log.position_of(lane, std::iter::once(self.hasher.hash(key)));
+                    if position != 0 {
+                        self.hold_reply(index, lane, position);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A client's next reply may tell of anything in a lane.
+    pub(super) fn hold_for_all(&mut self, index: u32, lane: usize) {
+        self.hold_reply(index, lane, self.shared.log.position_of_all(lane));
+    }
+
+    /// Puts new replies behind their gate, and takes out those whose gate is open. False: nothing is left to be sent in
+    /// the common way.
+    #[cold]
+    pub(super) fn open_gates(&mut self, index: u32) -> bool {
+        let connection = &mut *self.connections[index as usize];
+        let log = &self.shared.log;
+        connection.replies.hold();
+        let mut is_released = false;
+        while let Some(output) = connection.replies.release(|gate| log.is_met(gate)) {
+            if !connection.sending
+                && !is_released
+                && connection.replies.pieces.is_empty()
+                && connection.replies.is_drained()
+            {
+                connection.replies.output = output;
+                return true;
+            }
+            is_released = true;
+            connection.replies.pieces.push(output);
+        }
+        if connection.replies.first_gate().is_some() && !connection.is_listed_held {
+            connection.is_listed_held = true;
+            self.held.push(index);
+            self.shared.log.wait(self.core, true);
+            // Perhaps it was synced just before that was said.
+            self.rechecks_held = true;
+        }
+        if is_released && !connection.sending {
+            self.send_pieces(index);
+        }
+        false
+    }
+
+    /// Lists the connections whose replies need wait no longer.
+    pub(super) fn release_held(&mut self) {
+        self.rechecks_held = false;
+        if self.held.is_empty() {
+            return;
+        }
+        let log = &self.shared.log;
+        let (connections, dirty) = (&mut self.connections, &mut self.dirty);
+        self.held.retain(|&index| {
+            let Some(connection) = connections.get_mut(index as usize) else { return false };
+            if connection.is_listed_held && connection.replies.may_release(|gate| log.is_met(gate)) {
+                connection.is_listed_held = false;
+                super::send::list_once(dirty, &mut connection.dirty, index);
+            }
+            connection.is_listed_held
+        });
+        if self.held.is_empty() && self.log_waits.is_empty() {
+            log.wait(self.core, false);
+        }
+    }
+
+    /// Tells the cores whose clients wait for this core's lane that it is synced further.
+    pub(super) fn tell_synced(&mut self) {
+        for core in (0..self.map.shards()).filter(|&core| core != self.core) {
+            if self.shared.log.is_waiting(core) {
+                self.mailbox.control(core, Control::Synced);
+            }
+        }
+    }
+}
+
+/// Why a client may not write now: the log cannot be written.
+#[cold]
+pub(super) fn disk_error(log: &Log, session: &Session, row: &'static Row) -> Option<Error> {
+    let error = log.error()?;
+    let is_stopped = |row: &Row| row.flags.contains(Flags::WRITE) || row.command.tells_of_disk;
+    let transaction = &session.transaction;
+    let mut queued = (0..transaction.len()).map(|at| find_by_index(transaction.command(at) as usize));
+    let is_exec = matches!(row.command.run, Run::Joint(Joint::Exec));
+    if !is_stopped(row) && !(is_exec && queued.any(|row| row.flags.contains(Flags::WRITE))) {
+        return None;
+    }
+    let reason = crate::config::reason(&std::io::Error::from_raw_os_error(error as i32));
+    Some(Error::new(format!("MISCONF Errors writing to the AOF file: {reason}")))
+}

@@ -1,0 +1,435 @@
+//! Keys come from a file: at the start, and for `DEBUG RELOAD`.
+//!
+//! ```text
+//!   reader: blocks ─▶ keys and the bytes of their values ─┬─▶ batches ─▶ a thread: decodes, enters into shard 0
+//!                     (nothing decoded)                   └─▶ batches ─▶ a thread: decodes, enters into shard 1
+//! ```
+//! Clients are connected meanwhile and told `-LOADING`. The threads take a shard's engine for some keys at a time, as
+//! visitors do, so its core answers. How many shards the file's writer had does not matter: keys go where they belong.
+
+use super::aof::LogFiles;
+use super::aof_load;
+use super::core::{Core, unix_ms};
+use super::snapshot::Client;
+use crate::command::persistence::value_limits;
+use crate::config::Appendfsync;
+use crate::keyspace::AccessPolicy;
+use crate::rdb::file::Access;
+use crate::rdb::load::{Fault, Item, KeyHead, Reader};
+use crate::rdb::{Corrupt, decode_as};
+use crate::route::SlotMap;
+use crate::shard::Shard;
+use crate::shared::Shared;
+use crate::shared::persistence::obstacle;
+use parking_lot::Mutex;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
+
+/// A batch leaves when it has so many bytes …
+const BATCH_BYTES: usize = 256 * 1024;
+/// … or keys.
+const BATCH_KEYS: usize = 1024;
+/// Batches that wait for a shard; the reader waits beyond.
+const BATCHES_WAITING_MAX: usize = 4;
+/// Keys that are entered while an engine is held: some 20 µs.
+const KEYS_AT_ONCE: usize = 64;
+
+/// What was loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Loaded {
+    /// Keys.
+    pub keys: u64,
+    /// Keys that had expired.
+    pub expired: u64,
+    /// Keys whose value was empty: Redis once wrote such.
+    pub empty: u64,
+    /// Milliseconds it took.
+    pub milliseconds: u64,
+    /// Bytes of the file that are read: another thing may follow.
+    pub bytes: u64,
+}
+
+/// How keys are loaded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    /// A key that is there already is an error, or stays as it is.
+    pub is_exclusive: bool,
+}
+
+/// Keys of one shard, on their way.
+#[derive(Default)]
+struct Batch {
+    version: u16,
+    /// Keys and values, one after the other.
+    bytes: Vec<u8>,
+    keys: Vec<Loading>,
+}
+
+struct Loading {
+    db: usize,
+    head: KeyHead,
+    key_len: usize,
+    value_len: usize,
+}
+
+/// What the threads count, and what they fail for.
+#[derive(Default)]
+struct Tally {
+    keys: AtomicU64,
+    empty: AtomicU64,
+    failure: Mutex<Option<String>>,
+}
+
+/// Loads a file into the shards.
+///
+/// # Errors
+/// Why not, for the operator. Some keys may have been loaded.
+pub(super) fn load(
+    path: &Path,
+    engines: &[&'static Mutex<Shard>],
+    shared: &Shared,
+    manner: Manner,
+) -> Result<Loaded, String> {
+    let started = Instant::now();
+    let named = |fault: &dyn std::fmt::Display| format!("{fault} (file {})", path.display());
+    let file = File::open(path).map_err(|error| named(&error))?;
+    let loading = &shared.persistence.loading;
+    let now_ms = unix_ms();
+    loading.since_seconds.store(now_ms / 1000, Ordering::Relaxed);
+    loading.total_bytes.store(file.metadata().map_or(0, |metadata| metadata.len()), Ordering::Relaxed);
+    loading.loaded_bytes.store(0, Ordering::Relaxed);
+    loading.used_bytes.store(0, Ordering::Relaxed);
+    let config = shared.config();
+    let mut reader = Reader::open(file, config.rdbchecksum).map_err(|fault| named(&fault))?;
+    let tally = Tally::default();
+    let expired = std::thread::scope(|scope| {
+        let mut senders = Vec::new();
+        for &engine in engines {
+            let (sender, receiver) = sync_channel(BATCHES_WAITING_MAX);
+            senders.push(sender);
+            let tally = &tally;
+            scope.spawn(move || take_batches(engine, &receiver, manner, now_ms, tally));
+        }
+        let mut distributor = Distributor {
+            map: SlotMap::new(engines.len()),
+            batches: engines.iter().map(|_| Batch::default()).collect(),
+            senders,
+            databases: config.databases as usize,
+            now_ms,
+            expired: 0,
+        };
+        distributor.run(&mut reader, shared).map_err(|fault| match fault {
+            Stop::Fault(fault) => format!("{} at byte {}", named(&fault), reader.offset()),
+            Stop::Elsewhere => String::new(),
+        })?;
+        Ok::<u64, String>(distributor.expired)
+    });
+    if let Some(failure) = tally.failure.lock().take() {
+        return Err(named(&failure));
+    }
+    let loaded = Loaded {
+        keys: tally.keys.load(Ordering::Relaxed),
+        expired: expired?,
+        empty: tally.empty.load(Ordering::Relaxed),
+        milliseconds: started.elapsed().as_millis() as u64,
+        bytes: reader.offset(),
+    };
+    loading.keys.store(loaded.keys, Ordering::Relaxed);
+    loading.expired.store(loaded.expired, Ordering::Relaxed);
+    if loaded.empty != 0 {
+        tracing::info!(
+            "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
+            loaded.keys,
+            loaded.expired,
+            loaded.empty
+        );
+    } else {
+        tracing::info!("Done loading RDB, keys loaded: {}, keys expired: {}.", loaded.keys, loaded.expired);
+    }
+    Ok(loaded)
+}
+
+/// Why the reader stops.
+enum Stop {
+    Fault(Fault),
+    /// A thread has failed and says why.
+    Elsewhere,
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Stop {
+        Stop::Fault(fault)
+    }
+}
+
+struct Distributor {
+    map: SlotMap,
+    batches: Vec<Batch>,
+    senders: Vec<SyncSender<Batch>>,
+    databases: usize,
+    now_ms: u64,
+    expired: u64,
+}
+
+impl Distributor {
+    fn run(&mut self, reader: &mut Reader<File>, shared: &Shared) -> Result<(), Stop> {
+        let (mut key, mut value, mut db) = (Vec::new(), Vec::new(), 0);
+        let version = reader.version();
+        loop {
+            match reader.next(&mut key, &mut value)? {
+                Item::End => break,
+                Item::Key(head) => {
+                    if head.deadline_ms.is_some_and(|deadline_ms| deadline_ms < self.now_ms as i64) {
+                        self.expired += 1;
+                        continue;
+                    }
+                    let shard = self.map.shard_of(&key);
+                    let batch = &mut self.batches[shard];
+                    batch.version = version;
+                    batch.bytes.extend_from_slice(&key);
+                    batch.bytes.extend_from_slice(&value);
+                    batch.keys.push(Loading { db, head, key_len: key.len(), value_len: value.len() });
+                    if BATCH_BYTES <= batch.bytes.len() || BATCH_KEYS <= batch.keys.len() {
+                        self.send(shard)?;
+                        shared.persistence.loading.loaded_bytes.store(reader.offset(), Ordering::Relaxed);
+                    }
+                    if BATCH_BYTES < value.capacity() {
+                        value = Vec::new();
+                    }
+                }
+                Item::Database(number) => {
+                    db = usize::try_from(number).ok().filter(|&db| db < self.databases).ok_or({
+                        Fault::Corrupt(Corrupt(
+                            "FATAL: Data file was created with a Redis server configured to handle more databases. \
+                             Exiting",
+                        ))
+                    })?;
+                }
+                Item::Aux(name, text) => say(shared, &name, &String::from_utf8_lossy(&text), self.now_ms),
+                Item::Sizes(..) => {}
+                Item::Library(_) => tracing::warn!("a library of functions was not loaded: there are none yet"),
+                Item::ModuleAux(name) => {
+                    tracing::warn!("The RDB file contains AUX module data I can't load: no matching module '{name}'");
+                }
+            }
+        }
+        (0..self.batches.len()).try_for_each(|shard| self.send(shard))?;
+        shared.persistence.loading.loaded_bytes.store(reader.offset(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn send(&mut self, shard: usize) -> Result<(), Stop> {
+        let batch = std::mem::take(&mut self.batches[shard]);
+        self.senders[shard].send(batch).map_err(|_| Stop::Elsewhere)
+    }
+}
+
+/// Says what a file says about itself, as Redis does.
+fn say(shared: &Shared, name: &[u8], text: &str, now_ms: u64) {
+    match name {
+        b"redis-ver" => tracing::info!("Loading RDB produced by version {text}"),
+        b"ctime" => {
+            let age = text.parse::<u64>().ok().map(|made| (now_ms / 1000).saturating_sub(made));
+            tracing::info!("RDB age {} seconds", age.unwrap_or(0));
+        }
+        b"used-mem" => {
+            let bytes = text.parse::<u64>().unwrap_or(0);
+            shared.persistence.loading.used_bytes.store(bytes, Ordering::Relaxed);
+            tracing::info!("RDB memory usage when created {:.2} Mb", bytes as f64 / (1 << 20) as f64);
+        }
+        b"aof-base" if text == "1" => tracing::info!("RDB is base AOF"),
+        _ => {}
+    }
+}
+
+/// Enters keys into a shard, batch after batch.
+fn take_batches(engine: &'static Mutex<Shard>, receiver: &Receiver<Batch>, manner: Manner, now_ms: u64, tally: &Tally) {
+    let mut text = Vec::new();
+    while let Ok(batch) = receiver.recv() {
+        let mut rest = &batch.bytes[..];
+        for keys in batch.keys.chunks(KEYS_AT_ONCE) {
+            let mut shard = engine.lock();
+            let limits = value_limits(&mut shard);
+            let policy = shard.keyspace.policy();
+            shard.keyspace.begin(now_ms, false);
+            let mut entered = 0;
+            for Loading { db, head, key_len, value_len } in keys {
+                let (key, behind) = rest.split_at(*key_len);
+                let (mut value, behind) = behind.split_at(*value_len);
+                rest = behind;
+                let decoded = decode_as(head.kind, &mut value, batch.version, &limits, &mut text);
+                let value = match decoded {
+                    Ok(value) => value,
+                    Err(Corrupt::EMPTY) => {
+                        tally.empty.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    }
+                    Err(corrupt) => {
+                        let what =
+                            format!("Internal error in RDB reading: key '{}': {}", key.escape_ascii(), corrupt.0);
+                        tally.failure.lock().get_or_insert(what);
+                        return;
+                    }
+                };
+                let clock = match (policy, head.access) {
+                    (AccessPolicy::Lru | AccessPolicy::Lrm, Access::Idle(seconds)) => {
+                        Some(policy.idle_clock(now_ms, i64::try_from(seconds).unwrap_or(i64::MAX)))
+                    }
+                    (AccessPolicy::Lfu { .. }, Access::Frequency(counter)) => {
+                        Some(policy.frequency_clock(now_ms, counter))
+                    }
+                    _ => None,
+                };
+                // What had expired was left out.
+                let deadline_ms = head.deadline_ms.and_then(|deadline_ms| u64::try_from(deadline_ms).ok());
+                if shard.keyspace.load(*db, key, value, deadline_ms, clock) {
+                    entered += 1;
+                } else if manner.is_exclusive {
+                    let what = format!("RDB has duplicated key '{}' in DB {db}", key.escape_ascii());
+                    tally.failure.lock().get_or_insert(what);
+                    return;
+                }
+            }
+            tally.keys.fetch_add(entered, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Loads the append-only file, and has changes recorded from then on.
+fn open_log(shared: &Arc<Shared>, engines: &[&'static Mutex<Shard>], log_files: &LogFiles) -> Result<(), String> {
+    let config = shared.config();
+    let (directory, manifest) = aof_load::open(&config, shared, engines)?;
+    shared.log.set_always(config.appendfsync == Appendfsync::Always);
+    shared.log.set_unsynced(config.appendfsync == Appendfsync::No);
+    aof_load::start_clerk(directory, manifest, shared, log_files)
+}
+
+/// Loads what the last run has left, if it has.
+///
+/// # Errors
+/// Why the server must not start: it would seem to have lost its keys.
+pub(super) fn load_at_start(
+    shared: &Arc<Shared>,
+    engines: &[&'static Mutex<Shard>],
+    log_files: &LogFiles,
+) -> Result<(), String> {
+    let config = shared.config();
+    if config.appendonly {
+        let result = open_log(shared, engines, log_files);
+        shared.persistence.set_obstacle(obstacle::LOADING, false);
+        return result;
+    }
+    let path = config.dir.join(&config.dbfilename);
+    let result = match path.try_exists() {
+        Ok(false) => Ok(()),
+        _ => load(&path, engines, shared, Manner { is_exclusive: true }).map(|loaded| {
+            let seconds = loaded.milliseconds as f64 / 1000.0;
+            tracing::info!("DB loaded from disk: {seconds:.3} seconds");
+        }),
+    };
+    shared.persistence.set_obstacle(obstacle::LOADING, false);
+    result.map_err(|why| format!("Fatal error loading the DB: {why}. Exiting."))
+}
+
+/// `DEBUG RELOAD`, from when it is asked for.
+pub(super) struct Reload {
+    flushes: bool,
+    under_way: Option<UnderWay>,
+}
+
+struct UnderWay {
+    client: Client,
+    is_flushed: bool,
+    result: Arc<Mutex<Option<Result<Loaded, String>>>>,
+    thread: bool,
+}
+
+impl Reload {
+    /// One that empties all databases before, or not.
+    pub fn new(flushes: bool) -> Reload {
+        Reload { flushes, under_way: None }
+    }
+}
+
+impl Core {
+    /// The file is there: its keys replace those that are.
+    pub(super) fn begin_reload(&mut self, client: Client) {
+        let reload = self.saving.reload.as_mut().expect("it was asked for");
+        reload.under_way = Some(UnderWay { client, is_flushed: false, result: Arc::default(), thread: false });
+        self.shared.persistence.set_obstacle(obstacle::LOADING, true);
+        self.obstacles |= obstacle::LOADING;
+        self.tend_reload();
+    }
+
+    /// Goes on with it.
+    pub(super) fn tend_reload(&mut self) {
+        let Some(Reload { flushes, under_way: Some(under_way) }) = &self.saving.reload else { return };
+        let (flushes, is_flushed, has_thread) = (*flushes, under_way.is_flushed, under_way.thread);
+        let result = under_way.result.clone();
+        if !is_flushed {
+            if flushes {
+                if !self.hold_all() {
+                    return self.shared.persistence.holds_loans.store(true, Ordering::Release);
+                }
+                for engine in self.engines() {
+                    (0..engine.keyspace.databases()).for_each(|db| {
+                        engine.keyspace.flush(db);
+                    });
+                    engine.settle();
+                }
+                self.end_visits();
+            }
+            self.shared.persistence.holds_loans.store(false, Ordering::Release);
+            self.note_reload(|under_way| under_way.is_flushed = true);
+        }
+        if !has_thread {
+            self.note_reload(|under_way| under_way.thread = true);
+            let engines: Vec<&'static Mutex<Shard>> =
+                (0..self.map.shards()).map(|core| self.shard.engine_of(core)).collect();
+            let (shared, path): (_, PathBuf) = (self.shared.clone(), self.config.dir.join(&self.config.dbfilename));
+            // Commands that were under way may have made keys, and with NOFLUSH there are others: those stay.
+            let manner = Manner { is_exclusive: false };
+            let reader = std::thread::Builder::new().name("loader".into());
+            let for_thread = result.clone();
+            let started = reader.spawn(move || {
+                let loaded = load(&path, &engines, &shared, manner);
+                *for_thread.lock() = Some(loaded);
+            });
+            if let Err(error) = started {
+                *result.lock() = Some(Err(error.to_string()));
+            }
+        }
+        let Some(loaded) = result.lock().take() else { return };
+        let client = self.saving.reload.take().and_then(|reload| reload.under_way).expect("seen above").client;
+        let changes = self.hold_all().then(|| self.engines().map(|engine| engine.keyspace.dirty).sum());
+        self.end_visits();
+        if let Some(changes) = changes {
+            self.shared.persistence.set_saved_changes(changes);
+        }
+        self.shared.persistence.set_obstacle(obstacle::LOADING, false);
+        self.obstacles = self.shared.persistence.obstacles.load(Ordering::Relaxed);
+        match loaded {
+            Ok(_) => {
+                tracing::warn!("DB reloaded by DEBUG RELOAD");
+                self.answer(client, true);
+            }
+            Err(why) => {
+                tracing::warn!("Error trying to load the RDB dump: {why}");
+                let mut out = crate::resp::Output::default();
+                let error = crate::resp::Error::fixed("ERR Error trying to load the RDB dump, check server logs.");
+                crate::resp::Reply::new(&mut out, crate::resp::Protocol::Resp2).error(&error);
+                self.finish_gathering(client.connection, client.sequence, out);
+            }
+        }
+    }
+
+    fn note_reload(&mut self, note: impl FnOnce(&mut UnderWay)) {
+        if let Some(Reload { under_way: Some(under_way), .. }) = &mut self.saving.reload {
+            note(under_way);
+        }
+    }
+}

@@ -1,0 +1,675 @@
+//! Snapshots on their way: ordered, cut, walked and written. What they are, and why they hold what they promise, stands
+//! on the page of [`crate::snapshot`].
+//!
+//! ```text
+//!   order ─▶ nobody else's under way? ─▶ cut ─▶ every core: walk a slice a pass ─▶ pieces ─▶ a task writes them
+//!                                                                                    all written ─▶ head, end, rename
+//! ```
+//! Files are written by tasks of glommio beside the loop ([`super::tasks`]), with buffered writes through its io_uring.
+
+use super::core::Core;
+use super::load::Reload;
+use super::mailbox::Control;
+use super::send::list_once;
+use super::tasks;
+use super::visit::hold_several;
+use crate::command::info::REDIS_VERSION;
+use crate::config::{Config, MaxmemoryPolicy, reason};
+use crate::keyspace::walk::Slice;
+use crate::memory;
+use crate::rdb::{self, file};
+use crate::resp::{Error, Output as Replies, Protocol, Reply};
+use crate::session::{Deferred, Ending, Mode};
+use crate::shard::Shard;
+use crate::shared::persistence::{Persistence, Purpose, Running, Wish, saves};
+use crate::snapshot::output::sum_of_pieces;
+use crate::snapshot::{Clocks, Limits, Output, Plan, Scribe};
+use crate::structure::crc64::Sum;
+use glommio::io::{BufferedFile, OpenOptions};
+use glommio::timer::Timer;
+use parking_lot::Mutex;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A slice of a walk between two looks at the clock: some 10 to 20 µs, …
+const SLICE: Slice = Slice { entries: 128, bytes: 16 * 1024 };
+/// … and so many of them a pass, in nanoseconds.
+const PASS_NANOSECONDS: u64 = 80_000;
+/// With `rdb-save-incremental-fsync` a core syncs what it has written after so many bytes, as Redis does.
+const SYNC_BYTES: usize = 4 << 20;
+/// How often a task looks whether there is something to write.
+const LOOK: Duration = Duration::from_micros(300);
+/// How often a core looks after a snapshot that waits for the disk, in milliseconds.
+pub(super) const TEND_MS: u64 = 1;
+/// How long commands that have begun have before the last snapshot is cut, in milliseconds: nobody begins one then.
+const SETTLE_MS: u64 = 20;
+/// Sums that are joined before others have their turn: some 0.1 ms.
+const SUMS_AT_ONCE: usize = 200;
+
+/// A snapshot that is wanted.
+pub(super) struct Order {
+    /// What for.
+    pub purpose: Purpose,
+    /// The file; none: `dbfilename` in `dir`.
+    pub file: Option<PathBuf>,
+    /// Runs on every engine at the cut.
+    pub at_cut: Option<AtCut>,
+    /// What becomes of it.
+    pub then: Then,
+    /// Not before this, by the steady clock, ms.
+    pub not_before_ms: u64,
+}
+
+/// What a snapshot was that succeeded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written {
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Keys in it.
+    pub keys: u64,
+    /// What was held in memory at most, over all cores.
+    pub held_bytes: u64,
+}
+
+/// Why one did not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// Nobody wants it any more.
+    Cancelled,
+    /// What the system said, and to what.
+    Refused(String),
+}
+
+/// What is done with each engine at the moment of the cut, all of them held.
+pub(super) type AtCut = Box<dyn FnMut(&mut Shard)>;
+
+/// Who is told how it went, on the core that ordered it.
+pub(super) type Then = Box<dyn FnOnce(&mut Core, Result<Written, Failure>)>;
+
+/// A client that waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Client {
+    pub connection: u32,
+    pub sequence: u32,
+}
+
+/// A snapshot that all cores work on.
+pub struct Job {
+    temporary: PathBuf,
+    path: PathBuf,
+    outputs: Vec<Arc<Output>>,
+    /// By core: whether its walk has ended.
+    has_walked: Vec<AtomicBool>,
+    /// Cores that have something to write.
+    writing: AtomicUsize,
+    failure: Mutex<Option<Failure>>,
+    has_failed: AtomicBool,
+    syncs: bool,
+    limits: Limits,
+}
+
+impl Job {
+    fn fail(&self, failure: Failure) {
+        self.failure.lock().get_or_insert(failure);
+        self.has_failed.store(true, Ordering::Release);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+}
+
+/// What a core has to do with snapshots.
+#[derive(Default)]
+pub(super) struct Saving {
+    /// Those that were ordered here, the first one perhaps claimed.
+    orders: VecDeque<Order>,
+    is_claimed: bool,
+    /// One that was cut here.
+    ordered: Option<Ordered>,
+    /// The walk over this core's shard.
+    part: Option<Arc<Job>>,
+    is_pressed: bool,
+    /// Commands were held back in the last pass.
+    holds: bool,
+    /// Gatherings that may not begin to borrow yet.
+    pub(super) held_gatherings: Vec<u32>,
+    /// Keys are loaded anew.
+    pub(super) reload: Option<Reload>,
+}
+
+struct Ordered {
+    job: Arc<Job>,
+    running: Running,
+    then: Then,
+    outcome: Rc<RefCell<Option<Result<Written, Failure>>>>,
+}
+
+impl Saving {
+    /// Whether there is something to do at once.
+    pub(super) fn is_busy(&self, core: usize) -> bool {
+        let goes_on = |job: &Arc<Job>| job.has_failed() || job.outputs[core].held_bytes() < job.limits.walk_bytes;
+        !self.held_gatherings.is_empty() || self.is_claimed || self.part.as_ref().is_some_and(goes_on)
+    }
+
+    /// Whether there is something to look after soon.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.holds
+            || !self.held_gatherings.is_empty()
+            || !self.orders.is_empty()
+            || self.ordered.is_some()
+            || self.part.is_some()
+            || self.reload.is_some()
+    }
+}
+
+/// What access clocks say in the file: as in Redis, what the policy of eviction asks for.
+fn clocks(config: &Config, shard: &Shard, now_ms: u64) -> Clocks {
+    use MaxmemoryPolicy::*;
+    let is_told = matches!(
+        config.maxmemory_policy,
+        AllkeysLru | VolatileLru | AllkeysLrm | VolatileLrm | AllkeysLfu | VolatileLfu
+    );
+    Clocks { policy: is_told.then(|| shard.keyspace.policy()), now_ms }
+}
+
+impl Core {
+    /// Wants a snapshot: it is begun when none is under way. In this pass, if it can be.
+    pub(super) fn order_snapshot(&mut self, order: Order) {
+        self.saving.orders.push_back(order);
+        self.begin_order();
+    }
+
+    /// What a session command left to be done.
+    #[cold]
+    pub(super) fn defer(&mut self, deferred: Deferred, connection: u32) {
+        self.connections[connection as usize].barrier = true;
+        let sequence = self.connections[connection as usize].replies.reserve();
+        self.defer_at(deferred, Client { connection, sequence });
+    }
+
+    /// The same of a client that waits already, with the place of its reply.
+    pub(super) fn defer_at(&mut self, deferred: Deferred, client: Client) {
+        match deferred {
+            Deferred::Save => {
+                self.order(Purpose::Save, move |core, outcome| core.answer(client, outcome.is_ok()));
+            }
+            Deferred::Reload { .. } if self.saving.reload.is_some() => self.answer(client, false),
+            Deferred::Reload { saves, flushes } => {
+                self.saving.reload = Some(Reload::new(flushes));
+                if !saves {
+                    return self.begin_reload(client);
+                }
+                self.order(Purpose::Reload, move |core, outcome| match outcome {
+                    Ok(_) => core.begin_reload(client),
+                    Err(_) => {
+                        core.saving.reload = None;
+                        core.answer(client, false);
+                    }
+                });
+            }
+            Deferred::Shutdown(ending) => self.end_server(ending, Some(client)),
+        }
+    }
+
+    /// Orders a snapshot under the configured name.
+    fn order(&mut self, purpose: Purpose, then: impl FnOnce(&mut Core, Result<Written, Failure>) + 'static) {
+        let then = Box::new(then);
+        self.order_snapshot(Order { purpose, file: None, at_cut: None, then, not_before_ms: 0 });
+    }
+
+    /// Ends the server, with a snapshot before where one is due.
+    fn end_server(&mut self, ending: Ending, client: Option<Client>) {
+        let persistence = &self.shared.persistence;
+        // Who was about to finish one need not.
+        persistence.cancel();
+        // What is not all loaded must not take the place of what is on the disk.
+        if !saves(ending, &self.config) || persistence.is_loading() {
+            return self.shared.stop(0);
+        }
+        tracing::warn!("Saving the final RDB snapshot before exiting.");
+        persistence.holds_all.store(true, Ordering::Release);
+        let then: Then = Box::new(move |core, outcome| core.end_saved(ending, client, outcome.is_ok()));
+        let not_before_ms = self.clocks.steady_ms() + SETTLE_MS;
+        let order = Order { purpose: Purpose::Shutdown, file: None, at_cut: None, then, not_before_ms };
+        self.saving.orders.push_front(order);
+        self.begin_order();
+    }
+
+    /// A pass' share of whatever is under way.
+    #[inline]
+    pub(super) fn tend_saving(&mut self) {
+        let persistence = &self.shared.persistence;
+        self.obstacles = persistence.obstacles.load(Ordering::Relaxed);
+        if self.saving.is_under_way() || persistence.has_wish() || persistence.has_ending() || persistence.holds() {
+            self.tend_saving_now();
+        }
+    }
+
+    #[cold]
+    fn tend_saving_now(&mut self) {
+        if let Some(ending) = self.shared.persistence.take_ending() {
+            self.end_server(ending, None);
+        }
+        if let Some(wish) = self.shared.persistence.take_wish() {
+            self.grant(wish);
+        }
+        self.begin_order();
+        self.record_some();
+        let ended = self.saving.ordered.as_ref().and_then(|ordered| ordered.outcome.borrow_mut().take());
+        if let Some(outcome) = ended {
+            self.end_order(outcome);
+        }
+        self.tend_reload();
+        if !self.shared.persistence.holds_loans.load(Ordering::Acquire) {
+            for gathering in std::mem::take(&mut self.saving.held_gatherings) {
+                self.borrow(gathering);
+            }
+        }
+        let holds = self.shared.persistence.holds();
+        if self.saving.holds && !holds {
+            self.end_pause();
+        }
+        self.saving.holds = holds;
+    }
+
+    /// Clients whose commands were held back go on.
+    pub(super) fn end_pause(&mut self) {
+        for index in self.paused.drain(..) {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            connection.paused = false;
+            connection.session.mode.remove(Mode::BLOCKED);
+            list_once(&mut self.again, &mut connection.again, index);
+        }
+    }
+
+    /// Begins a snapshot that nobody waits for.
+    fn grant(&mut self, wish: Wish) {
+        match wish {
+            Wish::Point { changes, seconds } => tracing::info!("{changes} changes in {seconds} seconds. Saving..."),
+            Wish::Scheduled | Wish::Asked => {}
+        }
+        if wish == Wish::Scheduled {
+            self.shared.persistence.schedule(false);
+        }
+        self.shared.persistence.note_try(self.now_ms);
+        self.order(Purpose::Background, |_, _| {});
+    }
+
+    // The cut
+
+    /// Begins what was ordered first, if nothing else is under way.
+    fn begin_order(&mut self) {
+        if self.saving.ordered.is_some() {
+            return;
+        }
+        let Some(order) = self.saving.orders.front() else { return };
+        if self.clocks.steady_ms() < order.not_before_ms {
+            return;
+        }
+        if !self.saving.is_claimed {
+            if !self.shared.persistence.claim() {
+                return;
+            }
+            self.saving.is_claimed = true;
+        }
+        if !self.hold_all() {
+            // Nobody begins to borrow until this has had its moment.
+            return self.shared.persistence.holds_loans.store(true, Ordering::Release);
+        }
+        let order = self.saving.orders.pop_front().expect("seen above");
+        self.saving.is_claimed = false;
+        self.cut(order);
+        self.end_visits();
+        self.shared.persistence.holds_loans.store(false, Ordering::Release);
+    }
+
+    /// Takes hold of all engines, with every entry at home and no walk on it. False: not now.
+    pub(super) fn hold_all(&mut self) -> bool {
+        let all: Vec<usize> = (0..self.map.shards()).collect();
+        self.end_visits();
+        if !hold_several(&mut self.shard, &mut self.visited, &all, |_, engine| engine.locks.is_all_home()) {
+            return false;
+        }
+        let is_walked = self.engines().any(|engine| engine.keyspace.is_walked());
+        if is_walked {
+            self.end_visits();
+        }
+        !is_walked
+    }
+
+    /// The engines that are held, by shard if all are.
+    pub(super) fn engines(&mut self) -> impl Iterator<Item = &mut Shard> {
+        let core = self.core;
+        let mut own = Some(&mut *self.shard);
+        self.visited.iter_mut().enumerate().filter_map(move |(at, peer)| match peer {
+            _ if at == core => own.take(),
+            Some(peer) => Some(&mut **peer),
+            None => None,
+        })
+    }
+
+    /// The moment: all engines are held.
+    fn cut(&mut self, order: Order) {
+        let Order { purpose, file, mut at_cut, then, .. } = order;
+        let (config, now_ms, shards) = (self.config.clone(), self.now_ms, self.map.shards());
+        let (mut changes, mut keys) = (0, 0);
+        let mut databases = vec![(0, 0); config.databases as usize];
+        for engine in self.engines() {
+            changes += engine.keyspace.dirty;
+            for (db, (len, timed)) in databases.iter_mut().enumerate() {
+                *len += engine.keyspace.len(db) as u64;
+                *timed += engine.keyspace.volatile_len(db) as u64;
+            }
+        }
+        let databases: Vec<(usize, u64, u64)> = (0..databases.len())
+            .map(|db| (db, databases[db].0, databases[db].1))
+            .filter(|(_, len, _)| {
+                keys += len;
+                *len != 0
+            })
+            .collect();
+        let used_bytes = memory::used_bytes();
+        let about = file::About {
+            redis_version: REDIS_VERSION,
+            made_seconds: now_ms / 1000,
+            used_bytes,
+            is_log_base: purpose == Purpose::LogBase,
+            libraries: Vec::new(),
+            databases,
+        };
+        let plan = Arc::new(Plan::new(file::head(rdb::VERSION, &about).len() as u64, config.rdbchecksum));
+        let outputs: Vec<Arc<Output>> = (0..shards).map(|_| Arc::new(Output::new(plan.clone()))).collect();
+        let clocks = clocks(&config, &self.shard, now_ms);
+        for (engine, output) in self.engines().zip(&outputs) {
+            engine.keyspace.begin_walk(|db| Box::new(Scribe::new(db, output.clone(), clocks, config.rdbcompression)));
+            if let Some(at_cut) = &mut at_cut {
+                at_cut(engine);
+            }
+        }
+        let path = file.unwrap_or_else(|| config.dir.join(&config.dbfilename));
+        let temporary = path.with_file_name(format!("temp-{}.rdb", std::process::id()));
+        let job = Arc::new(Job {
+            temporary,
+            path,
+            outputs,
+            has_walked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
+            writing: AtomicUsize::new(shards),
+            failure: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
+            syncs: config.rdb_save_incremental_fsync,
+            limits: Limits::of_shard(shards, used_bytes as usize),
+        });
+        let running = Running { purpose, since_ms: now_ms, keys, changes };
+        self.shared.persistence.set_running(running);
+        if purpose == Purpose::Background {
+            tracing::info!("Background saving started");
+        }
+        for core in (0..shards).filter(|&core| core != self.core) {
+            self.mailbox.control(core, Control::Snapshot(job.clone()));
+        }
+        let outcome = Rc::new(RefCell::new(None));
+        self.begin_part(job.clone());
+        let (finished, finishing) = (outcome.clone(), job.clone());
+        tasks::spawn(async move {
+            let result = finish(&finishing, &about, keys).await;
+            *finished.borrow_mut() = Some(result);
+        });
+        self.saving.ordered = Some(Ordered { job, running, then, outcome });
+    }
+
+    // The walk
+
+    /// A snapshot has had its moment: this core's share begins.
+    pub(super) fn begin_part(&mut self, job: Arc<Job>) {
+        assert!(self.saving.part.is_none(), "one snapshot at a time");
+        self.saving.part = Some(job.clone());
+        tasks::spawn(write_part(job, self.core));
+    }
+
+    /// Walks on over this core's shard.
+    fn record_some(&mut self) {
+        let Some(job) = self.saving.part.clone() else { return };
+        let output = &job.outputs[self.core];
+        if self.shared.persistence.is_cancelled() {
+            job.fail(Failure::Cancelled);
+        }
+        let (has_failed, held_bytes) = (job.has_failed(), output.held_bytes());
+        self.press(&job, if has_failed { 0 } else { held_bytes });
+        self.shard.take();
+        if !self.shard.locks.is_whole() {
+            return; // It is lent, and goes on when it is home.
+        }
+        if has_failed {
+            self.shard.keyspace.give_up_walk();
+        }
+        let started = self.clock.raw();
+        let mut is_more = true;
+        while is_more && (has_failed || output.held_bytes() < job.limits.walk_bytes) {
+            is_more = self.shard.keyspace.step_walk(SLICE);
+            if PASS_NANOSECONDS <= self.clock.delta_as_nanos(started, self.clock.raw()) {
+                break;
+            }
+        }
+        if self.shard.end_recordings() {
+            self.serve_waiting();
+        }
+        if !is_more {
+            job.has_walked[self.core].store(true, Ordering::Release);
+            self.press(&job, 0);
+            self.saving.part = None;
+        }
+    }
+
+    /// Has writes wait while too much waits for the disk.
+    fn press(&mut self, job: &Job, held_bytes: usize) {
+        let at_bytes = if self.saving.is_pressed { job.limits.press_bytes / 2 } else { job.limits.press_bytes };
+        let presses = at_bytes <= held_bytes && held_bytes != 0;
+        if presses != self.saving.is_pressed {
+            self.saving.is_pressed = presses;
+            let pressed = &self.shared.persistence.pressed;
+            let _ =
+                if presses { pressed.fetch_add(1, Ordering::Relaxed) } else { pressed.fetch_sub(1, Ordering::Relaxed) };
+        }
+        if let Some(ordered) = &self.saving.ordered {
+            let persistence: &Persistence = &self.shared.persistence;
+            let sum = |of: fn(&Output) -> u64| ordered.job.outputs.iter().map(|output| of(output)).sum::<u64>();
+            persistence.keys_recorded.store(sum(|output| output.keys()), Ordering::Relaxed);
+            persistence.held_bytes.store(sum(|output| output.held_bytes() as u64), Ordering::Relaxed);
+        }
+    }
+
+    // The end
+
+    fn end_order(&mut self, outcome: Result<Written, Failure>) {
+        let Ordered { running, then, .. } = self.saving.ordered.take().expect("it was cut here");
+        let is_background = running.purpose == Purpose::Background;
+        let persistence = &self.shared.persistence;
+        match &outcome {
+            Ok(written) => {
+                tracing::info!("DB saved on disk");
+                tracing::debug!("{} keys, {} bytes", written.keys, written.bytes);
+                if is_background {
+                    tracing::info!("Background saving terminated with success");
+                }
+                persistence.note_end(running, Some(written.held_bytes), self.now_ms);
+            }
+            Err(Failure::Cancelled) => tracing::warn!("Saving was given up: it is not wanted any more"),
+            Err(Failure::Refused(why)) => {
+                tracing::warn!("{why}");
+                if is_background {
+                    tracing::warn!("Background saving error");
+                }
+                persistence.note_end(running, None, self.now_ms);
+            }
+        }
+        persistence.release();
+        then(self, outcome);
+    }
+
+    fn end_saved(&mut self, ending: Ending, client: Option<Client>, is_saved: bool) {
+        if is_saved || ending.force {
+            if !is_saved {
+                tracing::warn!("Error trying to save the DB. Exit anyway.");
+            }
+            return self.shared.stop(0);
+        }
+        tracing::warn!("Error trying to save the DB, can't exit.");
+        self.shared.persistence.holds_all.store(false, Ordering::Release);
+        match (client, ending.signal) {
+            (Some(client), _) => {
+                let mut out = Replies::default();
+                let error = Error::fixed("ERR Errors trying to SHUTDOWN. Check logs.");
+                Reply::new(&mut out, Protocol::Resp2).error(&error);
+                self.finish_gathering(client.connection, client.sequence, out);
+            }
+            (None, signal) => tracing::warn!(
+                "{} received but errors trying to shut down the server, check the logs for more information",
+                signal.unwrap_or("Signal")
+            ),
+        }
+    }
+
+    /// Tells a client how it went.
+    pub(super) fn answer(&mut self, client: Client, is_ok: bool) {
+        let mut out = Replies::default();
+        let mut reply = Reply::new(&mut out, Protocol::Resp2);
+        if is_ok {
+            reply.ok()
+        } else {
+            reply.error(&Error::fixed("ERR"))
+        }
+        self.finish_gathering(client.connection, client.sequence, out);
+    }
+}
+
+// Files
+
+fn refused(what: &str, path: &Path, error: impl Into<std::io::Error>) -> Failure {
+    Failure::Refused(format!("{what} {}: {}", path.display(), reason(&error.into())))
+}
+
+/// Writes what one core records.
+async fn write_part(job: Arc<Job>, core: usize) {
+    if let Err(failure) = write_pieces(&job, core).await {
+        job.fail(failure);
+    }
+    job.writing.fetch_sub(1, Ordering::AcqRel);
+}
+
+async fn open(path: &Path) -> Result<BufferedFile, Failure> {
+    let opened = OpenOptions::new().write(true).create(true).buffered_open(path).await;
+    opened.map_err(|error| refused("Failed opening the temp RDB file", path, error))
+}
+
+async fn write_all(file: &BufferedFile, path: &Path, bytes: Vec<u8>, offset: u64) -> Result<(), Failure> {
+    const WHAT: &str = "Write error saving DB on disk:";
+    let len = bytes.len();
+    match file.write_at(bytes, offset).await {
+        Ok(written) if written == len => Ok(()),
+        // So it is where the disk is nearly full.
+        Ok(_) => Err(refused(WHAT, path, std::io::Error::from_raw_os_error(libc::ENOSPC))),
+        Err(error) => Err(refused(WHAT, path, error)),
+    }
+}
+
+async fn write_pieces(job: &Job, core: usize) -> Result<(), Failure> {
+    let output = &job.outputs[core];
+    let file = open(&job.temporary).await?;
+    let mut unsynced_bytes = 0;
+    let result = loop {
+        if job.has_failed() {
+            break Ok(());
+        }
+        let has_walked = job.has_walked[core].load(Ordering::Acquire);
+        match output.pop() {
+            Some(piece) => {
+                let bytes = piece.bytes.len();
+                if let Err(failure) = write_all(&file, &job.temporary, piece.bytes, piece.offset).await {
+                    break Err(failure);
+                }
+                output.written(bytes);
+                unsynced_bytes += bytes;
+                if job.syncs && SYNC_BYTES <= unsynced_bytes {
+                    unsynced_bytes = 0;
+                    if let Err(error) = file.fdatasync().await {
+                        break Err(refused("Write error saving DB on disk:", &job.temporary, error));
+                    }
+                }
+            }
+            None if has_walked => break Ok(()),
+            None => {
+                Timer::new(LOOK).await;
+            }
+        }
+    };
+    let _ = file.close().await; // What it would say, the sync at the end says.
+    result
+}
+
+/// Brings the file to its end when all cores have written theirs.
+async fn finish(job: &Job, about: &file::About, keys: u64) -> Result<Written, Failure> {
+    while job.writing.load(Ordering::Acquire) != 0 {
+        Timer::new(LOOK).await;
+    }
+    let mut result = Err(Failure::Cancelled);
+    if !job.has_failed() {
+        result = seal(job, about, keys).await;
+    }
+    if let Some(failure) = job.failure.lock().take() {
+        result = Err(failure);
+    }
+    if result.is_err() {
+        let _ = glommio::io::remove(&job.temporary).await; // There may be none.
+    }
+    result
+}
+
+async fn seal(job: &Job, about: &file::About, keys: u64) -> Result<Written, Failure> {
+    const SYNC: &str = "Write error saving DB on disk:";
+    let plan = job.outputs[0].plan();
+    if rdb::VERSION < plan.version() {
+        tracing::warn!(
+            "the snapshot is of RDB version {}, since fields of hashes have deadlines: Redis 7.0 cannot load it",
+            plan.version()
+        );
+    }
+    let head = file::head(plan.version(), about);
+    let sum = if plan.sums() { Some(join_sums(&head, job).await) } else { None };
+    let file = open(&job.temporary).await?;
+    let end = file::end(sum);
+    let bytes = plan.bytes() + end.len() as u64;
+    write_all(&file, &job.temporary, head, 0).await?;
+    write_all(&file, &job.temporary, end, plan.bytes()).await?;
+    file.truncate(bytes).await.map_err(|error| refused(SYNC, &job.temporary, error))?;
+    file.fdatasync().await.map_err(|error| refused(SYNC, &job.temporary, error))?;
+    file.close().await.map_err(|error| refused(SYNC, &job.temporary, error))?;
+    glommio::io::rename(&job.temporary, &job.path).await.map_err(|error| {
+        let what = format!("Error moving temp DB file {} on the final destination", job.temporary.display());
+        refused(&what, &job.path, error)
+    })?;
+    let directory = job.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // The name is as durable as the bytes only when its directory is.
+    let opened = BufferedFile::open(directory).await.map_err(|error| refused(SYNC, directory, error))?;
+    opened.fdatasync().await.map_err(|error| refused(SYNC, directory, error))?;
+    let _ = opened.close().await;
+    let held_bytes = job.outputs.iter().map(|output| output.held_bytes_max() as u64).sum();
+    Ok(Written { bytes, keys, held_bytes })
+}
+
+/// The sum of all pieces and the head, bit by bit.
+async fn join_sums(head: &[u8], job: &Job) -> Sum {
+    let mut sums: Vec<(u64, Sum)> = job.outputs.iter().flat_map(|output| output.take_sums()).collect();
+    sums.sort_by_key(|(offset, _)| *offset);
+    let mut all = sum_of_pieces(Sum::of(head), &[]);
+    for some in sums.chunks(SUMS_AT_ONCE) {
+        all = sum_of_pieces(all, some);
+        glommio::executor().yield_task_queue_now().await;
+    }
+    all
+}

@@ -1,0 +1,442 @@
+//! What all cores know of saving and loading: what is under way, how it went last, what was asked for. Not here: doing
+//! it (`runtime`), and the texts of replies (`command/persistence`).
+
+use crate::config::Config;
+use crate::session::Ending;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+/// Why commands may have to be refused: bits of [`Persistence::obstacles`].
+pub mod obstacle {
+    /// Keys are being loaded.
+    pub const LOADING: u8 = 1;
+    /// The last snapshot failed.
+    pub const UNSAVED: u8 = 2;
+}
+
+/// What a snapshot is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// `BGSAVE`, or a save point.
+    Background,
+    /// `SAVE`, whose client waits.
+    Save,
+    /// The end of the server.
+    Shutdown,
+    /// `DEBUG RELOAD`.
+    Reload,
+    /// What the log of writes begins with.
+    LogBase,
+}
+
+/// Why a snapshot is begun that nobody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// `BGSAVE`.
+    Asked,
+    /// A save point: so many changes in so many seconds.
+    Point {
+        /// Changes.
+        changes: u64,
+        /// Seconds.
+        seconds: u64,
+    },
+    /// `BGSAVE SCHEDULE`, when it was not possible.
+    Scheduled,
+}
+
+/// After a snapshot that failed, save points wait so long, in seconds: Redis' `CONFIG_BGSAVE_RETRY_DELAY`.
+const RETRY_SECONDS: u64 = 5;
+
+/// How saving went so far, for `INFO` and `LASTSAVE`.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// When a snapshot was finished last (or the server was started), unix seconds.
+    pub last_save_seconds: u64,
+    /// When one was begun last that nobody waited for, unix seconds.
+    pub last_try_seconds: u64,
+    /// Whether the last one succeeded.
+    pub is_ok: bool,
+    /// How long the last one took that nobody waited for, in seconds; -1: there was none.
+    pub last_duration_seconds: i64,
+    /// Snapshots that succeeded.
+    pub saves: u64,
+    /// What the last one held in memory at most, bytes.
+    pub last_held_bytes: u64,
+}
+
+/// A snapshot under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Running {
+    /// What for.
+    pub purpose: Purpose,
+    /// Since when, unix ms.
+    pub since_ms: u64,
+    /// Keys that it has to record.
+    pub keys: u64,
+    /// Changes up to its moment, of all shards.
+    pub changes: u64,
+}
+
+/// What is known of loading.
+#[derive(Debug, Default)]
+pub struct Loading {
+    /// When it began, unix seconds.
+    pub since_seconds: AtomicU64,
+    /// Bytes of the file, …
+    pub total_bytes: AtomicU64,
+    /// … and those that are read.
+    pub loaded_bytes: AtomicU64,
+    /// Memory that was in use when the file was made, as it says.
+    pub used_bytes: AtomicU64,
+    /// Keys that the last load has brought, …
+    pub keys: AtomicU64,
+    /// … and those that had expired.
+    pub expired: AtomicU64,
+}
+
+/// See the module's page.
+pub struct Persistence {
+    /// Why commands may have to be refused: looked at once a pass.
+    pub obstacles: AtomicU8,
+    /// Shards that want writes to wait for the disk.
+    pub pressed: AtomicUsize,
+    /// Whether all commands wait, since the server ends: what is answered from now on would be lost.
+    pub holds_all: AtomicBool,
+    /// No core is to begin a loan, so that a moment comes at which all entries are at home.
+    pub holds_loans: AtomicBool,
+    /// How far the snapshot under way is: keys recorded.
+    pub keys_recorded: AtomicU64,
+    /// What it holds in memory now, bytes.
+    pub held_bytes: AtomicU64,
+    /// Of loading.
+    pub loading: Loading,
+    /// Changes of each shard so far, as its core told last.
+    pub changes_of_core: Box<[AtomicU64]>,
+    /// Changes that were there at the last snapshot that succeeded.
+    saved_changes: AtomicU64,
+    is_claimed: AtomicBool,
+    is_scheduled: AtomicBool,
+    is_cancelled: AtomicBool,
+    has_wish: AtomicBool,
+    wish: Mutex<Option<Wish>>,
+    running: Mutex<Option<Running>>,
+    history: Mutex<History>,
+    ending: Mutex<Option<Ending>>,
+    has_ending: AtomicBool,
+}
+
+/// Whether keys are saved before the server ends like this.
+pub fn saves(ending: Ending, config: &Config) -> bool {
+    !ending.nosave && (ending.save || !config.save.0.is_empty())
+}
+
+impl Persistence {
+    /// Of a server that starts now with so many cores.
+    pub fn new(cores: usize, now_ms: u64) -> Persistence {
+        Persistence {
+            obstacles: AtomicU8::new(0),
+            pressed: AtomicUsize::new(0),
+            holds_all: AtomicBool::new(false),
+            holds_loans: AtomicBool::new(false),
+            keys_recorded: AtomicU64::new(0),
+            held_bytes: AtomicU64::new(0),
+            loading: Loading::default(),
+            changes_of_core: (0..cores).map(|_| AtomicU64::new(0)).collect(),
+            saved_changes: AtomicU64::new(0),
+            is_claimed: AtomicBool::new(false),
+            is_scheduled: AtomicBool::new(false),
+            is_cancelled: AtomicBool::new(false),
+            has_wish: AtomicBool::new(false),
+            wish: Mutex::new(None),
+            running: Mutex::new(None),
+            history: Mutex::new(History {
+                last_save_seconds: now_ms / 1000,
+                last_try_seconds: 0,
+                is_ok: true,
+                last_duration_seconds: -1,
+                saves: 0,
+                last_held_bytes: 0,
+            }),
+            ending: Mutex::new(None),
+            has_ending: AtomicBool::new(false),
+        }
+    }
+
+    // Obstacles
+
+    /// Commands may have to be refused for this from now on, or need not.
+    pub fn set_obstacle(&self, obstacle: u8, is_there: bool) {
+        if is_there {
+            self.obstacles.fetch_or(obstacle, Ordering::Relaxed);
+        } else {
+            self.obstacles.fetch_and(!obstacle, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether keys are being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.obstacles.load(Ordering::Relaxed) & obstacle::LOADING != 0
+    }
+
+    /// Whether writes, or all commands, wait: for the disk, or for the end.
+    #[inline]
+    pub fn holds(&self) -> bool {
+        self.pressed.load(Ordering::Relaxed) != 0 || self.holds_all.load(Ordering::Relaxed)
+    }
+
+    // One at a time
+
+    /// Begins a snapshot or a load, if none is under way. [`Persistence::release`] when it has ended.
+    pub fn claim(&self) -> bool {
+        let is_free = !self.is_claimed.swap(true, Ordering::AcqRel);
+        if is_free {
+            self.is_cancelled.store(false, Ordering::Relaxed);
+        }
+        is_free
+    }
+
+    /// Whether one is under way.
+    pub fn is_claimed(&self) -> bool {
+        self.is_claimed.load(Ordering::Acquire)
+    }
+
+    /// It has ended.
+    pub fn release(&self) {
+        *self.running.lock() = None;
+        self.keys_recorded.store(0, Ordering::Relaxed);
+        self.held_bytes.store(0, Ordering::Relaxed);
+        self.is_claimed.store(false, Ordering::Release);
+    }
+
+    /// A snapshot has had its moment.
+    pub fn set_running(&self, running: Running) {
+        *self.running.lock() = Some(running);
+    }
+
+    /// The snapshot under way.
+    pub fn running(&self) -> Option<Running> {
+        *self.running.lock()
+    }
+
+    /// Whether a snapshot for this is under way, or about to be.
+    pub fn is_saving(&self, purpose: Purpose) -> bool {
+        self.running().is_some_and(|running| running.purpose == purpose)
+            || purpose == Purpose::Background && self.has_wish.load(Ordering::Relaxed)
+    }
+
+    /// The snapshot under way is not wanted any more.
+    pub fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Release);
+    }
+
+    /// Whether it is not.
+    pub fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Acquire)
+    }
+
+    // Wishes
+
+    /// A snapshot is wanted that nobody waits for.
+    pub fn wish(&self, wish: Wish) {
+        *self.wish.lock() = Some(wish);
+        self.has_wish.store(true, Ordering::Release);
+    }
+
+    /// Whether one is.
+    #[inline]
+    pub fn has_wish(&self) -> bool {
+        self.has_wish.load(Ordering::Relaxed)
+    }
+
+    /// Takes the wish, to grant it.
+    pub fn take_wish(&self) -> Option<Wish> {
+        let wish = self.wish.lock().take();
+        self.has_wish.store(false, Ordering::Release);
+        wish
+    }
+
+    /// A snapshot is wanted when it is possible, or not any more. Whether one was.
+    pub fn schedule(&self, wanted: bool) -> bool {
+        self.is_scheduled.swap(wanted, Ordering::Relaxed)
+    }
+
+    /// Whether one is wanted when it is possible.
+    pub fn is_scheduled(&self) -> bool {
+        self.is_scheduled.load(Ordering::Relaxed)
+    }
+
+    /// What is due by itself now: what was scheduled, or a save point.
+    pub fn due(&self, config: &Config, now_ms: u64) -> Option<Wish> {
+        if self.is_claimed() || self.has_wish() || self.is_loading() {
+            return None;
+        }
+        let (history, now) = (self.history(), now_ms / 1000);
+        let may_try = history.is_ok || history.last_try_seconds + RETRY_SECONDS < now;
+        if !may_try {
+            return None;
+        }
+        let changes = self.changes();
+        let is_due = |point: &&crate::config::SavePoint| {
+            u64::from(point.changes) <= changes && point.seconds < now.saturating_sub(history.last_save_seconds)
+        };
+        match config.save.0.iter().find(is_due) {
+            Some(point) => Some(Wish::Point { changes, seconds: point.seconds }),
+            None if self.is_scheduled() => Some(Wish::Scheduled),
+            None => None,
+        }
+    }
+
+    // Changes
+
+    /// Changes since the last snapshot that succeeded, as the cores told last.
+    pub fn changes(&self) -> u64 {
+        let all = self.changes_of_core.iter().map(|changes| changes.load(Ordering::Relaxed)).sum();
+        self.changes_since_save(all)
+    }
+
+    /// Of so many changes in all, those since the last snapshot that succeeded.
+    pub fn changes_since_save(&self, all: u64) -> u64 {
+        all.saturating_sub(self.saved_changes.load(Ordering::Relaxed))
+    }
+
+    /// So many changes in all are on the disk, or need not be.
+    pub fn set_saved_changes(&self, all: u64) {
+        self.saved_changes.store(all, Ordering::Relaxed);
+    }
+
+    /// All databases were emptied at once: as in Redis, a snapshot of what was there is not wanted any more, and where
+    /// there are save points, one of what is there now is.
+    pub fn emptied(&self, config: &Config) {
+        if self.running().is_some_and(|running| running.purpose == Purpose::Background) {
+            self.cancel();
+        }
+        if !config.save.0.is_empty() {
+            self.schedule(true);
+        }
+    }
+
+    // History
+
+    /// How it went so far.
+    pub fn history(&self) -> History {
+        self.history.lock().clone()
+    }
+
+    /// One begins that nobody waits for.
+    pub fn note_try(&self, now_ms: u64) {
+        self.history.lock().last_try_seconds = now_ms / 1000;
+    }
+
+    /// A snapshot has ended: `Some`: it holds so many changes, and held so many bytes in memory. Cancelled ones are not
+    /// noted.
+    pub fn note_end(&self, running: Running, succeeded: Option<u64>, now_ms: u64) {
+        let mut history = self.history.lock();
+        if running.purpose == Purpose::LogBase {
+            return;
+        }
+        if running.purpose == Purpose::Background {
+            history.last_duration_seconds = (now_ms.saturating_sub(running.since_ms) / 1000) as i64;
+        }
+        match succeeded {
+            Some(held_bytes) => {
+                history.is_ok = true;
+                history.last_save_seconds = now_ms / 1000;
+                history.saves += 1;
+                history.last_held_bytes = held_bytes;
+                self.set_saved_changes(running.changes);
+            }
+            None if running.purpose == Purpose::Background => history.is_ok = false,
+            None => {}
+        }
+        self.set_obstacle(obstacle::UNSAVED, !history.is_ok);
+    }
+
+    /// Forgets what `CONFIG RESETSTAT` resets.
+    pub fn reset(&self) {
+        self.history.lock().saves = 0;
+    }
+
+    // The end
+
+    /// The server is to end like this.
+    pub fn end(&self, ending: Ending) {
+        *self.ending.lock() = Some(ending);
+        self.has_ending.store(true, Ordering::Release);
+    }
+
+    /// Whether it is to end.
+    #[inline]
+    pub fn has_ending(&self) -> bool {
+        self.has_ending.load(Ordering::Relaxed)
+    }
+
+    /// Takes the order to end.
+    pub fn take_ending(&self) -> Option<Ending> {
+        let ending = self.ending.lock().take();
+        self.has_ending.store(false, Ordering::Release);
+        ending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{SavePoint, SavePoints};
+
+    const NOW_MS: u64 = 1_700_000_000_000;
+
+    fn running(purpose: Purpose, changes: u64) -> Running {
+        Running { purpose, since_ms: NOW_MS, keys: 1, changes }
+    }
+
+    #[test]
+    fn save_points_come_when_both_numbers_are_reached() {
+        let persistence = Persistence::new(2, NOW_MS);
+        let save = SavePoints(vec![SavePoint { seconds: 60, changes: 10 }, SavePoint { seconds: 10, changes: 100 }]);
+        let mut config = Config { save, ..Config::default() };
+        let due = |after_ms, config: &Config| persistence.due(config, NOW_MS + after_ms);
+        persistence.changes_of_core[0].store(60, Ordering::Relaxed);
+        assert_eq!((due(11_000, &config), due(60_999, &config)), (None, None));
+        assert_eq!(due(61_000, &config), Some(Wish::Point { changes: 60, seconds: 60 }));
+        persistence.changes_of_core[1].store(40, Ordering::Relaxed);
+        assert_eq!(due(11_000, &config), Some(Wish::Point { changes: 100, seconds: 10 }));
+        assert!(persistence.claim() && !persistence.claim());
+        assert_eq!(due(61_000, &config), None, "one is under way");
+        persistence.note_end(running(Purpose::Background, 95), Some(7), NOW_MS + 1000);
+        persistence.release();
+        assert_eq!(persistence.changes(), 5);
+        assert_eq!(due(600_000, &config), None);
+        persistence.schedule(true);
+        config.save.0.clear();
+        assert_eq!(due(2000, &config), Some(Wish::Scheduled));
+    }
+
+    #[test]
+    fn a_failure_makes_save_points_wait_and_writes_doubtful() {
+        let persistence = Persistence::new(1, NOW_MS);
+        let config = Config { save: SavePoints(vec![SavePoint { seconds: 1, changes: 1 }]), ..Config::default() };
+        persistence.changes_of_core[0].store(1, Ordering::Relaxed);
+        persistence.note_try(NOW_MS + 2000);
+        persistence.note_end(running(Purpose::Background, 1), None, NOW_MS + 2000);
+        assert_eq!(persistence.obstacles.load(Ordering::Relaxed), obstacle::UNSAVED);
+        assert_eq!(persistence.due(&config, NOW_MS + 7000), None);
+        assert!(persistence.due(&config, NOW_MS + 8000).is_some());
+        persistence.note_end(running(Purpose::Save, 1), Some(0), NOW_MS + 9000);
+        assert_eq!(persistence.obstacles.load(Ordering::Relaxed), 0);
+        assert_eq!(persistence.history().last_save_seconds, NOW_MS / 1000 + 9);
+        persistence.note_end(running(Purpose::Save, 1), None, NOW_MS + 9000);
+        assert!(persistence.history().is_ok, "the client of SAVE has been told");
+    }
+
+    #[test]
+    fn the_end_saves_where_there_are_save_points() {
+        let mut config = Config::default();
+        assert!(!config.save.0.is_empty());
+        assert!(saves(Ending::default(), &config));
+        assert!(!saves(Ending { nosave: true, ..Ending::default() }, &config));
+        config.save.0.clear();
+        assert!(!saves(Ending::default(), &config));
+        assert!(saves(Ending { save: true, ..Ending::default() }, &config));
+    }
+}

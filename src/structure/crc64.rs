@@ -1,0 +1,92 @@
+//! The checksum of Redis' snapshots, and how those of parts make that of the whole.
+//!
+//! ```text
+//! crc(a b) = crc(a) · x^(8 len b)  +  crc(b)          polynomials over GF(2), modulo Jones' polynomial
+//! ```
+//! So cores that write parts of one file sum up their own, and nobody reads the file again.
+
+use crc::{CRC_64_REDIS, Crc, Table};
+
+/// Jones' polynomial, as Redis takes it.
+pub static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+
+/// The polynomial, lowest power in the highest bit, as sums are kept.
+const POLYNOMIAL: u64 = 0xad93_d235_94c9_35a9_u64.reverse_bits();
+
+/// x^8, x^16, x^32, … modulo the polynomial.
+const POWERS: [u64; 64] = {
+    let mut powers = [0; 64];
+    let mut power = 1 << (63 - 8);
+    let mut at = 0;
+    while at < 64 {
+        powers[at] = power;
+        power = multiply(power, power);
+        at += 1;
+    }
+    powers
+};
+
+/// The product of two polynomials, modulo the polynomial.
+const fn multiply(a: u64, mut b: u64) -> u64 {
+    let mut product = 0;
+    let mut bit = 1 << 63;
+    while bit != 0 && a & (bit | (bit - 1)) != 0 {
+        if a & bit != 0 {
+            product ^= b;
+        }
+        b = if b & 1 == 0 { b >> 1 } else { b >> 1 ^ POLYNOMIAL };
+        bit >>= 1;
+    }
+    product
+}
+
+/// The checksum of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sum {
+    /// The checksum.
+    pub crc: u64,
+    /// Of so many bytes.
+    pub len: u64,
+}
+
+impl Sum {
+    /// That of these.
+    pub fn of(bytes: &[u8]) -> Sum {
+        Sum { crc: CRC.checksum(bytes), len: bytes.len() as u64 }
+    }
+
+    /// That of its bytes and those of another behind them.
+    #[must_use]
+    pub fn then(self, next: Sum) -> Sum {
+        let mut crc = self.crc;
+        for (at, power) in POWERS.iter().enumerate() {
+            if next.len >> at & 1 != 0 {
+                crc = multiply(*power, crc);
+            }
+        }
+        Sum { crc: crc ^ next.crc, len: self.len + next.len }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_the_checksum_of_redis() {
+        assert_eq!(Sum::of(b"123456789").crc, 0xe9c6_d914_c4b8_d9ca);
+    }
+
+    #[test]
+    fn sums_of_parts_make_that_of_the_whole() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..2000 {
+            let bytes: Vec<u8> = (0..random.usize(..5000)).map(|_| random.u8(..)).collect();
+            let (first, second) = (random.usize(..=bytes.len()), random.usize(..=bytes.len()));
+            let (first, second) = (first.min(second), first.max(second));
+            let parts = [&bytes[..first], &bytes[first..second], &bytes[second..]];
+            let joined = parts.iter().fold(Sum::default(), |sum, part| sum.then(Sum::of(part)));
+            assert_eq!(joined, Sum::of(&bytes));
+        }
+    }
+}

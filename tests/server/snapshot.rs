@@ -1,0 +1,399 @@
+//! Snapshots: at one moment over all shards, both ways between Debian's redis-server and this one, and what happens
+//! when files or disks are broken.
+
+use crate::client::{Client, Value};
+use crate::dump;
+use crate::process::{Kind, Server, free_port};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What takes longer has gone wrong.
+const WAIT: Duration = Duration::from_secs(60);
+
+fn say(client: &mut Client, line: &str) -> String {
+    client.call(&line.split(' ').collect::<Vec<_>>()).expect("a reply").to_string()
+}
+
+/// A directory that several servers use one after the other; gone when it is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("corering-snapshot-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).expect("the directory for temporary files can be written");
+        Scratch(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("dump.rdb")
+    }
+
+    /// A server that keeps its snapshot here.
+    fn start(&self, kind: Kind, arguments: &[&str]) -> (Server, Client) {
+        let mut all = vec!["--dir", self.0.to_str().expect("a name of text")];
+        all.extend_from_slice(arguments);
+        let server = Server::start(kind, &all);
+        let client = Client::connect(server.port).expect("it accepts");
+        (server, client)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn info(client: &mut Client, field: &str) -> String {
+    let text = match client.call(&["INFO", "persistence"]).expect("a reply") {
+        Value::Bulk(text) => String::from_utf8(text).expect("text"),
+        other => panic!("{other}"),
+    };
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")).map(str::to_string));
+    line.unwrap_or_else(|| panic!("no {field} in {text}"))
+}
+
+#[track_caller]
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WAIT;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Keys of every type and encoding, small and large, some with deadlines, in two databases.
+fn fill(client: &mut Client) {
+    for (number, value) in dump::values().iter().enumerate() {
+        let key = format!("{{value}}:{number}");
+        for command in &value.commands {
+            let words: Vec<Vec<u8>> =
+                command.iter().map(|word| if word == b"k" { key.clone().into_bytes() } else { word.clone() }).collect();
+            client.call(&words).expect("a reply");
+        }
+        if number % 3 == 0 {
+            say(client, &format!("PEXPIREAT {key} {}", 4_102_444_800_000u64 + number as u64));
+        }
+    }
+    for number in 0..5000 {
+        say(client, &format!("SET key:{number} value:{number}"));
+    }
+    for number in 0..300 {
+        let mut words = vec!["SADD".to_string(), "members".to_string()];
+        words.extend((0..200).map(|at| format!("member:{}", number * 200 + at)));
+        client.call(&words).expect("a reply");
+    }
+    let long: Vec<u8> = (0..2_000_000u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    client.call(&[&b"SET"[..], b"long", &long]).expect("a reply");
+    say(client, "SELECT 9");
+    say(client, "SET elsewhere 1");
+    say(client, "HSET hash a 1 b 2");
+    say(client, "SELECT 0");
+}
+
+fn digest(client: &mut Client) -> String {
+    say(client, "DEBUG DIGEST")
+}
+
+#[test]
+fn redis_loads_what_this_writes_and_this_what_redis_writes() {
+    for (shards, compression) in [(1, "yes"), (3, "no")] {
+        let scratch = Scratch::new(&format!("ways-{shards}"));
+        let (ours, mut client) = scratch.start(Kind::Corering { shards }, &["--rdbcompression", compression]);
+        fill(&mut client);
+        let expected = digest(&mut client);
+        assert_eq!(say(&mut client, "SAVE"), "+OK");
+        drop((ours, client));
+        let checked = Command::new("redis-check-rdb").arg(scratch.file()).output().expect("Debian's redis-tools");
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+
+        let (redis, mut client) = scratch.start(Kind::Redis, &[]);
+        assert_eq!(digest(&mut client), expected, "Redis has loaded what {shards} shards have written");
+        assert_eq!(say(&mut client, "SAVE"), "+OK");
+        drop((redis, client));
+        for shards in [1, 2, 4] {
+            let (_ours, mut client) = scratch.start(Kind::Corering { shards }, &[]);
+            assert_eq!(digest(&mut client), expected, "{shards} shards have loaded what Redis has written");
+            assert_eq!(info(&mut client, "loading"), "0");
+            assert_eq!(say(&mut client, "DEBUG RELOAD"), "+OK");
+            assert_eq!(digest(&mut client), expected, "and once more");
+        }
+    }
+}
+
+/// The sum of all accounts.
+const SUM: i64 = 200_000;
+const ACCOUNTS: usize = 2000;
+
+fn sum(client: &mut Client) -> i64 {
+    let mut words = vec!["MGET".to_string()];
+    words.extend((0..ACCOUNTS).map(|number| format!("account:{number}")));
+    let Value::Array(values) = client.call(&words).expect("a reply") else { panic!("no array") };
+    let number = |value: &Value| match value {
+        Value::Bulk(text) => std::str::from_utf8(text).expect("digits").parse::<i64>().expect("a number"),
+        other => panic!("{other}"),
+    };
+    values.iter().map(number).sum()
+}
+
+#[test]
+fn a_snapshot_is_of_one_moment_over_all_shards() {
+    for shards in [1, 2, 4] {
+        let scratch = Scratch::new(&format!("moment-{shards}"));
+        let (server, mut client) = scratch.start(Kind::Corering { shards }, &[]);
+        for number in 0..ACCOUNTS {
+            say(&mut client, &format!("SET account:{number} {}", SUM / ACCOUNTS as i64));
+        }
+        // What makes a walk long, and shards busy.
+        say(&mut client, "DEBUG POPULATE 200000 filler 100");
+        let is_over = AtomicBool::new(false);
+        let mut sums = Vec::new();
+        std::thread::scope(|scope| {
+            for writer in 0..3u64 {
+                let (is_over, port) = (&is_over, server.port);
+                scope.spawn(move || {
+                    let mut client = Client::connect(port).expect("it accepts");
+                    let mut random = fastrand::Rng::with_seed(writer);
+                    while !is_over.load(Ordering::Relaxed) {
+                        let (from, to) = (random.usize(..ACCOUNTS), random.usize(..ACCOUNTS));
+                        let amount = random.i64(1..50);
+                        let mut pipeline = Vec::new();
+                        for line in [
+                            "MULTI".to_string(),
+                            format!("DECRBY account:{from} {amount}"),
+                            format!("INCRBY account:{to} {amount}"),
+                            "EXEC".to_string(),
+                        ] {
+                            pipeline.extend(crate::client::encode(&line.split(' ').collect::<Vec<_>>()));
+                        }
+                        client.send_raw(&pipeline).expect("it is there");
+                        (0..4).for_each(|_| {
+                            client.read().expect("a reply");
+                        });
+                    }
+                });
+            }
+            for round in 0..6 {
+                let before = info(&mut client, "rdb_saves");
+                assert_eq!(say(&mut client, "BGSAVE"), "+Background saving started");
+                wait_for("the snapshot", || info(&mut client, "rdb_saves") != before);
+                let copy = Scratch::new(&format!("moment-{shards}-{round}"));
+                std::fs::copy(scratch.file(), copy.file()).expect("a file");
+                sums.push(copy);
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "ok");
+        for copy in sums {
+            let (_loaded, mut client) = copy.start(Kind::Corering { shards: 2 }, &[]);
+            assert_eq!(sum(&mut client), SUM, "{shards} shards");
+            assert_eq!(say(&mut client, "DBSIZE"), format!(":{}", ACCOUNTS + 200_000));
+        }
+    }
+}
+
+#[test]
+fn what_is_recorded_ahead_of_changes_stays_within_bounds() {
+    let scratch = Scratch::new("bounds");
+    let (_server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &[]);
+    // 200 MB that are all overwritten while they are saved.
+    let value = "x".repeat(10_000);
+    let keys = 20_000;
+    for number in 0..keys {
+        client.call(&["SET", &format!("key:{number}"), &value]).expect("a reply");
+    }
+    assert_eq!(say(&mut client, "CONFIG SET rdbcompression no"), "+OK");
+    let before = info(&mut client, "rdb_saves");
+    assert_eq!(say(&mut client, "BGSAVE"), "+Background saving started");
+    let mut pipeline = Vec::new();
+    for number in (0..keys).rev() {
+        pipeline.extend(crate::client::encode(&["SET", &format!("key:{number}"), "new"]));
+    }
+    client.send_raw(&pipeline).expect("it is there");
+    (0..keys).for_each(|_| assert_eq!(client.read().expect("a reply").to_string(), "+OK"));
+    wait_for("the snapshot", || info(&mut client, "rdb_saves") != before);
+    let held: u64 = info(&mut client, "rdb_last_cow_size").parse().expect("a number");
+    assert!(0 < held && held <= 64 << 20, "{held} bytes");
+    let (_loaded, mut client) = scratch.start(Kind::Corering { shards: 1 }, &[]);
+    for number in [0, keys / 2, keys - 1] {
+        assert_eq!(say(&mut client, &format!("STRLEN key:{number}")), ":10000");
+    }
+}
+
+#[test]
+fn a_large_value_is_saved_as_it_was_while_others_are_served() {
+    let scratch = Scratch::new("large");
+    let (_server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &[]);
+    let members = 400_000;
+    for first in (0..members).step_by(1000) {
+        let mut words = vec!["SADD".to_string(), "large".to_string()];
+        words.extend((first..first + 1000).map(|member| format!("member:{member}")));
+        client.call(&words).expect("a reply");
+    }
+    let before = info(&mut client, "rdb_saves");
+    // At once behind the moment somebody wants to change it, and somebody else to read it.
+    let mut pipeline = Vec::new();
+    for line in ["BGSAVE", "SADD large new", "SREM large member:0", "SCARD large", "SET other 1", "DEL large"] {
+        pipeline.extend(crate::client::encode(&line.split(' ').collect::<Vec<_>>()));
+    }
+    client.send_raw(&pipeline).expect("it is there");
+    let replies: Vec<String> = (0..6).map(|_| client.read().expect("a reply").to_string()).collect();
+    assert_eq!(replies, ["+Background saving started", ":1", ":1", ":400000", "+OK", ":1"]);
+    wait_for("the snapshot", || info(&mut client, "rdb_saves") != before);
+    let (_loaded, mut client) = scratch.start(Kind::Corering { shards: 1 }, &[]);
+    assert_eq!(say(&mut client, "SCARD large"), format!(":{members}"));
+    assert_eq!(say(&mut client, "SISMEMBER large new"), ":0");
+    assert_eq!(say(&mut client, "SISMEMBER large member:0"), ":1");
+    assert_eq!(say(&mut client, "EXISTS other"), ":0");
+}
+
+#[test]
+fn save_points_and_shutdown_save() {
+    let scratch = Scratch::new("points");
+    let (mut server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &["--save", "1 3"]);
+    let last = say(&mut client, "LASTSAVE");
+    (0..5).for_each(|number| assert_eq!(say(&mut client, &format!("SET key:{number} v")), "+OK"));
+    assert_eq!(info(&mut client, "rdb_changes_since_last_save"), "5");
+    wait_for("the save point", || scratch.file().exists() && info(&mut client, "rdb_changes_since_last_save") == "0");
+    assert_ne!(say(&mut client, "LASTSAVE"), last);
+    assert_eq!(say(&mut client, "SET last v"), "+OK");
+    let _ = client.call(&["SHUTDOWN"]);
+    wait_for("the end", || !server.is_alive());
+    let (mut server, mut client) = scratch.start(Kind::Corering { shards: 1 }, &["--save", "1000 1000"]);
+    assert_eq!(say(&mut client, "DBSIZE"), ":6");
+    assert_eq!(info(&mut client, "rdb_last_load_keys_loaded"), "6");
+    assert_eq!(say(&mut client, "SET lost v"), "+OK");
+    let _ = client.call(&["SHUTDOWN", "NOSAVE"]);
+    wait_for("the end", || !server.is_alive());
+    let (mut server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &["--save", "1000 1000"]);
+    assert_eq!(say(&mut client, "DBSIZE"), ":6");
+    assert_eq!(say(&mut client, "SET kept v"), "+OK");
+    Command::new("kill").arg(server.child.id().to_string()).status().expect("kill");
+    wait_for("the end", || !server.is_alive());
+    let (_server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &[]);
+    assert_eq!(say(&mut client, "DBSIZE"), ":7");
+}
+
+#[test]
+fn writes_are_refused_while_snapshots_fail() {
+    const MISCONF: &str = "-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to \
+                           disk. Commands that may modify the data set are disabled, because this instance is \
+                           configured to report errors during writes if RDB snapshotting fails \
+                           (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the \
+                           RDB error.";
+    let scratch = Scratch::new("failing");
+    let (mut server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &["--save", "1000 1000"]);
+    assert_eq!(say(&mut client, "SET k v"), "+OK");
+    std::fs::remove_dir_all(&scratch.0).expect("it was there");
+    assert_eq!(say(&mut client, "SAVE"), "-ERR");
+    assert_eq!(say(&mut client, "SET k v2"), "+OK", "who said SAVE has been told");
+    assert_eq!(say(&mut client, "BGSAVE"), "+Background saving started");
+    wait_for("the failure", || info(&mut client, "rdb_last_bgsave_status") == "err");
+    wait_for("the refusal", || say(&mut client, "SET k v3") == MISCONF);
+    assert_eq!(say(&mut client, "PING"), MISCONF);
+    assert_eq!(say(&mut client, "GET k"), "$v2");
+    assert_eq!(say(&mut client, "SHUTDOWN"), "-ERR Errors trying to SHUTDOWN. Check logs.");
+    assert!(server.is_alive());
+    assert_eq!(say(&mut client, "CONFIG SET stop-writes-on-bgsave-error no"), "+OK");
+    assert_eq!(say(&mut client, "SET k v3"), "+OK");
+    assert_eq!(say(&mut client, "CONFIG SET stop-writes-on-bgsave-error yes"), "+OK");
+    std::fs::create_dir_all(&scratch.0).expect("it can be made");
+    assert_eq!(say(&mut client, "BGSAVE"), "+Background saving started");
+    wait_for("success", || info(&mut client, "rdb_last_bgsave_status") == "ok");
+    wait_for("writes again", || say(&mut client, "SET k v4") == "+OK");
+    assert!(server.output().contains("Failed opening the temp RDB file"), "{}", server.output());
+}
+
+#[test]
+fn a_full_disk_fails_a_snapshot_and_leaves_the_last_one() {
+    let scratch = Scratch::new("full");
+    let (_server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &[]);
+    assert_eq!(say(&mut client, "SET k v"), "+OK");
+    assert_eq!(say(&mut client, "SAVE"), "+OK");
+    let whole = std::fs::read(scratch.file()).expect("a file");
+    // Every write to it says that the disk is full.
+    std::os::unix::fs::symlink("/dev/full", scratch.0.join(format!("temp-{}.rdb", _server.child.id())))
+        .expect("a link");
+    assert_eq!(say(&mut client, "SET k v2"), "+OK");
+    assert_eq!(say(&mut client, "SAVE"), "-ERR");
+    assert_eq!(std::fs::read(scratch.file()).expect("a file"), whole);
+    assert!(_server.output().contains("No space left on device"), "{}", _server.output());
+    assert_eq!(say(&mut client, "SAVE"), "+OK", "the link is gone");
+}
+
+/// A server that must not start with what is there: what it says.
+fn refusal(scratch: &Scratch) -> String {
+    let directory = scratch.0.to_str().expect("a name of text");
+    Server::try_start(Kind::Corering { shards: 2 }, free_port(), &["--dir", directory])
+        .err()
+        .expect("it does not start with a broken snapshot")
+}
+
+#[test]
+fn broken_files_are_refused_at_the_start() {
+    let scratch = Scratch::new("broken");
+    let (server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &[]);
+    (0..100).for_each(|number| assert_eq!(say(&mut client, &format!("SET key:{number} value:{number}")), "+OK"));
+    assert_eq!(say(&mut client, "SAVE"), "+OK");
+    drop((server, client));
+    let whole = std::fs::read(scratch.file()).expect("a file");
+    let write = |bytes: &[u8]| std::fs::write(scratch.file(), bytes).expect("it can be written");
+    write(&whole[..whole.len() / 2]);
+    assert!(refusal(&scratch).contains("Unexpected EOF reading RDB file"));
+    let mut flipped = whole.clone();
+    *flipped.last_mut().expect("bytes") ^= 1;
+    write(&flipped);
+    assert!(refusal(&scratch).contains("Wrong RDB checksum expected"));
+    write(b"REDIS0099");
+    assert!(refusal(&scratch).contains("Can't handle RDB format version 99"));
+    write(b"something else");
+    assert!(refusal(&scratch).contains("Wrong signature trying to load DB from file"));
+    write(&whole);
+    let (_server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &[]);
+    assert_eq!(say(&mut client, "DBSIZE"), ":100");
+}
+
+#[test]
+fn clients_are_told_while_keys_are_loaded() {
+    let scratch = Scratch::new("loading");
+    let (server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &[]);
+    say(&mut client, "DEBUG POPULATE 300000 key 200");
+    let told = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (told, port) = (&told, server.port);
+        let watcher = scope.spawn(move || {
+            let mut client = Client::connect(port).expect("it accepts");
+            let deadline = Instant::now() + WAIT;
+            while Instant::now() < deadline {
+                if say(&mut client, "GET key:0") == "-LOADING Redis is loading the dataset in memory" {
+                    told.store(true, Ordering::Relaxed);
+                    if info(&mut client, "loading") == "1" {
+                        return info(&mut client, "loading_total_bytes").parse::<u64>().expect("a number");
+                    }
+                }
+            }
+            panic!("nobody said -LOADING");
+        });
+        assert_eq!(say(&mut client, "DEBUG RELOAD"), "+OK");
+        assert!(0 < watcher.join().expect("it saw it"));
+    });
+    assert!(told.load(Ordering::Relaxed));
+    assert_eq!(say(&mut client, "DBSIZE"), ":300000");
+}
+
+#[test]
+fn nobody_but_the_server_leaves_files() {
+    let scratch = Scratch::new("files");
+    let (_server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &["--dbfilename", "other.rdb"]);
+    assert_eq!(say(&mut client, "SET k v"), "+OK");
+    assert_eq!(say(&mut client, "SAVE"), "+OK");
+    assert_eq!(say(&mut client, "BGSAVE CANCEL"), "-ERR Background saving is currently not in progress or scheduled");
+    let names: Vec<String> = std::fs::read_dir::<&Path>(&scratch.0)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(names, ["other.rdb"]);
+}
