@@ -327,6 +327,8 @@ pub mod value;
 
 pub mod rdb;
 
+pub mod script;
+
 pub mod structure;
 
 pub mod config;

@@ -5,6 +5,7 @@
 pub mod background;
 pub mod bell;
 pub mod crash;
+pub mod lua;
 pub mod net;
 pub mod process;
 pub mod ring;
