@@ -2,9 +2,11 @@
 //! server (shut down, pause). Everything here is off the hot path, or one relaxed load on it.
 
 mod budget;
+pub mod scripts;
 mod steering;
 
 pub use budget::{Budget, Crowd};
+pub use scripts::Scripts;
 pub use steering::Steering;
 
 use crate::command::latency::LatencyMonitor;
@@ -62,6 +64,8 @@ pub struct Shared {
     pub steering: Steering,
     /// Subscribers of all cores.
     pub pubsub: Arc<Pubsub>,
+    /// Scripts and functions of all cores.
+    pub scripts: Scripts,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: AtomicBool,
 }
@@ -95,6 +99,7 @@ impl Shared {
             budget: Budget::new(cores),
             steering: Steering::new(cores),
             pubsub: Arc::new(Pubsub::new(cores)),
+            scripts: Scripts::default(),
             active_expire: AtomicBool::new(true),
         }
     }

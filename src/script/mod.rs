@@ -252,7 +252,7 @@ impl LibraryWorld {
     /// Makes the globals of libraries, before those of scripts are sealed.
     fn build(stack: &mut Stack<'_>, version: &str) -> LibraryWorld {
         let top = stack.len();
-        let mut redis = |stack: &mut Stack<'_>, api: Api| {
+        let redis = |stack: &mut Stack<'_>, api: Api| {
             api::push_redis(stack, api, version);
             sandbox::push_strict_metatable(stack);
             stack.set_metatable(-2);
@@ -276,11 +276,10 @@ impl LibraryWorld {
         sandbox::push_strict_metatable(stack);
         stack.set_readonly(-1, true);
         stack.set_metatable(base);
-        stack.set_readonly(base, true);
         stack.push_table(0, 0);
         let environment = stack.len();
         stack.push_copy(environment);
-        stack.set_field(base_unlocked(stack, base), "_G");
+        stack.set_field(base, "_G");
         stack.set_readonly(base, true);
         stack.push_table(0, 1);
         stack.push_copy(base);
@@ -308,11 +307,6 @@ impl LibraryWorld {
         stack.set_readonly(base, true);
         stack.pop(1);
     }
-}
-
-fn base_unlocked(stack: &mut Stack<'_>, base: i32) -> i32 {
-    stack.set_readonly(base, false);
-    base
 }
 
 /// Compiles a text; pushes the function, or returns what is wrong.
