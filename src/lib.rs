@@ -185,6 +185,18 @@
 //! | `STRIPES` | `src/pubsub/directory.rs` | `64` | subscribers of some name and publishers of another wait for each other |
 //! | `STRIPES` | `src/pubsub/tracking.rs` | `64` | likewise for keys that are remembered |
 //! | `FORGET_SLICE` | `src/pubsub/tracking.rs` | `1000` | further keys beyond `tracking-table-max-keys` are forgotten later |
+//! | `MEMORY_BYTES_MAX` | `src/script/mod.rs` | `256 << 20` | a script's allocation fails |
+//! | `TEXT_BYTES_MAX` | `src/script/mod.rs` | `64 << 20` | a script is refused |
+//! | `DEPTH_MAX` | `src/script/convert.rs` | `1000` | an error stands in the place of what a script returns |
+//! | `REPLY_VALUES_MAX` | `src/script/convert.rs` | `1 << 24` | a script's reply is refused |
+//! | `REPLY_BYTES_MAX` | `src/script/convert.rs` | `512 << 20` | likewise |
+//! | `DEPTH_MAX` | `src/script/cjson.rs` | `1000` | an error of `cjson` |
+//! | `TEXT_BYTES_MAX` | `src/script/cjson.rs` | `512 << 20` | likewise |
+//! | `PACK_DEPTH_MAX` | `src/script/cmsgpack.rs` | `16` | nil is packed |
+//! | `UNPACK_DEPTH_MAX` | `src/script/cmsgpack.rs` | `1000` | an error of `cmsgpack` |
+//! | `PACKED_BYTES_MAX` | `src/script/structs.rs` | `512 << 20` | an error of `struct` |
+//! | `INTEGER_BYTES_MAX` | `src/script/structs.rs` | `32` | likewise |
+//! | `EVAL_SCRIPTS_MAX` | `src/shared/scripts.rs` | `500` | the script that was used longest ago is forgotten |
 //! | `INCLUDE_DEPTH_MAX` | `src/config/load.rs` | `16` | the configuration is refused |
 //!
 //! By configuration: `maxclients`, `proto-max-bulk-len`, `client-query-buffer-limit`, `client-output-buffer-limit`,
@@ -257,7 +269,8 @@
 //! | [`shard`] | one core's engine: runs a command on its keys |
 //! | [`keyspace`] | databases and entries: lookup, expiry, access clocks, events |
 //! | [`value`] | what a key can hold: strings, numbers, containers |
-//! | [`rdb`] | values in the format of Redis' snapshots: `DUMP`, `RESTORE` |
+//! | [`rdb`] | values in the format of Redis' snapshots: `DUMP`, `RESTORE`; libraries likewise |
+//! | [`script`] | Lua: what scripts and functions find, and how values pass; where they run: `src/runtime/script.rs` |
 //! | [`structure`] | containers as small libraries: the hash table, listpacks, intsets, the timing wheel, glob patterns; what an allocation takes |
 //! | [`config`] | directives, one row each; files, `CONFIG` |
 //! | [`shared`] | what all cores see |
@@ -289,10 +302,11 @@
 //! | 2 | `keyspace` | `value` `structure` |
 //! | 2 | `rdb` | `value` `structure` |
 //! | 2 | `connection` | `resp` `session` `value` `mutant` |
+//! | 2 | `script` | `resp` `value` `sys` |
 //! | 3 | `pubsub` | `resp` `session` `keyspace` `structure` `sync` |
-//! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` |
+//! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` `script` |
 //! | 4 | `stats` | `command` |
-//! | 4 | `shared` | `command` `config` `pubsub` |
+//! | 4 | `shared` | `command` `config` `pubsub` `script` |
 //! | 4 | `route` | `command` `resp` |
 //! | 5 | `shard` | `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` `sync` `mutant` |
 //!

@@ -49,6 +49,7 @@
 
 mod decode;
 mod encode;
+pub mod functions;
 mod old;
 pub mod payload;
 pub mod read;

@@ -23,6 +23,7 @@ use super::long::Writing;
 use super::mailbox::Mailbox;
 use super::pace::Pace;
 use super::read::Planned;
+use super::script::Scripting;
 use super::send::{SPARE_OUTPUTS, keep_output};
 use super::spares::Spares;
 use super::survey::Step;
@@ -34,6 +35,7 @@ use crate::memory::mapped;
 use crate::pubsub::{Delivery, Members};
 use crate::resp::Span;
 use crate::route::SlotMap;
+use crate::session::Transaction;
 use crate::shard::{Held, Shard, Ticket};
 use crate::shared::Shared;
 use crate::stats::Stats;
@@ -85,6 +87,12 @@ pub struct Core {
     pub(super) knocks: Vec<(Arc<Ticket>, usize)>,
     /// The keyspace that borrowed entries are put into; empty between uses.
     pub(super) overlay: Option<Box<Keyspace>>,
+    /// What scripts run in; none before the first, and while one runs.
+    pub(super) scripting: Option<Box<Scripting>>,
+    /// A pass is made within a script.
+    pub(super) serving_beside: bool,
+    /// Room for the arguments of a script's call.
+    pub(super) script_args: Transaction,
     /// Borrowers of this core that got what they waited for and have yet to go on.
     pub(super) ready: VecDeque<(u32, Loan)>,
     /// They are going on right now.
@@ -203,6 +211,9 @@ impl Core {
             wait_deadlines: BTreeSet::new(),
             knocks: Vec::new(),
             overlay: None,
+            scripting: None,
+            serving_beside: false,
+            script_args: Transaction::default(),
             ready: VecDeque::new(),
             going_on: false,
             long_replies: VecDeque::new(),

@@ -27,6 +27,7 @@ mod parking;
 mod pubsub;
 mod read;
 mod room;
+mod script;
 mod send;
 mod server;
 mod signals;

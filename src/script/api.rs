@@ -96,8 +96,7 @@ impl<'a> Running<'a> {
     }
 
     fn call(&mut self, stack: &mut Stack<'_>, raises: bool) -> Result<usize, Thrown> {
-        let name = if raises { "redis.call()" } else { "redis.pcall()" };
-        if let Err(text) = spell_arguments(stack, name) {
+        if let Err(text) = spell_arguments(stack) {
             push_error(stack, text.as_bytes());
             return if raises { Err(Thrown) } else { Ok(1) };
         }
@@ -166,7 +165,7 @@ impl<'a> Running<'a> {
         }
         let level = args::cut(stack.number(1));
         let Some(level) = usize::try_from(level).ok().filter(|&level| level < LEVELS.len()) else {
-            return Err(raise(stack, "Invalid log level."));
+            return Err(raise(stack, "Invalid debug level."));
         };
         let mut line = Vec::new();
         for at in 2..=len {
@@ -195,8 +194,8 @@ impl<'a> Running<'a> {
     }
 
     fn check_command(&mut self, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
-        if let Err(text) = spell_arguments(stack, "redis.acl_check_cmd()") {
-            return Err(raise(stack, &text));
+        if let Err(text) = spell_arguments(stack) {
+            return Err(raise(stack, text));
         }
         let slices: SmallVec<[&[u8]; ARGUMENTS]> =
             (1..=stack.len()).map(|at| stack.bytes(at).unwrap_or_default()).collect();
@@ -266,9 +265,9 @@ pub fn raise(stack: &mut Stack<'_>, text: &str) -> Thrown {
 }
 
 /// Makes strings of all arguments; what is told where that cannot be.
-fn spell_arguments(stack: &mut Stack<'_>, name: &str) -> Result<(), String> {
+fn spell_arguments(stack: &mut Stack<'_>) -> Result<(), &'static str> {
     if stack.is_empty() {
-        return Err(format!("Please specify at least one argument for this {name} call"));
+        return Err("Please specify at least one argument for this redis lib call");
     }
     for at in 1..=stack.len() {
         match stack.kind(at) {
@@ -278,7 +277,7 @@ fn spell_arguments(stack: &mut Stack<'_>, name: &str) -> Result<(), String> {
                 stack.push_bytes(text.as_bytes());
                 stack.replace(at);
             }
-            _ => return Err("Lua redis lib command arguments must be strings or integers".into()),
+            _ => return Err("Lua redis lib command arguments must be strings or integers"),
         }
     }
     Ok(())
@@ -318,10 +317,10 @@ fn sha1hex(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
 
 fn set_repl(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     if stack.len() != 1 {
-        return Err(raise(stack, "redis.set_repl() requires one argument."));
+        return Err(raise(stack, "redis.set_repl() requires two arguments."));
     }
     if !(0..=3).contains(&args::cut(stack.number(1))) {
-        let text = "Invalid replication flags. Please use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
+        let text = "Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
         return Err(raise(stack, text));
     }
     Ok(0)
@@ -335,15 +334,13 @@ pub fn set_random(stack: &mut Stack<'_>) {
     }
 }
 
-/// What a library finds while it is loaded, and a script or function while it runs.
+/// Who finds `redis`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Api {
-    /// A script.
+    /// A script or function that runs.
     Script,
     /// A library that is being loaded.
     Library,
-    /// A function.
-    Function,
 }
 
 /// Pushes the table `redis`.
@@ -373,7 +370,7 @@ pub fn push_redis(stack: &mut Stack<'_>, api: Api, version: &str) {
     if api != Api::Library {
         set(stack, running);
     }
-    if api != Api::Script {
+    if api == Api::Library {
         set(stack, &[("register_function", REGISTER_FUNCTION)]);
     }
     for (level, name) in LEVELS.iter().enumerate() {

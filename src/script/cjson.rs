@@ -199,7 +199,7 @@ fn write_top(choice: &Choice, stack: &mut Stack<'_>, out: &mut Vec<u8>, depth: i
         Kind::Table => {
             let depth = depth + 1;
             if choice.encode_depth < depth || !stack.has_room(LEVEL_ROOM) {
-                return Err(stack.throw(format!("Cannot serialise, excessive depth ({depth})")));
+                return Err(stack.throw(format!("Cannot serialise, excessive nesting ({depth})")));
             }
             match array_len(choice, stack)? {
                 Some(len) => write_array(choice, stack, out, len, depth)?,
@@ -549,7 +549,6 @@ impl Reader<'_> {
                 Token::Error(_) => Token::Error("invalid token"),
                 token => token,
             },
-            0 if rest.len() == 1 => Token::Error("invalid token"),
             _ => Token::Error("invalid token"),
         }
     }
@@ -558,13 +557,13 @@ impl Reader<'_> {
         let mut out = Vec::new();
         let mut at = self.at + 1;
         loop {
-            let Some(&byte) = self.bytes.get(at) else { return Token::Error("unexpected end of string") };
+            let Some(&byte) = self.bytes.get(at) else { return self.broken(at, "unexpected end of string") };
             match byte {
                 b'"' => break,
-                0 => return Token::Error("unexpected end of string"),
+                0 => return self.broken(at, "unexpected end of string"),
                 b'\\' => {
                     let Some(&escape) = self.bytes.get(at + 1) else {
-                        return Token::Error("unexpected end of string");
+                        return self.broken(at, "invalid escape code");
                     };
                     let plain = match escape {
                         b'"' | b'\\' | b'/' => escape,
@@ -575,13 +574,13 @@ impl Reader<'_> {
                         b't' => b'\t',
                         b'u' => {
                             let Some((code, len)) = self.code_point(at) else {
-                                return Token::Error("invalid unicode escape code");
+                                return self.broken(at, "invalid unicode escape code");
                             };
                             push_code_point(&mut out, code);
                             at += len;
                             continue;
                         }
-                        _ => return Token::Error("invalid escape code"),
+                        _ => return self.broken(at, "invalid escape code"),
                     };
                     out.push(plain);
                     at += 2;
@@ -593,6 +592,12 @@ impl Reader<'_> {
         }
         self.at = at + 1;
         Token::String(out)
+    }
+
+    /// What is wrong at this place.
+    fn broken(&mut self, at: usize, what: &'static str) -> Token {
+        self.token_at = at;
+        Token::Error(what)
     }
 
     /// The code point of the escape here, and its length: with its second half where it is a surrogate.

@@ -50,11 +50,23 @@ pub fn register(loading: &mut Option<Loading>, stack: &mut Stack<'_>) -> Result<
 }
 
 fn name_at(stack: &mut Stack<'_>, at: i32, what: &str) -> Result<String, Thrown> {
+    stack.push_copy(at); // A number is spelled, and the key that the table is walked by stays as it is.
+    stack.spell(-1);
+    let name = read_name(stack, what);
+    if name.is_ok() {
+        stack.pop(1);
+    }
+    name
+}
+
+/// Reads the name on top.
+fn read_name(stack: &mut Stack<'_>, what: &str) -> Result<String, Thrown> {
+    let at = -1;
     match stack.bytes(at) {
         Some(name) if is_name(name) => Ok(String::from_utf8_lossy(name).into_owned()),
         Some(_) => Err(raise(
             stack,
-            "Function names can only contain letters, numbers, or underscores(_) and must be at least one character \
+            "Library names can only contain letters, numbers, or underscores(_) and must be at least one character \
              long",
         )),
         None => Err(raise(stack, what)),
@@ -63,7 +75,7 @@ fn name_at(stack: &mut Stack<'_>, at: i32, what: &str) -> Result<String, Thrown>
 
 /// Leaves the function on top.
 fn positional(stack: &mut Stack<'_>) -> Result<Registered, Thrown> {
-    if stack.kind(1) != Kind::String {
+    if !matches!(stack.kind(1), Kind::String | Kind::Number) {
         return Err(raise(stack, "first argument to redis.register_function must be a string"));
     }
     if stack.kind(2) != Kind::Function {
@@ -86,7 +98,11 @@ fn named(stack: &mut Stack<'_>) -> Result<Registered, Thrown> {
     stack.resize(2); // The callback comes to the second place.
     stack.push_nil();
     while stack.next(1) {
-        let Some(key) = stack.bytes(-2).map(<[u8]>::to_vec) else {
+        let key = match stack.kind(-2) {
+            Kind::Number => Some(Vec::new()), // As a text none that is known.
+            _ => stack.bytes(-2).map(<[u8]>::to_vec),
+        };
+        let Some(key) = key else {
             return Err(raise(stack, "named argument key given to redis.register_function is not a string"));
         };
         match key.to_ascii_lowercase().as_slice() {
@@ -96,6 +112,12 @@ fn named(stack: &mut Stack<'_>) -> Result<Registered, Thrown> {
             }
             b"description" => match stack.bytes(-1) {
                 Some(text) => description = Some(text.to_vec()),
+                None if stack.kind(-1) == Kind::Number => {
+                    stack.push_copy(-1);
+                    stack.spell(-1);
+                    description = stack.bytes(-1).map(<[u8]>::to_vec);
+                    stack.pop(1);
+                }
                 None => {
                     let what = "description argument given to redis.register_function must be a string";
                     return Err(raise(stack, what));

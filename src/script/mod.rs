@@ -229,8 +229,7 @@ impl Engine {
                     Failure::Raised => error_at(stack, -1),
                     Failure::Memory => Told { text: b"ERR not enough memory".to_vec(), place: None, is_counted: false },
                 };
-                let text = told.text.strip_prefix(b"ERR ").unwrap_or(&told.text);
-                Error::new([b"ERR Error registering functions: ", text].concat())
+                Error::new([b"ERR Error registering functions: ", told.text.as_slice()].concat())
             })
         });
         let functions = running.loading.take().map(|loading| loading.functions).unwrap_or_default();
@@ -254,14 +253,16 @@ impl LibraryWorld {
         let top = stack.len();
         let redis = |stack: &mut Stack<'_>, api: Api| {
             api::push_redis(stack, api, version);
-            sandbox::push_strict_metatable(stack);
-            stack.set_metatable(-2);
+            if api == Api::Library {
+                sandbox::push_strict_metatable(stack);
+                stack.set_metatable(-2);
+            }
             let table = stack.len();
             sandbox::seal_table(stack, table);
             stack.keep()
         };
         let loading = redis(stack, Api::Library);
-        let running = redis(stack, Api::Function);
+        let running = redis(stack, Api::Script);
         // What they read: all globals of scripts, and `redis`.
         stack.push_globals();
         let globals = stack.len();

@@ -26,6 +26,7 @@ struct Format {
     at: usize,
     is_little: bool,
     align: usize,
+    function: &'static str,
 }
 
 /// One letter of it.
@@ -37,10 +38,10 @@ struct Item {
 }
 
 impl Format {
-    fn new(stack: &mut Stack<'_>, function: &str) -> Result<Format, Thrown> {
+    fn new(stack: &mut Stack<'_>, function: &'static str) -> Result<Format, Thrown> {
         args::string(stack, 1, function)?;
         let text = stack.bytes(1).unwrap_or_default().to_vec();
-        Ok(Format { text, at: 0, is_little: cfg!(target_endian = "little"), align: 1 })
+        Ok(Format { text, at: 0, is_little: cfg!(target_endian = "little"), align: 1, function })
     }
 
     fn digits(&mut self, stack: &mut Stack<'_>, default: usize) -> Result<usize, Thrown> {
@@ -88,14 +89,14 @@ impl Format {
                 b'!' => {
                     let align = self.digits(stack, ALIGN)?;
                     if align == 0 || !align.is_power_of_two() {
-                        return Err(stack.throw("alignment is not a power of 2"));
+                        return Err(stack.throw(format!("alignment {align} is not a power of 2")));
                     }
                     self.align = align;
                     continue;
                 }
                 _ => {
-                    let text = [b"invalid format option '", &[letter][..], b"'"].concat();
-                    return Err(stack.throw(text));
+                    let what = format!("invalid format option '{}'", char::from(letter));
+                    return Err(args::wrong(stack, 1, self.function, &what));
                 }
             };
             let is_aligned = !matches!(letter, b'c' | b's' | b'x');
@@ -146,7 +147,7 @@ fn pack(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
                 let string = stack.bytes(at).unwrap_or_default();
                 let len = if letter == b's' || size == 0 { string.len() } else { size };
                 if string.len() < len {
-                    return Err(args::wrong(stack, at, "pack", "string too short"));
+                    return Err(args::wrong(stack, at + 1, "pack", "string too short")); // As it counts there.
                 }
                 out.extend_from_slice(&string[..len]);
                 if letter == b's' {
@@ -242,11 +243,9 @@ fn size(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     let mut format = Format::new(stack, "size")?;
     let mut at = 0_usize;
     while let Some(Item { letter, size, padding }) = format.next(stack, at)? {
-        if letter == b's' {
-            return Err(args::wrong(stack, 1, "size", "variable-size format in 'size'"));
-        }
-        if letter == b'c' && size == 0 {
-            return Err(args::wrong(stack, 1, "size", "variable-length format"));
+        if letter == b's' || letter == b'c' && size == 0 {
+            let what = format!("option '{}' has no fixed size", char::from(letter));
+            return Err(args::wrong(stack, 1, "size", &what));
         }
         at = at.saturating_add(padding).saturating_add(size);
         if i32::MAX as usize <= at {
