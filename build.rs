@@ -95,7 +95,11 @@ const EDITS: &[(&str, &str, &str)] = &[
         "    save_and_next(ls);\n    if (++count > 1000000) luaX_lexerror(ls, \"invalid long string delimiter\", TK_STRING);\n",
     ),
     // Patterns: bounded depth, and a look at the clock now and then.
-    ("lstrlib.c", "  int level;  /* total number of captures", "  int depth;\n  int level;  /* total number of captures"),
+    (
+        "lstrlib.c",
+        "  int level;  /* total number of captures",
+        "  int depth;\n  int level;  /* total number of captures",
+    ),
     (
         "lstrlib.c",
         "static const char *match (MatchState *ms, const char *s, const char *p) {\n  init:",
@@ -105,11 +109,7 @@ const EDITS: &[(&str, &str, &str)] = &[
          res = match_at(ms, s, p);\n  ms->depth++;\n  return res;\n}\n\n\
          static const char *match_at (MatchState *ms, const char *s, const char *p) {\n  init:",
     ),
-    (
-        "lstrlib.c",
-        "    i++;\n  /* keeps trying to match",
-        "    { i++; lua_tick(ms->L); }\n  /* keeps trying to match",
-    ),
+    ("lstrlib.c", "    i++;\n  /* keeps trying to match", "    { i++; lua_tick(ms->L); }\n  /* keeps trying to match"),
     ("lstrlib.c", "    ms.L = L;\n    ms.src_init = s;", "    ms.L = L;\n    ms.depth = 2000;\n    ms.src_init = s;"),
     ("lstrlib.c", "  ms.L = L;\n  ms.src_init = s;", "  ms.L = L;\n  ms.depth = 2000;\n  ms.src_init = s;"),
     ("lstrlib.c", "  ms.L = L;\n  ms.src_init = src;", "  ms.L = L;\n  ms.depth = 2000;\n  ms.src_init = src;"),
@@ -126,7 +126,11 @@ const EDITS: &[(&str, &str, &str)] = &[
         "      for (i = e; i > pos; i--) {  /* move up elements */",
         "      for (i = e; i > pos; i--) {  /* move up elements */\n        lua_tick(L);",
     ),
-    ("ltablib.c", "static int sort_comp (lua_State *L, int a, int b) {", "static int sort_comp (lua_State *L, int a, int b) {\n  lua_tick(L);"),
+    (
+        "ltablib.c",
+        "static int sort_comp (lua_State *L, int a, int b) {",
+        "static int sort_comp (lua_State *L, int a, int b) {\n  lua_tick(L);",
+    ),
 ];
 
 /// Where the sources lie. The crate `lua-src` does not tell; but asked to build for a machine that there is not it

@@ -94,7 +94,9 @@ const SHARDS_POLICY: &[&str] = &["request_policy:all_shards", "response_policy:a
 const SCRIPT: &[Command] = &[
     subcommand("DEBUG", debug, 3, "3.2.0", "Sets the debug mode of scripts.").syntax("YES|SYNC|NO"),
     subcommand("EXISTS", exists, -3, "2.6.0", "Tells which scripts the server knows.")
-        .complexity("O(N) with N being the number of scripts to check (so checking a single script is an O(1) operation).")
+        .complexity(
+            "O(N) with N being the number of scripts to check (so checking a single script is an O(1) operation).",
+        )
         .tips(&["request_policy:all_shards", "response_policy:agg_logical_and"])
         .syntax("sha1 [sha1 ...]"),
     subcommand("FLUSH", flush_scripts, -2, "2.6.0", "Forgets all scripts.")
@@ -120,7 +122,8 @@ const FUNCTION: &[Command] = &[
         .flags(MANAGES.union(Flags::WRITE))
         .tips(SHARDS_POLICY)
         .syntax("library-name"),
-    subcommand("DUMP", dump, 2, "7.0.0", "Returns all libraries as one payload.").complexity("O(N) where N is the number of functions"),
+    subcommand("DUMP", dump, 2, "7.0.0", "Returns all libraries as one payload.")
+        .complexity("O(N) where N is the number of functions"),
     subcommand("FLUSH", flush_functions, -2, "7.0.0", "Deletes all libraries.")
         .flags(MANAGES.union(Flags::WRITE))
         .complexity("O(N) where N is the number of functions deleted")

@@ -65,6 +65,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A script that has been running for so long can be seen by others, and ended.
 const LONG_NANOSECONDS: u64 = 1_000_000;
 
+/// The code of a library may run for so long when it is loaded.
+const LOAD_NANOSECONDS_MAX: u64 = 500_000_000;
+/// By how much the bytes of Lua that are told may be wrong.
+const TOLD_BYTES: u64 = 16 << 10;
+
 /// What of a pass waits while another is made within it.
 struct Aside {
     planned: Vec<Planned>,
@@ -84,6 +89,8 @@ pub(super) struct Scripting {
     libraries: AHashMap<String, (Arc<Library>, Vec<i32>)>,
     /// Functions by name: their library, and their number in it.
     functions: AHashMap<Vec<u8>, (String, usize)>,
+    /// Bytes of Lua, as everybody was told.
+    told_bytes: u64,
 }
 
 impl Scripting {
@@ -94,12 +101,17 @@ impl Scripting {
             scripts: AHashMap::new(),
             libraries: AHashMap::new(),
             functions: AHashMap::new(),
+            told_bytes: 0,
         }
     }
 
-    /// Bytes that Lua takes.
-    pub(super) fn used_bytes(&self) -> usize {
-        self.engine.used_bytes()
+    /// Tells everybody what Lua takes, if that is another number by now.
+    fn tell_bytes(&mut self, scripts: &crate::shared::Scripts) {
+        let bytes = self.engine.used_bytes() as u64;
+        if TOLD_BYTES <= bytes.abs_diff(self.told_bytes) {
+            scripts.note_vm(bytes, self.told_bytes);
+            self.told_bytes = bytes;
+        }
     }
 }
 
@@ -341,25 +353,21 @@ impl Core {
                 Reply::new(out, protocol).bulk(script.sha);
                 None
             }),
-            ScriptCall::LoadLibrary => self.load_library(&mut scripting, index, args).map(|name| {
+            ScriptCall::LoadLibrary => self.load_library(&mut scripting, args).map(|name| {
                 Reply::new(out, protocol).bulk(name);
                 None
             }),
-            ScriptCall::RestoreLibraries => self.restore_libraries(&mut scripting, index, args).map(|()| {
+            ScriptCall::RestoreLibraries => self.restore_libraries(&mut scripting, args).map(|()| {
                 Reply::new(out, protocol).ok();
                 None
             }),
-            ScriptCall::Eval { is_readonly } => {
-                keys_of(args).and_then(|keys| Ok((keys, self.find_eval(&mut scripting, args[1])?))).map(
-                    |(keys, (reference, script))| Some(Prepared::of_script(reference, script, keys, is_readonly)),
-                )
-            }
-            ScriptCall::EvalSha { is_readonly } => {
-                keys_of(args).and_then(|keys| Ok((keys, self.find_sha(&mut scripting, args[1])?))).map(
-                    |(keys, (reference, script))| Some(Prepared::of_script(reference, script, keys, is_readonly)),
-                )
-            }
-            ScriptCall::Function { is_readonly } => self.find_function(&mut scripting, index, args, is_readonly),
+            ScriptCall::Eval { is_readonly } => keys_of(args)
+                .and_then(|keys| Ok((keys, self.find_eval(&mut scripting, args[1])?)))
+                .map(|(keys, (reference, script))| Some(Prepared::of_script(reference, script, keys, is_readonly))),
+            ScriptCall::EvalSha { is_readonly } => keys_of(args)
+                .and_then(|keys| Ok((keys, self.find_sha(&mut scripting, args[1])?)))
+                .map(|(keys, (reference, script))| Some(Prepared::of_script(reference, script, keys, is_readonly))),
+            ScriptCall::Function { is_readonly } => self.find_function(&mut scripting, args, is_readonly),
         };
         self.scripting = Some(scripting);
         let Some(mut prepared) = prepared? else { return Ok(None) };
@@ -464,7 +472,6 @@ impl Core {
     fn find_function(
         &mut self,
         scripting: &mut Scripting,
-        index: u32,
         args: &Args<'_>,
         is_readonly: bool,
     ) -> Result<Option<Prepared>, Error> {
@@ -476,13 +483,12 @@ impl Core {
             let known = self.shared.scripts.libraries().get(&library).cloned();
             let known = known.ok_or(Error::fixed("ERR Function not found"))?;
             let shebang = library_shebang(&known.code)?;
-            let mut caller = Loader { core: self, index };
+            let mut caller = Loader { started: self.clock.raw(), core: self };
             let functions = scripting.engine.load_library(&known.code[shebang.len..], &mut caller)?;
             let by_name = |name: &str| functions.iter().find(|function| function.name == name);
             let references: Option<Vec<i32>> =
                 known.functions.iter().map(|function| Some(by_name(&function.name)?.reference)).collect();
-            let references =
-                references.ok_or(Error::fixed("ERR the library registers other functions than it did"))?;
+            let references = references.ok_or(Error::fixed("ERR the library registers other functions than it did"))?;
             scripting.libraries.insert(library.clone(), (known, references));
         }
         let (library, references) = &scripting.libraries[&library];
@@ -502,12 +508,7 @@ impl Core {
     // Libraries
 
     /// Runs the code of a library, and tells what it registers.
-    fn make_library(
-        &mut self,
-        scripting: &mut Scripting,
-        index: u32,
-        code: &[u8],
-    ) -> Result<(Arc<Library>, Vec<i32>), Error> {
+    fn make_library(&mut self, scripting: &mut Scripting, code: &[u8]) -> Result<(Arc<Library>, Vec<i32>), Error> {
         let shebang = library_shebang(code)?;
         if !shebang.engine.eq_ignore_ascii_case("lua") {
             return Err(Error::new(format!("ERR Engine '{}' not found", shebang.engine)));
@@ -519,7 +520,7 @@ impl Core {
                  character long",
             ));
         }
-        let mut caller = Loader { core: self, index };
+        let mut caller = Loader { started: self.clock.raw(), core: self };
         let registered = scripting.engine.load_library(&code[shebang.len..], &mut caller)?;
         let references = registered.iter().map(|function| function.reference).collect();
         let functions: Vec<Function> = registered
@@ -530,7 +531,7 @@ impl Core {
         Ok((Arc::new(Library { name, code: code.to_vec(), functions, habits }), references))
     }
 
-    fn load_library(&mut self, scripting: &mut Scripting, index: u32, args: &Args<'_>) -> Result<String, Error> {
+    fn load_library(&mut self, scripting: &mut Scripting, args: &Args<'_>) -> Result<String, Error> {
         let (mut replaces, mut at) = (false, 2);
         while at + 1 < args.len() {
             if !args[at].eq_ignore_ascii_case(b"replace") {
@@ -550,7 +551,7 @@ impl Core {
         {
             return Err(Error::new(format!("ERR Library '{name}' already exists")));
         }
-        let (library, references) = self.make_library(scripting, index, code)?;
+        let (library, references) = self.make_library(scripting, code)?;
         let name = library.name.clone();
         let changed = self.shared.scripts.change_libraries(|known| {
             let mut libraries = known.clone();
@@ -570,7 +571,7 @@ impl Core {
         Ok(name)
     }
 
-    fn restore_libraries(&mut self, scripting: &mut Scripting, index: u32, args: &Args<'_>) -> Result<(), Error> {
+    fn restore_libraries(&mut self, scripting: &mut Scripting, args: &Args<'_>) -> Result<(), Error> {
         if 4 < args.len() {
             return Err(Error::wrong_arity("function|restore"));
         }
@@ -580,7 +581,9 @@ impl Core {
             Some(word) if word == b"replace" => (false, true),
             Some(word) if word == b"flush" => (true, false),
             Some(_) => {
-                return Err(Error::fixed("ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE."));
+                return Err(Error::fixed(
+                    "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
+                ));
             }
         };
         let codes = crate::rdb::functions::parse(args[2])
@@ -588,7 +591,7 @@ impl Core {
         let mut made: Vec<(Arc<Library>, Vec<i32>)> = Vec::new();
         let mut failure = None;
         for code in &codes {
-            match self.make_library(scripting, index, code) {
+            match self.make_library(scripting, code) {
                 Ok(library) => made.push(library),
                 Err(error) => {
                     failure = Some(error);
@@ -685,6 +688,7 @@ impl Core {
             self.shared.scripts.end_long(&long);
         }
         self.shard.take();
+        scripting.tell_bytes(&self.shared.scripts);
         self.scripting = Some(scripting);
         if roams {
             out.truncate(start);
@@ -1084,7 +1088,18 @@ impl Runner<'_> {
                 } else {
                     let engines = (&mut core.shard, &mut core.visited[..]);
                     let (now_ms, stats) = (core.now_ms, &mut core.stats);
-                    self.ground.run(engines, &mut core.overlay, &core.config, None, row, call, args, now_ms, stats, out);
+                    self.ground.run(
+                        engines,
+                        &mut core.overlay,
+                        &core.config,
+                        None,
+                        row,
+                        call,
+                        args,
+                        now_ms,
+                        stats,
+                        out,
+                    );
                     if self.holds_everything {
                         core.tell_of(self.ground);
                     }
@@ -1244,8 +1259,8 @@ impl Caller for Runner<'_> {
             let reads_mail = !matches!(self.ground, Ground::Engines);
             self.core.serve_beside(self.prepared.is_function(), reads_mail);
         }
-        if self.lent.is_some() {
-            self.core.shard.let_go();
+        if !matches!(self.ground, Ground::Engines) && 1 < self.core.map.shards() {
+            self.core.shard.let_go(); // Visitors come in until the next call.
         }
         None
     }
@@ -1259,7 +1274,7 @@ impl Caller for Runner<'_> {
 /// Who runs what a library calls while it is loaded: nothing but the log.
 struct Loader<'a> {
     core: &'a mut Core,
-    index: u32,
+    started: u64,
 }
 
 impl Caller for Loader<'_> {
@@ -1276,8 +1291,8 @@ impl Caller for Loader<'_> {
     }
 
     fn tick(&mut self) -> Option<&'static str> {
-        let is_gone = self.core.connections[self.index as usize].broken;
-        (is_gone || self.core.shared.stopping.load(Ordering::Relaxed)).then_some("FUNCTION LOAD timeout")
+        let nanoseconds = self.core.clock.delta_as_nanos(self.started, self.core.clock.raw());
+        (LOAD_NANOSECONDS_MAX <= nanoseconds).then_some("FUNCTION LOAD timeout")
     }
 
     fn cpu_seconds(&mut self) -> f64 {

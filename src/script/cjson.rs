@@ -227,9 +227,8 @@ fn array_len(choice: &Choice, stack: &mut Stack<'_>) -> Result<Option<i64>, Thro
         highest = highest.max(key as i64);
         len += 1;
     }
-    let is_sparse = 0 < choice.sparse_ratio
-        && len.saturating_mul(choice.sparse_ratio) < highest
-        && choice.sparse_safe < highest;
+    let is_sparse =
+        0 < choice.sparse_ratio && len.saturating_mul(choice.sparse_ratio) < highest && choice.sparse_safe < highest;
     if is_sparse {
         if !choice.sparse_as_object {
             return Err(stack.throw("Cannot serialise table: excessively sparse array"));
@@ -239,13 +238,7 @@ fn array_len(choice: &Choice, stack: &mut Stack<'_>) -> Result<Option<i64>, Thro
     Ok((0 < highest).then_some(highest))
 }
 
-fn write_array(
-    choice: &Choice,
-    stack: &mut Stack<'_>,
-    out: &mut Vec<u8>,
-    len: i64,
-    depth: i64,
-) -> Result<(), Thrown> {
+fn write_array(choice: &Choice, stack: &mut Stack<'_>, out: &mut Vec<u8>, len: i64, depth: i64) -> Result<(), Thrown> {
     let table = stack.len();
     out.push(b'[');
     for index in 1..=len {
@@ -443,8 +436,7 @@ impl Reader<'_> {
     fn deeper(&mut self, stack: &mut Stack<'_>) -> Result<(), Thrown> {
         self.depth += 1;
         if self.choice.decode_depth < self.depth || !stack.has_room(LEVEL_ROOM) {
-            let text =
-                format!("Found too many nested data structures ({}) at character {}", self.depth, self.at);
+            let text = format!("Found too many nested data structures ({}) at character {}", self.depth, self.at);
             return Err(stack.throw(text));
         }
         Ok(())

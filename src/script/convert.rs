@@ -309,4 +309,3 @@ fn count_entries(stack: &mut Stack<'_>) -> usize {
     }
     len
 }
-

@@ -45,6 +45,8 @@ pub mod flags;
 pub mod functions;
 mod sandbox;
 pub mod structs;
+#[cfg(test)]
+mod tests;
 
 pub use api::{Answer, Caller};
 pub use flags::ScriptFlags;
@@ -143,9 +145,9 @@ impl Engine {
     pub fn compile(&mut self, text: &[u8]) -> Result<i32, Error> {
         let mut stack = self.lua.stack();
         let loaded = load(&mut stack, text, "@user_script");
-        let reference = loaded.map(|()| stack.keep()).map_err(|what| {
-            Error::new([b"ERR Error compiling script (new function): ", what.as_slice()].concat())
-        });
+        let reference = loaded
+            .map(|()| stack.keep())
+            .map_err(|what| Error::new([b"ERR Error compiling script (new function): ", what.as_slice()].concat()));
         stack.truncate(0);
         reference
     }

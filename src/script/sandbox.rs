@@ -167,7 +167,8 @@ fn collect_garbage(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
         }
         b"stop" | b"restart" | b"setpause" | b"setstepmul" => stack.push_number(0.0),
         _ => {
-            let text = format!("bad argument #1 to 'collectgarbage' (invalid option '{}')", String::from_utf8_lossy(&what));
+            let text =
+                format!("bad argument #1 to 'collectgarbage' (invalid option '{}')", String::from_utf8_lossy(&what));
             return Err(stack.throw(text));
         }
     }

@@ -101,8 +101,7 @@ impl Format {
             };
             let is_aligned = !matches!(letter, b'c' | b's' | b'x');
             let align = size.min(self.align);
-            let padding =
-                if is_aligned && 1 < align { (align - (position & (align - 1))) & (align - 1) } else { 0 };
+            let padding = if is_aligned && 1 < align { (align - (position & (align - 1))) & (align - 1) } else { 0 };
             return Ok(Some(Item { letter, size, padding }));
         }
     }
@@ -200,7 +199,11 @@ fn unpack(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
             }
             b'f' => {
                 let raw: [u8; 4] = bytes[..4].try_into().expect("four bytes");
-                stack.push_number(f64::from(if format.is_little { f32::from_le_bytes(raw) } else { f32::from_be_bytes(raw) }));
+                stack.push_number(f64::from(if format.is_little {
+                    f32::from_le_bytes(raw)
+                } else {
+                    f32::from_be_bytes(raw)
+                }));
                 results += 1;
             }
             b'd' => {

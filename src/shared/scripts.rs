@@ -108,6 +108,13 @@ pub struct Library {
     pub habits: Vec<Habit>,
 }
 
+impl Library {
+    /// Bytes that it takes here.
+    pub fn bytes(&self) -> usize {
+        self.code.capacity() + self.functions.len() * size_of::<Function>() + SCRIPT_OVERHEAD_BYTES
+    }
+}
+
 /// Libraries by their names.
 pub type Libraries = BTreeMap<String, Arc<Library>>;
 
@@ -162,6 +169,8 @@ pub struct Scripts {
     /// Scripts that have passed `busy-reply-threshold` and run still.
     busy: AtomicU64,
     evicted: AtomicU64,
+    /// What the Lua of all cores takes.
+    vm_bytes: AtomicU64,
 }
 
 impl Scripts {
@@ -236,6 +245,16 @@ impl Scripts {
     pub fn totals(&self) -> (usize, usize, u64) {
         let state = self.state();
         (state.scripts.len(), state.bytes, self.evicted.load(Ordering::Relaxed))
+    }
+
+    /// What the Lua of all cores takes, in bytes, about.
+    pub fn vm_bytes(&self) -> u64 {
+        self.vm_bytes.load(Ordering::Relaxed)
+    }
+
+    /// A core's Lua takes so many bytes, and took so many when it was told last.
+    pub fn note_vm(&self, bytes: u64, before: u64) {
+        self.vm_bytes.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
     }
 
     /// The libraries.

@@ -611,9 +611,8 @@ impl Stack<'_> {
         self.room(3);
         guard(self.state, -1);
         // SAFETY: text and name last for the call, which is protected; there is room.
-        let status = unsafe {
-            ffi::luaL_loadbuffer(self.state, text.as_ptr().cast::<c_char>(), text.len(), name.as_ptr())
-        };
+        let status =
+            unsafe { ffi::luaL_loadbuffer(self.state, text.as_ptr().cast::<c_char>(), text.len(), name.as_ptr()) };
         guard(self.state, 1);
         self.outcome(status)
     }
