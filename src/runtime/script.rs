@@ -52,7 +52,7 @@ use crate::route::{Place, place};
 use crate::script::flags::{library_shebang, script_shebang};
 use crate::script::functions::is_name;
 use crate::script::{Answer, Caller, Engine, Invocation, ScriptFlags, Sha, sha1_hex};
-use crate::session::Transaction;
+use crate::session::{Mode, Transaction};
 use crate::shard::{Call, Request, Shard, fail, finish};
 use crate::shared::scripts::{Function, Habit, Library, Run as LongRun, Script};
 use crate::sys::ring::{Buffer, Event};
@@ -371,7 +371,12 @@ impl Core {
         };
         self.scripting = Some(scripting);
         let Some(mut prepared) = prepared? else { return Ok(None) };
-        prepared.is_short = self.config.maxmemory.bytes != 0 && !memory::is_within_lease(0) && !self.has_room(0);
+        let limit = self.config.maxmemory.bytes;
+        if limit != 0 && !memory::is_within_lease(0) {
+            // Within a transaction nothing more is evicted.
+            let runs_on = self.connections[index as usize].session.mode.contains(Mode::DENY_BLOCKING);
+            prepared.is_short = if runs_on { limit < memory::used_bytes() } else { !self.has_room(0) };
+        }
         self.admit(&prepared)?;
         Ok(Some(prepared))
     }

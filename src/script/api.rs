@@ -78,19 +78,22 @@ pub struct Running<'a> {
     json: cjson::Choice,
     /// As `drand48` of C keeps it.
     random: u64,
+    /// The script has chosen where chance begins.
+    pub is_seeded: bool,
     /// A library that is being loaded.
     pub loading: Option<functions::Loading>,
 }
 
 impl<'a> Running<'a> {
     /// One that begins.
-    pub fn new(caller: &'a mut dyn Caller) -> Running<'a> {
+    pub fn new(caller: &'a mut dyn Caller, random: u64) -> Running<'a> {
         Running {
             caller,
             protocol: Protocol::Resp2,
             out: Output::default(),
             json: cjson::Choice::default(),
-            random: seeded(0),
+            random,
+            is_seeded: false,
             loading: None,
         }
     }
@@ -130,9 +133,14 @@ impl<'a> Running<'a> {
         }
     }
 
+    /// What the next script begins with.
+    pub fn random_after(&self, before: u64) -> u64 {
+        if self.is_seeded { step(before) } else { self.random }
+    }
+
     fn draw(&mut self) -> f64 {
         const LARGEST: f64 = 2_147_483_647.0;
-        self.random = (self.random.wrapping_mul(0x5_deec_e66d).wrapping_add(0xb)) & ((1 << 48) - 1);
+        self.random = step(self.random);
         (self.random >> 17) as f64 % LARGEST / LARGEST
     }
 
@@ -236,6 +244,7 @@ impl Host for Running<'_> {
             RANDOM => self.random(stack),
             RANDOM_SEED => {
                 self.random = seeded(args::integer(stack, 1, "randomseed")? as i32);
+                self.is_seeded = true;
                 Ok(0)
             }
             CLOCK => {
@@ -252,6 +261,13 @@ impl Host for Running<'_> {
     fn tick(&mut self) -> Option<&'static str> {
         self.caller.tick()
     }
+}
+
+/// What random numbers begin with in every Lua of Redis.
+pub const RANDOM_START: u64 = 0x1234_abcd_330e;
+
+fn step(random: u64) -> u64 {
+    (random.wrapping_mul(0x5_deec_e66d).wrapping_add(0xb)) & ((1 << 48) - 1)
 }
 
 fn seeded(seed: i32) -> u64 {

@@ -8,8 +8,8 @@
 //!             └─▶ convert::Writer ─▶ the client's reply
 //! ```
 //! Every core has one engine, made when its first script comes. Nothing of a script outlasts it but what it wrote:
-//! globals, libraries and metatables are read-only, `KEYS` and `ARGV` are made anew, random numbers and the settings of
-//! `cjson` begin anew. Only the local variables of a library of functions stay, each core's for itself.
+//! globals, libraries and metatables are read-only, `KEYS` and `ARGV` are made anew, what it chose of `cjson` and
+//! `math.randomseed` ends with it. Only the local variables of a library of functions stay, each core's for itself.
 //!
 //! # Which Lua
 //!
@@ -98,6 +98,8 @@ pub struct Engine {
     lua: Lua,
     /// What errors go through.
     handler: i32,
+    /// Where random numbers go on.
+    random: u64,
     /// The globals of libraries, and `redis` as they find it while they are loaded, and afterwards.
     library: LibraryWorld,
 }
@@ -130,7 +132,7 @@ impl Engine {
         stack.set_field(globals, "redis");
         sandbox::seal(stack);
         stack.truncate(0);
-        Engine { lua, handler, library }
+        Engine { lua, handler, random: api::RANDOM_START, library }
     }
 
     /// Bytes that it takes.
@@ -159,7 +161,7 @@ impl Engine {
 
     /// Runs code, and writes its reply, or why it failed. The error, if there is one and it has not been counted.
     pub fn run(&mut self, call: &Invocation<'_>, caller: &mut dyn Caller, out: &mut Output) -> Option<Error> {
-        let mut running = Running::new(caller);
+        let mut running = Running::new(caller, self.random);
         let handler = self.handler;
         let outcome = self.lua.with_host(&mut running, |stack| {
             stack.truncate(0);
@@ -182,6 +184,7 @@ impl Engine {
             stack.call(0, 1, 1)
         });
         let script_protocol = running.protocol;
+        self.random = running.random_after(self.random);
         let mut stack = self.lua.stack();
         let error = match outcome {
             Ok(()) => {
@@ -205,6 +208,9 @@ impl Engine {
             }
         };
         stack.truncate(0);
+        if MEMORY_BYTES_MAX / 2 < self.lua.used_bytes() {
+            self.lua.collect(); // Or it would not be there for the next one.
+        }
         error
     }
 
@@ -213,7 +219,7 @@ impl Engine {
     /// # Errors
     /// It is no Lua, raises an error, or registers nothing.
     pub fn load_library(&mut self, text: &[u8], caller: &mut dyn Caller) -> Result<Vec<Registered>, Error> {
-        let mut running = Running::new(caller);
+        let mut running = Running::new(caller, self.random);
         running.loading = Some(Loading::default());
         let (handler, library) = (self.handler, &self.library);
         let outcome = self.lua.with_host(&mut running, |stack| {
