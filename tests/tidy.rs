@@ -42,6 +42,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "src/sync.rs",            // What such protocols are made of.
             "src/shared.rs",
             "src/shared/budget.rs",
+            "src/shared/scripts.rs",  // What every core may run, and what runs long.
             "src/shared/steering.rs",
             "src/pubsub/",            // Who is told what; by any core.
             "src/command/slowlog.rs", // One log for all cores.

@@ -29,8 +29,13 @@ const OF_FUNCTION: &str = "Depends on the function that is executed.";
 const ANY_ACCESS: KeyAccess = KeyAccess::RW.union(KeyAccess::ACCESS).union(KeyAccess::UPDATE);
 const READ_ACCESS: KeyAccess = KeyAccess::RO.union(KeyAccess::ACCESS);
 
-const ANY_SPECS: &[KeySpec] = &[KeySpec::counted(2, ANY_ACCESS)];
-const READ_SPECS: &[KeySpec] = &[KeySpec::counted(2, READ_ACCESS)];
+const ANY_SPECS: &[KeySpec] = &[KeySpec::counted(2, ANY_ACCESS)
+    .notes("We cannot tell how the keys will be used so we assume the worst, RW and UPDATE")];
+const READ_SPECS: &[KeySpec] = &[KeySpec::counted(2, READ_ACCESS)
+    .notes("We cannot tell how the keys will be used so we assume the worst, RO and ACCESS")];
+/// What Redis says of the keys of `EVALSHA` and `EVALSHA_RO`: no remark.
+const SHA_SPECS: &[KeySpec] = &[KeySpec::counted(2, ANY_ACCESS)];
+const READ_SHA_SPECS: &[KeySpec] = &[KeySpec::counted(2, READ_ACCESS)];
 
 const fn runs(name: &'static str, call: ScriptCall, is_readonly: bool) -> Command {
     Command::new(name, Run::Joint(Joint::Script(call)))
@@ -47,10 +52,12 @@ pub const COMMANDS: &[Command] = &[
         .complexity(OF_SCRIPT)
         .syntax("script numkeys [key [key ...]] [arg [arg ...]]"),
     runs("EVALSHA", ScriptCall::EvalSha { is_readonly: false }, false)
+        .key_specs(SHA_SPECS)
         .docs(Group::Scripting, "2.6.0", "Runs a script that the server knows, by its SHA-1.")
         .complexity(OF_SCRIPT)
         .syntax("sha1 numkeys [key [key ...]] [arg [arg ...]]"),
     runs("EVALSHA_RO", ScriptCall::EvalSha { is_readonly: true }, true)
+        .key_specs(READ_SHA_SPECS)
         .docs(Group::Scripting, "7.0.0", "Runs a script that the server knows and that does not write.")
         .complexity(OF_SCRIPT)
         .syntax("sha1 numkeys [key [key ...]] [arg [arg ...]]"),
