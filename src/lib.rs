@@ -191,6 +191,19 @@
 //! | `FORGET_SLICE` | `src/pubsub/tracking.rs` | `1000` | further keys beyond `tracking-table-max-keys` are forgotten later |
 //! | `ROOM_BYTES_MAX` | `src/runtime/aof.rs` | `16 << 20` | so much room is made ahead in a file of the log, no more |
 //! | `ANNOTATION_BYTES_MAX` | `src/aof/record.rs` | `1023` | a log with a longer line is damaged |
+//! | `MEMORY_BYTES_MAX` | `src/script/mod.rs` | `256 << 20` | a script's allocation fails |
+//! | `TEXT_BYTES_MAX` | `src/script/mod.rs` | `64 << 20` | a script is refused |
+//! | `DEPTH_MAX` | `src/script/convert.rs` | `1000` | an error stands in the place of what a script returns |
+//! | `REPLY_VALUES_MAX` | `src/script/convert.rs` | `1 << 24` | a script's reply is refused |
+//! | `REPLY_BYTES_MAX` | `src/script/convert.rs` | `512 << 20` | likewise |
+//! | `DEPTH_MAX` | `src/script/cjson.rs` | `1000` | an error of `cjson` |
+//! | `TEXT_BYTES_MAX` | `src/script/cjson.rs` | `512 << 20` | likewise |
+//! | `PACK_DEPTH_MAX` | `src/script/cmsgpack.rs` | `16` | nil is packed |
+//! | `UNPACK_DEPTH_MAX` | `src/script/cmsgpack.rs` | `1000` | an error of `cmsgpack` |
+//! | `PACKED_BYTES_MAX` | `src/script/structs.rs` | `512 << 20` | an error of `struct` |
+//! | `INTEGER_BYTES_MAX` | `src/script/structs.rs` | `32` | likewise |
+//! | `LOAD_NANOSECONDS_MAX` | `src/runtime/script.rs` | `500_000_000` | a library is refused |
+//! | `EVAL_SCRIPTS_MAX` | `src/shared/scripts.rs` | `500` | the script that was used longest ago is forgotten |
 //! | `INCLUDE_DEPTH_MAX` | `src/config/load.rs` | `16` | the configuration is refused |
 //!
 //! By configuration: `maxclients`, `proto-max-bulk-len`, `client-query-buffer-limit`, `client-output-buffer-limit`,
@@ -265,6 +278,7 @@
 //! | [`value`] | what a key can hold: strings, numbers, containers |
 //! | [`rdb`] | the format of Redis' snapshots: values (`DUMP`, `RESTORE`) and whole files |
 //! | [`snapshot`] | all keys as they were at one moment, written down while clients are served |
+//! | [`script`] | Lua: what scripts and functions find, and how values pass; where they run: `src/runtime/script.rs` |
 //! | [`structure`] | containers as small libraries: the hash table, listpacks, intsets, the timing wheel, glob patterns; what an allocation takes |
 //! | [`aof`] | the append-only file: its format, its lanes in memory, what is left of it after a crash |
 //! | [`config`] | directives, one row each; files, `CONFIG` |
@@ -298,11 +312,12 @@
 //! | 2 | `keyspace` | `aof` `value` `structure` |
 //! | 2 | `rdb` | `value` `structure` |
 //! | 2 | `connection` | `aof` `resp` `session` `value` `mutant` |
+//! | 2 | `script` | `resp` `value` `sys` |
 //! | 3 | `pubsub` | `resp` `session` `keyspace` `structure` `sync` |
 //! | 3 | `snapshot` | `keyspace` `rdb` `value` `structure` |
-//! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` |
+//! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` `script` |
 //! | 4 | `stats` | `command` |
-//! | 4 | `shared` | `aof` `command` `config` `pubsub` `session` |
+//! | 4 | `shared` | `aof` `command` `config` `pubsub` `session` `script` |
 //! | 4 | `route` | `command` `resp` |
 //! | 5 | `shard` | `aof` `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` `sync` `mutant` |
 //!
@@ -336,6 +351,8 @@ pub mod keyspace;
 pub mod value;
 
 pub mod rdb;
+
+pub mod script;
 
 pub mod structure;
 

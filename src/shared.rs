@@ -3,9 +3,11 @@
 
 mod budget;
 pub mod persistence;
+pub mod scripts;
 mod steering;
 
 pub use budget::{Budget, Crowd};
+pub use scripts::Scripts;
 pub use steering::Steering;
 
 use crate::aof::log::Log;
@@ -69,6 +71,8 @@ pub struct Shared {
     pub log: Arc<Log>,
     /// Saving and loading.
     pub persistence: Persistence,
+    /// Scripts and functions of all cores.
+    pub scripts: Scripts,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: AtomicBool,
 }
@@ -104,6 +108,7 @@ impl Shared {
             pubsub: Arc::new(Pubsub::new(cores)),
             log: Arc::new(Log::new(cores, now_ms as u32 ^ std::process::id())),
             persistence: Persistence::new(cores, now_ms),
+            scripts: Scripts::default(),
             active_expire: AtomicBool::new(true),
         }
     }

@@ -47,6 +47,8 @@ counters! {
     commands_forwarded,
     /// Commands run on another core's shard while its owner was away.
     commands_visiting,
+    /// Scripts that began again with every shard: they used keys that they had not named.
+    scripts_widened,
     /// Connections that moved to the core of their keys.
     connections_moved,
     /// Passes of the core's loop.

@@ -43,6 +43,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "src/aof/log.rs",         // Any core appends, the owner writes.
             "src/shared.rs",
             "src/shared/budget.rs",
+            "src/shared/scripts.rs", // What every core may run, and what runs long.
             "src/shared/steering.rs",
             "src/pubsub/",            // Who is told what; by any core.
             "src/command/slowlog.rs", // One log for all cores.

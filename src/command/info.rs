@@ -445,18 +445,21 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     lines.put("allocator_active", active);
     lines.put("allocator_resident", resident);
     lines.bytes("total_system_memory", process::memory_bytes());
-    lines.bytes("used_memory_lua", 0);
-    lines.put("used_memory_vm_eval", 0);
-    lines.zeros(&[
-        "used_memory_scripts_eval",
-        "number_of_cached_scripts",
-        "number_of_functions",
-        "number_of_libraries",
-    ]);
+    // One Lua of each core runs scripts and functions alike.
+    let scripts = &server.view.shared.scripts;
+    let (cached, script_bytes, _) = scripts.totals();
+    let (vm_bytes, libraries) = (scripts.vm_bytes(), scripts.libraries());
+    let library_bytes: usize = libraries.values().map(|library| library.bytes()).sum();
+    lines.bytes("used_memory_lua", vm_bytes);
+    lines.put("used_memory_vm_eval", vm_bytes);
+    lines.put("used_memory_scripts_eval", script_bytes);
+    lines.put("number_of_cached_scripts", cached);
+    lines.put("number_of_functions", libraries.values().map(|library| library.functions.len()).sum::<usize>());
+    lines.put("number_of_libraries", libraries.len());
     lines.put("used_memory_vm_functions", 0);
-    lines.bytes("used_memory_vm_total", 0);
-    lines.put("used_memory_functions", 0);
-    lines.bytes("used_memory_scripts", 0);
+    lines.bytes("used_memory_vm_total", vm_bytes);
+    lines.put("used_memory_functions", library_bytes);
+    lines.bytes("used_memory_scripts", (script_bytes + library_bytes) as u64);
     lines.bytes("maxmemory", config.maxmemory.bytes);
     lines.put("maxmemory_policy", config.maxmemory_policy);
     lines.put("allocator_frag_ratio", format_args!("{:.2}", ratio(active, used)));
@@ -541,7 +544,7 @@ fn write_stats(server: &Server<'_>, lines: &mut Lines) {
     lines.put("evicted_keys", keyspace.evicted);
     lines.put("evicted_clients", counters.evicted_clients);
     let (exceeded_ms, exceeded_now_ms) = server.view.shared.budget.exceeded_ms(server.view.now_ms);
-    lines.put("evicted_scripts", 0);
+    lines.put("evicted_scripts", server.view.shared.scripts.totals().2);
     lines.put("total_eviction_exceeded_time", exceeded_ms);
     lines.put("current_eviction_exceeded_time", exceeded_now_ms);
     lines.put("keyspace_hits", keyspace.hits);
@@ -670,6 +673,7 @@ fn write_corering(server: &Server<'_>, lines: &mut Lines) {
     lines.put("commands_local", commands_processed.saturating_sub(hops));
     lines.put("commands_forwarded", commands_forwarded);
     lines.put("commands_visiting", commands_visiting);
+    lines.put("scripts_widened", server.counters.scripts_widened);
     lines.put("connections_moved", server.counters.connections_moved);
     lines.put("hop_perc", format_args!("{:.2}%", 100.0 * ratio(hops, commands_processed).min(1.0)));
     let mut lags = Vec::new();

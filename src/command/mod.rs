@@ -37,6 +37,7 @@ mod memory;
 pub mod persistence;
 mod pubsub;
 mod scan;
+mod script;
 mod server;
 mod set;
 pub mod slowlog;
@@ -348,6 +349,34 @@ pub enum Joint {
     Exec,
     /// Waits until all that was written is on disk.
     WaitAof,
+    /// Runs a script, or changes what there is of scripts.
+    Script(ScriptCall),
+}
+
+/// What a command does with scripts where they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScriptCall {
+    /// `EVAL`, `EVAL_RO`: a text.
+    Eval {
+        /// It may not write.
+        is_readonly: bool,
+    },
+    /// `EVALSHA`, `EVALSHA_RO`: a text that is known.
+    EvalSha {
+        /// It may not write.
+        is_readonly: bool,
+    },
+    /// `FCALL`, `FCALL_RO`: a function.
+    Function {
+        /// It may not write.
+        is_readonly: bool,
+    },
+    /// `SCRIPT LOAD`
+    Load,
+    /// `FUNCTION LOAD`
+    LoadLibrary,
+    /// `FUNCTION RESTORE`
+    RestoreLibraries,
 }
 
 /// Keys that follow from what other keys hold: `SORT … BY weight_*`. A call that uses them needs every shard.
@@ -614,6 +643,7 @@ pub const FAMILIES: &[&[Command]] = &[
     string::COMMANDS,
     bitmap::COMMANDS,
     transaction::COMMANDS,
+    script::COMMANDS,
     hash::COMMANDS,
     hash::EXPIRY_COMMANDS,
     set::COMMANDS,

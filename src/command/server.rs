@@ -96,6 +96,9 @@ fn shutdown(view: &mut SessionView<'_>, args: &Args<'_>, _: &mut Reply<'_>) -> C
         // Nothing is ever waited for, so a shutdown that has begun is over before anybody can ask.
         return Err(Error::fixed("ERR No shutdown in progress."));
     }
+    if !nosave && let Some(run) = view.shared.scripts.longest().filter(|_| view.shared.scripts.is_any_busy()) {
+        return Err(if run.is_function { Error::BUSY_FUNCTION } else { Error::BUSY_SCRIPT });
+    }
     tracing::warn!("User requested shutdown...");
     // No replica lags behind, so NOW changes nothing.
     view.session.deferred = Some(Deferred::Shutdown(Ending { save, nosave, force, signal: None }));

@@ -475,7 +475,7 @@ directives! {
 
     "Scripts" {
         /// Milliseconds after which others are told that a script runs too long; 0: never.
-        busy_reply_threshold: u64 = "busy-reply-threshold" | "lua-time-limit", LONG_COUNT, "5000", PENDING;
+        busy_reply_threshold: u64 = "busy-reply-threshold" | "lua-time-limit", LONG_COUNT, "5000";
     }
 }
 

@@ -49,6 +49,7 @@
 mod decode;
 mod encode;
 pub mod file;
+pub mod functions;
 pub mod load;
 mod old;
 pub mod payload;

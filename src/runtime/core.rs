@@ -25,6 +25,7 @@ use super::long::Writing;
 use super::mailbox::Mailbox;
 use super::pace::Pace;
 use super::read::Planned;
+use super::script::Scripting;
 use super::send::{SPARE_OUTPUTS, keep_output};
 use super::snapshot::Saving;
 use super::spares::Spares;
@@ -37,6 +38,7 @@ use crate::memory::mapped;
 use crate::pubsub::{Delivery, Members};
 use crate::resp::Span;
 use crate::route::SlotMap;
+use crate::session::Transaction;
 use crate::shard::{Held, Shard, Ticket};
 use crate::shared::Shared;
 use crate::stats::Stats;
@@ -88,6 +90,12 @@ pub struct Core {
     pub(super) knocks: Vec<(Arc<Ticket>, usize)>,
     /// The keyspace that borrowed entries are put into; empty between uses.
     pub(super) overlay: Option<Box<Keyspace>>,
+    /// What scripts run in; none before the first, and while one runs.
+    pub(super) scripting: Option<Box<Scripting>>,
+    /// A pass is made within a script.
+    pub(super) serving_beside: bool,
+    /// Room for the arguments of a script's call.
+    pub(super) script_args: Transaction,
     /// Borrowers of this core that got what they waited for and have yet to go on.
     pub(super) ready: VecDeque<(u32, Loan)>,
     /// They are going on right now.
@@ -228,6 +236,9 @@ impl Core {
             wait_deadlines: BTreeSet::new(),
             knocks: Vec::new(),
             overlay: None,
+            scripting: None,
+            serving_beside: false,
+            script_args: Transaction::default(),
             ready: VecDeque::new(),
             going_on: false,
             long_replies: VecDeque::new(),
@@ -317,17 +328,7 @@ impl Core {
         self.holds = self.shared.log.holds_replies();
         self.denies_writes = self.shared.log.has_failed();
         self.tend_saving();
-        while let Some(event) = self.ring.next_event() {
-            match event {
-                Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),
-                Event::Received { index, data, armed } => self.received(index, data, armed),
-                Event::Sent { index, result, payload } => self.sent(index, result, payload),
-                Event::Unsent { index, result, bytes } => self.unsent(index, result, bytes),
-                Event::Written { result, blocks } => self.log_written(result, blocks),
-                Event::Synced(result) => self.log_synced(result),
-                Event::Woken => {}
-            }
-        }
+        self.take_events();
         self.read_mail();
         self.put_questions();
         self.deliver_mail();
@@ -375,6 +376,21 @@ impl Core {
             mapped::give_back_some(GIVE_BACK_BYTES);
         }
         self.pace.note(std::mem::take(&mut self.receives), now);
+    }
+
+    /// Takes all that the ring completed.
+    pub(super) fn take_events(&mut self) {
+        while let Some(event) = self.ring.next_event() {
+            match event {
+                Event::Accepted { listener, socket, armed } => self.accepted(listener, socket, armed),
+                Event::Received { index, data, armed } => self.received(index, data, armed),
+                Event::Sent { index, result, payload } => self.sent(index, result, payload),
+                Event::Unsent { index, result, bytes } => self.unsent(index, result, bytes),
+                Event::Written { result, blocks } => self.log_written(result, blocks),
+                Event::Synced(result) => self.log_synced(result),
+                Event::Woken => {}
+            }
+        }
     }
 
     /// Somebody set the wall clock. Times noted of clients move with it, so that nobody is silent for an hour more or

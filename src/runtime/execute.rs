@@ -229,7 +229,7 @@ impl Core {
 
     /// Refuses a command before it runs, and the transaction it belongs to.
     #[cold]
-    fn refuse(&mut self, planned: &Planned, row: &'static Row, error: Error) -> u64 {
+    pub(super) fn refuse(&mut self, planned: &Planned, row: &'static Row, error: Error) -> u64 {
         let connection =
             &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
         let session = &mut connection.session;

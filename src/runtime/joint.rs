@@ -18,6 +18,7 @@ use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
 use super::pubsub::remember_read;
 use super::read::{Planned, Source};
+use super::script::ScriptWork;
 use super::send::list_once;
 use super::slow;
 use super::visit::{end_visit_to_lender, hold_several};
@@ -54,6 +55,8 @@ pub(super) enum Work {
     Watch,
     /// A transaction.
     Exec(Box<Exec>),
+    /// A script.
+    Script(Box<ScriptWork>),
     /// The call of a client that waits, for its key of this number.
     Retry(Arc<Ticket>, usize),
 }
@@ -101,11 +104,22 @@ impl Needs {
         needs
     }
 
+    /// What a script needs that names these keys, or everything.
+    pub(super) fn of_keys<'k>(map: SlotMap, keys: impl Iterator<Item = &'k [u8]>, is_everything: bool) -> Needs {
+        let mut needs = Needs { is_everything, ..Needs::new(map) };
+        keys.for_each(|key| needs.add(key));
+        needs
+    }
+
     fn add(&mut self, key: &[u8]) {
         self.keys.entry(self.map.shard_of(key)).or_default().insert(key.to_vec());
     }
 
     fn add_call(&mut self, row: &'static Row, args: &Args<'_>) {
+        if matches!(row.command.run, Run::Joint(Joint::Script(_))) {
+            self.is_everything = true; // It may use keys that it does not name, and is not run twice.
+            return;
+        }
         if !matches!(row.command.run, Run::Keyspace(_) | Run::Blocking(_) | Run::Joint(_)) {
             return;
         }
@@ -141,7 +155,7 @@ impl Needs {
         if self.is_everything { Told::All } else { Told::Keys(self.keys.values().flatten().cloned().collect()) }
     }
 
-    fn shards(&self) -> Shards {
+    pub(super) fn shards(&self) -> Shards {
         if self.is_everything { (0..self.map.shards()).collect() } else { self.keys.keys().copied().collect() }
     }
 
@@ -245,7 +259,7 @@ impl Core {
 
     /// Begins to borrow. The client waits; its reply has its place.
     #[expect(clippy::too_many_arguments, reason = "all that is known of a call")]
-    fn borrow_for(
+    pub(super) fn borrow_for(
         &mut self,
         index: u32,
         row: &'static Row,
@@ -314,7 +328,7 @@ impl Core {
     }
 
     /// Subscribers and caches are told what has happened so far, whoever else is told at the end.
-    fn tell_of(&mut self, ground: &mut Ground) {
+    pub(super) fn tell_of(&mut self, ground: &mut Ground) {
         let notifications = self.shard.notifications();
         match ground {
             Ground::Engines => {
@@ -373,6 +387,7 @@ impl Core {
             Joint::Watch => self.watch(planned, row, started),
             Joint::Exec => self.exec(planned, row, started),
             Joint::WaitAof => self.wait_for_log(planned, row, started),
+            Joint::Script(what) => self.run_script(planned, row, what, started),
         }
         self.clock.raw()
     }
@@ -621,6 +636,9 @@ impl Core {
                     out.extend_from_slice(&confirmations);
                     finish(result, &mut self.stats, row, start, out);
                 }
+                Run::Joint(Joint::Script(what)) => {
+                    self.run_script_of_transaction(index, row, what, &args, ground, out);
+                }
                 Run::Joint(_) | Run::Container => panic!("{} is not queued", row.full_name()),
             }
             let session = &self.connections[index as usize].session;
@@ -649,7 +667,7 @@ impl Core {
         *next += 1;
     }
 
-    fn merge_parts(
+    pub(super) fn merge_parts(
         &mut self,
         index: u32,
         row: &'static Row,

@@ -344,6 +344,7 @@ impl Core {
                 }
             }
             Work::Retry(..) => panic!("done above"),
+            Work::Script(_) => return self.run_borrowed_script(gathering, *borrowing, ground),
             Work::Watch => {
                 let mut out = Output::default();
                 Reply::new(&mut out, Protocol::Resp2).ok();
@@ -466,7 +467,7 @@ impl Core {
     }
 
     /// Sends everything home.
-    fn send_home(&mut self, borrowing: Borrowing, ground: Ground) {
+    pub(super) fn send_home(&mut self, borrowing: Borrowing, ground: Ground) {
         let Borrowing { requests, mut loans, .. } = borrowing;
         match ground {
             Ground::Engines => panic!("engines are not borrowed"),

@@ -33,6 +33,7 @@ mod parking;
 mod pubsub;
 mod read;
 mod room;
+mod script;
 mod send;
 mod server;
 mod signals;

@@ -34,6 +34,15 @@ pub fn line(session: &Session, shown: &[u8]) -> Bytes {
     line.into()
 }
 
+/// The same for a call of a script.
+pub fn script_line(db: usize, shown: &[u8]) -> Bytes {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut line = format!("+{}.{:06} [{db} lua]", since.as_secs(), since.subsec_micros()).into_bytes();
+    line.extend_from_slice(shown);
+    line.extend_from_slice(b"\r\n");
+    line.into()
+}
+
 /// Appends `bytes` in double quotes, with escapes for what is not printable ASCII.
 pub fn quote(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');

@@ -4,7 +4,7 @@
 use super::core::Core;
 use super::send::{list_once, passes_output_limit};
 use crate::command::lookup::{self, Row};
-use crate::command::{Args, Flags, key_positions};
+use crate::command::{Args, Flags, Run, key_positions};
 use crate::config::Config;
 use crate::pubsub::{
     Delivery, Keys, Message, Pubsub, write_change, write_invalidation, write_message, write_redirect_broken,
@@ -278,7 +278,8 @@ pub(super) fn begin_tracked(session: &mut Session, row: &'static Row) {
 /// A client that may track is about to read keys.
 pub(super) fn remember_read(pubsub: &Pubsub, config: &Config, session: &Session, row: &'static Row, args: &Args<'_>) {
     let Some(choice) = &session.tracking else { return };
-    if !row.flags.contains(Flags::READONLY) || !choice.remembers() {
+    // A script's own calls tell what it reads.
+    if !row.flags.contains(Flags::READONLY) || matches!(row.command.run, Run::Joint(_)) || !choice.remembers() {
         return;
     }
     let mut positions = Vec::new();

@@ -2,7 +2,7 @@
 
 use super::output::Output;
 use crate::keyspace::EntryRef;
-use crate::keyspace::access::{AccessPolicy, idle_seconds};
+use crate::keyspace::access::{AccessPolicy, idle_ms};
 use crate::keyspace::walk::Recorder;
 use crate::rdb::{Encoding, file, write};
 use crate::value::ValueRef;
@@ -27,7 +27,7 @@ pub struct Clocks {
 impl Clocks {
     fn access(self, clock: u32) -> file::Access {
         match self.policy {
-            Some(AccessPolicy::Lru | AccessPolicy::Lrm) => file::Access::Idle(idle_seconds(clock, self.now_ms)),
+            Some(AccessPolicy::Lru | AccessPolicy::Lrm) => file::Access::Idle(idle_ms(clock, self.now_ms) / 1000),
             Some(policy @ AccessPolicy::Lfu { .. }) => file::Access::Frequency(policy.frequency(clock, self.now_ms)),
             Some(AccessPolicy::Lhd) | None => file::Access::Unknown,
         }

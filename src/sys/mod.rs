@@ -6,6 +6,7 @@ pub mod background;
 pub mod bell;
 pub mod crash;
 pub mod file;
+pub mod lua;
 pub mod net;
 pub mod process;
 pub mod ring;

@@ -1,0 +1,173 @@
+//! Builds the Lua that runs scripts: the sources of Lua 5.1.5 as the crate `lua-src` ships them, with the edits below.
+//!
+//! Plain Lua 5.1.5 is not safe for scripts of strangers: the parser may use a chunk's name after it was collected
+//! (CVE-2025-49844), `unpack` and the long-bracket lexer overflow (CVE-2025-46817, CVE-2025-46819), a call of a
+//! vararg function may write past the stack (CVE-2014-5461), bytecode is run as it comes, no table can be made
+//! read-only, a pattern recurses as deep as it is long, and some library functions loop for hours where no hook is
+//! called. Each edit names what it replaces and must be found exactly once, so that a change of the sources ends the
+//! build instead of leaving a hole open. `src/sys/lua.rs` is the other side; `src/script/` tests each hole.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::{env, fs, panic};
+
+/// What is compiled: no `io`, `os`, `package`, `debug`, and nothing that reads or writes bytecode.
+const SOURCES: &[&str] = &[
+    "lapi", "lauxlib", "lbaselib", "lcode", "ldebug", "ldo", "lfunc", "lgc", "llex", "lmathlib", "lmem", "lobject",
+    "lopcodes", "lparser", "lstate", "lstring", "lstrlib", "ltable", "ltablib", "ltm", "lvm", "lzio",
+];
+
+/// Edits: file, what stands there (once), what stands there instead.
+const EDITS: &[(&str, &str, &str)] = &[
+    // Read-only tables: a byte of what was padding.
+    ("lobject.h", "  lu_byte lsizenode;  /* log2", "  lu_byte readonly;\n  lu_byte lsizenode;  /* log2"),
+    ("ltable.c", "  t->flags = cast_byte(~0);", "  t->flags = cast_byte(~0);\n  t->readonly = 0;"),
+    (
+        "lvm.c",
+        "      TValue *oldval = luaH_set(L, h, key); /* do a primitive set */",
+        "      TValue *oldval;\n      if (h->readonly) luaG_runerror(L, \"Attempt to modify a readonly table\");\n      \
+         oldval = luaH_set(L, h, key);",
+    ),
+    (
+        "lapi.c",
+        "  setobj2t(L, luaH_set(L, hvalue(t), L->top-2), L->top-1);",
+        "  if (hvalue(t)->readonly) luaG_runerror(L, \"Attempt to modify a readonly table\");\n  \
+         setobj2t(L, luaH_set(L, hvalue(t), L->top-2), L->top-1);",
+    ),
+    (
+        "lapi.c",
+        "  setobj2t(L, luaH_setnum(L, hvalue(o), n), L->top-1);",
+        "  if (hvalue(o)->readonly) luaG_runerror(L, \"Attempt to modify a readonly table\");\n  \
+         setobj2t(L, luaH_setnum(L, hvalue(o), n), L->top-1);",
+    ),
+    (
+        "lapi.c",
+        "      hvalue(obj)->metatable = mt;",
+        "      if (hvalue(obj)->readonly) luaG_runerror(L, \"Attempt to modify a readonly table\");\n      \
+         hvalue(obj)->metatable = mt;",
+    ),
+    (
+        "lapi.c",
+        "LUA_API int lua_setfenv (lua_State *L, int idx) {",
+        "LUA_API void lua_setreadonly (lua_State *L, int idx, int on) {\n  TValue *t = index2adr(L, idx);\n  \
+         hvalue(t)->readonly = (lu_byte)(on != 0);\n}\n\n\
+         LUA_API void lua_tick (lua_State *L) {\n  static __thread unsigned int ticks;\n  \
+         if ((++ticks & 0x3fff) == 0 && L->hook != NULL && L->allowhook) {\n    lua_Debug ar;\n    \
+         ar.event = LUA_HOOKCOUNT;\n    ar.currentline = -1;\n    L->hook(L, &ar);\n  }\n}\n\n\
+         LUA_API int lua_setfenv (lua_State *L, int idx) {",
+    ),
+    (
+        "lua.h",
+        "LUA_API int lua_sethook (",
+        "LUA_API void lua_setreadonly (lua_State *L, int idx, int on);\nLUA_API void lua_tick (lua_State *L);\n\
+         LUA_API int lua_sethook (",
+    ),
+    ("lapi.c", "    status = luaU_dump(L, clvalue(o)->l.p, writer, data, 0);", "    status = 1;"),
+    // The parser keeps the name of the chunk where the collector sees it.
+    (
+        "lparser.c",
+        "  luaX_setinput(L, &lexstate, z, luaS_new(L, name));",
+        "  TString *chunk_name = luaS_new(L, name);\n  setsvalue2s(L, L->top, chunk_name);\n  incr_top(L);\n  \
+         luaX_setinput(L, &lexstate, z, chunk_name);",
+    ),
+    (
+        "lparser.c",
+        "  lua_assert(funcstate.prev == NULL);\n  lua_assert(funcstate.f->nups == 0);",
+        "  L->top--;\n  lua_assert(funcstate.prev == NULL);\n  lua_assert(funcstate.f->nups == 0);",
+    ),
+    // Text only.
+    (
+        "ldo.c",
+        "  tf = ((c == LUA_SIGNATURE[0]) ? luaU_undump : luaY_parser)(L, p->z,\n                                                             &p->buff, p->name);",
+        "  if (c == LUA_SIGNATURE[0]) luaG_runerror(L, \"attempt to load chunk with wrong mode\");\n  \
+         tf = luaY_parser(L, p->z, &p->buff, p->name);",
+    ),
+    ("ldo.c", "    luaD_checkstack(L, p->maxstacksize);", "    luaD_checkstack(L, p->maxstacksize + p->numparams);"),
+    (
+        "lbaselib.c",
+        "  n = e - i + 1;  /* number of elements */\n  if (n <= 0 || !lua_checkstack(L, n))  /* n <= 0 means arith. overflow */",
+        "  if ((unsigned int)e - (unsigned int)i >= 8000u || !lua_checkstack(L, (n = e - i + 1)))",
+    ),
+    // The level of a long bracket is counted in 31 bits.
+    (
+        "llex.c",
+        "    save_and_next(ls);\n    count++;\n",
+        "    save_and_next(ls);\n    if (++count > 1000000) luaX_lexerror(ls, \"invalid long string delimiter\", TK_STRING);\n",
+    ),
+    // Patterns: bounded depth, and a look at the clock now and then.
+    (
+        "lstrlib.c",
+        "  int level;  /* total number of captures",
+        "  int depth;\n  int level;  /* total number of captures",
+    ),
+    (
+        "lstrlib.c",
+        "static const char *match (MatchState *ms, const char *s, const char *p) {\n  init:",
+        "static const char *match_at (MatchState *ms, const char *s, const char *p);\n\n\
+         static const char *match (MatchState *ms, const char *s, const char *p) {\n  const char *res;\n  \
+         if (ms->depth-- == 0) luaL_error(ms->L, \"pattern too complex\");\n  lua_tick(ms->L);\n  \
+         res = match_at(ms, s, p);\n  ms->depth++;\n  return res;\n}\n\n\
+         static const char *match_at (MatchState *ms, const char *s, const char *p) {\n  init:",
+    ),
+    ("lstrlib.c", "    i++;\n  /* keeps trying to match", "    { i++; lua_tick(ms->L); }\n  /* keeps trying to match"),
+    ("lstrlib.c", "    ms.L = L;\n    ms.src_init = s;", "    ms.L = L;\n    ms.depth = 2000;\n    ms.src_init = s;"),
+    ("lstrlib.c", "  ms.L = L;\n  ms.src_init = s;", "  ms.L = L;\n  ms.depth = 2000;\n  ms.src_init = s;"),
+    ("lstrlib.c", "  ms.L = L;\n  ms.src_init = src;", "  ms.L = L;\n  ms.depth = 2000;\n  ms.src_init = src;"),
+    // Linear, whatever is looked for in whatever.
+    (
+        "lstrlib.c",
+        "  if (l2 == 0) return s1;  /* empty strings are everywhere */",
+        "  if (l2 != 0) return (const char *)memmem(s1, l1, s2, l2);\n  \
+         if (l2 == 0) return s1;  /* empty strings are everywhere */",
+    ),
+    ("lstrlib.c", "  int n = luaL_checkint(L, 2);\n", "  int n = luaL_checkint(L, 2);\n  if (l == 0) n = 0;\n"),
+    (
+        "ltablib.c",
+        "      for (i = e; i > pos; i--) {  /* move up elements */",
+        "      for (i = e; i > pos; i--) {  /* move up elements */\n        lua_tick(L);",
+    ),
+    (
+        "ltablib.c",
+        "static int sort_comp (lua_State *L, int a, int b) {",
+        "static int sort_comp (lua_State *L, int a, int b) {\n  lua_tick(L);",
+    ),
+];
+
+/// Where the sources lie. The crate `lua-src` does not tell; but asked to build for a machine that there is not it
+/// panics, and a panic says in which file. (`cargo metadata` would need every dependency of every platform at hand.)
+fn lua_sources() -> PathBuf {
+    let (send, place) = mpsc::channel();
+    panic::set_hook(Box::new(move |panic| {
+        let _ = send.send(panic.location().map(|location| PathBuf::from(location.file())));
+    }));
+    let out = env::var_os("OUT_DIR").expect("cargo says");
+    let built = panic::catch_unwind(|| lua_src::Build::new().out_dir(&out).target("nowhere").build(lua_src::Lua51));
+    assert!(built.is_err(), "lua-src builds for anything");
+    let _ = panic::take_hook();
+    let file = place.recv().expect("it panicked").expect("a panic has a place");
+    // Relative where the crate is vendored.
+    let file = Path::new(&env::var_os("CARGO_MANIFEST_DIR").expect("cargo says")).join(file);
+    file.parent().and_then(Path::parent).expect("src/lib.rs of a crate").join("lua-5.1.5")
+}
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    let (from, to) = (lua_sources(), PathBuf::from(env::var_os("OUT_DIR").expect("cargo says")).join("lua"));
+    fs::create_dir_all(&to).expect("the output folder can be written");
+    for entry in fs::read_dir(&from).unwrap_or_else(|error| panic!("{}: {error}", from.display())) {
+        let path = entry.expect("listed").path();
+        let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
+        let mut text = String::from_utf8_lossy(&fs::read(&path).expect("listed")).into_owned();
+        // Longer first: one edit's text may begin with another's.
+        let mut edits: Vec<_> = EDITS.iter().filter(|(file, _, _)| *file == name).collect();
+        edits.sort_by_key(|(_, old, _)| std::cmp::Reverse(old.len()));
+        for (_, old, new) in edits {
+            assert_eq!(text.matches(old).count(), 1, "{name} is not the Lua 5.1.5 that is edited here: {old}");
+            text = text.replacen(old, new, 1);
+        }
+        fs::write(to.join(name), text).expect("the output folder can be written");
+    }
+    let mut build = cc::Build::new();
+    build.include(&to).warnings(false).define("LUA_USE_ULONGJMP", None).define("_GNU_SOURCE", None);
+    build.files(SOURCES.iter().map(|name| to.join(format!("{name}.c")))).compile("corering_lua");
+}

@@ -1,0 +1,1308 @@
+//! Scripts and functions: which shards one runs on, how what it calls is run there, and what happens to one that does
+//! not end. Lua itself: [`crate::script`].
+//!
+//! # Where a script runs
+//!
+//! As a transaction does, of calls that are not known before: on the engines of the shards of its keys, or on what it
+//! borrows ([`crate::shard::union`]). Nobody sees it half done.
+//!
+//! ```text
+//!  keys on shards 0, 2    hold 0, 2 ─▶ run ─▶ settle ─▶ let go            (borrow k1, k2 where one is busy)
+//!  touches another        … undo what it wrote ─▶ let go ─▶ hold all, or borrow all ─▶ run from the beginning
+//! ```
+//! A script may use keys that it did not name (BullMQ, Sidekiq and Dramatiq do). It finds that out by the first call
+//! for a key that is not held: then it ends there, all that it has written is undone, and it begins again with every
+//! shard. Nobody has seen anything: what it wrote is undone before anything is let go; events are told when it has
+//! ended; and before it would do what cannot be undone (publish, change a value too large to be copied, a command on
+//! all keys) it begins again with every shard too. With every shard there is nothing that it does not hold. Which
+//! scripts do so is remembered ([`Habit`]): those begin with every shard at once. `script_widened` of `INFO` counts.
+//!
+//! The undo log costs a copy of every value that such a run is the first to write. It is not kept where everything is
+//! held anyhow: on a server with one shard, and in a transaction, which with a script in it holds every shard.
+//!
+//! # A script that takes long
+//!
+//! Lua ticks every 100,000 instructions. From a millisecond on others can see the script, and end it; and it lets go of
+//! the engines: what it holds becomes a loan, so that the other cores, and their clients, go on with all other keys.
+//! From `busy-reply-threshold` on its own core serves as well: at every tick a pass is made within the script, of a
+//! narrower kind ([`Core::serve_beside`]), in which commands that are allowed then run, and all others are told `BUSY`.
+//! The clients whose commands came with the script's, in one pass, wait.
+
+use super::accept::CLOSING;
+use super::core::{Core, unix_ms};
+use super::execute::{call_of, discards};
+use super::joint::{Borrowing, Needs, Work};
+use super::lend::{Ground, Lent, Loan};
+use super::monitor::{self, feed_monitors};
+use super::pubsub::remember_read;
+use super::read::{Planned, Source, What};
+use super::send::list_once;
+use super::slow;
+use super::visit::hold_several;
+use crate::command::info::REDIS_VERSION;
+use crate::command::lookup::{self, Row};
+use crate::command::{Args, Flags, Keys, Run, ScriptCall, SessionView, Spread, key_positions, slowlog};
+use crate::connection::arguments;
+use crate::keyspace::{Class, Effects, Entry, Keyspace};
+use crate::memory;
+use crate::resp::{Error, Output, Protocol, Reply, Span};
+use crate::route::locks::Need;
+use crate::route::parcel::ArgSlices;
+use crate::route::{Place, place};
+use crate::script::flags::{library_shebang, script_shebang};
+use crate::script::functions::is_name;
+use crate::script::{Answer, Caller, Engine, Invocation, ScriptFlags, Sha, sha1_hex};
+use crate::session::{Mode, Transaction};
+use crate::shard::{Call, Request, Shard, fail, finish};
+use crate::shared::scripts::{Function, Habit, Library, Run as LongRun, Script};
+use crate::sys::ring::Buffer;
+use crate::value::number::parse_integer;
+use ahash::AHashMap;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A script that has been running for so long can be seen by others, and ended.
+const LONG_NANOSECONDS: u64 = 1_000_000;
+
+/// The code of a library may run for so long when it is loaded.
+const LOAD_NANOSECONDS_MAX: u64 = 500_000_000;
+/// By how much the bytes of Lua that are told may be wrong.
+const TOLD_BYTES: u64 = 16 << 10;
+
+/// What of a pass waits while another is made within it.
+struct Aside {
+    planned: Vec<Planned>,
+    spans: Vec<Span>,
+    active: Vec<u32>,
+    buffers: Vec<Buffer>,
+    now_ms: u64,
+}
+
+/// What a core has compiled.
+pub(super) struct Scripting {
+    engine: Engine,
+    /// The state of [`crate::shared::Scripts`] that this is of.
+    generation: u64,
+    scripts: AHashMap<Sha, (i32, Arc<Script>)>,
+    /// Libraries by name, with the references of their functions.
+    libraries: AHashMap<String, (Arc<Library>, Vec<i32>)>,
+    /// Functions by name: their library, and their number in it.
+    functions: AHashMap<Vec<u8>, (String, usize)>,
+    /// Bytes of Lua, as everybody was told.
+    told_bytes: u64,
+}
+
+impl Scripting {
+    fn new() -> Scripting {
+        Scripting {
+            engine: Engine::new(REDIS_VERSION),
+            generation: 0,
+            scripts: AHashMap::new(),
+            libraries: AHashMap::new(),
+            functions: AHashMap::new(),
+            told_bytes: 0,
+        }
+    }
+
+    /// Tells everybody what Lua takes, if that is another number by now.
+    fn tell_bytes(&mut self, scripts: &crate::shared::Scripts) {
+        let bytes = self.engine.used_bytes() as u64;
+        if TOLD_BYTES <= bytes.abs_diff(self.told_bytes) {
+            scripts.note_vm(bytes, self.told_bytes);
+            self.told_bytes = bytes;
+        }
+    }
+}
+
+/// Whose text runs.
+#[derive(Clone)]
+enum Origin {
+    Script(Arc<Script>),
+    Function(Arc<Library>, usize),
+}
+
+impl Origin {
+    fn habit(&self) -> &Habit {
+        match self {
+            Origin::Script(script) => &script.habit,
+            Origin::Function(library, index) => &library.habits[*index],
+        }
+    }
+}
+
+/// A call of a script that is ready to run.
+struct Prepared {
+    reference: i32,
+    origin: Origin,
+    name: String,
+    flags: ScriptFlags,
+    is_readonly: bool,
+    /// Its keys, among the arguments: from this one on, so many.
+    first_key: usize,
+    keys: usize,
+    /// There was no room when it began.
+    is_short: bool,
+}
+
+impl Prepared {
+    fn is_function(&self) -> bool {
+        matches!(self.origin, Origin::Function(..))
+    }
+}
+
+/// A call of a script that waits for what it borrows.
+pub(super) struct ScriptWork {
+    what: ScriptCall,
+    /// One call.
+    args: Transaction,
+    is_wide: bool,
+}
+
+/// What came of a run.
+enum Ran {
+    /// The reply is written.
+    Ended,
+    /// It wants a key that is not held; nothing has happened.
+    Roams,
+}
+
+/// The ending of a run that begins again.
+const ROAMS: &str = "the script uses keys that are not held";
+
+impl Core {
+    /// Runs a script, or changes what there is of them.
+    pub(super) fn run_script(&mut self, planned: &Planned, row: &'static Row, what: ScriptCall, started: u64) {
+        let connection =
+            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let request = &bytes[planned.base..];
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        let slices: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
+        let mut args = std::mem::take(&mut self.script_args);
+        args.clear();
+        args.push(row.id.index() as u16, slices.iter().copied());
+        drop(slices);
+        self.begin_script(planned.connection, row, ScriptWork { what, args, is_wide: false }, started);
+    }
+
+    fn begin_script(&mut self, index: u32, row: &'static Row, mut work: ScriptWork, started: u64) {
+        let args: ArgSlices<'_> = work.args.args(0).collect();
+        let mut out = Output::default();
+        let prepared = match self.prepare(index, work.what, &args, &mut out) {
+            Ok(Some(prepared)) => prepared,
+            Ok(None) => {
+                drop(args);
+                return self.end_script(index, row, work.args, out, None, started);
+            }
+            Err(error) => {
+                fail(&mut self.stats, row, &error, 0, &mut out);
+                drop(args);
+                return self.end_script(index, row, work.args, out, None, started);
+            }
+        };
+        loop {
+            let needs = self.needs_of_script(&prepared, &args, work.is_wide);
+            let connection = &mut *self.connections[index as usize];
+            let is_free = connection.replies.outstanding() == 0
+                && hold_several(&mut self.shard, &mut self.visited, &needs.shards(), |shard, engine| {
+                    needs.is_clear(shard, engine)
+                });
+            if !is_free {
+                drop(args);
+                let call = call_of(&self.connections[index as usize].session);
+                let requests = needs.into_requests(None);
+                let work = Work::Script(Box::new(work));
+                return self.borrow_for(index, row, Vec::new(), call, requests, work, started);
+            }
+            let mut ground = Ground::Engines;
+            let ran = self.run_prepared(index, row, &prepared, &args, &mut ground, true, &mut out);
+            self.settle_engines();
+            match ran {
+                Ran::Ended => {
+                    drop(args);
+                    return self.end_script(index, row, work.args, out, None, started);
+                }
+                Ran::Roams => {
+                    self.stats.counters.scripts_widened += 1;
+                    prepared.origin.habit().roams();
+                    assert!(!std::mem::replace(&mut work.is_wide, true), "with every shard there is nothing else");
+                }
+            }
+        }
+    }
+
+    /// Runs a script on what was borrowed for it.
+    pub(super) fn run_borrowed_script(&mut self, gathering: u32, mut borrowing: Borrowing, mut ground: Ground) {
+        let waiting = &self.gatherings[gathering as usize];
+        let (index, row, sequence, started) = (waiting.connection, waiting.row, waiting.sequence, waiting.started);
+        let Work::Script(mut work) = std::mem::replace(&mut borrowing.work, Work::Command) else {
+            panic!("a script that is none")
+        };
+        let args: ArgSlices<'_> = work.args.args(0).collect();
+        let mut out = Output::default();
+        // Again: it may have been forgotten meanwhile.
+        let ran = match self.prepare(index, work.what, &args, &mut out) {
+            Ok(Some(prepared)) => {
+                let ran = self.run_prepared(index, row, &prepared, &args, &mut ground, true, &mut out);
+                if matches!(ran, Ran::Roams) {
+                    prepared.origin.habit().roams();
+                }
+                ran
+            }
+            Ok(None) => Ran::Ended,
+            Err(error) => {
+                fail(&mut self.stats, row, &error, 0, &mut out);
+                Ran::Ended
+            }
+        };
+        drop(args);
+        self.send_home(borrowing, ground);
+        match ran {
+            Ran::Ended => {
+                self.gatherings.remove(gathering as usize);
+                self.end_script(index, row, work.args, out, Some(sequence), started);
+            }
+            Ran::Roams => {
+                assert!(!std::mem::replace(&mut work.is_wide, true), "with every shard there is nothing else");
+                self.stats.counters.scripts_widened += 1;
+                let requests = Needs::of_keys(self.map, std::iter::empty(), true).into_requests(None);
+                let call = call_of(&self.connections[index as usize].session);
+                let borrowing = Borrowing { call, requests, loans: Vec::new(), work: Work::Script(work) };
+                self.gatherings[gathering as usize].kind = super::gathering::Kind::Borrowing(Box::new(borrowing));
+                self.borrow(gathering);
+            }
+        }
+    }
+
+    /// Runs a script that is a call of a transaction, which holds every shard.
+    pub(super) fn run_script_of_transaction(
+        &mut self,
+        index: u32,
+        row: &'static Row,
+        what: ScriptCall,
+        args: &Args<'_>,
+        ground: &mut Ground,
+        out: &mut Output,
+    ) {
+        let start = out.len();
+        match self.prepare(index, what, args, out) {
+            Ok(None) => {}
+            Ok(Some(prepared)) => {
+                let ran = self.run_prepared(index, row, &prepared, args, ground, false, out);
+                assert!(matches!(ran, Ran::Ended), "a transaction with a script holds every shard");
+            }
+            Err(error) => fail(&mut self.stats, row, &error, start, out),
+        }
+    }
+
+    /// Hands the reply to the client.
+    fn end_script(
+        &mut self,
+        index: u32,
+        row: &'static Row,
+        args: Transaction,
+        out: Output,
+        sequence: Option<u32>,
+        started: u64,
+    ) {
+        let ended = self.clock.raw();
+        let nanoseconds = self.clock.delta_as_nanos(started, ended);
+        self.stats.record(row.id, nanoseconds);
+        let connection = &mut *self.connections[index as usize];
+        if self.slow_nanoseconds <= nanoseconds {
+            let slices: ArgSlices<'_> = args.args(0).collect();
+            let kept = || slowlog::kept(row, &slices);
+            slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
+            self.now_ms = unix_ms();
+        }
+        self.script_args = args;
+        match sequence {
+            Some(sequence) => self.finish_gathering(index, sequence, out),
+            None => {
+                connection.replies.write(|replies| replies.append(out));
+                list_once(&mut self.dirty, &mut connection.dirty, index);
+            }
+        }
+    }
+
+    fn needs_of_script(&self, prepared: &Prepared, args: &Args<'_>, is_wide: bool) -> Needs {
+        let is_wide = is_wide || 1 < self.map.shards() && prepared.origin.habit().is_wide();
+        let keys = args[prepared.first_key..][..prepared.keys].iter().copied();
+        Needs::of_keys(self.map, keys, is_wide)
+    }
+
+    // What is to be run
+
+    /// Finds, or compiles, what a call wants. `None`: there is nothing to run, and the reply is written.
+    fn prepare(
+        &mut self,
+        index: u32,
+        what: ScriptCall,
+        args: &Args<'_>,
+        out: &mut Output,
+    ) -> Result<Option<Prepared>, Error> {
+        let protocol = self.connections[index as usize].session.protocol;
+        let mut scripting = self.scripting.take().unwrap_or_else(|| Box::new(Scripting::new()));
+        self.forget_stale(&mut scripting);
+        let prepared = match what {
+            ScriptCall::Load => self.load_script(&mut scripting, args[2]).map(|script| {
+                Reply::new(out, protocol).bulk(script.sha);
+                None
+            }),
+            ScriptCall::LoadLibrary => self.load_library(&mut scripting, args).map(|name| {
+                Reply::new(out, protocol).bulk(name);
+                None
+            }),
+            ScriptCall::RestoreLibraries => self.restore_libraries(&mut scripting, args).map(|()| {
+                Reply::new(out, protocol).ok();
+                None
+            }),
+            ScriptCall::Eval { is_readonly } => keys_of(args)
+                .and_then(|keys| Ok((keys, self.find_eval(&mut scripting, args[1])?)))
+                .map(|(keys, (reference, script))| Some(Prepared::of_script(reference, script, keys, is_readonly))),
+            ScriptCall::EvalSha { is_readonly } => keys_of(args)
+                .and_then(|keys| Ok((keys, self.find_sha(&mut scripting, args[1])?)))
+                .map(|(keys, (reference, script))| Some(Prepared::of_script(reference, script, keys, is_readonly))),
+            ScriptCall::Function { is_readonly } => self.find_function(&mut scripting, args, is_readonly),
+        };
+        self.scripting = Some(scripting);
+        let Some(mut prepared) = prepared? else { return Ok(None) };
+        let limit = self.config.maxmemory.bytes;
+        if limit != 0 && !memory::is_within_lease(0) {
+            // Within a transaction nothing more is evicted.
+            let runs_on = self.connections[index as usize].session.mode.contains(Mode::DENY_BLOCKING);
+            prepared.is_short = if runs_on { limit < memory::used_bytes() } else { !self.has_room(0) };
+        }
+        self.admit(&prepared)?;
+        Ok(Some(prepared))
+    }
+
+    /// Whether a script with flags may run now.
+    fn admit(&self, prepared: &Prepared) -> Result<(), Error> {
+        if prepared.flags.contains(ScriptFlags::COMPATIBLE) {
+            return Ok(());
+        }
+        if !prepared.flags.contains(ScriptFlags::NO_WRITES) {
+            if prepared.is_readonly {
+                return Err(Error::fixed("ERR Can not execute a script with write flag using *_ro command."));
+            }
+            if prepared.is_short && !prepared.flags.contains(ScriptFlags::ALLOW_OOM) {
+                return Err(Error::fixed(
+                    "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what was compiled of scripts that are known no more.
+    fn forget_stale(&mut self, scripting: &mut Scripting) {
+        let generation = self.shared.scripts.generation();
+        if scripting.generation == generation {
+            return;
+        }
+        scripting.generation = generation;
+        let engine = &mut scripting.engine;
+        scripting.scripts.retain(|_, (reference, script)| {
+            let is_alive = script.is_alive();
+            if !is_alive {
+                engine.forget(*reference);
+            }
+            is_alive
+        });
+        let libraries = self.shared.scripts.libraries();
+        let is_current = |name: &String, library: &Arc<Library>| {
+            libraries.get(name).is_some_and(|current| Arc::ptr_eq(current, library))
+        };
+        scripting.libraries.retain(|name, (library, references)| {
+            let is_current = is_current(name, library);
+            if !is_current {
+                references.iter().for_each(|reference| engine.forget(*reference));
+            }
+            is_current
+        });
+        scripting.functions.clear();
+        for (name, library) in libraries.iter() {
+            for (at, function) in library.functions.iter().enumerate() {
+                scripting.functions.insert(function.name.clone().into_bytes(), (name.clone(), at));
+            }
+        }
+    }
+
+    fn load_script(&mut self, scripting: &mut Scripting, body: &[u8]) -> Result<Arc<Script>, Error> {
+        let shebang = script_shebang(body)?;
+        let (skipped, flags) = shebang.map_or((0, ScriptFlags::COMPATIBLE), |shebang| (shebang.len, shebang.flags));
+        let script = Arc::new(Script::new(body, skipped, flags));
+        if let Some((_, known)) = scripting.scripts.get(&script.sha) {
+            return Ok(self.shared.scripts.add(known.clone(), true));
+        }
+        let reference = scripting.engine.compile(&script.text)?;
+        let script = self.shared.scripts.add(script, true);
+        scripting.scripts.insert(script.sha, (reference, script.clone()));
+        Ok(script)
+    }
+
+    fn find_eval(&mut self, scripting: &mut Scripting, body: &[u8]) -> Result<(i32, Arc<Script>), Error> {
+        let sha = sha1_hex(body);
+        if let Some((reference, script)) = scripting.scripts.get(&sha) {
+            self.shared.scripts.note_use(script);
+            return Ok((*reference, script.clone()));
+        }
+        let shebang = script_shebang(body)?;
+        let (skipped, flags) = shebang.map_or((0, ScriptFlags::COMPATIBLE), |shebang| (shebang.len, shebang.flags));
+        let script = Arc::new(Script::new(body, skipped, flags));
+        let reference = scripting.engine.compile(&script.text)?;
+        let script = self.shared.scripts.add(script, false);
+        scripting.scripts.insert(sha, (reference, script.clone()));
+        Ok((reference, script))
+    }
+
+    fn find_sha(&mut self, scripting: &mut Scripting, word: &[u8]) -> Result<(i32, Arc<Script>), Error> {
+        let sha: Sha = word.to_ascii_lowercase().try_into().map_err(|_| Error::NO_SCRIPT)?;
+        if let Some((reference, script)) = scripting.scripts.get(&sha) {
+            self.shared.scripts.note_use(script);
+            return Ok((*reference, script.clone()));
+        }
+        let script = self.shared.scripts.find(&sha).ok_or(Error::NO_SCRIPT)?;
+        self.shared.scripts.note_use(&script);
+        let reference = scripting.engine.compile(&script.text)?;
+        scripting.scripts.insert(sha, (reference, script.clone()));
+        Ok((reference, script))
+    }
+
+    fn find_function(
+        &mut self,
+        scripting: &mut Scripting,
+        args: &Args<'_>,
+        is_readonly: bool,
+    ) -> Result<Option<Prepared>, Error> {
+        let Some((library, at)) = scripting.functions.get(args[1]).cloned() else {
+            return Err(Error::fixed("ERR Function not found"));
+        };
+        let keys = count_keys(args)?;
+        if !scripting.libraries.contains_key(&library) {
+            let known = self.shared.scripts.libraries().get(&library).cloned();
+            let known = known.ok_or(Error::fixed("ERR Function not found"))?;
+            let shebang = library_shebang(&known.code)?;
+            let mut caller = Loader { started: self.clock.raw(), core: self };
+            let functions = scripting.engine.load_library(&known.code[shebang.len..], &mut caller)?;
+            let by_name = |name: &str| functions.iter().find(|function| function.name == name);
+            let references: Option<Vec<i32>> =
+                known.functions.iter().map(|function| Some(by_name(&function.name)?.reference)).collect();
+            let references = references.ok_or(Error::fixed("ERR the library registers other functions than it did"))?;
+            scripting.libraries.insert(library.clone(), (known, references));
+        }
+        let (library, references) = &scripting.libraries[&library];
+        let function = &library.functions[at];
+        Ok(Some(Prepared {
+            reference: references[at],
+            name: function.name.clone(),
+            flags: function.flags,
+            origin: Origin::Function(library.clone(), at),
+            is_readonly,
+            first_key: 3,
+            keys,
+            is_short: false,
+        }))
+    }
+
+    // Libraries
+
+    /// Runs the code of a library, and tells what it registers.
+    fn make_library(&mut self, scripting: &mut Scripting, code: &[u8]) -> Result<(Arc<Library>, Vec<i32>), Error> {
+        let shebang = library_shebang(code)?;
+        if !shebang.engine.eq_ignore_ascii_case("lua") {
+            return Err(Error::new(format!("ERR Engine '{}' not found", shebang.engine)));
+        }
+        let Some(name) = shebang.name else { return Err(Error::fixed("ERR Library name was not given")) };
+        if !is_name(name.as_bytes()) {
+            return Err(Error::fixed(
+                "ERR Library names can only contain letters, numbers, or underscores(_) and must be at least one \
+                 character long",
+            ));
+        }
+        let mut caller = Loader { started: self.clock.raw(), core: self };
+        let registered = scripting.engine.load_library(&code[shebang.len..], &mut caller)?;
+        let references = registered.iter().map(|function| function.reference).collect();
+        let functions: Vec<Function> = registered
+            .into_iter()
+            .map(|function| Function { name: function.name, description: function.description, flags: function.flags })
+            .collect();
+        let habits = functions.iter().map(|_| Habit::default()).collect();
+        Ok((Arc::new(Library { name, code: code.to_vec(), functions, habits }), references))
+    }
+
+    fn load_library(&mut self, scripting: &mut Scripting, args: &Args<'_>) -> Result<String, Error> {
+        let (mut replaces, mut at) = (false, 2);
+        while at + 1 < args.len() {
+            if !args[at].eq_ignore_ascii_case(b"replace") {
+                return Err(Error::quoting("ERR Unknown option given: ", args[at], ""));
+            }
+            replaces = true;
+            at += 1;
+        }
+        let Some(code) = args.get(at) else {
+            return Err(Error::fixed("ERR Function code is missing"));
+        };
+        // Who has the name is told before the code runs.
+        let shebang = library_shebang(code)?;
+        if let Some(name) = &shebang.name
+            && !replaces
+            && self.shared.scripts.libraries().contains_key(name)
+        {
+            return Err(Error::new(format!("ERR Library '{name}' already exists")));
+        }
+        let (library, references) = self.make_library(scripting, code)?;
+        let name = library.name.clone();
+        let changed = self.shared.scripts.change_libraries(|known| {
+            let mut libraries = known.clone();
+            if libraries.remove(&name).is_some() && !replaces {
+                return Err(Error::new(format!("ERR Library '{name}' already exists")));
+            }
+            refuse_taken(&libraries, &library)?;
+            libraries.insert(name.clone(), library.clone());
+            Ok(libraries)
+        });
+        if let Err(error) = changed {
+            references.iter().for_each(|reference| scripting.engine.forget(*reference));
+            return Err(error);
+        }
+        self.forget_stale(scripting);
+        scripting.libraries.insert(name.clone(), (library, references));
+        Ok(name)
+    }
+
+    fn restore_libraries(&mut self, scripting: &mut Scripting, args: &Args<'_>) -> Result<(), Error> {
+        if 4 < args.len() {
+            return Err(Error::wrong_arity("function|restore"));
+        }
+        let (flushes, replaces) = match args.get(3).map(|word| word.to_ascii_lowercase()) {
+            None => (false, false),
+            Some(word) if word == b"append" => (false, false),
+            Some(word) if word == b"replace" => (false, true),
+            Some(word) if word == b"flush" => (true, false),
+            Some(_) => {
+                return Err(Error::fixed(
+                    "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
+                ));
+            }
+        };
+        let codes = crate::rdb::functions::parse(args[2])
+            .map_err(|_| Error::fixed("ERR DUMP payload version or checksum are wrong"))?;
+        let mut made: Vec<(Arc<Library>, Vec<i32>)> = Vec::new();
+        let mut failure = None;
+        for code in &codes {
+            match self.make_library(scripting, code) {
+                Ok(library) => made.push(library),
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        let changed = match failure {
+            Some(error) => Err(error),
+            None => self.shared.scripts.change_libraries(|known| {
+                let mut libraries = if flushes { Default::default() } else { known.clone() };
+                for (library, _) in &made {
+                    if libraries.contains_key(&library.name) && !replaces {
+                        return Err(Error::new(format!("ERR Library {} already exists", library.name)));
+                    }
+                    libraries.remove(&library.name);
+                    refuse_taken(&libraries, library)?;
+                    libraries.insert(library.name.clone(), library.clone());
+                }
+                Ok(libraries)
+            }),
+        };
+        if let Err(error) = changed {
+            made.iter().flat_map(|(_, references)| references).for_each(|&gone| scripting.engine.forget(gone));
+            return Err(error);
+        }
+        self.forget_stale(scripting);
+        for (library, references) in made {
+            scripting.libraries.insert(library.name.clone(), (library, references));
+        }
+        Ok(())
+    }
+
+    // Running
+
+    fn run_prepared(
+        &mut self,
+        index: u32,
+        row: &'static Row,
+        prepared: &Prepared,
+        args: &Args<'_>,
+        ground: &mut Ground,
+        may_lend: bool,
+        out: &mut Output,
+    ) -> Ran {
+        let start = out.len();
+        let mut scripting = self.scripting.take().expect("made when it was prepared");
+        let (keys, others) = args[prepared.first_key..].split_at(prepared.keys);
+        let call = call_of(&self.connections[index as usize].session);
+        let holds_everything = match ground {
+            Ground::Whole(_) => true,
+            Ground::Entries(_) => false,
+            Ground::Engines => {
+                (0..self.map.shards()).all(|shard| self.held_engine(shard).is_some_and(|engine| engine.locks.is_free()))
+            }
+        };
+        let started = self.clock.raw();
+        let is_readonly = prepared.is_readonly || prepared.flags.contains(ScriptFlags::NO_WRITES);
+        let allows_full = prepared.flags.contains(ScriptFlags::ALLOW_OOM);
+        let self_shards = self.map.shards();
+        let mut runner = Runner {
+            core: self,
+            ground,
+            index,
+            call,
+            prepared,
+            args,
+            keys,
+            holds_everything,
+            is_readonly,
+            is_short: prepared.is_short && !allows_full,
+            has_written: false,
+            roams: false,
+            needed_more: false,
+            undo: Vec::new(),
+            shown: Vec::new(),
+            started,
+            long: None,
+            may_lend: may_lend && 1 < self_shards,
+            lent: None,
+            extra: Vec::new(),
+        };
+        let invocation = Invocation {
+            reference: prepared.reference,
+            name: &prepared.name,
+            is_function: prepared.is_function(),
+            keys,
+            args: others,
+            protocol: call.protocol,
+        };
+        let error = scripting.engine.run(&invocation, &mut runner, out);
+        let Runner { roams, needed_more, shown, undo, long, lent, .. } = runner;
+        if let Some(long) = long {
+            self.shared.scripts.end_long(&long);
+        }
+        self.shard.take();
+        scripting.tell_bytes(&self.shared.scripts);
+        self.scripting = Some(scripting);
+        if roams {
+            out.truncate(start);
+            self.undo(ground, undo);
+        }
+        if let Some(borrowing) = lent {
+            let ground = std::mem::replace(ground, Ground::Engines);
+            self.send_home(*borrowing, ground);
+        }
+        if roams {
+            return Ran::Roams;
+        }
+        if holds_everything && 1 < self.map.shards() && !needed_more {
+            prepared.origin.habit().stays();
+        }
+        for line in shown {
+            feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
+        }
+        if let Some(error) = error {
+            self.stats.failed(row.id, error.prefix());
+        }
+        if discards(self.connections[index as usize].session.mode) {
+            out.truncate(start);
+        }
+        Ran::Ended
+    }
+
+    /// An engine, if it is held.
+    fn held_engine(&self, shard: usize) -> Option<&Shard> {
+        if shard == self.core { Some(&*self.shard) } else { self.visited[shard].as_deref() }
+    }
+
+    /// One that is.
+    fn held_engine_mut(&mut self, shard: usize) -> &mut Shard {
+        if shard == self.core { &mut self.shard } else { self.visited[shard].as_mut().expect("it is held") }
+    }
+
+    /// A pass within a script that has been running for too long: commands that are allowed then run, all others are
+    /// refused. Clients of which the pass around it has commands keep waiting.
+    fn serve_beside(&mut self, is_function: bool, reads_mail: bool) {
+        if std::mem::replace(&mut self.serving_beside, true) {
+            return; // A script of somebody who borrowed, within such a pass.
+        }
+        let aside = Aside {
+            planned: std::mem::take(&mut self.planned),
+            spans: std::mem::take(&mut self.spans),
+            active: std::mem::take(&mut self.active),
+            buffers: std::mem::take(&mut self.used_buffers),
+            now_ms: self.now_ms,
+        };
+        let barriers: Vec<bool> = aside
+            .active
+            .iter()
+            .map(|&index| {
+                let connection = self.connections.get_mut(index as usize);
+                connection.is_some_and(|connection| std::mem::replace(&mut connection.barrier, true))
+            })
+            .collect();
+        self.now_ms = unix_ms();
+        self.ring.enter(None, 0, 1);
+        self.take_events();
+        if reads_mail {
+            self.read_mail();
+        }
+        self.deliver_mail();
+        self.plan_again();
+        let busy = if is_function { Error::BUSY_FUNCTION } else { Error::BUSY_SCRIPT };
+        let mut clock = self.clock.raw();
+        for planned in std::mem::take(&mut self.planned) {
+            clock = match planned.what {
+                What::Row(row) if !row.flags.contains(Flags::ALLOW_BUSY) => self.refuse_busy(&planned, row, &busy),
+                _ => self.run_one(&planned, clock),
+            };
+        }
+        self.spans.clear();
+        for index in std::mem::take(&mut self.active) {
+            if aside.active.contains(&index) {
+                continue;
+            }
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            connection.consume_planned();
+            connection.session.active_ms = self.now_ms;
+        }
+        for buffer in std::mem::take(&mut self.used_buffers) {
+            self.ring.give_back(buffer);
+        }
+        self.flush();
+        for (&index, barrier) in aside.active.iter().zip(barriers) {
+            if let Some(connection) = self.connections.get_mut(index as usize) {
+                connection.barrier = barrier;
+                if 0 < connection.unplanned_bytes() {
+                    list_once(&mut self.again, &mut connection.again, index);
+                }
+            }
+        }
+        self.ring.enter(None, 0, 1);
+        let Aside { planned, spans, active, buffers, now_ms } = aside;
+        (self.planned, self.spans, self.active, self.used_buffers, self.now_ms) =
+            (planned, spans, active, buffers, now_ms);
+        self.serving_beside = false;
+    }
+
+    /// Tells a client that a script runs too long, in its turn.
+    fn refuse_busy(&mut self, planned: &Planned, row: &'static Row, busy: &Error) -> u64 {
+        let connection = &mut *self.connections[planned.connection as usize];
+        if connection.broken || connection.session.mode.intersects(CLOSING) {
+            return self.clock.raw();
+        }
+        self.refuse(planned, row, busy.clone())
+    }
+
+    /// Brings back what a script found, in the opposite order, and forgets what was told of its changes.
+    fn undo(&mut self, ground: &mut Ground, undo: Vec<Saved>) {
+        let now_ms = self.now_ms;
+        for Saved { db, key, entry } in undo.into_iter().rev() {
+            let shard = self.map.shard_of(&key);
+            let keyspace = match ground {
+                Ground::Engines if shard == self.core => &mut self.shard.keyspace,
+                Ground::Engines => &mut self.visited[shard].as_mut().expect("it was written there").keyspace,
+                Ground::Entries(overlay) => overlay,
+                Ground::Whole(_) => panic!("who holds everything undoes nothing"),
+            };
+            keyspace.begin(now_ms, false);
+            match entry {
+                Some(entry) => keyspace.adopt(db, entry),
+                None => drop(keyspace.take(db, &key)),
+            }
+        }
+        let forget = |effects: &mut Effects| {
+            let kept = effects.take_all().into_iter().filter(|effect| Class::EXPIRED.contains(effect.event.class));
+            kept.for_each(|effect| effects.push(effect));
+        };
+        match ground {
+            Ground::Engines => {
+                forget(&mut self.shard.keyspace.effects);
+                self.visited.iter_mut().flatten().for_each(|engine| forget(&mut engine.keyspace.effects));
+            }
+            Ground::Entries(overlay) => forget(&mut overlay.effects),
+            Ground::Whole(_) => {}
+        }
+    }
+}
+
+impl Prepared {
+    fn of_script(reference: i32, script: Arc<Script>, keys: usize, is_readonly: bool) -> Prepared {
+        Prepared {
+            reference,
+            name: String::from_utf8_lossy(&script.sha).into_owned(),
+            flags: script.flags,
+            origin: Origin::Script(script),
+            is_readonly,
+            first_key: 3,
+            keys,
+            is_short: false,
+        }
+    }
+}
+
+/// Refuses a library with a function that another has.
+fn refuse_taken(libraries: &crate::shared::scripts::Libraries, library: &Library) -> Result<(), Error> {
+    let taken = |function: &&Function| {
+        libraries.values().any(|other| other.functions.iter().any(|known| known.name == function.name))
+    };
+    match library.functions.iter().find(taken) {
+        Some(function) => Err(Error::new(format!("ERR Function {} already exists", function.name))),
+        None => Ok(()),
+    }
+}
+
+/// How many keys a call of a script names.
+fn keys_of(args: &Args<'_>) -> Result<usize, Error> {
+    let keys = parse_integer(args[2]).ok_or(Error::NOT_INTEGER)?;
+    if ((args.len() - 3) as i64) < keys {
+        return Err(Error::NUMKEYS_TOO_BIG);
+    }
+    usize::try_from(keys).map_err(|_| Error::fixed("ERR Number of keys can't be negative"))
+}
+
+/// The same of a function.
+fn count_keys(args: &Args<'_>) -> Result<usize, Error> {
+    let keys = parse_integer(args[2]).ok_or(Error::fixed("ERR Bad number of keys provided"))?;
+    if ((args.len() - 3) as i64) < keys {
+        return Err(Error::NUMKEYS_TOO_BIG);
+    }
+    usize::try_from(keys).map_err(|_| Error::fixed("ERR Number of keys can't be negative"))
+}
+
+/// A value as a script found it.
+struct Saved {
+    db: usize,
+    key: Vec<u8>,
+    entry: Option<Entry>,
+}
+
+/// Who runs the calls of a script.
+struct Runner<'a> {
+    core: &'a mut Core,
+    ground: &'a mut Ground,
+    index: u32,
+    call: Call,
+    prepared: &'a Prepared,
+    args: &'a Args<'a>,
+    /// The keys it has named.
+    keys: &'a [&'a [u8]],
+    holds_everything: bool,
+    is_readonly: bool,
+    /// There was no room when it began, and it minds.
+    is_short: bool,
+    has_written: bool,
+    /// It has to begin again with every shard.
+    roams: bool,
+    /// It used something beyond what it named.
+    needed_more: bool,
+    undo: Vec<Saved>,
+    /// Lines for those in `MONITOR`.
+    shown: Vec<Bytes>,
+    started: u64,
+    long: Option<Arc<LongRun>>,
+    /// What it holds may become a loan.
+    may_lend: bool,
+    /// It has.
+    lent: Option<Box<Borrowing>>,
+    /// Keys that it used without having named them, on engines that were held.
+    extra: Vec<Vec<u8>>,
+}
+
+impl Runner<'_> {
+    fn is_named(&self, key: &[u8]) -> bool {
+        self.keys.contains(&key)
+    }
+
+    fn keyspace_of(&mut self, key: &[u8]) -> &mut Keyspace {
+        let shard = self.core.map.shard_of(key);
+        match &mut *self.ground {
+            Ground::Engines if shard == self.core.core => &mut self.core.shard.keyspace,
+            Ground::Engines => &mut self.core.visited[shard].as_mut().expect("it is held").keyspace,
+            Ground::Entries(overlay) => overlay,
+            Ground::Whole(keyspaces) => &mut keyspaces[shard],
+        }
+    }
+
+    /// Whether a key may be used.
+    fn is_held(&mut self, key: &[u8]) -> bool {
+        if self.is_named(key) {
+            return true;
+        }
+        self.needed_more = true;
+        if self.extra.iter().any(|known| known == key) {
+            return true;
+        }
+        match &*self.ground {
+            Ground::Whole(_) => true,
+            Ground::Entries(_) => false,
+            Ground::Engines => {
+                let shard = self.core.map.shard_of(key);
+                let is_clear = |engine: &Shard| !engine.locks.conflicts_with_keys(std::iter::once(key));
+                let is_clear = self.core.held_engine(shard).is_some_and(is_clear);
+                if is_clear && self.may_lend {
+                    self.extra.push(key.to_vec());
+                }
+                is_clear
+            }
+        }
+    }
+
+    /// What is held becomes a loan; the engines are free again.
+    fn let_go(&mut self) {
+        let core = &mut *self.core;
+        let (mut requests, mut loans) = (Vec::new(), Vec::new());
+        let loan = |need: Need, listened: Class| Loan {
+            need,
+            lent: Lent::Entries(Vec::new()),
+            listened,
+            effects: Vec::new(),
+            is_unchanged: true,
+            watched: Vec::new(),
+            blocked: None,
+            unknocked: None,
+        };
+        if self.holds_everything {
+            let mut keyspaces = Vec::new();
+            for shard in 0..core.map.shards() {
+                let engine = core.held_engine_mut(shard);
+                engine.locks.hold(&Need::Everything);
+                loans.push(loan(Need::Everything, engine.keyspace.effects.listened()));
+                keyspaces.push(*engine.part_with_keyspace());
+                requests.push((shard, Request { need: Need::Everything, watched: Vec::new(), watches_in: None }));
+            }
+            *self.ground = Ground::Whole(keyspaces);
+        } else {
+            let mut overlay = core.overlay.take().unwrap_or_else(|| Box::new(core.shard.keyspace.sibling()));
+            overlay.begin(core.now_ms, false);
+            let keys = self.keys.iter().copied().chain(self.extra.iter().map(Vec::as_slice));
+            let mut listened = Class::empty();
+            for (shard, request) in Needs::of_keys(core.map, keys, false).into_requests(None) {
+                let now_ms = core.now_ms;
+                let engine = core.held_engine_mut(shard);
+                let Need::Keys(keys) = &request.need else { panic!("keys were asked for") };
+                engine.locks.hold(&request.need);
+                engine.keyspace.begin(now_ms, false);
+                keys.iter().for_each(|key| engine.keyspace.lend(key, |db, entry| overlay.adopt(db, entry)));
+                listened |= engine.keyspace.effects.listened();
+                loans.push(loan(request.need.clone(), engine.keyspace.effects.listened()));
+                engine.keyspace.effects.take_all().into_iter().for_each(|effect| overlay.effects.push(effect));
+                requests.push((shard, request));
+            }
+            overlay.effects.listen(listened);
+            *self.ground = Ground::Entries(overlay);
+        }
+        core.end_visits();
+        core.shard.let_go();
+        self.lent = Some(Box::new(Borrowing { call: self.call, requests, loans, work: Work::Command }));
+    }
+
+    /// Makes sure that what a call touches is held, and can be brought back. False: it begins again.
+    fn secure(&mut self, row: &'static Row, args: &Args<'_>) -> bool {
+        if matches!(row.command.keys, Keys::None) {
+            let is_own = matches!(row.command.spread, Spread::Owner) && !row.flags.contains(Flags::WRITE);
+            self.needed_more |= !is_own;
+            return self.holds_everything || is_own;
+        }
+        if row.command.derived.is_some_and(|derived| (derived.is_used)(args)) {
+            self.needed_more = true;
+            return self.holds_everything;
+        }
+        let mut positions = Vec::new();
+        if key_positions(row.command, args, &mut positions).is_err() {
+            return true; // The command's own code says what is wrong, and touches no key.
+        }
+        if self.holds_everything {
+            if 1 < self.core.map.shards() && !self.needed_more {
+                self.needed_more = positions.iter().any(|&at| !self.is_named(args[at]));
+            }
+            return true;
+        }
+        if !positions.iter().all(|&at| self.is_held(args[at])) {
+            return false;
+        }
+        if !row.flags.contains(Flags::WRITE) {
+            return true;
+        }
+        let (db, now_ms) = (self.call.db, self.core.now_ms);
+        for at in positions {
+            let key = args[at];
+            if self.undo.iter().any(|saved| saved.db == db && saved.key == key) {
+                continue;
+            }
+            let keyspace = self.keyspace_of(key);
+            keyspace.begin(now_ms, false);
+            let found = keyspace.peek(db, key);
+            if found.is_some_and(|view| view.is_heavy()) {
+                return false;
+            }
+            let entry = found.map(|view| Entry::duplicate(view, key, view.clock()));
+            self.undo.push(Saved { db, key: key.to_vec(), entry });
+        }
+        true
+    }
+
+    fn refuse(&mut self, row: Option<&'static Row>, error: Error) -> Answer {
+        match row {
+            Some(row) => self.core.stats.rejected(row.id, error.prefix()),
+            None => self.core.stats.error(error.prefix()),
+        }
+        Answer::Refused(error)
+    }
+
+    fn begin_again(&mut self) -> Answer {
+        assert!(!self.holds_everything, "with every shard there is nothing else");
+        self.roams = true;
+        Answer::Ends(ROAMS)
+    }
+
+    /// Runs a call that is not refused.
+    fn run(&mut self, row: &'static Row, call: Call, args: &Args<'_>, out: &mut Output) -> Option<Answer> {
+        let core = &mut *self.core;
+        match row.command.run {
+            Run::Keyspace(_) | Run::Blocking(_) => {
+                let session = &core.connections[self.index as usize].session;
+                if session.tracking.is_some() {
+                    remember_read(&core.shared.pubsub, &core.config, session, row, args);
+                }
+                let is_plain = self.holds_everything && matches!(self.ground, Ground::Engines);
+                if is_plain
+                    && matches!(row.command.run, Run::Keyspace(_))
+                    && matches!(place(core.map, row.command, args), Place::One(shard) if shard == core.core)
+                {
+                    core.shard.execute(row, call, args, core.now_ms, &mut core.stats, out);
+                } else {
+                    let engines = (&mut core.shard, &mut core.visited[..]);
+                    let (now_ms, stats) = (core.now_ms, &mut core.stats);
+                    self.ground.run(
+                        engines,
+                        &mut core.overlay,
+                        &core.config,
+                        None,
+                        row,
+                        call,
+                        args,
+                        now_ms,
+                        stats,
+                        out,
+                    );
+                    if self.holds_everything {
+                        core.tell_of(self.ground);
+                    }
+                }
+                None
+            }
+            Run::Session(run) => {
+                let session = &mut core.connections[self.index as usize].session;
+                let (db, protocol) = (session.db, session.protocol);
+                session.db = call.db;
+                let mut view = SessionView {
+                    session,
+                    config: &core.config,
+                    shared: &core.shared,
+                    now_ms: core.now_ms,
+                    reconfigured: false,
+                };
+                let start = out.len();
+                let result = run(&mut view, args, &mut Reply::new(&mut *out, call.protocol));
+                assert!(!view.reconfigured, "a script does not change the configuration");
+                let session = &mut core.connections[self.index as usize].session;
+                self.call.db = session.db;
+                (session.db, session.protocol) = (db, protocol);
+                finish(result, &mut core.stats, row, start, out);
+                None
+            }
+            Run::Everywhere { check, merge, .. } if core.map.shards() == 1 => {
+                let session = &mut core.connections[self.index as usize].session;
+                let (db, client, protocol) = (session.db, session.id, session.protocol);
+                session.protocol = call.protocol;
+                let view = SessionView {
+                    session,
+                    config: &core.config,
+                    shared: &core.shared,
+                    now_ms: core.now_ms,
+                    reconfigured: false,
+                };
+                match check(&view, args) {
+                    Err(error) => fail(&mut core.stats, row, &error, out.len(), out),
+                    Ok(()) => {
+                        let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+                        let part = core.part(row, db, client, &owned);
+                        core.merge_parts(self.index, row, merge, args, vec![part], out);
+                    }
+                }
+                core.connections[self.index as usize].session.protocol = protocol;
+                None
+            }
+            Run::Everywhere { .. } => {
+                let error = Error::fixed("ERR This command asks every core, which a script cannot wait for");
+                Some(self.refuse(Some(row), error))
+            }
+            Run::Joint(_) | Run::Subscription { .. } | Run::Container => {
+                Some(self.refuse(Some(row), Error::fixed("ERR This Redis command is not allowed from script")))
+            }
+        }
+    }
+}
+
+impl Caller for Runner<'_> {
+    fn call(&mut self, args: &[&[u8]], protocol: Protocol, out: &mut Output) -> Answer {
+        if self.roams {
+            return Answer::Ends(ROAMS);
+        }
+        let Some(row) = lookup::find_row(args) else {
+            return self.refuse(None, Error::fixed("ERR Unknown Redis command called from script"));
+        };
+        if !row.accepts(args.len()) {
+            return self.refuse(Some(row), Error::fixed("ERR Wrong number of args calling Redis command from script"));
+        }
+        if row.flags.contains(Flags::NOSCRIPT) {
+            return self.refuse(Some(row), Error::fixed("ERR This Redis command is not allowed from script"));
+        }
+        let is_write = row.flags.contains(Flags::WRITE);
+        if row.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) && self.is_readonly {
+            let error = Error::fixed("ERR Write commands are not allowed from read-only scripts.");
+            return self.refuse(Some(row), error);
+        }
+        if self.is_short && !self.has_written && row.flags.contains(Flags::DENYOOM) {
+            return self.refuse(Some(row), Error::OUT_OF_MEMORY);
+        }
+        let is_irrevocable = row.flags.contains(Flags::MAY_REPLICATE);
+        if is_irrevocable && !self.holds_everything {
+            return self.begin_again();
+        }
+        if matches!(row.command.run, Run::Keyspace(_) | Run::Blocking(_)) && !self.secure(row, args) {
+            return self.begin_again();
+        }
+        if is_write && !self.has_written {
+            self.has_written = true;
+            if let Some(long) = &self.long {
+                long.has_written.store(true, Ordering::Relaxed);
+            }
+        }
+        let core = &mut *self.core;
+        if core.shared.monitors.load(Ordering::Relaxed) != 0
+            && !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN))
+        {
+            let shown = monitor::arguments(&slowlog::redacted(row, args));
+            self.shown.push(monitor::script_line(self.call.db, &shown));
+        }
+        let started = core.clock.raw();
+        let call = Call { protocol, ..self.call };
+        let answer = self.run(row, call, args, out);
+        let core = &mut *self.core;
+        let nanoseconds = core.clock.delta_as_nanos(started, core.clock.raw());
+        core.stats.record(row.id, nanoseconds);
+        answer.unwrap_or(Answer::Replied)
+    }
+
+    fn may_call(&mut self, args: &[&[u8]]) -> Option<bool> {
+        lookup::find_row(args).filter(|row| row.accepts(args.len())).map(|_| true)
+    }
+
+    fn log(&mut self, level: usize, line: &[u8]) {
+        log(level, line);
+    }
+
+    fn tick(&mut self) -> Option<&'static str> {
+        let core = &mut *self.core;
+        let nanoseconds = core.clock.delta_as_nanos(self.started, core.clock.raw());
+        if nanoseconds < LONG_NANOSECONDS {
+            return None;
+        }
+        let long = self.long.get_or_insert_with(|| {
+            let long = Arc::new(LongRun {
+                is_function: self.prepared.is_function(),
+                name: self.prepared.name.clone(),
+                command: self.args.iter().map(|arg| arg.to_vec()).collect(),
+                started_ms: unix_ms() - nanoseconds / 1_000_000,
+                is_killed: AtomicBool::new(false),
+                has_written: AtomicBool::new(self.has_written),
+                is_busy: AtomicBool::new(false),
+            });
+            core.shared.scripts.begin_long(long.clone());
+            long
+        });
+        if long.is_killed.load(Ordering::Relaxed) {
+            return Some(match long.is_function {
+                false => "Script killed by user with SCRIPT KILL.",
+                true => "Script killed by user with FUNCTION KILL.",
+            });
+        }
+        if core.shared.stopping.load(Ordering::Relaxed) {
+            return Some("the server is shutting down");
+        }
+        let threshold_ms = core.config.busy_reply_threshold;
+        let is_busy = threshold_ms != 0 && threshold_ms <= nanoseconds / 1_000_000;
+        if is_busy {
+            core.shared.scripts.begin_busy(long);
+        }
+        if self.may_lend && matches!(self.ground, Ground::Engines) {
+            self.let_go();
+        }
+        if is_busy {
+            // Other cores send what runs on this one's engine, unless a transaction is half done on it.
+            let reads_mail = !matches!(self.ground, Ground::Engines);
+            self.core.serve_beside(self.prepared.is_function(), reads_mail);
+        }
+        if !matches!(self.ground, Ground::Engines) && 1 < self.core.map.shards() {
+            self.core.shard.let_go(); // Visitors come in until the next call.
+        }
+        None
+    }
+
+    fn cpu_seconds(&mut self) -> f64 {
+        let (user, system) = crate::sys::process::cpu_seconds(crate::sys::process::CpuOf::Process);
+        user + system
+    }
+}
+
+/// Who runs what a library calls while it is loaded: nothing but the log.
+struct Loader<'a> {
+    core: &'a mut Core,
+    started: u64,
+}
+
+impl Caller for Loader<'_> {
+    fn call(&mut self, _: &[&[u8]], _: Protocol, _: &mut Output) -> Answer {
+        Answer::Refused(Error::fixed("ERR a library calls no commands while it is loaded"))
+    }
+
+    fn may_call(&mut self, _: &[&[u8]]) -> Option<bool> {
+        None
+    }
+
+    fn log(&mut self, level: usize, line: &[u8]) {
+        log(level, line);
+    }
+
+    fn tick(&mut self) -> Option<&'static str> {
+        let nanoseconds = self.core.clock.delta_as_nanos(self.started, self.core.clock.raw());
+        (LOAD_NANOSECONDS_MAX <= nanoseconds).then_some("FUNCTION LOAD timeout")
+    }
+
+    fn cpu_seconds(&mut self) -> f64 {
+        0.0
+    }
+}
+
+fn log(level: usize, line: &[u8]) {
+    let line = String::from_utf8_lossy(line);
+    match level {
+        0 => tracing::trace!("{line}"),
+        1 => tracing::debug!("{line}"),
+        2 => tracing::info!("{line}"),
+        _ => tracing::warn!("{line}"),
+    }
+}

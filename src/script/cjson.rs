@@ -1,0 +1,685 @@
+//! `cjson`: JSON as lua-cjson reads and writes it: arrays by their keys, `\/`, numbers of 14 digits, its error texts.
+//!
+//! What a script sets (`encode_max_depth`, …) holds until it ends: nothing of one script is seen by another.
+
+use super::api;
+use super::args;
+use crate::sys::lua::{Kind, Stack, Thrown};
+
+/// Functions by the number of each, from [`api::CJSON`] on.
+const FUNCTIONS: &[&str] = &[
+    "encode",
+    "decode",
+    "encode_sparse_array",
+    "encode_max_depth",
+    "decode_max_depth",
+    "encode_number_precision",
+    "encode_keep_buffer",
+    "encode_invalid_numbers",
+    "decode_invalid_numbers",
+    "new",
+];
+/// How many there are.
+pub const FUNCTION_COUNT: u32 = FUNCTIONS.len() as u32;
+/// The depth that may be chosen; what Lua's stack and ours bear.
+const DEPTH_MAX: i64 = 1000;
+/// What is written at most.
+const TEXT_BYTES_MAX: usize = 512 << 20;
+/// Room on Lua's stack for one level.
+const LEVEL_ROOM: i32 = 4;
+
+/// What numbers that are none become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Invalid {
+    Refused,
+    Written,
+    Null,
+}
+
+/// How a script reads and writes JSON.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    sparse_as_object: bool,
+    sparse_ratio: i64,
+    sparse_safe: i64,
+    encode_depth: i64,
+    decode_depth: i64,
+    precision: i64,
+    keeps_buffer: bool,
+    encode_invalid: Invalid,
+    decodes_invalid: bool,
+}
+
+impl Default for Choice {
+    fn default() -> Choice {
+        Choice {
+            sparse_as_object: false,
+            sparse_ratio: 2,
+            sparse_safe: 10,
+            encode_depth: DEPTH_MAX,
+            decode_depth: DEPTH_MAX,
+            precision: 14,
+            keeps_buffer: true,
+            encode_invalid: Invalid::Refused,
+            decodes_invalid: true,
+        }
+    }
+}
+
+/// Sets its functions and names in the table on top.
+pub fn build(stack: &mut Stack<'_>) {
+    for (index, name) in FUNCTIONS.iter().enumerate() {
+        stack.push_host_function(api::CJSON + index as u32);
+        stack.set_field(-2, name);
+    }
+    stack.push_bytes("cjson");
+    stack.set_field(-2, "_NAME");
+    stack.push_bytes("2.1.0");
+    stack.set_field(-2, "_VERSION");
+    stack.push_null();
+    stack.set_field(-2, "null");
+}
+
+/// A script calls the function of this number.
+pub fn called(choice: &mut Choice, function: u32, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
+    match function {
+        0 => encode(choice, stack),
+        1 => decode(choice, stack),
+        2 => {
+            let is_object = boolean_option(stack, 1, choice.sparse_as_object, FUNCTIONS[2])?;
+            let ratio = integer_option(stack, 2, choice.sparse_ratio, 0, FUNCTIONS[2])?;
+            let safe = integer_option(stack, 3, choice.sparse_safe, 0, FUNCTIONS[2])?;
+            (choice.sparse_as_object, choice.sparse_ratio, choice.sparse_safe) = (is_object, ratio, safe);
+            stack.push_boolean(is_object);
+            stack.push_number(ratio as f64);
+            stack.push_number(safe as f64);
+            Ok(3)
+        }
+        3 | 4 => {
+            let depth = if function == 3 { &mut choice.encode_depth } else { &mut choice.decode_depth };
+            let name = FUNCTIONS[function as usize];
+            let chosen = integer_option(stack, 1, *depth, 1, name)?;
+            *depth = chosen.min(DEPTH_MAX);
+            stack.push_number(chosen as f64);
+            Ok(1)
+        }
+        5 => {
+            choice.precision = integer_option(stack, 1, choice.precision, 1, FUNCTIONS[5])?;
+            if 14 < choice.precision {
+                choice.precision = 14;
+                return Err(args::wrong(stack, 1, FUNCTIONS[5], "expected integer between 1 and 14"));
+            }
+            stack.push_number(choice.precision as f64);
+            Ok(1)
+        }
+        6 => {
+            choice.keeps_buffer = boolean_option(stack, 1, choice.keeps_buffer, FUNCTIONS[6])?;
+            stack.push_boolean(choice.keeps_buffer);
+            Ok(1)
+        }
+        7 => {
+            choice.encode_invalid = match stack.bytes(1) {
+                Some(b"null") => Invalid::Null,
+                _ => {
+                    let is_on = choice.encode_invalid != Invalid::Refused;
+                    match boolean_option(stack, 1, is_on, FUNCTIONS[7])? {
+                        true => Invalid::Written,
+                        false => Invalid::Refused,
+                    }
+                }
+            };
+            match choice.encode_invalid {
+                Invalid::Null => stack.push_bytes("null"),
+                chosen => stack.push_boolean(chosen == Invalid::Written),
+            }
+            Ok(1)
+        }
+        8 => {
+            choice.decodes_invalid = boolean_option(stack, 1, choice.decodes_invalid, FUNCTIONS[8])?;
+            stack.push_boolean(choice.decodes_invalid);
+            Ok(1)
+        }
+        _ => {
+            stack.push_table(0, FUNCTIONS.len() + 3);
+            build(stack);
+            Ok(1)
+        }
+    }
+}
+
+fn boolean_option(stack: &mut Stack<'_>, at: i32, now: bool, function: &str) -> Result<bool, Thrown> {
+    match stack.kind(at) {
+        Kind::None | Kind::Nil => Ok(now),
+        Kind::Boolean => Ok(stack.boolean(at)),
+        Kind::String if stack.bytes(at) == Some(b"on") => Ok(true),
+        Kind::String if stack.bytes(at) == Some(b"off") => Ok(false),
+        _ => {
+            stack.spell(at);
+            let word = String::from_utf8_lossy(stack.bytes(at).unwrap_or_default()).into_owned();
+            Err(args::wrong(stack, at, function, &format!("invalid option '{word}'")))
+        }
+    }
+}
+
+fn integer_option(stack: &mut Stack<'_>, at: i32, now: i64, min: i64, function: &str) -> Result<i64, Thrown> {
+    let chosen = args::integer_or(stack, at, function, now)?;
+    if chosen < min || i64::from(i32::MAX) < chosen {
+        let what = format!("expected integer between {min} and {}", i32::MAX);
+        return Err(args::wrong(stack, at, function, &what));
+    }
+    Ok(chosen)
+}
+
+// Writing
+
+fn encode(choice: &Choice, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
+    if stack.len() != 1 {
+        return Err(args::wrong(stack, 1, "encode", "expected 1 argument"));
+    }
+    let mut out = Vec::with_capacity(256);
+    write_top(choice, stack, &mut out, 0)?;
+    stack.push_bytes(out);
+    Ok(1)
+}
+
+/// Writes the value on top, which stays.
+fn write_top(choice: &Choice, stack: &mut Stack<'_>, out: &mut Vec<u8>, depth: i64) -> Result<(), Thrown> {
+    if TEXT_BYTES_MAX <= out.len() {
+        return Err(stack.throw("Cannot serialise: the text is too long"));
+    }
+    match stack.kind(-1) {
+        Kind::String => write_string(out, stack.bytes(-1).unwrap_or_default()),
+        Kind::Number => {
+            let number = stack.number(-1);
+            write_number(choice, stack, out, number)?;
+        }
+        Kind::Boolean => out.extend_from_slice(if stack.boolean(-1) { b"true" } else { b"false" }),
+        Kind::Nil => out.extend_from_slice(b"null"),
+        Kind::Pointer if stack.is_null(-1) => out.extend_from_slice(b"null"),
+        Kind::Table => {
+            let depth = depth + 1;
+            if choice.encode_depth < depth || !stack.has_room(LEVEL_ROOM) {
+                return Err(stack.throw(format!("Cannot serialise, excessive nesting ({depth})")));
+            }
+            match array_len(choice, stack)? {
+                Some(len) => write_array(choice, stack, out, len, depth)?,
+                None => write_object(choice, stack, out, depth)?,
+            }
+        }
+        kind => return Err(stack.throw(format!("Cannot serialise {}: type not supported", kind.name()))),
+    }
+    Ok(())
+}
+
+/// Elements of the table on top, if it is an array.
+fn array_len(choice: &Choice, stack: &mut Stack<'_>) -> Result<Option<i64>, Thrown> {
+    let table = stack.len();
+    let (mut highest, mut len) = (0_i64, 0_i64);
+    stack.push_nil();
+    while stack.next(table) {
+        stack.pop(1);
+        let key = stack.number(-1);
+        let is_index = stack.kind(-1) == Kind::Number && 1.0 <= key && key.floor() == key && key < 2_147_483_648.0;
+        if !is_index {
+            stack.pop(1);
+            return Ok(None);
+        }
+        highest = highest.max(key as i64);
+        len += 1;
+    }
+    let is_sparse =
+        0 < choice.sparse_ratio && len.saturating_mul(choice.sparse_ratio) < highest && choice.sparse_safe < highest;
+    if is_sparse {
+        if !choice.sparse_as_object {
+            return Err(stack.throw("Cannot serialise table: excessively sparse array"));
+        }
+        return Ok(None);
+    }
+    Ok((0 < highest).then_some(highest))
+}
+
+fn write_array(choice: &Choice, stack: &mut Stack<'_>, out: &mut Vec<u8>, len: i64, depth: i64) -> Result<(), Thrown> {
+    let table = stack.len();
+    out.push(b'[');
+    for index in 1..=len {
+        if 1 < index {
+            out.push(b',');
+        }
+        stack.raw_get_index(table, index as i32);
+        write_top(choice, stack, out, depth)?;
+        stack.pop(1);
+    }
+    out.push(b']');
+    Ok(())
+}
+
+fn write_object(choice: &Choice, stack: &mut Stack<'_>, out: &mut Vec<u8>, depth: i64) -> Result<(), Thrown> {
+    let table = stack.len();
+    out.push(b'{');
+    let mut is_first = true;
+    stack.push_nil();
+    while stack.next(table) {
+        if !std::mem::replace(&mut is_first, false) {
+            out.push(b',');
+        }
+        match stack.kind(-2) {
+            Kind::Number => {
+                let number = stack.number(-2);
+                out.push(b'"');
+                write_number(choice, stack, out, number)?;
+                out.extend_from_slice(b"\":");
+            }
+            Kind::String => {
+                write_string(out, stack.bytes(-2).unwrap_or_default());
+                out.push(b':');
+            }
+            _ => return Err(stack.throw("Cannot serialise table: table key must be a number or string")),
+        }
+        write_top(choice, stack, out, depth)?;
+        stack.pop(1);
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn write_number(choice: &Choice, stack: &mut Stack<'_>, out: &mut Vec<u8>, number: f64) -> Result<(), Thrown> {
+    if number.is_finite() {
+        write_general(out, number, choice.precision as usize);
+        return Ok(());
+    }
+    match choice.encode_invalid {
+        Invalid::Refused => return Err(stack.throw("Cannot serialise number: must not be NaN or Inf")),
+        Invalid::Null => out.extend_from_slice(b"null"),
+        Invalid::Written if number.is_nan() => out.extend_from_slice(b"nan"),
+        Invalid::Written => out.extend_from_slice(if number < 0.0 { b"-inf" } else { b"inf" }),
+    }
+    Ok(())
+}
+
+/// Writes a finite number as C's `%.{digits}g`.
+pub fn write_general(out: &mut Vec<u8>, number: f64, digits: usize) {
+    if number.trunc() == number && number.abs() < 1e9 && (number != 0.0 || number.is_sign_positive()) && 9 < digits {
+        out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes());
+        return;
+    }
+    let text = format!("{:.*e}", digits - 1, number);
+    let (mantissa, exponent) = text.split_once('e').expect("a number in this form has an exponent");
+    let exponent: i32 = exponent.parse().expect("an integer");
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let mut figures: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+    figures.truncate(figures.trim_end_matches('0').len().max(1));
+    out.extend_from_slice(sign.as_bytes());
+    if exponent < -4 || digits as i32 <= exponent {
+        out.extend_from_slice(&figures.as_bytes()[..1]);
+        if 1 < figures.len() {
+            out.push(b'.');
+            out.extend_from_slice(&figures.as_bytes()[1..]);
+        }
+        let sign = if exponent < 0 { '-' } else { '+' };
+        out.extend_from_slice(format!("e{sign}{:02}", exponent.unsigned_abs()).as_bytes());
+    } else if exponent < 0 {
+        out.extend_from_slice(b"0.");
+        out.extend(std::iter::repeat_n(b'0', (-exponent - 1) as usize));
+        out.extend_from_slice(figures.as_bytes());
+    } else {
+        let whole = exponent as usize + 1;
+        if figures.len() <= whole {
+            out.extend_from_slice(figures.as_bytes());
+            out.extend(std::iter::repeat_n(b'0', whole - figures.len()));
+        } else {
+            out.extend_from_slice(&figures.as_bytes()[..whole]);
+            out.push(b'.');
+            out.extend_from_slice(&figures.as_bytes()[whole..]);
+        }
+    }
+}
+
+fn write_string(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    let mut start = 0;
+    for (at, &byte) in bytes.iter().enumerate() {
+        let escape: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            b'/' => b"\\/",
+            8 => b"\\b",
+            9 => b"\\t",
+            10 => b"\\n",
+            12 => b"\\f",
+            13 => b"\\r",
+            0..=31 | 127 => &[],
+            _ => continue,
+        };
+        out.extend_from_slice(&bytes[start..at]);
+        start = at + 1;
+        if escape.is_empty() {
+            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+        } else {
+            out.extend_from_slice(escape);
+        }
+    }
+    out.extend_from_slice(&bytes[start..]);
+    out.push(b'"');
+}
+
+// Reading
+
+/// What stands in a text; the names are those of error texts.
+#[derive(Debug, Clone, PartialEq)]
+enum Token {
+    ObjectBegin,
+    ObjectEnd,
+    ArrayBegin,
+    ArrayEnd,
+    String(Vec<u8>),
+    Number(f64),
+    Boolean(bool),
+    Null,
+    Colon,
+    Comma,
+    End,
+    Error(&'static str),
+}
+
+impl Token {
+    fn name(&self) -> &'static str {
+        match self {
+            Token::ObjectBegin => "T_OBJ_BEGIN",
+            Token::ObjectEnd => "T_OBJ_END",
+            Token::ArrayBegin => "T_ARR_BEGIN",
+            Token::ArrayEnd => "T_ARR_END",
+            Token::String(_) => "T_STRING",
+            Token::Number(_) => "T_NUMBER",
+            Token::Boolean(_) => "T_BOOLEAN",
+            Token::Null => "T_NULL",
+            Token::Colon => "T_COLON",
+            Token::Comma => "T_COMMA",
+            Token::End => "T_END",
+            Token::Error(what) => what,
+        }
+    }
+}
+
+/// A text being read.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Where the last token began.
+    token_at: usize,
+    depth: i64,
+    choice: &'a Choice,
+}
+
+fn decode(choice: &Choice, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
+    if stack.len() != 1 {
+        return Err(args::wrong(stack, 1, "decode", "expected 1 argument"));
+    }
+    args::string(stack, 1, "decode")?;
+    let bytes = stack.bytes(1).unwrap_or_default().to_vec();
+    if 2 <= bytes.len() && (bytes[0] == 0 || bytes[1] == 0) {
+        return Err(stack.throw("JSON parser does not support UTF-16 or UTF-32"));
+    }
+    let mut reader = Reader { bytes: &bytes, at: 0, token_at: 0, depth: 0, choice };
+    let token = reader.token();
+    reader.push(stack, token)?;
+    match reader.token() {
+        Token::End => Ok(1),
+        other => Err(reader.unexpected(stack, "the end", &other)),
+    }
+}
+
+impl Reader<'_> {
+    fn unexpected(&self, stack: &mut Stack<'_>, expected: &str, found: &Token) -> Thrown {
+        stack.throw(format!("Expected {expected} but found {} at character {}", found.name(), self.token_at + 1))
+    }
+
+    fn deeper(&mut self, stack: &mut Stack<'_>) -> Result<(), Thrown> {
+        self.depth += 1;
+        if self.choice.decode_depth < self.depth || !stack.has_room(LEVEL_ROOM) {
+            let text = format!("Found too many nested data structures ({}) at character {}", self.depth, self.at);
+            return Err(stack.throw(text));
+        }
+        Ok(())
+    }
+
+    /// Pushes the value that begins with a token.
+    fn push(&mut self, stack: &mut Stack<'_>, token: Token) -> Result<(), Thrown> {
+        match token {
+            Token::String(string) => stack.push_bytes(string),
+            Token::Number(number) => stack.push_number(number),
+            Token::Boolean(value) => stack.push_boolean(value),
+            Token::Null => stack.push_null(),
+            Token::ObjectBegin => return self.push_object(stack),
+            Token::ArrayBegin => return self.push_array(stack),
+            other => return Err(self.unexpected(stack, "value", &other)),
+        }
+        Ok(())
+    }
+
+    fn push_object(&mut self, stack: &mut Stack<'_>) -> Result<(), Thrown> {
+        self.deeper(stack)?;
+        stack.push_table(0, 0);
+        let mut token = self.token();
+        if token != Token::ObjectEnd {
+            loop {
+                let Token::String(key) = token else {
+                    return Err(self.unexpected(stack, "object key string", &token));
+                };
+                let colon = self.token();
+                if colon != Token::Colon {
+                    return Err(self.unexpected(stack, "colon", &colon));
+                }
+                stack.push_bytes(key);
+                let value = self.token();
+                self.push(stack, value)?;
+                stack.raw_set(-3);
+                match self.token() {
+                    Token::ObjectEnd => break,
+                    Token::Comma => token = self.token(),
+                    other => return Err(self.unexpected(stack, "comma or object end", &other)),
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn push_array(&mut self, stack: &mut Stack<'_>) -> Result<(), Thrown> {
+        self.deeper(stack)?;
+        stack.push_table(0, 0);
+        let mut token = self.token();
+        if token != Token::ArrayEnd {
+            let mut index = 1;
+            loop {
+                self.push(stack, token)?;
+                stack.raw_set_index(-2, index);
+                index += 1;
+                match self.token() {
+                    Token::ArrayEnd => break,
+                    Token::Comma => token = self.token(),
+                    other => return Err(self.unexpected(stack, "comma or array end", &other)),
+                }
+            }
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn token(&mut self) -> Token {
+        while matches!(self.bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+        self.token_at = self.at;
+        let rest = &self.bytes[self.at..];
+        let Some(&first) = rest.first() else { return Token::End };
+        let mut word = |word: &[u8], token: Token| {
+            rest.starts_with(word).then(|| {
+                self.at += word.len();
+                token
+            })
+        };
+        let single = match first {
+            b'{' => Some(Token::ObjectBegin),
+            b'}' => Some(Token::ObjectEnd),
+            b'[' => Some(Token::ArrayBegin),
+            b']' => Some(Token::ArrayEnd),
+            b':' => Some(Token::Colon),
+            b',' => Some(Token::Comma),
+            _ => None,
+        };
+        if let Some(token) = single {
+            self.at += 1;
+            return token;
+        }
+        match first {
+            b'"' => self.string(),
+            b'-' | b'0'..=b'9' => self.number(),
+            b't' if rest.starts_with(b"true") => word(b"true", Token::Boolean(true)).expect("seen"),
+            b'f' if rest.starts_with(b"false") => word(b"false", Token::Boolean(false)).expect("seen"),
+            b'n' if rest.starts_with(b"null") => word(b"null", Token::Null).expect("seen"),
+            b'+' | b'i' | b'I' | b'n' | b'N' if self.choice.decodes_invalid => match self.number() {
+                Token::Error(_) => Token::Error("invalid token"),
+                token => token,
+            },
+            _ => Token::Error("invalid token"),
+        }
+    }
+
+    fn string(&mut self) -> Token {
+        let mut out = Vec::new();
+        let mut at = self.at + 1;
+        loop {
+            let Some(&byte) = self.bytes.get(at) else { return self.broken(at, "unexpected end of string") };
+            match byte {
+                b'"' => break,
+                0 => return self.broken(at, "unexpected end of string"),
+                b'\\' => {
+                    let Some(&escape) = self.bytes.get(at + 1) else {
+                        return self.broken(at, "invalid escape code");
+                    };
+                    let plain = match escape {
+                        b'"' | b'\\' | b'/' => escape,
+                        b'b' => 8,
+                        b'f' => 12,
+                        b'n' => b'\n',
+                        b'r' => b'\r',
+                        b't' => b'\t',
+                        b'u' => {
+                            let Some((code, len)) = self.code_point(at) else {
+                                return self.broken(at, "invalid unicode escape code");
+                            };
+                            push_code_point(&mut out, code);
+                            at += len;
+                            continue;
+                        }
+                        _ => return self.broken(at, "invalid escape code"),
+                    };
+                    out.push(plain);
+                    at += 2;
+                    continue;
+                }
+                _ => out.push(byte),
+            }
+            at += 1;
+        }
+        self.at = at + 1;
+        Token::String(out)
+    }
+
+    /// What is wrong at this place.
+    fn broken(&mut self, at: usize, what: &'static str) -> Token {
+        self.token_at = at;
+        Token::Error(what)
+    }
+
+    /// The code point of the escape here, and its length: with its second half where it is a surrogate.
+    fn code_point(&self, at: usize) -> Option<(u32, usize)> {
+        let four = |at: usize| -> Option<u32> {
+            let digits = self.bytes.get(at + 2..at + 6)?;
+            digits.iter().try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
+        };
+        let high = four(at)?;
+        if high & 0xf800 != 0xd800 {
+            return Some((high, 6));
+        }
+        if high & 0x400 != 0 || self.bytes.get(at + 6..at + 8)? != b"\\u" {
+            return None; // A second half alone, or a first one alone.
+        }
+        let low = four(at + 6)?;
+        (low & 0xfc00 == 0xdc00).then(|| (((high & 0x3ff) << 10 | low & 0x3ff) + 0x1_0000, 12))
+    }
+
+    fn number(&mut self) -> Token {
+        let rest = &self.bytes[self.at..];
+        let (number, len) = c_number(rest);
+        if len == 0 || !self.choice.decodes_invalid && is_invalid_number(rest) {
+            return Token::Error("invalid number");
+        }
+        self.at += len;
+        Token::Number(number)
+    }
+}
+
+/// Whether a number is none by the rules of JSON: a plus, a leading zero, hexadecimal, infinite.
+fn is_invalid_number(text: &[u8]) -> bool {
+    if text.first() == Some(&b'+') {
+        return true;
+    }
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    match text {
+        [b'0', b'x' | b'X' | b'0'..=b'9', ..] => true,
+        [b'0'..=b'9', ..] => false,
+        _ => true,
+    }
+}
+
+/// The number at the front as C's `strtod` reads it, and its length; 0: none.
+fn c_number(text: &[u8]) -> (f64, usize) {
+    let sign = usize::from(matches!(text.first(), Some(b'-' | b'+')));
+    let negative = text.first() == Some(&b'-');
+    let signed = |value: f64| if negative { -value } else { value };
+    let body = &text[sign..];
+    let starts = |word: &[u8]| body.len() >= word.len() && body[..word.len()].eq_ignore_ascii_case(word);
+    for (word, value) in [(&b"infinity"[..], f64::INFINITY), (b"inf", f64::INFINITY), (b"nan", f64::NAN)] {
+        if starts(word) {
+            return (signed(value), sign + word.len());
+        }
+    }
+    if starts(b"0x") {
+        let digits = body[2..].iter().take_while(|digit| digit.is_ascii_hexdigit()).count();
+        if 0 < digits {
+            let value = body[2..2 + digits]
+                .iter()
+                .fold(0.0, |value, &digit| value * 16.0 + f64::from(char::from(digit).to_digit(16).unwrap_or(0)));
+            return (signed(value), sign + 2 + digits);
+        }
+    }
+    let digits = |from: usize| body[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let whole = digits(0);
+    let mut len = whole;
+    if body.get(whole) == Some(&b'.') {
+        let fraction = digits(whole + 1);
+        if 0 < whole + fraction {
+            len = whole + 1 + fraction;
+        }
+    }
+    if len == 0 {
+        return (0.0, 0);
+    }
+    if matches!(body.get(len), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(body.get(len + 1), Some(b'-' | b'+')));
+        let exponent = digits((len + 1 + sign).min(body.len()));
+        if 0 < exponent {
+            len += 1 + sign + exponent;
+        }
+    }
+    let number = std::str::from_utf8(&body[..len]).ok().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    (signed(number), sign + len)
+}
+
+fn push_code_point(out: &mut Vec<u8>, code: u32) {
+    match char::from_u32(code) {
+        Some(character) => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        None => out.extend_from_slice("\u{fffd}".as_bytes()),
+    }
+}

@@ -1,0 +1,373 @@
+//! Scripts and functions: Lua, what it finds, how values pass, what is kept of it. Not here: how a command that a
+//! script calls is run, on which shards, and what happens to one that runs too long (`src/runtime/script.rs`).
+//!
+//! ```text
+//!  EVAL ─▶ Engine::run ─▶ Lua code ─▶ redis.call ─▶ Running ─▶ Caller (runtime) ─▶ shard::execute, as any command
+//!             │              ▲            │                                            │
+//!             │              └────────────┴── convert ◀──────────── reply, in RESP ◀───┘
+//!             └─▶ convert::Writer ─▶ the client's reply
+//! ```
+//! Every core has one engine, made when its first script comes. Nothing of a script outlasts it but what it wrote:
+//! globals, libraries and metatables are read-only, `KEYS` and `ARGV` are made anew, what it chose of `cjson` and
+//! `math.randomseed` ends with it. Only the local variables of a library of functions stay, each core's for itself.
+//!
+//! # Which Lua
+//!
+//! | | plain 5.1.5, edited | LuaJIT | Luau |
+//! |---|---|---|---|
+//! | reads what scripts are written in | all, it is Redis' own | all but some of `%`-formats and `load` | not: other number texts, no `loadstring`, own keywords |
+//! | a script that does not end is stopped | count hook | hooks are not called in compiled code | interrupts |
+//! | limit of memory | our allocator | only in some builds | yes |
+//! | read-only tables | eight lines of C | its table code is assembly | yes |
+//! | speed of scripts that call the server | the bar | no gain: they wait for the server | – |
+//!
+//! So plain 5.1.5, made safe by `build.rs`: it edits the sources before they are compiled. `mlua` would bring the same
+//! sources unedited, and a reference-counted value for every string that passes; [`crate::sys::lua`] reads arguments
+//! where they lie.
+//!
+//! # What holds a script in
+//!
+//! - **Memory**: [`MEMORY_BYTES_MAX`] for all scripts of a core; beyond it an allocation of the script fails.
+//! - **Time**: a tick every 100,000 instructions, and in the library functions that loop without any. It tells the
+//!   runtime, which answers others and may end the script: then every further instruction raises, so that no `pcall`
+//!   holds it back.
+//! - **Depth**: 200 C calls, 20,000 Lua calls, 2,000 levels of a pattern, 1,000 of what is returned.
+//! - **Files, processes, bytecode**: there is no `io`, no `os` but its clock, no `package`, no `debug`, no
+//!   `string.dump`, and `load` reads text alone.
+
+pub mod api;
+mod args;
+mod bit;
+pub mod cjson;
+pub mod cmsgpack;
+pub mod convert;
+pub mod flags;
+pub mod functions;
+mod sandbox;
+pub mod structs;
+#[cfg(test)]
+mod tests;
+
+pub use api::{Answer, Caller};
+pub use flags::ScriptFlags;
+
+use crate::resp::{Error, Output, Protocol, Reply};
+use crate::sys::lua::{Failure, Lua, Stack, Thrown};
+use api::{Api, Running};
+use convert::{Told, Writer, error_at};
+use functions::{Loading, Registered};
+use sha1::{Digest, Sha1};
+
+/// Bytes that the scripts of one core may have in use.
+pub const MEMORY_BYTES_MAX: usize = 256 << 20;
+/// Longest text of a script or library.
+pub const TEXT_BYTES_MAX: usize = 64 << 20;
+
+/// The name of a script: the SHA-1 of its text, in hexadecimal.
+pub type Sha = [u8; 40];
+
+/// The SHA-1 of some bytes, in lower-case hexadecimal.
+pub fn sha1_hex(bytes: &[u8]) -> Sha {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut hex = [0; 40];
+    for (index, byte) in Sha1::digest(bytes).into_iter().enumerate() {
+        hex[2 * index] = DIGITS[usize::from(byte >> 4)];
+        hex[2 * index + 1] = DIGITS[usize::from(byte & 15)];
+    }
+    hex
+}
+
+/// How a script is called.
+pub struct Invocation<'a> {
+    /// The code, as [`Engine::compile`] or [`Engine::load_library`] told it.
+    pub reference: i32,
+    /// What error texts call it: its SHA-1, or the function's name.
+    pub name: &'a str,
+    /// Whether it is a function, which has keys and arguments as its own.
+    pub is_function: bool,
+    /// The keys …
+    pub keys: &'a [&'a [u8]],
+    /// … and the other arguments.
+    pub args: &'a [&'a [u8]],
+    /// The client's protocol.
+    pub protocol: Protocol,
+}
+
+/// One core's Lua.
+pub struct Engine {
+    lua: Lua,
+    /// What errors go through.
+    handler: i32,
+    /// Where random numbers go on.
+    random: u64,
+    /// The globals of libraries, and `redis` as they find it while they are loaded, and afterwards.
+    library: LibraryWorld,
+}
+
+struct LibraryWorld {
+    environment: i32,
+    base: i32,
+    loading: i32,
+    running: i32,
+}
+
+impl Engine {
+    /// A state with everything that scripts find; `version` is what they are told of ours.
+    pub fn new(version: &str) -> Engine {
+        let mut lua = Lua::new(MEMORY_BYTES_MAX);
+        let mut stack = lua.stack();
+        let stack = &mut stack;
+        sandbox::build(stack);
+        stack.push_function(handle_error);
+        stack.push_copy(-1);
+        let handler = stack.keep();
+        stack.push_globals();
+        let globals = stack.len();
+        stack.push_copy(-2);
+        stack.set_field(globals, "__redis__err__handler");
+        let library = LibraryWorld::build(stack, version);
+        api::push_redis(stack, Api::Script, version);
+        stack.push_copy(-1);
+        stack.set_field(globals, "server");
+        stack.set_field(globals, "redis");
+        sandbox::seal(stack);
+        stack.truncate(0);
+        Engine { lua, handler, random: api::RANDOM_START, library }
+    }
+
+    /// Bytes that it takes.
+    pub fn used_bytes(&self) -> usize {
+        self.lua.used_bytes()
+    }
+
+    /// Compiles a script.
+    ///
+    /// # Errors
+    /// It is no Lua.
+    pub fn compile(&mut self, text: &[u8]) -> Result<i32, Error> {
+        let mut stack = self.lua.stack();
+        let loaded = load(&mut stack, text, "@user_script");
+        let reference = loaded
+            .map(|()| stack.keep())
+            .map_err(|what| Error::new([b"ERR Error compiling script (new function): ", what.as_slice()].concat()));
+        stack.truncate(0);
+        reference
+    }
+
+    /// Forgets code.
+    pub fn forget(&mut self, reference: i32) {
+        self.lua.stack().forget(reference);
+    }
+
+    /// Runs code, and writes its reply, or why it failed. The error, if there is one and it has not been counted.
+    pub fn run(&mut self, call: &Invocation<'_>, caller: &mut dyn Caller, out: &mut Output) -> Option<Error> {
+        let mut running = Running::new(caller, self.random);
+        let handler = self.handler;
+        let outcome = self.lua.with_host(&mut running, |stack| {
+            stack.truncate(0);
+            stack.push_kept(handler);
+            stack.push_kept(call.reference);
+            if call.is_function {
+                push_strings(stack, call.keys);
+                push_strings(stack, call.args);
+                return stack.call(2, 1, 1);
+            }
+            stack.push_globals();
+            let globals = stack.len();
+            stack.set_readonly(globals, false);
+            for (name, values) in [("KEYS", call.keys), ("ARGV", call.args)] {
+                push_strings(stack, values);
+                stack.set_field(globals, name);
+            }
+            stack.set_readonly(globals, true);
+            stack.pop(1);
+            stack.call(0, 1, 1)
+        });
+        let script_protocol = running.protocol;
+        self.random = running.random_after(self.random);
+        let mut stack = self.lua.stack();
+        let error = match outcome {
+            Ok(()) => {
+                let start = out.len();
+                let mut writer = Writer::new(out, call.protocol, script_protocol);
+                let is_whole = writer.write(&mut stack);
+                let error = writer.error.take();
+                if is_whole {
+                    error
+                } else {
+                    out.truncate(start);
+                    let error = Error::fixed("ERR the script's reply is too large");
+                    Reply::new(&mut *out, call.protocol).error(&error);
+                    Some(error)
+                }
+            }
+            Err(failure) => {
+                let (error, is_counted) = told(&mut stack, failure, call.name);
+                Reply::new(&mut *out, call.protocol).error(&error);
+                (!is_counted).then_some(error)
+            }
+        };
+        stack.truncate(0);
+        if MEMORY_BYTES_MAX / 2 < self.lua.used_bytes() {
+            self.lua.collect(); // Or it would not be there for the next one.
+        }
+        error
+    }
+
+    /// Runs the code of a library, which registers its functions.
+    ///
+    /// # Errors
+    /// It is no Lua, raises an error, or registers nothing.
+    pub fn load_library(&mut self, text: &[u8], caller: &mut dyn Caller) -> Result<Vec<Registered>, Error> {
+        let mut running = Running::new(caller, self.random);
+        running.loading = Some(Loading::default());
+        let (handler, library) = (self.handler, &self.library);
+        let outcome = self.lua.with_host(&mut running, |stack| {
+            stack.truncate(0);
+            stack.push_kept(handler);
+            load(stack, text, "@user_function")
+                .map_err(|what| Error::new([b"ERR Error compiling function: ", what.as_slice()].concat()))?;
+            stack.push_kept(library.environment);
+            stack.set_environment(-2);
+            library.show(stack, library.loading);
+            let result = stack.call(0, 0, 1);
+            library.show(stack, library.running);
+            result.map_err(|failure| {
+                let told = match failure {
+                    Failure::Raised => error_at(stack, -1),
+                    Failure::Memory => Told { text: b"ERR not enough memory".to_vec(), place: None, is_counted: false },
+                };
+                Error::new([b"ERR Error registering functions: ", told.text.as_slice()].concat())
+            })
+        });
+        let functions = running.loading.take().map(|loading| loading.functions).unwrap_or_default();
+        let mut stack = self.lua.stack();
+        stack.truncate(0);
+        let outcome = outcome.and_then(|()| match functions.is_empty() {
+            true => Err(Error::fixed("ERR No functions registered")),
+            false => Ok(()),
+        });
+        if let Err(error) = outcome {
+            functions.iter().for_each(|function| stack.forget(function.reference));
+            return Err(error);
+        }
+        Ok(functions)
+    }
+}
+
+impl LibraryWorld {
+    /// Makes the globals of libraries, before those of scripts are sealed.
+    fn build(stack: &mut Stack<'_>, version: &str) -> LibraryWorld {
+        let top = stack.len();
+        let redis = |stack: &mut Stack<'_>, api: Api| {
+            api::push_redis(stack, api, version);
+            if api == Api::Library {
+                sandbox::push_strict_metatable(stack);
+                stack.set_metatable(-2);
+            }
+            let table = stack.len();
+            sandbox::seal_table(stack, table);
+            stack.keep()
+        };
+        let loading = redis(stack, Api::Library);
+        let running = redis(stack, Api::Script);
+        // What they read: all globals of scripts, and `redis`.
+        stack.push_globals();
+        let globals = stack.len();
+        stack.push_table(0, 64);
+        let base = stack.len();
+        stack.push_nil();
+        while stack.next(globals) {
+            stack.push_copy(-2);
+            stack.insert(-2);
+            stack.raw_set(base);
+        }
+        sandbox::push_strict_metatable(stack);
+        stack.set_readonly(-1, true);
+        stack.set_metatable(base);
+        stack.push_table(0, 0);
+        let environment = stack.len();
+        stack.push_copy(environment);
+        stack.set_field(base, "_G");
+        stack.set_readonly(base, true);
+        stack.push_table(0, 1);
+        stack.push_copy(base);
+        stack.set_field(-2, "__index");
+        stack.set_readonly(-1, true);
+        stack.set_metatable(environment);
+        stack.set_readonly(environment, true);
+        let environment = stack.keep();
+        let base = stack.keep();
+        stack.truncate(top);
+        let world = LibraryWorld { environment, base, loading, running };
+        world.show(stack, running);
+        world
+    }
+
+    /// Chooses what `redis` is for libraries.
+    fn show(&self, stack: &mut Stack<'_>, redis: i32) {
+        stack.push_kept(self.base);
+        let base = stack.len();
+        stack.set_readonly(base, false);
+        for name in ["redis", "server"] {
+            stack.push_kept(redis);
+            stack.set_field(base, name);
+        }
+        stack.set_readonly(base, true);
+        stack.pop(1);
+    }
+}
+
+/// Compiles a text; pushes the function, or returns what is wrong.
+fn load(stack: &mut Stack<'_>, text: &[u8], name: &str) -> Result<(), Vec<u8>> {
+    if TEXT_BYTES_MAX < text.len() {
+        return Err(b"the text is too long".to_vec());
+    }
+    stack.load(text, name).map_err(|_| {
+        let what = stack.bytes(-1).unwrap_or(b"not enough memory").to_vec();
+        stack.pop(1);
+        what
+    })
+}
+
+fn push_strings(stack: &mut Stack<'_>, strings: &[&[u8]]) {
+    stack.push_table(strings.len(), 0);
+    for (index, string) in strings.iter().enumerate() {
+        stack.push_bytes(string);
+        stack.raw_set_index(-2, index as i32 + 1);
+    }
+}
+
+/// What the client of a script that failed is told, and whether that has been counted.
+fn told(stack: &mut Stack<'_>, failure: Failure, name: &str) -> (Error, bool) {
+    if failure == Failure::Memory {
+        return (Error::new(format!("ERR Error running script {name}, not enough memory")), false);
+    }
+    let Told { mut text, place, is_counted } = error_at(stack, -1);
+    if let Some((source, line)) = place {
+        text.extend_from_slice(format!(" script: {name}, on ").as_bytes());
+        text.extend_from_slice(&source);
+        text.extend_from_slice(format!(":{line}.").as_bytes());
+    }
+    (Error::new(text), is_counted)
+}
+
+/// Makes a table of every error, and notes where it was raised.
+fn handle_error(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
+    stack.resize(1);
+    if stack.kind(1) != crate::sys::lua::Kind::Table {
+        stack.spell(1);
+        let text = [b"ERR ", stack.bytes(1).unwrap_or(b"(error object is not a string)")].concat();
+        stack.push_table(0, 3);
+        stack.push_bytes(text);
+        stack.set_field(-2, "err");
+        stack.replace(1);
+    }
+    if let Some((source, line)) = stack.source_of(1).or_else(|| stack.source_of(2)) {
+        stack.push_bytes(source);
+        stack.set_field(1, "source");
+        stack.push_number(f64::from(line));
+        stack.set_field(1, "line");
+    }
+    Ok(1)
+}

@@ -1,0 +1,285 @@
+//! What a script must not do to its server: each hole that is named in the module's page and in `build.rs`.
+
+use super::*;
+
+/// Answers every call with `+OK`, and ends scripts after some ticks.
+struct Double {
+    ticks_left: u32,
+    calls: Vec<String>,
+}
+
+impl Caller for Double {
+    fn call(&mut self, args: &[&[u8]], _: Protocol, out: &mut Output) -> Answer {
+        self.calls.push(args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect::<Vec<_>>().join(" "));
+        match args[0] {
+            b"roam" => return Answer::Ends("away"),
+            b"refused" => return Answer::Refused(Error::fixed("ERR not here")),
+            b"fails" => out.extend_from_slice(b"-WRONGTYPE no\r\n"),
+            b"null" => out.extend_from_slice(b"$-1\r\n"),
+            b"map" => out.extend_from_slice(b"%1\r\n$1\r\na\r\n:1\r\n"),
+            _ => out.extend_from_slice(b"+OK\r\n"),
+        }
+        Answer::Replied
+    }
+
+    fn may_call(&mut self, _: &[&[u8]]) -> Option<bool> {
+        Some(true)
+    }
+
+    fn log(&mut self, level: usize, line: &[u8]) {
+        self.calls.push(format!("log {level} {}", String::from_utf8_lossy(line)));
+    }
+
+    fn tick(&mut self) -> Option<&'static str> {
+        self.ticks_left = self.ticks_left.saturating_sub(1);
+        (self.ticks_left == 0).then_some("Script killed by user with SCRIPT KILL.")
+    }
+
+    fn cpu_seconds(&mut self) -> f64 {
+        1.5
+    }
+}
+
+fn run_on(engine: &mut Engine, text: &str) -> String {
+    run_for(engine, text, 20)
+}
+
+fn run_for(engine: &mut Engine, text: &str, ticks_left: u32) -> String {
+    let mut out = Output::default();
+    let mut caller = Double { ticks_left, calls: Vec::new() };
+    match engine.compile(text.as_bytes()) {
+        Ok(reference) => {
+            let call = Invocation {
+                reference,
+                name: "sha",
+                is_function: false,
+                keys: &[b"k"],
+                args: &[b"a"],
+                protocol: Protocol::Resp2,
+            };
+            engine.run(&call, &mut caller, &mut out);
+            engine.forget(reference);
+        }
+        Err(error) => Reply::new(&mut out, Protocol::Resp2).error(&error),
+    }
+    String::from_utf8_lossy(out.bytes()).replace("\r\n", "|")
+}
+
+fn run(text: &str) -> String {
+    run_on(&mut Engine::new("7.2.4"), text)
+}
+
+const KILLED: &str = "Script killed by user with SCRIPT KILL.";
+
+#[test]
+fn there_is_nothing_that_reaches_the_machine() {
+    for name in
+        ["io", "package", "require", "debug", "dofile", "loadfile", "module", "print", "newproxy", "getfenv", "setfenv"]
+    {
+        let reply = run(&format!("return {name}"));
+        assert!(reply.contains(&format!("nonexistent global variable '{name}'")), "{name}: {reply}");
+    }
+    assert_eq!(
+        run("local names = {} for name in pairs(os) do names[#names + 1] = name end return names"),
+        "*1|$5|clock|"
+    );
+    assert_eq!(run("return os.clock() * 2"), ":3|");
+    assert!(run("return string.dump(function() end)").contains("attempt to call field 'dump'"));
+}
+
+#[test]
+fn bytecode_is_refused() {
+    for text in [
+        "return loadstring('\\27LuaQ')",
+        "return load(function() return '\\27LuaQ\\0\\1' end)",
+        "return (loadstring('\\27LuaQ\\0\\1\\4\\8\\4\\8\\0', '=x'))",
+    ] {
+        assert_eq!(run(text), "$-1|", "{text}");
+    }
+    assert!(run("\x1bLuaQ").starts_with("-ERR Error compiling script"));
+    assert_eq!(run("return loadstring('return 1 + 1', 'name')()"), ":2|");
+}
+
+#[test]
+fn what_overflows_in_plain_lua_is_an_error() {
+    for text in [
+        "return unpack({}, -2147483648, 2147483647)",
+        "return unpack({}, 0, 2147483647)",
+        "return unpack({}, 1, 1e7)",
+        "return unpack({1}, -1e9, 1e9)",
+    ] {
+        assert!(run(text).contains("too many results to unpack"), "{text}");
+    }
+    assert_eq!(run("return {unpack({1, 2, 3}, 2)}"), "*2|:2|:3|");
+    let long = format!("return loadstring('return [' .. string.rep('=', {}) .. '[x')", 1_000_001);
+    assert_eq!(run(&long), "$-1|");
+    // A call with many arguments of a function with many parameters.
+    let parameters: Vec<String> = (0..150).map(|index| format!("p{index}")).collect();
+    let text = format!("local function f({}, ...) return 1 end return f(unpack({{}}, 1, 7000))", parameters.join(","));
+    assert_eq!(run(&text), ":1|");
+    // The parser's name of the chunk, while the collector works as hard as it can.
+    let text = "collectgarbage('setpause', 0) local t = {} for i = 1, 200 do \
+                loadstring('local ' .. string.rep('a' .. i, 50) .. ' = {' .. string.rep('{},', 200) .. '}', 'name' .. i) \
+                collectgarbage('step', 1) end return 'ok'";
+    assert_eq!(run(text), "$2|ok|");
+}
+
+#[test]
+fn what_does_not_end_is_ended() {
+    for text in [
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "while true do xpcall(function() while true do end end, function() return 1 end) end",
+        "local f = function() while true do end end while true do coroutine.resume(coroutine.create(f)) end",
+        "return string.rep('a', 5000):match(string.rep('a*', 60) .. 'b')",
+        "return string.rep('a', 100000):find(string.rep('.-', 30) .. 'b')",
+        "table.insert({}, -2147483647, 'x') table.insert({}, -2147483647, 'x') while true do end",
+        "local t = {} for i = 1, 3000000 do t[i] = -i end table.sort(t) while true do end",
+        "local function f() return f() end return f()",
+        "repeat local ok = pcall(redis.call, 'get', 'x') until false",
+    ] {
+        let reply = run(text);
+        assert!(reply.contains(KILLED), "{text}: {reply}");
+    }
+}
+
+#[test]
+fn what_would_be_too_deep_or_too_large_is_an_error() {
+    for (text, expected) in [
+        ("local function f() return 1 + f() end return f()", "stack overflow"),
+        ("local t = {} for i = 1, 300 do t = setmetatable({}, {__index = t}) end return t.x", "loop in gettable"),
+        ("return string.rep('(', 300)", "("),
+        ("return loadstring('return ' .. string.rep('(', 1000) .. '1' .. string.rep(')', 1000))", "$-1|"),
+        ("return string.rep('a', 10000):match(string.rep('a?', 5000))", "pattern too complex"),
+        ("return string.rep('x', 1e9)", "not enough memory"),
+        ("local s = 'x' while true do s = s .. s end", "not enough memory"),
+        ("local t = {} while true do t[#t + 1] = {{}, {}, {}} end", "not enough memory"),
+        ("return #string.rep('', 2147483647)", ":0|"),
+        ("local t = {} t[1] = t t[2] = t return t", "too large"),
+        ("local t = {} for i = 1, 1200 do t = {t} end return t", "reached lua stack limit"),
+        ("return cjson.decode(string.rep('[', 2000))", "too many nested"),
+        ("return cmsgpack.unpack(string.rep('\\145', 2000))", "Bad data format"),
+    ] {
+        let reply = run_for(&mut Engine::new("7.2.4"), text, 100_000);
+        assert!(reply.contains(expected), "{text}: {}", &reply[..reply.len().min(300)]);
+    }
+}
+
+#[test]
+fn after_a_script_ran_out_of_memory_others_run() {
+    let mut engine = Engine::new("7.2.4");
+    for _ in 0..3 {
+        let reply = run_for(&mut engine, "local t = {} while true do t[#t + 1] = {} end", 100_000);
+        assert!(reply.contains("not enough memory"), "{reply}");
+        assert_eq!(run_on(&mut engine, "return 'fine'"), "$4|fine|");
+    }
+    engine.lua.collect();
+    assert!(engine.used_bytes() < 4 << 20, "{}", engine.used_bytes());
+}
+
+#[test]
+fn nothing_of_a_script_is_seen_by_the_next() {
+    let mut engine = Engine::new("7.2.4");
+    let readonly = "Attempt to modify a readonly table";
+    for text in [
+        "x = 1",
+        "_G.x = 1",
+        "rawset(_G, 'x', 1)",
+        "redis.call = 1",
+        "string.len = 1",
+        "table.insert(redis, 1)",
+        "table.insert(math, 1, 1)",
+        "table.sort({1, 2}, 1) string.x = 1",
+        "getmetatable('').__index = 1",
+        "getmetatable(_G).__index = nil",
+        "setmetatable(_G, {})",
+        "setmetatable(string, {})",
+        "rawset(getmetatable(''), '__index', {})",
+        "cjson.x = 1",
+        "server.call = nil",
+        "os.x = 1",
+        "coroutine.create = nil",
+    ] {
+        let reply = run_on(&mut engine, text);
+        assert!(reply.contains(readonly) || text.contains("sort"), "{text}: {reply}");
+    }
+    run_on(&mut engine, "cjson.encode_sparse_array(true) cjson.encode_max_depth(1) math.randomseed(7)");
+    assert!(run_on(&mut engine, "return cjson.encode({[1] = 1, [100] = 1})").contains("excessively sparse"));
+    let seeded = "math.randomseed(42) return {math.random(1000), math.random(10, 20)}";
+    assert_eq!(run_on(&mut engine, seeded), "*2|:745|:13|");
+    assert_ne!(run_on(&mut engine, "return math.random(1e6)"), run_on(&mut engine, "return math.random(1e6)"));
+    let random = "return {math.random(100), math.random(100), math.random(100)}";
+    assert_eq!(run_on(&mut Engine::new("7.2.4"), random), "*3|:40|:85|:36|", "as in Redis");
+    assert_eq!(run_on(&mut engine, "KEYS[1] = 'changed' ARGV[2] = 'more' return #KEYS"), ":1|");
+    assert_eq!(run_on(&mut engine, "return {KEYS[1], #ARGV}"), "*2|$1|k|:1|");
+}
+
+#[test]
+fn a_script_that_has_to_end_makes_no_further_call() {
+    let mut engine = Engine::new("7.2.4");
+    let text = "pcall(redis.call, 'roam') redis.call('set', 'x', 1) return 'went on'";
+    let reference = engine.compile(text.as_bytes()).expect("it is Lua");
+    let mut caller = Double { ticks_left: 9, calls: Vec::new() };
+    let call =
+        Invocation { reference, name: "sha", is_function: false, keys: &[], args: &[], protocol: Protocol::Resp2 };
+    let mut out = Output::default();
+    engine.run(&call, &mut caller, &mut out);
+    assert_eq!(caller.calls, ["roam"]);
+    assert!(out.bytes().starts_with(b"-ERR away"), "{}", String::from_utf8_lossy(out.bytes()));
+    assert_eq!(run_on(&mut engine, "return 1"), ":1|", "the next one begins anew");
+}
+
+#[test]
+fn replies_cannot_be_broken_into_two() {
+    assert_eq!(run("return {err = 'ERR a\\r\\n+OK'}"), "-ERR a  +OK|");
+    assert_eq!(run("return redis.status_reply('a\\r\\n:1')"), "+a  :1|");
+    assert_eq!(run("error({err = 'X y\\nz'})").split('|').count(), 2);
+    assert_eq!(run("return {big_number = '1\\r\\n:2'}").matches('|').count(), 3);
+}
+
+#[test]
+fn replies_and_refusals_come_as_redis_has_them() {
+    assert_eq!(run("return redis.call('null') == false"), ":1|");
+    assert_eq!(run("return redis.pcall('fails').err"), "$12|WRONGTYPE no|");
+    assert!(run("return redis.call('fails')").starts_with("-WRONGTYPE no script: sha, on @user_script:1."));
+    assert!(run("return redis.call('refused')").starts_with("-ERR not here script: sha"));
+    assert_eq!(run("redis.setresp(3) return redis.call('map').map.a"), ":1|");
+    assert_eq!(
+        run("return {redis.REDIS_VERSION, redis.REDIS_VERSION_NUM, server == redis}"),
+        "*3|$5|7.2.4|:459268|:1|"
+    );
+}
+
+#[test]
+fn a_library_keeps_what_it_registers_and_sees_no_keys() {
+    let mut engine = Engine::new("7.2.4");
+    let mut caller = Double { ticks_left: 20, calls: Vec::new() };
+    let text = b"local n = 0 redis.register_function('count', function(keys, args) n = n + 1 return {n, keys[1], args[1]} end)";
+    let functions = engine.load_library(text, &mut caller).expect("it is well-formed");
+    assert_eq!(functions[0].name, "count");
+    for expected in ["*3|:1|$1|k|$1|a|", "*3|:2|$1|k|$1|a|"] {
+        let mut out = Output::default();
+        let call = Invocation {
+            reference: functions[0].reference,
+            name: "count",
+            is_function: true,
+            keys: &[b"k"],
+            args: &[b"a"],
+            protocol: Protocol::Resp2,
+        };
+        engine.run(&call, &mut caller, &mut out);
+        assert_eq!(String::from_utf8_lossy(out.bytes()).replace("\r\n", "|"), expected);
+    }
+    for (text, expected) in [
+        ("return 1", "No functions registered"),
+        ("redis.call('x')", "nonexistent global variable 'call'"),
+        ("while true do end", KILLED),
+        ("x = 1", "readonly"),
+        ("return KEYS", "nonexistent global variable 'KEYS'"),
+        ("redis.register_function('a b', function() end)", "names can only contain"),
+    ] {
+        let error = engine.load_library(text.as_bytes(), &mut caller).expect_err(text);
+        assert!(error.text().contains(expected), "{text}: {}", error.text());
+    }
+    assert!(run_on(&mut engine, "return redis.register_function").starts_with("$-1"));
+}
