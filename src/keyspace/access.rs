@@ -137,7 +137,7 @@ pub fn idle_ms(clock: u32, now_ms: u64) -> u64 {
 pub fn aged_clock(clock: u32, now_ms: u64) -> Option<u32> {
     let idle_ms = idle_ms(clock, now_ms);
     let is_due = clock & FRESH != 0 && FRESH_MS_MAX <= idle_ms;
-    is_due.then(|| (now_ms.saturating_sub(idle_ms) / OLD_UNIT_MS & COUNT_MASK) as u32)
+    is_due.then(|| ((now_ms.saturating_sub(idle_ms) / OLD_UNIT_MS) & COUNT_MASK) as u32)
 }
 
 #[inline]

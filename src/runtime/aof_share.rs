@@ -284,7 +284,8 @@ pub(super) fn disk_error(log: &Log, session: &Session, row: &'static Row) -> Opt
     let transaction = &session.transaction;
     let mut queued = (0..transaction.len()).map(|at| find_by_index(transaction.command(at) as usize));
     let is_exec = matches!(row.command.run, Run::Joint(Joint::Exec));
-    if !is_stopped(row) && !(is_exec && queued.any(|row| row.flags.contains(Flags::WRITE))) {
+    let writes_queued = is_exec && queued.any(|row| row.flags.contains(Flags::WRITE));
+    if !is_stopped(row) && !writes_queued {
         return None;
     }
     let reason = crate::config::reason(&std::io::Error::from_raw_os_error(error as i32));

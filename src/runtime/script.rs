@@ -632,6 +632,7 @@ impl Core {
 
     // Running
 
+    #[expect(clippy::too_many_arguments, reason = "all that a script runs with")]
     fn run_prepared(
         &mut self,
         index: u32,
@@ -789,7 +790,7 @@ impl Core {
                 }
             }
         }
-        self.ring.enter(None, 0, 1);
+        self.ring.submit(); // What it brings is taken in the next pass, within a script or not.
         let Aside { planned, spans, active, buffers, now_ms } = aside;
         (self.planned, self.spans, self.active, self.used_buffers, self.now_ms) =
             (planned, spans, active, buffers, now_ms);

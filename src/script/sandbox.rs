@@ -150,7 +150,7 @@ fn no_such_global(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
 
 /// `collectgarbage`: asks and collects; how the collector works is not for a script to say, for it works for all.
 fn collect_garbage(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
-    let what = if stack.len() == 0 { b"collect".to_vec() } else { stack.bytes(1).unwrap_or_default().to_vec() };
+    let what = if stack.is_empty() { b"collect".to_vec() } else { stack.bytes(1).unwrap_or_default().to_vec() };
     match what.as_slice() {
         b"count" => {
             let kib = stack.used_kib();

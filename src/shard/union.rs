@@ -347,6 +347,7 @@ mod tests {
     }
 
     fn run(world: &mut World, on_all: bool, line: &str) -> String {
+        let mut alone_overlay = None;
         let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         let row = lookup(args[0]).expect("a command");
         let mut random = fastrand::Rng::with_seed(1);
@@ -357,7 +358,6 @@ mod tests {
         } else {
             std::iter::once(Some(&mut world.alone)).collect()
         };
-        let mut alone_overlay = None;
         let overlay = if on_all { &mut world.overlay } else { &mut alone_overlay };
         Union::new(parts.len(), parts, overlay, &world.config, &mut random).execute(
             row,

@@ -86,11 +86,7 @@ fn write(keyspaces: &mut [Keyspace], compress: bool, sums: bool, policy: Option<
         keyspace.begin_walk(|db| Box::new(Scribe::new(db, output.clone(), clocks, compress)));
     }
     let mut bytes = vec![0; 9];
-    while keyspaces
-        .iter_mut()
-        .map(|keyspace| keyspace.step_walk(Slice { entries: 100, bytes: 20_000 }))
-        .any(|more| more)
-    {
+    while keyspaces.iter_mut().any(|keyspace| keyspace.step_walk(Slice { entries: 100, bytes: 20_000 })) {
         for output in &outputs {
             while let Some(piece) = output.pop() {
                 let end = piece.offset as usize + piece.bytes.len();

@@ -535,7 +535,7 @@ impl Stack<'_> {
 
     /// Takes the value on top away until [`Stack::push_kept`].
     pub fn keep(&mut self) -> i32 {
-        assert!(0 < self.len());
+        assert!(!self.is_empty());
         // SAFETY: a value is on top.
         unsafe { ffi::luaL_ref(self.state, ffi::REGISTRY) }
     }

@@ -585,6 +585,13 @@ impl Ring {
         }
     }
 
+    /// Gives the kernel what is queued, and leaves what completes for [`Ring::enter`].
+    pub fn submit(&mut self) {
+        self.enters += 1;
+        // What cannot be taken now (EBUSY, EAGAIN) stays queued, and goes with the next call.
+        let _ = self.uring.submit();
+    }
+
     /// Drops what completed and was not looked at: the loop has ended.
     pub fn forget_events(&mut self) {
         self.next_completion = self.completions.len();

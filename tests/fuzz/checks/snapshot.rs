@@ -11,12 +11,12 @@ use corering::value::{hash, set, sorted_set};
 /// Values are copied as they stand; names and texts of other things are expanded (LZF makes 88 bytes of one).
 const BYTES_PER_BYTE_MAX: usize = 100;
 
-const LIMITS: Limits = Limits {
+static LIMITS: std::sync::LazyLock<Limits> = std::sync::LazyLock::new(|| Limits {
     hash: hash::Limits { listpack_len_max: 8, listpack_bytes_max: 20, seed: 1 },
     set: set::Limits { integers_max: 8, listpack_len_max: 4, listpack_member_bytes_max: 20, seed: 1 },
     sorted_set: sorted_set::Limits { members_max: 8, member_bytes_max: 20 },
     list: Fill::of_directive(-2),
-};
+});
 
 /// Panics when the input shows a mistake.
 pub fn check(input: &[u8]) {
