@@ -61,11 +61,11 @@
 //! **Who touches an entry.** An engine is held by one core at a time, and only its holder touches its entries. The
 //! owner takes it when it has work for it, lets visitors in between two windows, and lets go before it enters the
 //! kernel (with one shard only while keys are loaded). A visitor holds it for one window at most, and no longer than
-//! until it runs something slow of its own. The owner waits for a visitor (a lock); a visitor never waits for anybody: it tries
-//! for some microseconds, and sends a parcel instead. Only a command on several shards waits for engines, with a limit,
-//! and then holds only lower ones; a core that waits for its own engine otherwise holds none. So no circle of cores
-//! waits. Every eighth window the owner hands its engine to who waits for it. A visitor runs only commands that end
-//! soon by their row (`FAST`, or of constant cost), and only while no entry of that shard is lent.
+//! until it runs something slow of its own. The owner waits for a visitor (a lock); a visitor never waits for anybody:
+//! it tries for some microseconds, and sends a parcel instead. Only a command on several shards waits for engines, with
+//! a limit, and then holds only lower ones; a core that waits for its own engine otherwise holds none. So no circle of
+//! cores waits. Every eighth window the owner hands its engine to who waits for it. A visitor runs only commands that
+//! end soon by their row (`FAST`, or of constant cost), and only while no entry of that shard is lent.
 //!
 //! **A command runs to completion.** [`shard::Shard::execute`] and all below it are plain functions: no await, no lock,
 //! no kernel, no clock, no randomness of their own; `now` and a seeded generator are handed in. `now` is read once a
@@ -96,8 +96,9 @@
 //! questions to all cores and their parts, loans, answers to blocked clients, "take the new configuration", lines for
 //! `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]: atomics that the hot path reads at most once, and locks
 //! that only configuration changes and slow commands take. (5) What clients are told unasked, through inboxes: see
-//! [`pubsub`]. (6) The lanes of the append-only file, to which whoever changed keys appends: see [`aof`]. (7) The log's queue, the allocator's counters, who sleeps, the alarm that a stop raises, and who may
-//! answer a blocked client. Nothing else. A `CONFIG SET` is answered when every core has taken the new configuration.
+//! [`pubsub`]. (6) The lanes of the append-only file, to which whoever changed keys appends: see [`aof`]. (7) The log's
+//! queue, the allocator's counters, who sleeps, the alarm that a stop raises, and who may answer a blocked client.
+//! Nothing else. A `CONFIG SET` is answered when every core has taken the new configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one
@@ -352,6 +353,8 @@ pub mod value;
 
 pub mod rdb;
 
+pub mod snapshot;
+
 pub mod script;
 
 pub mod structure;
@@ -363,8 +366,6 @@ pub mod config;
 pub mod shared;
 
 pub mod pubsub;
-
-pub mod snapshot;
 
 pub mod stats;
 

@@ -164,7 +164,7 @@ pub struct Session {
     /// Bytes of its output waiting now, filled in for listings.
     pub pending_bytes: usize,
     /// What its last command left to be done; taken when it has run.
-    pub deferred: Option<Deferred>,
+    pub deferred: Option<Box<Deferred>>,
 }
 
 impl Session {

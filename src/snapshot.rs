@@ -52,8 +52,8 @@
 //!   at_cut: Some(FnMut(&mut Shard))  runs on every engine at the cut, all of them held: switch the shard's log there
 //!   then: FnOnce(&mut Core, Result<Written, Failure>)    what became of it, on the core that ordered it
 //! ```
-//! For a base made of commands (`aof-use-rdb-preamble no`) only [`Recorder`](crate::keyspace::walk::Recorder) is another
-//! one. One snapshot is under way at a time, whoever ordered it.
+//! For a base made of commands (`aof-use-rdb-preamble no`) only [`Recorder`](crate::keyspace::walk::Recorder) is
+//! another one. One snapshot is under way at a time, whoever ordered it.
 
 pub mod output;
 pub mod scribe;

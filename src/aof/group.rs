@@ -5,8 +5,8 @@
 //! records and annotations …
 //! #cr pad ....\r\n …                                        up to the end of the block
 //! ```
-//! `file` is the number of the file in the manifest, `number` counts the groups of the file from 0, `bytes` is the whole
-//! group, `shares` how many records of it are shared with other lanes, `xxh3` is over everything but itself.
+//! `file` is the number of the file in the manifest, `number` counts the groups of the file from 0, `bytes` is the
+//! whole group, `shares` how many records of it are shared with other lanes, `xxh3` is over everything but itself.
 
 use super::record::{self, Item};
 use xxhash_rust::xxh3::Xxh3;

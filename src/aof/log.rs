@@ -355,8 +355,8 @@ impl Log {
         first
     }
 
-    /// Begins to record while the server runs, at a moment that the caller makes: he holds all engines. Nobody waits for
-    /// the log before [`Log::note_whole`]. Returns the number of the first file.
+    /// Begins to record while the server runs, at a moment that the caller makes: he holds all engines. Nobody waits
+    /// for the log before [`Log::note_whole`]. Returns the number of the first file.
     pub fn begin_at_cut(&self) -> u64 {
         let mut locked = self.lock_all();
         let first = self.open_generation(&mut locked, false, Errand::Begun);

@@ -380,7 +380,7 @@ fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &
         Call::Reload { .. } if view.session.mode.contains(Mode::DENY_BLOCKING) => {
             return Err(Error::fixed("ERR DEBUG RELOAD is not served in a transaction"));
         }
-        Call::Reload { saves, flushes } => view.session.deferred = Some(Deferred::Reload { saves, flushes }),
+        Call::Reload { saves, flushes } => view.session.deferred = Some(Box::new(Deferred::Reload { saves, flushes })),
         Call::Accepted | Call::Populate { .. } | Call::TrustChecksums(_) => reply.ok(),
         Call::NotServed(_) => panic!("refused by the check"),
     }

@@ -87,7 +87,7 @@ fn save(view: &mut SessionView<'_>, _: &Args<'_>, _: &mut Reply<'_>) -> CommandR
     if view.shared.persistence.is_saving(Purpose::Background) {
         return Err(IN_PROGRESS);
     }
-    view.session.deferred = Some(Deferred::Save);
+    view.session.deferred = Some(Box::new(Deferred::Save));
     Ok(())
 }
 
@@ -204,7 +204,7 @@ mod tests {
         check(&mut server, "BGSAVE SCHEDULE", "+Background saving scheduled|");
         check(&mut server, "BGSAVE CANCEL", "+Scheduled background saving cancelled|");
         check(&mut server, "SAVE", "");
-        assert_eq!(server.session(1).deferred.take(), Some(Deferred::Save));
+        assert_eq!(server.session(1).deferred.take().as_deref(), Some(&Deferred::Save));
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn shutdown(view: &mut SessionView<'_>, args: &Args<'_>, _: &mut Reply<'_>) -> C
     }
     tracing::warn!("User requested shutdown...");
     // No replica lags behind, so NOW changes nothing.
-    view.session.deferred = Some(Deferred::Shutdown(Ending { save, nosave, force, signal: None }));
+    view.session.deferred = Some(Box::new(Deferred::Shutdown(Ending { save, nosave, force, signal: None })));
     Ok(())
 }
 
@@ -200,7 +200,7 @@ mod tests {
             ("SHUTDOWN SAVE", Ending { save: true, ..none }),
         ] {
             check(&mut server, line, "");
-            assert_eq!(server.session(1).deferred.take(), Some(Deferred::Shutdown(ending)));
+            assert_eq!(server.session(1).deferred.take().as_deref(), Some(&Deferred::Shutdown(ending)));
         }
     }
 

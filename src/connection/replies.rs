@@ -40,12 +40,19 @@ pub struct Replies {
     pub gathered_bytes: usize,
     /// What is sent bit by bit, since it is much or holds long strings: it leaves before `output`.
     pub pieces: Pieces,
+    /// What waits for the log; none, as nearly always: nothing.
+    behind: Option<Box<Behind>>,
+}
+
+/// Replies that wait for the log.
+#[derive(Debug, Default)]
+struct Behind {
     /// What the replies in `output`, or the next ones, wait for.
-    pub gate: Gate,
+    gate: Gate,
     /// Replies before those, with what they wait for.
     held: VecDeque<(Gate, Output)>,
     /// Bytes of those.
-    held_back_bytes: usize,
+    bytes: usize,
 }
 
 impl Replies {
@@ -82,41 +89,51 @@ impl Replies {
     /// Whether replies wait for something before they may leave.
     #[inline]
     pub fn is_gated(&self) -> bool {
-        !self.gate.is_open() || !self.held.is_empty()
+        self.behind.as_ref().is_some_and(|behind| !behind.gate.is_open() || !behind.held.is_empty())
+    }
+
+    /// What the replies in `output`, or the next ones, wait for.
+    pub fn gate_mut(&mut self) -> &mut Gate {
+        &mut self.behind.get_or_insert_default().gate
     }
 
     /// Puts the output behind its gate.
     pub fn hold(&mut self) {
         if !self.output.is_empty() {
             let output = std::mem::take(&mut self.output);
-            self.held_back_bytes += output.total_bytes();
-            self.held.push_back((std::mem::take(&mut self.gate), output));
+            let behind = self.behind.get_or_insert_default();
+            behind.bytes += output.total_bytes();
+            behind.held.push_back((std::mem::take(&mut behind.gate), output));
         }
     }
 
     /// The first output whose gate is open.
     pub fn release(&mut self, is_met: impl FnOnce(&Gate) -> bool) -> Option<Output> {
-        if !is_met(&self.held.front()?.0) {
+        let behind = self.behind.as_mut()?;
+        if !is_met(&behind.held.front()?.0) {
             return None;
         }
-        let (_, output) = self.held.pop_front()?;
-        self.held_back_bytes -= output.total_bytes();
+        let (_, output) = behind.held.pop_front()?;
+        behind.bytes -= output.total_bytes();
+        if behind.held.is_empty() && behind.gate.is_open() {
+            self.behind = None;
+        }
         Some(output)
     }
 
     /// Whether the first output that waits may leave.
     pub fn may_release(&self, is_met: impl FnOnce(&Gate) -> bool) -> bool {
-        self.held.front().is_some_and(|(gate, _)| is_met(gate))
+        self.first_gate().is_some_and(is_met)
     }
 
     /// What the first output waits for.
     pub fn first_gate(&self) -> Option<&Gate> {
-        self.held.front().map(|(gate, _)| gate)
+        self.behind.as_ref()?.held.front().map(|(gate, _)| gate)
     }
 
     /// Whether nothing waits to be sent.
     pub fn is_drained(&self) -> bool {
-        self.output.is_empty() && self.held.is_empty()
+        self.output.is_empty() && self.first_gate().is_none()
     }
 
     /// Takes the next place for a reply that comes later; hand it to [`Replies::fill`].
@@ -197,7 +214,7 @@ impl Replies {
 
     /// The same, with the room that buffers have beyond.
     pub fn held_bytes(&self) -> usize {
-        self.held_back_bytes
+        self.behind_bytes()
             + self.output.held_bytes()
             + self.parked.held_bytes()
             + self.sending_bytes
@@ -210,8 +227,13 @@ impl Replies {
         if !self.output.long().is_empty() || !self.parked.long().is_empty() {
             return self.bytes_with_long();
         }
-        let queued = self.gathered_bytes + self.sending_bytes + self.pieces.bytes + self.held_back_bytes;
+        let queued = self.gathered_bytes + self.sending_bytes + self.pieces.bytes + self.behind_bytes();
         self.output.len() + self.parked.len() + queued
+    }
+
+    #[inline]
+    fn behind_bytes(&self) -> usize {
+        self.behind.as_ref().map_or(0, |behind| behind.bytes)
     }
 
     /// How many of them belong to long strings that somebody else holds too.
@@ -224,7 +246,7 @@ impl Replies {
     #[cold]
     fn bytes_with_long(&self) -> usize {
         let own = self.output.total_bytes() + self.parked.total_bytes();
-        own + self.gathered_bytes + self.sending_bytes + self.pieces.bytes + self.held_back_bytes
+        own + self.gathered_bytes + self.sending_bytes + self.pieces.bytes + self.behind_bytes()
     }
 }
 

@@ -1107,8 +1107,8 @@ impl Entries {
         })
     }
 
-    /// A step of an iteration as by [`Entries::scan`]: visits the entries of another epoch. Those for which `visit` says
-    /// yes are of this one from then on.
+    /// A step of an iteration as by [`Entries::scan`]: visits the entries of another epoch. Those for which `visit`
+    /// says yes are of this one from then on.
     pub fn scan_epoch(
         &mut self,
         cursor: u64,

@@ -169,7 +169,8 @@ pub struct Keyspace {
     pub keeps_expired: Box<dyn Fn(u64) -> bool + Send>,
     /// Keys, with their databases, whose values are being written down bit by bit: they neither expire nor are evicted.
     kept: Vec<(usize, Box<[u8]>)>,
-    /// All databases were emptied at once (`FLUSHALL`): what is on the disk is out of date. Whoever sees to that clears it.
+    /// All databases were emptied at once (`FLUSHALL`): what is on the disk is out of date. Whoever sees to that clears
+    /// it.
     pub is_emptied: bool,
     /// `RESTORE` does not look at checksums (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
     pub trusts_checksums: bool,

@@ -1,6 +1,7 @@
 //! The walk of a snapshot: every entry as it was at one moment, written down while commands go on changing them.
 //!
-//! Not here: what an entry is written down as ([`Recorder`]), which moment it is and who walks when (the runtime), files.
+//! Not here: what an entry is written down as ([`Recorder`]), which moment it is and who walks when (the runtime),
+//! files.
 //!
 //! # How
 //!

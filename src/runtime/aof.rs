@@ -6,8 +6,8 @@
 //!                         ▲                                    │ one at a time
 //!                         └─── meanwhile the next ones ◀───────┘
 //! ```
-//! `always`: whatever is there is written at the end of each pass. `everysec` and `no`: ten times a second, or when there
-//! is much; `everysec` syncs once a second.
+//! `always`: whatever is there is written at the end of each pass. `everysec` and `no`: ten times a second, or when
+//! there is much; `everysec` syncs once a second.
 
 use super::aof_load::{Directory, LaneFile};
 use super::core::Core;

@@ -308,8 +308,8 @@ fn cut_files(path: &Path, files: &mut [Scanned], config: &Config) -> Result<(), 
     Ok(())
 }
 
-/// Cuts a file between two records. Those of its last group that stay are there at any time, whatever happens meanwhile:
-/// the file is made anew beside the old one.
+/// Cuts a file between two records. Those of its last group that stay are there at any time, whatever happens
+/// meanwhile: the file is made anew beside the old one.
 fn cut_at(path: &Path, number: u64, cut: Cut) -> io::Result<()> {
     if cut.at == 0 {
         let file = File::options().write(true).open(path)?;

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   BGREWRITEAOF, or grown enough ─▶ snapshot ordered ─▶ cut: all lanes go on in new files ─▶ base written, renamed
-//!                                            manifest: base and the files since the cut ◀─────────┘   the others deleted
+//!                                            manifest: base and the files since the cut ◀─────────┘   the others
+//!                                            deleted
 //! ```
 //! Until the manifest is replaced the old files and the new generation together hold everything.
 

@@ -184,7 +184,7 @@ impl Core {
         if !self.waits(index) {
             return;
         }
-        let gate = &mut self.connections[index as usize].replies.gate;
+        let gate = self.connections[index as usize].replies.gate_mut();
         self.shared.log.raise(gate, lane, position);
         let lanes: SmallVec<[usize; 8]> = gate.lanes().collect();
         self.ask_for_flush(lanes.into_iter());

@@ -508,7 +508,7 @@ impl Core {
         if connection.session.mode.intersects(CLOSING) {
             self.closing.push(planned.connection);
         }
-        let deferred = connection.session.deferred.take();
+        let deferred = connection.session.deferred.take().map(|deferred| *deferred);
         if let Some(subscriptions) = connection.session.unsubscribed.take() {
             self.forget_subscriptions(planned.connection, subscriptions);
         }

@@ -278,7 +278,7 @@ impl Core {
                 };
                 let result = merge(&mut view, &args, parts, &mut Reply::new(&mut out, protocol));
                 assert!(!view.reconfigured, "a merge does not change the configuration");
-                deferred = view.session.deferred.take();
+                deferred = view.session.deferred.take().map(|deferred| *deferred);
                 finish(result, &mut self.stats, done.row, 0, &mut out);
             }
         }

@@ -104,8 +104,8 @@ fn all_keys(keyspace: &Keyspace) -> Vec<(usize, Vec<u8>)> {
     keys
 }
 
-/// Puts what was recorded in several keyspaces at one moment into the lanes of the keys' shards; what it did is there as
-/// a whole after a crash, or not at all. `hash`: that of a key. Returns the shards concerned.
+/// Puts what was recorded in several keyspaces at one moment into the lanes of the keys' shards; what it did is there
+/// as a whole after a crash, or not at all. `hash`: that of a key. Returns the shards concerned.
 pub fn commit_shared(log: &Log, recorded: &mut [&mut Records], hash: impl Fn(&[u8]) -> u64) -> Vec<usize> {
     let map = SlotMap::new(log.lanes());
     let mut phases: Vec<BTreeMap<usize, Vec<Record<'_>>>> = vec![BTreeMap::new()];

@@ -197,8 +197,12 @@ impl Scripts {
         // Most uses of few scripts follow one another: then nothing is written.
         let last = self.uses.load(Ordering::Relaxed);
         if script.used_at.load(Ordering::Relaxed) != last {
-            script.used_at.store(self.uses.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            self.stamp(script);
         }
+    }
+
+    fn stamp(&self, script: &Script) {
+        script.used_at.store(self.uses.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// Remembers a script that compiles; the one known already, if there is one.
@@ -211,7 +215,7 @@ impl Scripts {
             return known;
         }
         script.is_loaded.store(is_loaded, Ordering::Relaxed);
-        self.note_use(&script);
+        self.stamp(&script);
         if !is_loaded {
             if state.evals == EVAL_SCRIPTS_MAX {
                 let evals = state.scripts.values().filter(|script| !script.is_loaded.load(Ordering::Relaxed));

@@ -108,8 +108,8 @@ pub(super) struct Given {
     pub(super) deliveries: u64,
 }
 
-/// Tells the log of writes which entries of a stream (the key, the group and the consumer) are pending for the consumer,
-/// which are for nobody any more, and the last id that the group has read.
+/// Tells the log of writes which entries of a stream (the key, the group and the consumer) are pending for the
+/// consumer, which are for nobody any more, and the last id that the group has read.
 pub(super) fn say_given(
     cx: &mut Context<'_>,
     [key, group, consumer]: [&[u8]; 3],
