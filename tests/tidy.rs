@@ -202,7 +202,7 @@ fn check_head(_: &str, text: &str) -> Vec<(usize, String)> {
 
 #[test]
 fn every_file_begins_with_what_it_is() {
-    none(over(&["src", "tests"], ".rs", check_head));
+    none(over(&["src", "tests", "bench"], ".rs", check_head));
     assert!(check_head("", "//! What it is.\nfn f() {}\n").is_empty());
     for bad in ["", "fn f() {}\n", "//!\n", "//! \n//! More.\n", "// What it is.\n"] {
         assert_eq!(check_head("", bad).len(), 1, "{bad:?}");
@@ -229,7 +229,7 @@ fn check_columns(_: &str, text: &str) -> Vec<(usize, String)> {
 
 #[test]
 fn lines_fit_a_screen() {
-    none(over(&["src", "tests"], ".rs", check_columns));
+    none(over(&["src", "tests", "bench"], ".rs", check_columns));
     let long = "word ".repeat(30);
     assert_eq!(check_columns("", &format!("// {long}\n\nlet x = {long};")).len(), 2);
     assert!(check_columns("", &format!("//! | {long}|\nlet x = \"{long}\n{long}\";")).is_empty());
@@ -252,7 +252,7 @@ fn check_unfinished(path: &str, text: &str) -> Vec<(usize, String)> {
 
 #[test]
 fn nothing_is_left_unfinished() {
-    none(over(&["src", "tests", "benches", "tuning"], "", check_unfinished));
+    none(over(&["src", "tests", "bench", "benches", "tuning"], "", check_unfinished));
     let mark = MARKS[0];
     let planted = format!("fn f() {{ todo!() }}\n// {mark}: later\nlet x = dbg!(1);\nunimplemented!(\"{mark}\");\n");
     assert_eq!(check_unfinished("a.rs", &planted).len(), 5);
@@ -273,7 +273,7 @@ fn check_unsafe(path: &str, text: &str) -> Vec<(usize, String)> {
 
 #[test]
 fn unsafe_code_stands_where_the_page_says() {
-    none(over(&["src"], ".rs", check_unsafe));
+    none(over(&["src", "bench"], ".rs", check_unsafe));
     let page = page();
     for allowed in UNSAFE {
         assert!(page.contains(&format!("`{allowed}")), "the architecture page does not name {allowed}");
@@ -530,7 +530,7 @@ fn the_bounds_are_those_of_the_code() {
 fn check_paths(text: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
     let is_path = |word: &&str| {
         let is_plain = word.chars().all(|c| is_word(c) || "./-".contains(c));
-        let below = ["src/", "tests/", "benches/", "tuning/", "bench-results/"];
+        let below = ["src/", "tests/", "bench/", "benches/", "tuning/", "bench-results/"];
         let is_below = below.iter().any(|folder| word.starts_with(folder));
         is_plain && (word.ends_with('/') || word.ends_with(".rs") || is_below)
     };

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 /// Files included from files: deeper ones include themselves.
 const INCLUDE_DEPTH_MAX: usize = 16;
 
+/// Whether commands can be renamed by these pairs of an old and a new name.
+pub type CheckRenames = dyn Fn(&[(Word, Word)]) -> Result<(), String>;
+
 /// What loading needs of the machine.
 pub struct Host<'a> {
     /// Reads a whole file.
@@ -21,7 +24,7 @@ pub struct Host<'a> {
     /// Makes a directory's name absolute; fails where it cannot be entered.
     pub resolve_directory: &'a dyn Fn(&Path) -> io::Result<PathBuf>,
     /// Whether commands can be renamed so, and if not, why.
-    pub check_renames: &'a dyn Fn(&[(Word, Word)]) -> Result<(), String>,
+    pub check_renames: &'a CheckRenames,
     /// The memory that this process may use, in bytes; 0: not known.
     pub machine_memory_bytes: u64,
 }

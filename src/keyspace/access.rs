@@ -19,8 +19,8 @@
 //! ([`AccessPolicy::touched_clock`]), so that reads seldom write.
 //!
 //! LFU's numbers and arithmetic are Redis' (evict.c), since its users tune the two directives by what Redis'
-//! documentation says about them. As there, switching between the policies leaves clocks of the other kind behind, which
-//! mean nothing until the keys are touched again.
+//! documentation says about them. As there, switching between the policies leaves clocks of the other kind behind,
+//! which mean nothing until the keys are touched again.
 
 /// Set in an LRU clock that counts milliseconds.
 const FRESH: u32 = 1 << 23;
@@ -67,8 +67,8 @@ impl AccessPolicy {
         }
     }
 
-    /// The clock of a key used now. `random` is uniform over all values. An LRU clock stays as it is if it is not behind
-    /// by more than `slack_ms`. Not for LHD.
+    /// The clock of a key used now. `random` is uniform over all values. An LRU clock stays as it is if it is not
+    /// behind by more than `slack_ms`. Not for LHD.
     #[inline]
     pub fn touched_clock(self, clock: u32, now_ms: u64, slack_ms: u64, random: impl FnOnce() -> u64) -> u32 {
         match self {
@@ -137,7 +137,7 @@ pub fn idle_ms(clock: u32, now_ms: u64) -> u64 {
 pub fn aged_clock(clock: u32, now_ms: u64) -> Option<u32> {
     let idle_ms = idle_ms(clock, now_ms);
     let is_due = clock & FRESH != 0 && FRESH_MS_MAX <= idle_ms;
-    is_due.then(|| (now_ms.saturating_sub(idle_ms) / OLD_UNIT_MS & COUNT_MASK) as u32)
+    is_due.then(|| ((now_ms.saturating_sub(idle_ms) / OLD_UNIT_MS) & COUNT_MASK) as u32)
 }
 
 #[inline]

@@ -222,7 +222,8 @@ impl Core {
         );
         self.end_unblocked(unblocked);
         // Whoever is killed gets nothing that happens after the reply to the one who killed it.
-        for index in self.closing[first_closing..].to_vec() {
+        for at in first_closing..self.closing.len() {
+            let index = self.closing[at];
             self.cancel_wait(index, None);
             self.tell_no_more(index);
         }

@@ -14,8 +14,8 @@
 //! match if there is one (an earlier `*` taking more could only leave less text for the rest) and needs no recursion,
 //! the ground of CVE-2022-36021 and CVE-2024-31228. Plain bytes up to the end of the pattern can only be the end of the
 //! text, and a long run of them behind a `*` is searched for in linear time, so `*aaa…ab` against `aaa…a` is no bomb.
-//! What remains is pattern times text in the worst case, where classes or `?` follow a `*`; a budget of steps ends that,
-//! with "no match".
+//! What remains is pattern times text in the worst case, where classes or `?` follow a `*`; a budget of steps ends
+//! that, with "no match".
 
 use memchr::memmem::Finder;
 use memchr::{memchr, memchr2};

@@ -1,0 +1,80 @@
+//! The built load generator against servers that tests make up.
+
+#![allow(clippy::disallowed_methods, reason = "tests are the world outside: they read clocks")]
+
+mod fake;
+mod honest;
+mod hostile;
+mod modes;
+
+use corering_bench::report::model::{Report, Run};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A folder that goes with the test.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("corering-bench-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder for the test");
+        Folder(path)
+    }
+
+    pub fn file(&self, name: &str) -> String {
+        self.0.join(name).to_string_lossy().into_owned()
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs the tool; arguments are separated by blanks, and a blank within one is written `~`.
+pub fn bench(line: &str) -> Output {
+    let words = line.split_whitespace().map(|word| word.replace('~', " "));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corering-bench"));
+    command.args(words).output().expect("the tool was built")
+}
+
+/// What a run said on its error stream.
+pub fn complaint(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub fn status(output: &Output) -> i32 {
+    output.status.code().expect("no signal ended it")
+}
+
+/// Runs `run` with these arguments, expects this status, and reads the result.
+pub fn measured(name: &str, line: &str, expected: i32) -> Run {
+    let folder = Folder::new(name);
+    let output = bench(&format!("run {line} --json {}", folder.file("result.json")));
+    assert_eq!(status(&output), expected, "{}\n{}", complaint(&output), String::from_utf8_lossy(&output.stdout));
+    let report: Report = serde_json::from_str(&folder.read("result.json")).expect("valid JSON");
+    let run = report.runs.into_iter().next().expect("one run");
+    check_sums(&run);
+    run
+}
+
+/// Every planned request is in the counts once, and in the histograms.
+pub fn check_sums(run: &Run) {
+    let counts = run.counts.expect("counted");
+    assert_eq!(counts.planned, counts.answered + counts.unanswered + counts.unsent + counts.lost, "{counts:?}");
+    let all = &run.rows[0];
+    let of_commands: u64 = run.rows[1..].iter().map(|row| row.latency.count.expect("counted")).sum();
+    if run.offered_per_s.is_some() {
+        assert_eq!(all.latency.count, Some(counts.answered + counts.unanswered + counts.unsent));
+        assert_eq!(of_commands, counts.answered + counts.unanswered);
+        assert_eq!(all.other.as_ref().expect("service times").1.count, Some(counts.answered));
+    } else {
+        assert_eq!(all.latency.count, Some(counts.answered));
+        assert_eq!(of_commands, counts.answered);
+    }
+}
