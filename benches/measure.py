@@ -285,3 +285,18 @@ def plain(command):
     if os.path.isabs(words[0]):
         words[0] = path.name
     return shlex.join(words)
+
+
+def write_command(folder, script, servers, generator=None):
+    """Writes how a run is made again into cmd.sh, without the folders of this machine. `servers` as they were given:
+    LABEL=COMMAND."""
+    words = []
+    for word in sys.argv[1:]:
+        label, equals, command = word.partition("=")
+        if equals and word in servers:
+            word = f"{label}={plain(command)}"
+        words.append(os.path.basename(word) if word == generator else word)
+    file = folder / "cmd.sh"
+    file.write_text("#!/bin/sh\n# In the root of the tree, the peers' binaries on PATH.\n"
+                    f"benches/{script} {shlex.join(words)}\n")
+    file.chmod(0o755)

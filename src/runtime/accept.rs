@@ -182,14 +182,17 @@ impl Core {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
             if connection.session.mode.contains(Mode::INPUT_ENDED) && self.waits.contains_key(&index) {
                 // Who waits and says no more is gone, as in Redis: what it waits for, and what it sent behind, is void.
-                if connection.sending || !connection.replies.output.is_empty() {
+                if connection.sending {
+                    continue; // Its completion brings it back here.
+                }
+                if !connection.replies.output.is_empty() {
                     left.push(index);
                     continue;
                 }
                 connection.broken = true;
                 net::shutdown(connection.session.fd);
             }
-            if connection.broken || connection.session.mode.intersects(Mode::CLOSE_NOW | Mode::INPUT_ENDED) {
+            if connection.broken || connection.session.mode.contains(Mode::CLOSE_NOW) {
                 self.cancel_wait(index, None);
             }
             let connection = &mut self.connections[index as usize];

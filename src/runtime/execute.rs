@@ -148,9 +148,7 @@ impl Core {
                 _ => Error::unknown_command(&slices()),
             };
             connection.session.last_command = None;
-            if let Some(choice) = connection.session.tracking.as_mut() {
-                choice.begin_command(|_| false, connection.session.mode.contains(Mode::IN_TRANSACTION));
-            }
+            begin_tracked(&mut connection.session, None);
             connection.session.spoil_transaction();
             connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&error));
             self.stats.error(error.prefix());
@@ -158,7 +156,7 @@ impl Core {
             return self.clock.raw();
         };
         if connection.session.mode.contains(Mode::TRACKING) {
-            begin_tracked(&mut connection.session, row);
+            begin_tracked(&mut connection.session, Some(row));
         }
         if (!connection.session.mode.is_empty() || !row.accepts(spans.len()))
             && let Some(error) = refused(&self.config, &connection.session, row, spans.len())

@@ -266,12 +266,13 @@ impl Core {
 
 // Client-side caching
 
-/// A client that tracks begins a command.
-pub(super) fn begin_tracked(session: &mut Session, row: &'static Row) {
+/// A client that tracks begins a command; none: one that there is not.
+pub(super) fn begin_tracked(session: &mut Session, row: Option<&'static Row>) {
     let is_in_transaction = session.mode.contains(Mode::IN_TRANSACTION);
     let Some(choice) = session.tracking.as_mut() else { return };
+    let container = row.and_then(|row| row.container);
     let is_sibling =
-        |said_by: u16| row.container.is_some() && row.container == lookup::find_by_index(said_by as usize).container;
+        |said_by: u16| container.is_some() && container == lookup::find_by_index(said_by as usize).container;
     choice.begin_command(is_sibling, is_in_transaction);
 }
 

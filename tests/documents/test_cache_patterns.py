@@ -10,6 +10,7 @@ import time
 
 import pytest
 import redis
+from conftest import IS_REDIS
 
 POLICIES = ["noeviction", "allkeys-lru", "volatile-lru", "allkeys-random", "volatile-random", "volatile-ttl",
             "allkeys-lfu", "volatile-lfu"]
@@ -186,11 +187,10 @@ def test_each_policy_does_what_its_line_in_the_table_says(start, policy):
     else:
         assert refused == 0 and permanent < 1000
     assert info["evicted_keys"] > 0
-    if policy.endswith(("-lru", "-lfu")):
-        candidates = [key for key in hot if policy.startswith("allkeys") or key.startswith("brief:")]
-        kept = sum(key in keys for key in candidates)
-        limit = 0.9 if policy.startswith("allkeys") else 0.0
-        assert kept >= limit * len(candidates), f"{kept} of {len(candidates)} used keys are left"
+    # Redis' clock for LRU counts seconds, which are long beside this test.
+    if policy == "allkeys-lfu" or policy == "allkeys-lru" and not IS_REDIS:
+        kept = sum(key in keys for key in hot)
+        assert kept >= 0.9 * len(hot), f"{kept} of {len(hot)} used keys are left"
     if policy == "volatile-ttl":
         left = sorted(int(key.split(":")[1]) for key in keys if key.startswith("brief:"))
         assert not left or left[0] > 100, "the soonest deadlines go first"
