@@ -100,8 +100,6 @@ pub struct Ending {
 /// One client.
 #[derive(Debug, Clone)]
 pub struct Session {
-    /// `CLIENT DURABILITY`: when its replies to writes may leave; none: as `appendfsync` says.
-    pub durability: Option<Durability>,
     /// Unique for the life of the server, never reused.
     pub id: u64,
     /// The core that serves it.
@@ -111,9 +109,9 @@ pub struct Session {
     /// Its socket's number, as `CLIENT LIST` shows it.
     pub fd: i32,
     /// `ip:port` of the client.
-    pub peer: String,
+    pub peer: Box<str>,
     /// `ip:port` of ours.
-    pub local: String,
+    pub local: Box<str>,
     /// It came through its core's own port (`core-ports`), which stands for that core alone: commands that a cluster
     /// client sends to every node (`KEYS`, `DBSIZE`, `FLUSHALL`, `SCAN`) are about this core's keys.
     pub is_node: bool,
@@ -133,6 +131,8 @@ pub struct Session {
     pub protocol: Protocol,
     /// States off the hot path.
     pub mode: Mode,
+    /// `CLIENT DURABILITY`: when its replies to writes may leave; none: as `appendfsync` says.
+    pub durability: Option<Durability>,
     /// When it connected, Unix milliseconds.
     pub connected_ms: u64,
     /// When its last command came in, Unix milliseconds.
@@ -175,8 +175,8 @@ impl Session {
             core,
             index: 0,
             fd,
-            peer: String::new(),
-            local: String::new(),
+            peer: Box::default(),
+            local: Box::default(),
             is_node: false,
             is_target: false,
             name: Vec::new(),

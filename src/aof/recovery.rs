@@ -376,9 +376,8 @@ mod tests {
                 })
                 .collect();
             loop {
-                let half = (0..LANES).flat_map(|lane| kept[lane].iter().map(move |step| (lane, *step))).find(|(_, step)| {
-                    history.steps[*step].iter().any(|lane| !kept[*lane].contains(step))
-                });
+                let mut all = (0..LANES).flat_map(|lane| kept[lane].iter().map(move |step| (lane, *step)));
+                let half = all.find(|(_, step)| history.steps[*step].iter().any(|lane| !kept[*lane].contains(step)));
                 let Some((lane, step)) = half else { break };
                 kept[lane].retain(|other| *other < step);
             }

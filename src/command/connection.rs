@@ -293,8 +293,8 @@ pub(super) mod double {
             let mut server = Server { shards: shards.collect(), stats, config, shared, sessions: Vec::new() };
             for id in 1..=clients {
                 let mut session = Session::new(id, id as usize % cores, 7 + id as i32, NOW_MS - 5000);
-                session.peer = format!("127.0.0.1:{}", 50000 + id);
-                session.local = "127.0.0.1:6379".to_string();
+                session.peer = format!("127.0.0.1:{}", 50000 + id).into();
+                session.local = "127.0.0.1:6379".into();
                 session.active_ms = NOW_MS;
                 session.mode.set(Mode::UNAUTHENTICATED, !server.config.requirepass.is_empty());
                 server.sessions.push(session);

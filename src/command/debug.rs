@@ -490,7 +490,7 @@ mod tests {
         check_reply(&mut server, "DEBUG foo", refused);
         let mut server = Server::new(1, 1, &[("enable-debug-command", "local")]);
         check_reply(&mut server, "DEBUG SLEEP 0", "+OK|");
-        server.session(1).peer = "192.168.1.7:5000".to_string();
+        server.session(1).peer = "192.168.1.7:5000".into();
         check_reply(&mut server, "DEBUG SLEEP 0", refused);
         check_reply(&mut server, "DEBUG POPULATE 10", refused);
         assert_eq!(server.shards[0].keyspace.len(0), 0);

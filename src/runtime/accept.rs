@@ -143,8 +143,8 @@ impl Core {
         }
         self.stats.counters.connections_received += 1;
         let mut session = Session::new(self.shared.next_client(), self.core, socket, self.now_ms);
-        session.peer = ends.peer;
-        session.local = ends.local;
+        session.peer = ends.peer.into();
+        session.local = ends.local.into();
         session.is_node = self.config.core_ports != 0
             && usize::from(ends.port).checked_sub(self.config.core_ports.into()) == Some(self.core);
         session.mode.set(Mode::UNIX_SOCKET, ends.unix);

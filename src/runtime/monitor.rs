@@ -25,7 +25,7 @@ pub fn line(session: &Session, shown: &[u8]) -> Bytes {
     let from = if session.mode.contains(Mode::UNIX_SOCKET) {
         format!("unix:{}", session.local.trim_end_matches(":0"))
     } else {
-        session.peer.clone()
+        session.peer.to_string()
     };
     let head = format!("+{}.{:06} [{} {}]", since.as_secs(), since.subsec_micros(), session.db, from);
     let mut line = head.into_bytes();

@@ -59,6 +59,6 @@ pub fn entry(
 
 /// Adds an entry to the slow log, as its client's.
 pub fn log(shared: &Shared, config: &Config, entry: slowlog::Entry, session: &Session) {
-    let entry = slowlog::Entry { peer: session.peer.clone(), name: session.name.clone(), ..entry };
+    let entry = slowlog::Entry { peer: session.peer.to_string(), name: session.name.clone(), ..entry };
     shared.slow_log.push(entry, config.slowlog_max_len);
 }

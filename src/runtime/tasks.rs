@@ -25,6 +25,12 @@ use std::time::Duration;
 
 /// How soon glommio looks at what the tasks wait for while the loop is busy.
 const LATENCY: Duration = Duration::from_millis(1);
+/// For how long it sleeps at most while there are tasks. If its preemption timer rings between its looking at the rings
+/// and its looking for tasks, which a busy machine makes happen, glommio 0.9 takes it that none is ready, and parks. A
+/// timer of ours that is always set gets it up again.
+const SLEEP_MAX: Duration = Duration::from_millis(1);
+/// The same where there is more to do at once.
+const GIVE_WAY_MAX: Duration = Duration::from_micros(100);
 
 thread_local! {
     /// Tasks of this core that have not ended.
@@ -86,7 +92,7 @@ impl Core {
         self.ring.enter(None, 0, 1);
         if may_sleep && !self.ring.has_events() {
             let mut heard = pin!(bell.heard());
-            let mut timer = pin!(Timer::new(Duration::from_millis(idle_ms)));
+            let mut timer = pin!(Timer::new(Duration::from_millis(idle_ms).min(SLEEP_MAX)));
             poll_fn(|context| {
                 let is_over = heard.as_mut().poll(context).is_ready() || timer.as_mut().poll(context).is_ready();
                 if is_over { Poll::Ready(()) } else { Poll::Pending }
@@ -94,6 +100,8 @@ impl Core {
             .await;
             self.ring.enter(None, 0, 1);
         } else {
+            let mut timer = pin!(Timer::new(GIVE_WAY_MAX));
+            poll_fn(|context| Poll::Ready(drop(timer.as_mut().poll(context)))).await; // Sets it.
             glommio::executor().yield_task_queue_now().await;
         }
         if may_sleep {

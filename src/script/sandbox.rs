@@ -1,7 +1,7 @@
 //! What a script finds: an allow-list of globals, all of them read-only. Not here: what the functions do.
 
 use super::{api, bit, cjson, cmsgpack, structs};
-use crate::sys::lua::{Function, Kind, Library, Stack, Thrown};
+use crate::sys::lua::{ALL_RESULTS, Function, Kind, Library, Stack, Thrown};
 
 /// Globals of Lua's base library that stay; whatever else it has goes.
 const BASE: &[&str] = &[
@@ -45,7 +45,7 @@ pub fn build(stack: &mut Stack<'_>) {
     stack.push_globals();
     let globals = stack.len();
     remove_others(stack, globals, BASE);
-    let functions: &[(&str, Function)] = &[("collectgarbage", collect_garbage)];
+    let functions: &[(&str, Function)] = &[("collectgarbage", collect_garbage), ("pcall", protected_call)];
     set_functions(stack, functions);
     stack.get_field(globals, "string");
     stack.push_nil();
@@ -146,6 +146,31 @@ fn no_such_global(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     stack.spell(2);
     let text = [NO_GLOBAL.as_bytes(), stack.bytes(2).unwrap_or_default(), b"'"].concat();
     Err(stack.throw(text))
+}
+
+/// `pcall`, which as in Redis gives the text of an error that is a table with one, such as those of `redis.call`.
+fn protected_call(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
+    if stack.is_empty() {
+        stack.push_boolean(false);
+        stack.push_bytes("attempt to call a boolean value");
+        return Ok(2);
+    }
+    stack.push_boolean(true);
+    stack.insert(1);
+    let arguments = stack.len() - 2;
+    if stack.call(arguments, ALL_RESULTS, 0).is_err() {
+        if stack.kind(-1) == Kind::Table {
+            stack.get_field(-1, "err");
+            if matches!(stack.kind(-1), Kind::String | Kind::Number) {
+                stack.replace(-2);
+            } else {
+                stack.pop(1);
+            }
+        }
+        stack.push_boolean(false);
+        stack.replace(1);
+    }
+    Ok(stack.len() as usize)
 }
 
 /// `collectgarbage`: asks and collects; how the collector works is not for a script to say, for it works for all.

@@ -38,6 +38,9 @@ pub trait Host {
     fn tick(&mut self) -> Option<&'static str>;
 }
 
+/// As a number of results: as many as there are.
+pub const ALL_RESULTS: i32 = -1;
+
 /// A function of ours that needs nobody: from arguments on the stack to results on its top, by their count.
 pub type Function = fn(&mut Stack<'_>) -> Result<usize, Thrown>;
 
@@ -617,7 +620,8 @@ impl Stack<'_> {
         self.outcome(status)
     }
 
-    /// Calls the function under so many arguments with them; its results come in their place, or the error. `handler`:
+    /// Calls the function under so many arguments with them; so many results, or [`ALL_RESULTS`], come in their place,
+    /// or the error. `handler`:
     /// position from the bottom of a function that errors go through; 0: none.
     ///
     /// # Errors

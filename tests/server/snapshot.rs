@@ -294,7 +294,7 @@ fn writes_are_refused_while_snapshots_fail() {
     wait_for("the failure", || info(&mut client, "rdb_last_bgsave_status") == "err");
     wait_for("the refusal", || say(&mut client, "SET k v3") == MISCONF);
     assert_eq!(say(&mut client, "PING"), MISCONF);
-    assert_eq!(say(&mut client, "GET k"), "$v2");
+    assert_eq!(say(&mut client, "GET k"), "\"v2\"");
     assert_eq!(say(&mut client, "SHUTDOWN"), "-ERR Errors trying to SHUTDOWN. Check logs.");
     assert!(server.is_alive());
     assert_eq!(say(&mut client, "CONFIG SET stop-writes-on-bgsave-error no"), "+OK");

@@ -76,6 +76,10 @@ fn records(texts: &[Vec<u8>]) -> Records<'_> {
     texts.iter().map(|bytes| Record { db: 0, bytes, hashes: SmallVec::from_slice(&[1]) }).collect()
 }
 
+fn phase<'a>(parts: &'a [(usize, Vec<Vec<u8>>)], global: Option<Global<'a>>) -> Phase<'a> {
+    Phase { parts: parts.iter().map(|(lane, texts)| (*lane, records(texts))).collect(), global }
+}
+
 fn flush(log: &Log, disk: &mut Disk, lane: usize) {
     if let Some(batch) = log.take(lane, Vec::new()) {
         let mut group = vec![0; group::bytes_for(batch.records.len())];
@@ -150,7 +154,8 @@ proptest! {
                     done.push(Done { id, lanes: vec![*lane], gate: log.gate(*lane, position) });
                 }
                 Step::Share(lanes) => {
-                    let texts: Vec<(usize, Vec<Vec<u8>>)> = lanes.iter().map(|lane| (*lane, vec![text(id, *lane)])).collect();
+                    let texts: Vec<(usize, Vec<Vec<u8>>)> =
+                        lanes.iter().map(|lane| (*lane, vec![text(id, *lane)])).collect();
                     let parts = texts.iter().map(|(lane, texts)| (*lane, records(texts))).collect();
                     let mut touched = Vec::new();
                     log.append_shared(&[Phase { parts, global: None }], &mut touched);
@@ -169,13 +174,8 @@ proptest! {
                     marks.extend(parts(&after).iter().map(|lane| lane + 2 * LANES));
                     marks.push(0);
                     let record = records(std::slice::from_ref(&global)).remove(0);
-                    let phases = [
-                        Phase {
-                            parts: before.iter().map(|(lane, texts)| (*lane, records(texts))).collect(),
-                            global: Some(Global { record, is_flush_all: *is_flush_all }),
-                        },
-                        Phase { parts: after.iter().map(|(lane, texts)| (*lane, records(texts))).collect(), global: None },
-                    ];
+                    let global = Some(Global { record, is_flush_all: *is_flush_all });
+                    let phases = [phase(&before, global), phase(&after, None)];
                     let mut touched = Vec::new();
                     log.append_shared(&phases, &mut touched);
                     let mut gate = Gate::default();
