@@ -62,6 +62,12 @@ const EDITS: &[(&str, &str, &str)] = &[
         "LUA_API void lua_setreadonly (lua_State *L, int idx, int on);\nLUA_API void lua_tick (lua_State *L);\n\
          LUA_API int lua_sethook (",
     ),
+    // A function of ours has room for a few values more, however many arguments it was given.
+    (
+        "lapi.c",
+        "(L->top - L->base + size) > LUAI_MAXCSTACK)",
+        "(size > LUA_MINSTACK && (L->top - L->base + size) > LUAI_MAXCSTACK))",
+    ),
     ("lapi.c", "    status = luaU_dump(L, clvalue(o)->l.p, writer, data, 0);", "    status = 1;"),
     // The parser keeps the name of the chunk where the collector sees it.
     (

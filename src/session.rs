@@ -79,6 +79,8 @@ pub enum Deferred {
         saves: bool,
         /// The databases are emptied before.
         flushes: bool,
+        /// What is there already is no error.
+        merges: bool,
     },
     /// The server ends: there is a reply only if it does not.
     Shutdown(Ending),

@@ -199,6 +199,8 @@ pub struct Log {
     wanting: AtomicU64,
     /// Writes the time in front of records, at most once a second: the unix time in seconds; 0: does not.
     time: AtomicU64,
+    /// There is something in it that no `FLUSHALL` empties.
+    keeps_all: AtomicBool,
     next_share: AtomicU64,
     /// Generations opened since the server started.
     generation: AtomicU64,
@@ -255,6 +257,7 @@ impl Log {
             is_unsynced: AtomicBool::new(false),
             wanting: AtomicU64::new(0),
             time: AtomicU64::new(0),
+            keeps_all: AtomicBool::new(false),
             next_share: AtomicU64::new((seed as u64) << 32),
             generation: AtomicU64::new(0),
             known: AtomicU64::new(0),
@@ -320,6 +323,12 @@ impl Log {
         let holds = self.is_always.load(Ordering::Relaxed) || self.wanting.load(Ordering::Relaxed) != 0;
         let is_whole = self.is_on() && !self.is_partial.load(Ordering::Relaxed);
         self.holds_replies.store(holds && is_whole, Ordering::Relaxed);
+    }
+
+    /// There is something in it from now on that no `FLUSHALL` empties: libraries of functions. Files go only when it is
+    /// rewritten.
+    pub fn keep_all(&self) {
+        self.keeps_all.store(true, Ordering::Relaxed);
     }
 
     /// The time to be written in front of records, unix seconds; 0: none.
@@ -497,7 +506,11 @@ impl Log {
                 pending.push_share(id, &files, records, time, safe);
             }
             if let Some(global) = &phase.global {
-                self.open_generation(&mut locked, global.is_flush_all, Errand::Opened);
+                self.open_generation(
+                    &mut locked,
+                    global.is_flush_all && !self.keeps_all.load(Ordering::Relaxed),
+                    Errand::Opened,
+                );
                 locked[0].push_share(id, &files, std::slice::from_ref(&global.record), time, None);
                 if tracks {
                     let ends: Vec<u64> = locked.iter().map(|pending| pending.end).collect();

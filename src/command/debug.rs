@@ -114,6 +114,8 @@ enum Call<'a> {
     Reload {
         saves: bool,
         flushes: bool,
+        /// What is there already is no error.
+        merges: bool,
     },
     /// What needs a log, with its name.
     NotServed(&'static str),
@@ -178,7 +180,7 @@ impl<'a> Call<'a> {
                     return Err(Error::fixed("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."));
                 }
                 let has = |option: &[u8]| options.iter().any(|word| word.eq_ignore_ascii_case(option));
-                Call::Reload { saves: !has(b"NOSAVE"), flushes: !has(b"NOFLUSH") }
+                Call::Reload { saves: !has(b"NOSAVE"), flushes: !has(b"NOFLUSH"), merges: has(b"MERGE") }
             }
             (b"LOADAOF", []) => Call::NotServed("DEBUG LOADAOF is not served: this version writes no log"),
             (b"RESTART" | b"CRASH-AND-RECOVER", [] | [_]) => {
@@ -380,7 +382,9 @@ fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &
         Call::Reload { .. } if view.session.mode.contains(Mode::DENY_BLOCKING) => {
             return Err(Error::fixed("ERR DEBUG RELOAD is not served in a transaction"));
         }
-        Call::Reload { saves, flushes } => view.session.deferred = Some(Box::new(Deferred::Reload { saves, flushes })),
+        Call::Reload { saves, flushes, merges } => {
+            view.session.deferred = Some(Box::new(Deferred::Reload { saves, flushes, merges }));
+        }
         Call::Accepted | Call::Populate { .. } | Call::TrustChecksums(_) => reply.ok(),
         Call::NotServed(_) => panic!("refused by the check"),
     }

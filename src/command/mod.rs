@@ -377,6 +377,10 @@ pub enum ScriptCall {
     LoadLibrary,
     /// `FUNCTION RESTORE`
     RestoreLibraries,
+    /// `FUNCTION DELETE`
+    DeleteLibrary,
+    /// `FUNCTION FLUSH`
+    FlushLibraries,
 }
 
 /// Keys that follow from what other keys hold: `SORT … BY weight_*`. A call that uses them needs every shard.
@@ -420,6 +424,8 @@ pub struct Command {
     pub is_for_subscribers: bool,
     /// It is refused too while what is written could not be kept: who asks whether the server is well is to know.
     pub tells_of_disk: bool,
+    /// Whether a call is to wait for what is not there yet, which no script may.
+    pub asks_to_wait: fn(&Args<'_>) -> bool,
     /// How it meets several shards.
     pub spread: Spread,
     /// How what it did is written into the append-only file.
@@ -465,6 +471,7 @@ impl Command {
             is_immediate: false,
             is_for_subscribers: matches!(run, Run::Subscription { .. }),
             tells_of_disk: false,
+            asks_to_wait: |_| false,
             spread: Spread::Owner,
             journal: Journal::Call,
             group: Group::Generic,
@@ -489,6 +496,12 @@ impl Command {
     /// Its only key is the first argument.
     pub const fn key(mut self) -> Command {
         self.keys = Keys::Range { first: 1, last: 1, step: 1 };
+        self
+    }
+
+    /// It has a word by which it waits.
+    pub const fn asking_to_wait(mut self, asks: fn(&Args<'_>) -> bool) -> Command {
+        self.asks_to_wait = asks;
         self
     }
 

@@ -4,7 +4,6 @@ use super::client::write_help;
 use super::key_spec::KeyAccess;
 use super::{Args, Command, CommandResult, Flags, Group, Joint, KeySpec, Keys, Run, ScriptCall, SessionView};
 use crate::resp::{Error, Reply};
-use crate::script::functions::is_name;
 use crate::script::{ScriptFlags, Sha};
 use crate::shared::scripts::{Killed, Library};
 use crate::structure::glob::matches_nocase;
@@ -95,6 +94,14 @@ const fn subcommand(
     Command::new(name, Run::Session(run)).arity(arity).flags(MANAGES).docs(Group::Scripting, since, summary)
 }
 
+const fn changes(name: &'static str, call: ScriptCall, arity: i16, summary: &'static str) -> Command {
+    Command::new(name, Run::Joint(Joint::Script(call))).arity(arity).flags(MANAGES.union(Flags::WRITE)).docs(
+        Group::Scripting,
+        "7.0.0",
+        summary,
+    )
+}
+
 const OF_SCRIPTS: &str = "O(N) with N being the number of scripts in cache";
 const SHARDS_POLICY: &[&str] = &["request_policy:all_shards", "response_policy:all_succeeded"];
 
@@ -125,14 +132,10 @@ const SCRIPT: &[Command] = &[
 ];
 
 const FUNCTION: &[Command] = &[
-    subcommand("DELETE", delete, 3, "7.0.0", "Deletes a library.")
-        .flags(MANAGES.union(Flags::WRITE))
-        .tips(SHARDS_POLICY)
-        .syntax("library-name"),
+    changes("DELETE", ScriptCall::DeleteLibrary, 3, "Deletes a library.").tips(SHARDS_POLICY).syntax("library-name"),
     subcommand("DUMP", dump, 2, "7.0.0", "Returns all libraries as one payload.")
         .complexity("O(N) where N is the number of functions"),
-    subcommand("FLUSH", flush_functions, -2, "7.0.0", "Deletes all libraries.")
-        .flags(MANAGES.union(Flags::WRITE))
+    changes("FLUSH", ScriptCall::FlushLibraries, -2, "Deletes all libraries.")
         .complexity("O(N) where N is the number of functions deleted")
         .tips(SHARDS_POLICY)
         .syntax("[ASYNC|SYNC]"),
@@ -144,17 +147,13 @@ const FUNCTION: &[Command] = &[
         .tips(&["nondeterministic_output_order"])
         .complexity("O(N) where N is the number of functions")
         .syntax("[LIBRARYNAME library-name-pattern] [WITHCODE]"),
-    Command::new("LOAD", Run::Joint(Joint::Script(ScriptCall::LoadLibrary)))
-        .arity(-3)
+    changes("LOAD", ScriptCall::LoadLibrary, -3, "Creates a library.")
         .flags(MANAGES.union(Flags::WRITE).union(Flags::DENYOOM))
-        .docs(Group::Scripting, "7.0.0", "Creates a library.")
         .complexity("O(1) (considering compilation time is redundant)")
         .tips(SHARDS_POLICY)
         .syntax("[REPLACE] function-code"),
-    Command::new("RESTORE", Run::Joint(Joint::Script(ScriptCall::RestoreLibraries)))
-        .arity(-3)
+    changes("RESTORE", ScriptCall::RestoreLibraries, -3, "Creates the libraries of a payload.")
         .flags(MANAGES.union(Flags::WRITE).union(Flags::DENYOOM))
-        .docs(Group::Scripting, "7.0.0", "Creates the libraries of a payload.")
         .complexity("O(N) where N is the number of functions on the payload")
         .tips(SHARDS_POLICY)
         .syntax("serialized-value [FLUSH|APPEND|REPLACE]"),
@@ -240,27 +239,9 @@ fn kill_function(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>
     kill(view, true, reply)
 }
 
-fn delete(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let name = Some(args[2]).filter(|name| is_name(name)).and_then(|name| std::str::from_utf8(name).ok());
-    view.shared.scripts.change_libraries(|known| {
-        let mut libraries = known.clone();
-        let gone = name.and_then(|name| libraries.remove(name));
-        gone.map(|_| libraries).ok_or(Error::fixed("ERR Library not found"))
-    })?;
-    reply.ok();
-    Ok(())
-}
-
 fn dump(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let libraries = view.shared.scripts.libraries();
     reply.bulk(crate::rdb::functions::dump(libraries.values().map(|library| library.code.as_slice())));
-    Ok(())
-}
-
-fn flush_functions(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    check_flush(args, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option")?;
-    view.shared.scripts.change_libraries(|_| Ok::<_, Error>(Default::default()))?;
-    reply.ok();
     Ok(())
 }
 

@@ -4,13 +4,14 @@
 use super::aof::LogFiles;
 use super::aof_clerk::{Clerk, create_files, write_manifest};
 use super::core::unix_ms;
+use super::libraries::LibraryReader;
 use super::load::{Manner, load};
 use crate::aof::group::{self, Lane, Note};
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::aof::record::{self, Item, Stop};
 use crate::aof::recovery::{self, Cut, Source, Tail};
-use crate::command::Run;
 use crate::command::lookup;
+use crate::command::{Joint, Run};
 use crate::config::{Config, reason};
 use crate::keyspace::{Actor, Keyspace};
 use crate::resp::{Output, Protocol};
@@ -423,6 +424,7 @@ struct Loader {
     stats: Stats,
     random: fastrand::Rng,
     overlay: Option<Box<Keyspace>>,
+    libraries: Option<LibraryReader>,
     out: Output,
     db: usize,
     loaded: Loaded,
@@ -439,6 +441,7 @@ impl Loader {
             stats: Stats::new(false),
             random: fastrand::Rng::new(),
             overlay: None,
+            libraries: None,
             out: Output::default(),
             db: 0,
             loaded: Loaded::default(),
@@ -599,8 +602,15 @@ impl Loader {
             format!("Unknown command '{name}' reading the append only file {}", path.display())
         })?;
         self.loaded.commands += 1;
-        if !matches!(row.command.run, Run::Keyspace(_) | Run::Blocking(_)) {
-            return Ok(()); // Nothing of it is in a data set.
+        match row.command.run {
+            Run::Keyspace(_) | Run::Blocking(_) => {}
+            Run::Joint(Joint::Script(what)) => {
+                let reader = self.libraries.get_or_insert_with(LibraryReader::new);
+                return reader
+                    .run(&self.shared, what, args)
+                    .map_err(|why| format!("'{}' in the append only file {}: {why}", row.full_name(), path.display()));
+            }
+            _ => return Ok(()), // Nothing of it is in a data set.
         }
         let call = Call { db: self.db, protocol: Protocol::Resp2, touch: true, actor: Actor::default() };
         let now_ms = unix_ms();

@@ -10,6 +10,7 @@
 use super::aof::LogFiles;
 use super::aof_load;
 use super::core::{Core, unix_ms};
+use super::libraries::LibraryReader;
 use super::snapshot::Client;
 use crate::command::persistence::value_limits;
 use crate::config::Appendfsync;
@@ -56,7 +57,7 @@ pub(super) struct Loaded {
 /// How keys are loaded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manner {
-    /// A key that is there already is an error, or stays as it is.
+    /// A key that is there already is an error, or stays as it is; a library likewise, or goes.
     pub is_exclusive: bool,
 }
 
@@ -121,9 +122,12 @@ pub(super) fn load(
             databases: config.databases as usize,
             now_ms,
             expired: 0,
+            libraries: None,
+            manner,
         };
         distributor.run(&mut reader, shared).map_err(|fault| match fault {
             Stop::Fault(fault) => format!("{} at byte {}", named(&fault), reader.offset()),
+            Stop::Library(why) => named(&format_args!("Failed loading a library of functions: {why}")),
             Stop::Elsewhere => String::new(),
         })?;
         Ok::<u64, String>(distributor.expired)
@@ -156,6 +160,8 @@ pub(super) fn load(
 /// Why the reader stops.
 enum Stop {
     Fault(Fault),
+    /// A library that cannot be.
+    Library(String),
     /// A thread has failed and says why.
     Elsewhere,
 }
@@ -173,6 +179,8 @@ struct Distributor {
     databases: usize,
     now_ms: u64,
     expired: u64,
+    manner: Manner,
+    libraries: Option<LibraryReader>,
 }
 
 impl Distributor {
@@ -211,7 +219,10 @@ impl Distributor {
                 }
                 Item::Aux(name, text) => say(shared, &name, &String::from_utf8_lossy(&text), self.now_ms),
                 Item::Sizes(..) => {}
-                Item::Library(_) => tracing::warn!("a library of functions was not loaded: there are none yet"),
+                Item::Library(code) => {
+                    let reader = self.libraries.get_or_insert_with(LibraryReader::new);
+                    reader.load(shared, &code, self.manner.is_exclusive).map_err(Stop::Library)?;
+                }
                 Item::ModuleAux(name) => {
                     tracing::warn!("The RDB file contains AUX module data I can't load: no matching module '{name}'");
                 }
@@ -317,12 +328,18 @@ pub(super) fn load_at_start(
     engines: &[&'static Mutex<Shard>],
     log_files: &LogFiles,
 ) -> Result<(), String> {
-    let config = shared.config();
-    if config.appendonly {
-        let result = open_log(shared, engines, log_files);
-        shared.persistence.set_obstacle(obstacle::LOADING, false);
-        return result;
+    if shared.config().appendonly {
+        open_log(shared, engines, log_files)?;
+    } else {
+        load_snapshot(shared, engines)?;
     }
+    // Not before: nobody may be told that there is nothing by a server that is about to give up.
+    shared.persistence.set_obstacle(obstacle::LOADING, false);
+    Ok(())
+}
+
+fn load_snapshot(shared: &Shared, engines: &[&'static Mutex<Shard>]) -> Result<(), String> {
+    let config = shared.config();
     let path = config.dir.join(&config.dbfilename);
     let result = match path.try_exists() {
         Ok(false) => Ok(()),
@@ -331,13 +348,13 @@ pub(super) fn load_at_start(
             tracing::info!("DB loaded from disk: {seconds:.3} seconds");
         }),
     };
-    shared.persistence.set_obstacle(obstacle::LOADING, false);
     result.map_err(|why| format!("Fatal error loading the DB: {why}. Exiting."))
 }
 
 /// `DEBUG RELOAD`, from when it is asked for.
 pub(super) struct Reload {
     flushes: bool,
+    merges: bool,
     under_way: Option<UnderWay>,
 }
 
@@ -349,9 +366,9 @@ struct UnderWay {
 }
 
 impl Reload {
-    /// One that empties all databases before, or not.
-    pub fn new(flushes: bool) -> Reload {
-        Reload { flushes, under_way: None }
+    /// One that empties everything before, or not; then what is there already is no error, or is.
+    pub fn new(flushes: bool, merges: bool) -> Reload {
+        Reload { flushes, merges, under_way: None }
     }
 }
 
@@ -367,8 +384,10 @@ impl Core {
 
     /// Goes on with it.
     pub(super) fn tend_reload(&mut self) {
-        let Some(Reload { flushes, under_way: Some(under_way) }) = &self.saving.reload else { return };
+        let Some(Reload { flushes, merges, under_way: Some(under_way) }) = &self.saving.reload else { return };
         let (flushes, is_flushed, has_thread) = (*flushes, under_way.is_flushed, under_way.thread);
+        // Commands that were under way may have made keys: those stay.
+        let manner = Manner { is_exclusive: !flushes && !merges };
         let result = under_way.result.clone();
         if !is_flushed {
             if flushes {
@@ -382,6 +401,8 @@ impl Core {
                     engine.settle();
                 }
                 self.end_visits();
+                let none = |_: &_| Ok::<_, std::convert::Infallible>(Default::default());
+                let _ = self.shared.scripts.change_libraries(none);
             }
             self.shared.persistence.holds_loans.store(false, Ordering::Release);
             self.note_reload(|under_way| under_way.is_flushed = true);
@@ -391,8 +412,6 @@ impl Core {
             let engines: Vec<&'static Mutex<Shard>> =
                 (0..self.map.shards()).map(|core| self.shard.engine_of(core)).collect();
             let (shared, path): (_, PathBuf) = (self.shared.clone(), self.config.dir.join(&self.config.dbfilename));
-            // Commands that were under way may have made keys, and with NOFLUSH there are others: those stay.
-            let manner = Manner { is_exclusive: false };
             let reader = std::thread::Builder::new().name("loader".into());
             let for_thread = result.clone();
             let started = reader.spawn(move || {

@@ -20,6 +20,7 @@ mod hop;
 mod host;
 mod joint;
 mod lend;
+mod libraries;
 mod listen;
 mod load;
 mod long;

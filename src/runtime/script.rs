@@ -33,6 +33,7 @@ use super::core::{Core, unix_ms};
 use super::execute::{call_of, discards};
 use super::joint::{Borrowing, Needs, Work};
 use super::lend::{Ground, Lent, Loan};
+use super::libraries::{LoadCaller, log};
 use super::monitor::{self, feed_monitors};
 use super::pubsub::remember_read;
 use super::read::{Planned, Source, What};
@@ -50,11 +51,10 @@ use crate::route::locks::Need;
 use crate::route::parcel::ArgSlices;
 use crate::route::{Place, place};
 use crate::script::flags::{library_shebang, script_shebang};
-use crate::script::functions::is_name;
 use crate::script::{Answer, Caller, Engine, Invocation, ScriptFlags, Sha, sha1_hex};
 use crate::session::{Mode, Transaction};
 use crate::shard::{Call, Request, Shard, fail, finish};
-use crate::shared::scripts::{Function, Habit, Library, Run as LongRun, Script};
+use crate::shared::scripts::{Habit, Library, Run as LongRun, Script};
 use crate::sys::ring::Buffer;
 use crate::value::number::parse_integer;
 use ahash::AHashMap;
@@ -65,8 +65,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A script that has been running for so long can be seen by others, and ended.
 const LONG_NANOSECONDS: u64 = 1_000_000;
 
-/// The code of a library may run for so long when it is loaded.
-const LOAD_NANOSECONDS_MAX: u64 = 500_000_000;
 /// By how much the bytes of Lua that are told may be wrong.
 const TOLD_BYTES: u64 = 16 << 10;
 
@@ -81,13 +79,13 @@ struct Aside {
 
 /// What a core has compiled.
 pub(super) struct Scripting {
-    engine: Engine,
+    pub(super) engine: Engine,
     /// The state of [`crate::shared::Scripts`] that this is of.
     generation: u64,
     scripts: AHashMap<Sha, (i32, Arc<Script>)>,
     /// Libraries by name, with the references of their functions.
-    libraries: AHashMap<String, (Arc<Library>, Vec<i32>)>,
-    /// Functions by name: their library, and their number in it.
+    pub(super) libraries: AHashMap<String, (Arc<Library>, Vec<i32>)>,
+    /// Functions by name in lower case: their library, and their number in it.
     functions: AHashMap<Vec<u8>, (String, usize)>,
     /// Bytes of Lua, as everybody was told.
     told_bytes: u64,
@@ -353,12 +351,14 @@ impl Core {
                 Reply::new(out, protocol).bulk(script.sha);
                 None
             }),
-            ScriptCall::LoadLibrary => self.load_library(&mut scripting, args).map(|name| {
-                Reply::new(out, protocol).bulk(name);
-                None
-            }),
-            ScriptCall::RestoreLibraries => self.restore_libraries(&mut scripting, args).map(|()| {
-                Reply::new(out, protocol).ok();
+            ScriptCall::LoadLibrary
+            | ScriptCall::RestoreLibraries
+            | ScriptCall::DeleteLibrary
+            | ScriptCall::FlushLibraries => self.change_libraries(index, &mut scripting, what, args).map(|name| {
+                match name {
+                    Some(name) => Reply::new(out, protocol).bulk(name),
+                    None => Reply::new(out, protocol).ok(),
+                }
                 None
             }),
             ScriptCall::Eval { is_readonly } => keys_of(args)
@@ -400,7 +400,7 @@ impl Core {
     }
 
     /// Forgets what was compiled of scripts that are known no more.
-    fn forget_stale(&mut self, scripting: &mut Scripting) {
+    pub(super) fn forget_stale(&mut self, scripting: &mut Scripting) {
         let generation = self.shared.scripts.generation();
         if scripting.generation == generation {
             return;
@@ -428,7 +428,7 @@ impl Core {
         scripting.functions.clear();
         for (name, library) in libraries.iter() {
             for (at, function) in library.functions.iter().enumerate() {
-                scripting.functions.insert(function.name.clone().into_bytes(), (name.clone(), at));
+                scripting.functions.insert(function.name.to_ascii_lowercase().into_bytes(), (name.clone(), at));
             }
         }
     }
@@ -480,7 +480,7 @@ impl Core {
         args: &Args<'_>,
         is_readonly: bool,
     ) -> Result<Option<Prepared>, Error> {
-        let Some((library, at)) = scripting.functions.get(args[1]).cloned() else {
+        let Some((library, at)) = scripting.functions.get(&args[1].to_ascii_lowercase()).cloned() else {
             return Err(Error::fixed("ERR Function not found"));
         };
         let keys = count_keys(args)?;
@@ -488,7 +488,7 @@ impl Core {
             let known = self.shared.scripts.libraries().get(&library).cloned();
             let known = known.ok_or(Error::fixed("ERR Function not found"))?;
             let shebang = library_shebang(&known.code)?;
-            let mut caller = Loader { started: self.clock.raw(), core: self };
+            let mut caller = LoadCaller::new(&self.clock);
             let functions = scripting.engine.load_library(&known.code[shebang.len..], &mut caller)?;
             let by_name = |name: &str| functions.iter().find(|function| function.name == name);
             let references: Option<Vec<i32>> =
@@ -508,126 +508,6 @@ impl Core {
             keys,
             is_short: false,
         }))
-    }
-
-    // Libraries
-
-    /// Runs the code of a library, and tells what it registers.
-    fn make_library(&mut self, scripting: &mut Scripting, code: &[u8]) -> Result<(Arc<Library>, Vec<i32>), Error> {
-        let shebang = library_shebang(code)?;
-        if !shebang.engine.eq_ignore_ascii_case("lua") {
-            return Err(Error::new(format!("ERR Engine '{}' not found", shebang.engine)));
-        }
-        let Some(name) = shebang.name else { return Err(Error::fixed("ERR Library name was not given")) };
-        if !is_name(name.as_bytes()) {
-            return Err(Error::fixed(
-                "ERR Library names can only contain letters, numbers, or underscores(_) and must be at least one \
-                 character long",
-            ));
-        }
-        let mut caller = Loader { started: self.clock.raw(), core: self };
-        let registered = scripting.engine.load_library(&code[shebang.len..], &mut caller)?;
-        let references = registered.iter().map(|function| function.reference).collect();
-        let functions: Vec<Function> = registered
-            .into_iter()
-            .map(|function| Function { name: function.name, description: function.description, flags: function.flags })
-            .collect();
-        let habits = functions.iter().map(|_| Habit::default()).collect();
-        Ok((Arc::new(Library { name, code: code.to_vec(), functions, habits }), references))
-    }
-
-    fn load_library(&mut self, scripting: &mut Scripting, args: &Args<'_>) -> Result<String, Error> {
-        let (mut replaces, mut at) = (false, 2);
-        while at + 1 < args.len() {
-            if !args[at].eq_ignore_ascii_case(b"replace") {
-                return Err(Error::quoting("ERR Unknown option given: ", args[at], ""));
-            }
-            replaces = true;
-            at += 1;
-        }
-        let Some(code) = args.get(at) else {
-            return Err(Error::fixed("ERR Function code is missing"));
-        };
-        // Who has the name is told before the code runs.
-        let shebang = library_shebang(code)?;
-        if let Some(name) = &shebang.name
-            && !replaces
-            && self.shared.scripts.libraries().contains_key(name)
-        {
-            return Err(Error::new(format!("ERR Library '{name}' already exists")));
-        }
-        let (library, references) = self.make_library(scripting, code)?;
-        let name = library.name.clone();
-        let changed = self.shared.scripts.change_libraries(|known| {
-            let mut libraries = known.clone();
-            if libraries.remove(&name).is_some() && !replaces {
-                return Err(Error::new(format!("ERR Library '{name}' already exists")));
-            }
-            refuse_taken(&libraries, &library)?;
-            libraries.insert(name.clone(), library.clone());
-            Ok(libraries)
-        });
-        if let Err(error) = changed {
-            references.iter().for_each(|reference| scripting.engine.forget(*reference));
-            return Err(error);
-        }
-        self.forget_stale(scripting);
-        scripting.libraries.insert(name.clone(), (library, references));
-        Ok(name)
-    }
-
-    fn restore_libraries(&mut self, scripting: &mut Scripting, args: &Args<'_>) -> Result<(), Error> {
-        if 4 < args.len() {
-            return Err(Error::wrong_arity("function|restore"));
-        }
-        let (flushes, replaces) = match args.get(3).map(|word| word.to_ascii_lowercase()) {
-            None => (false, false),
-            Some(word) if word == b"append" => (false, false),
-            Some(word) if word == b"replace" => (false, true),
-            Some(word) if word == b"flush" => (true, false),
-            Some(_) => {
-                return Err(Error::fixed(
-                    "ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.",
-                ));
-            }
-        };
-        let codes = crate::rdb::functions::parse(args[2])
-            .map_err(|_| Error::fixed("ERR DUMP payload version or checksum are wrong"))?;
-        let mut made: Vec<(Arc<Library>, Vec<i32>)> = Vec::new();
-        let mut failure = None;
-        for code in &codes {
-            match self.make_library(scripting, code) {
-                Ok(library) => made.push(library),
-                Err(error) => {
-                    failure = Some(error);
-                    break;
-                }
-            }
-        }
-        let changed = match failure {
-            Some(error) => Err(error),
-            None => self.shared.scripts.change_libraries(|known| {
-                let mut libraries = if flushes { Default::default() } else { known.clone() };
-                for (library, _) in &made {
-                    if libraries.contains_key(&library.name) && !replaces {
-                        return Err(Error::new(format!("ERR Library {} already exists", library.name)));
-                    }
-                    libraries.remove(&library.name);
-                    refuse_taken(&libraries, library)?;
-                    libraries.insert(library.name.clone(), library.clone());
-                }
-                Ok(libraries)
-            }),
-        };
-        if let Err(error) = changed {
-            made.iter().flat_map(|(_, references)| references).for_each(|&gone| scripting.engine.forget(gone));
-            return Err(error);
-        }
-        self.forget_stale(scripting);
-        for (library, references) in made {
-            scripting.libraries.insert(library.name.clone(), (library, references));
-        }
-        Ok(())
     }
 
     // Running
@@ -850,17 +730,6 @@ impl Prepared {
             keys,
             is_short: false,
         }
-    }
-}
-
-/// Refuses a library with a function that another has.
-fn refuse_taken(libraries: &crate::shared::scripts::Libraries, library: &Library) -> Result<(), Error> {
-    let taken = |function: &&Function| {
-        libraries.values().any(|other| other.functions.iter().any(|known| known.name == function.name))
-    };
-    match library.functions.iter().find(taken) {
-        Some(function) => Err(Error::new(format!("ERR Function {} already exists", function.name))),
-        None => Ok(()),
     }
 }
 
@@ -1176,6 +1045,10 @@ impl Caller for Runner<'_> {
             let error = Error::fixed("ERR Write commands are not allowed from read-only scripts.");
             return self.refuse(Some(row), error);
         }
+        if (row.command.asks_to_wait)(args) {
+            let error = Error::quoting("ERR ", args[0], " command is not allowed with BLOCK option from scripts");
+            return self.refuse(Some(row), error);
+        }
         if self.is_short && !self.has_written && row.flags.contains(Flags::DENYOOM) {
             return self.refuse(Some(row), Error::OUT_OF_MEMORY);
         }
@@ -1266,44 +1139,5 @@ impl Caller for Runner<'_> {
     fn cpu_seconds(&mut self) -> f64 {
         let (user, system) = crate::sys::process::cpu_seconds(crate::sys::process::CpuOf::Process);
         user + system
-    }
-}
-
-/// Who runs what a library calls while it is loaded: nothing but the log.
-struct Loader<'a> {
-    core: &'a mut Core,
-    started: u64,
-}
-
-impl Caller for Loader<'_> {
-    fn call(&mut self, _: &[&[u8]], _: Protocol, _: &mut Output) -> Answer {
-        Answer::Refused(Error::fixed("ERR a library calls no commands while it is loaded"))
-    }
-
-    fn may_call(&mut self, _: &[&[u8]]) -> Option<bool> {
-        None
-    }
-
-    fn log(&mut self, level: usize, line: &[u8]) {
-        log(level, line);
-    }
-
-    fn tick(&mut self) -> Option<&'static str> {
-        let nanoseconds = self.core.clock.delta_as_nanos(self.started, self.core.clock.raw());
-        (LOAD_NANOSECONDS_MAX <= nanoseconds).then_some("FUNCTION LOAD timeout")
-    }
-
-    fn cpu_seconds(&mut self) -> f64 {
-        0.0
-    }
-}
-
-fn log(level: usize, line: &[u8]) {
-    let line = String::from_utf8_lossy(line);
-    match level {
-        0 => tracing::trace!("{line}"),
-        1 => tracing::debug!("{line}"),
-        2 => tracing::info!("{line}"),
-        _ => tracing::warn!("{line}"),
     }
 }

@@ -200,8 +200,8 @@ impl Core {
                 self.order(Purpose::Save, move |core, outcome| core.answer(client, outcome.is_ok()));
             }
             Deferred::Reload { .. } if self.saving.reload.is_some() => self.answer(client, false),
-            Deferred::Reload { saves, flushes } => {
-                self.saving.reload = Some(Reload::new(flushes));
+            Deferred::Reload { saves, flushes, merges } => {
+                self.saving.reload = Some(Reload::new(flushes, merges));
                 if !saves {
                     return self.begin_reload(client);
                 }
@@ -374,13 +374,21 @@ impl Core {
                 *len != 0
             })
             .collect();
+        if let Some(at_cut) = &mut at_cut {
+            self.engines().for_each(at_cut);
+        }
+        // What was written into the log before it was switched is among them.
+        let libraries = self.shared.scripts.libraries();
+        if !libraries.is_empty() {
+            self.shared.log.keep_all();
+        }
         let used_bytes = memory::used_bytes();
         let about = file::About {
             redis_version: REDIS_VERSION,
             made_seconds: now_ms / 1000,
             used_bytes,
             is_log_base: purpose == Purpose::LogBase,
-            libraries: Vec::new(),
+            libraries: libraries.values().map(|library| library.code.clone()).collect(),
             databases,
         };
         let plan = Arc::new(Plan::new(file::head(rdb::VERSION, &about).len() as u64, config.rdbchecksum));
@@ -388,9 +396,6 @@ impl Core {
         let clocks = clocks(&config, &self.shard, now_ms);
         for (engine, output) in self.engines().zip(&outputs) {
             engine.keyspace.begin_walk(|db| Box::new(Scribe::new(db, output.clone(), clocks, config.rdbcompression)));
-            if let Some(at_cut) = &mut at_cut {
-                at_cut(engine);
-            }
         }
         let path = file.unwrap_or_else(|| config.dir.join(&config.dbfilename));
         let temporary = path.with_file_name(format!("temp-{}.rdb", std::process::id()));

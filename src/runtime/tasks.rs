@@ -101,7 +101,8 @@ impl Core {
             self.ring.enter(None, 0, 1);
         } else {
             let mut timer = pin!(Timer::new(GIVE_WAY_MAX));
-            poll_fn(|context| Poll::Ready(drop(timer.as_mut().poll(context)))).await; // Sets it.
+            let set = poll_fn(|context| Poll::Ready(timer.as_mut().poll(context)));
+            let _ = set.await;
             glommio::executor().yield_task_queue_now().await;
         }
         if may_sleep {

@@ -35,7 +35,7 @@ pub fn push_reply(stack: &mut Stack<'_>, reply: &[u8]) {
 
 /// Pushes the element at the front; its length.
 fn push_element(stack: &mut Stack<'_>, bytes: &[u8]) -> usize {
-    assert!(stack.has_room(LEVEL_ROOM), "replies are not that deep");
+    stack.make_room(LEVEL_ROOM);
     let (head, mut at) = decode::head(bytes).expect("our own replies are well-formed").expect("and whole");
     match head {
         Head::Integer(value) => stack.push_number(value as f64),

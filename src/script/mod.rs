@@ -100,13 +100,13 @@ pub struct Engine {
     handler: i32,
     /// Where random numbers go on.
     random: u64,
-    /// The globals of libraries, and `redis` as they find it while they are loaded, and afterwards.
+    /// The globals of libraries, as they are while one is loaded, and afterwards.
     library: LibraryWorld,
 }
 
 struct LibraryWorld {
     environment: i32,
-    base: i32,
+    metatable: i32,
     loading: i32,
     running: i32,
 }
@@ -259,61 +259,72 @@ impl LibraryWorld {
     /// Makes the globals of libraries, before those of scripts are sealed.
     fn build(stack: &mut Stack<'_>, version: &str) -> LibraryWorld {
         let top = stack.len();
-        let redis = |stack: &mut Stack<'_>, api: Api| {
-            api::push_redis(stack, api, version);
-            if api == Api::Library {
-                sandbox::push_strict_metatable(stack);
-                stack.set_metatable(-2);
-            }
-            let table = stack.len();
-            sandbox::seal_table(stack, table);
-            stack.keep()
-        };
-        let loading = redis(stack, Api::Library);
-        let running = redis(stack, Api::Script);
-        // What they read: all globals of scripts, and `redis`.
-        stack.push_globals();
-        let globals = stack.len();
+        stack.push_table(0, 0);
+        let environment = stack.len();
+        // While one is loaded: `redis`, and that a small one.
+        stack.push_table(0, 2);
+        Self::set_redis(stack, Api::Library, version);
+        let loading = Self::keep_sealed(stack);
+        // Afterwards: all globals of scripts, and `redis`.
         stack.push_table(0, 64);
         let base = stack.len();
+        stack.push_globals();
+        let globals = stack.len();
         stack.push_nil();
         while stack.next(globals) {
             stack.push_copy(-2);
             stack.insert(-2);
             stack.raw_set(base);
         }
-        sandbox::push_strict_metatable(stack);
-        stack.set_readonly(-1, true);
-        stack.set_metatable(base);
-        stack.push_table(0, 0);
-        let environment = stack.len();
+        stack.pop(1);
         stack.push_copy(environment);
         stack.set_field(base, "_G");
-        stack.set_readonly(base, true);
+        Self::set_redis(stack, Api::Script, version);
+        let running = Self::keep_sealed(stack);
         stack.push_table(0, 1);
-        stack.push_copy(base);
-        stack.set_field(-2, "__index");
-        stack.set_readonly(-1, true);
+        stack.push_copy(-1);
         stack.set_metatable(environment);
+        let metatable = stack.keep();
         stack.set_readonly(environment, true);
         let environment = stack.keep();
-        let base = stack.keep();
         stack.truncate(top);
-        let world = LibraryWorld { environment, base, loading, running };
+        let world = LibraryWorld { environment, metatable, loading, running };
         world.show(stack, running);
         world
     }
 
-    /// Chooses what `redis` is for libraries.
-    fn show(&self, stack: &mut Stack<'_>, redis: i32) {
-        stack.push_kept(self.base);
-        let base = stack.len();
-        stack.set_readonly(base, false);
-        for name in ["redis", "server"] {
-            stack.push_kept(redis);
-            stack.set_field(base, name);
+    /// Sets `redis` in the table on top.
+    fn set_redis(stack: &mut Stack<'_>, api: Api, version: &str) {
+        api::push_redis(stack, api, version);
+        if api == Api::Library {
+            sandbox::push_strict_metatable(stack);
+            stack.set_metatable(-2);
         }
-        stack.set_readonly(base, true);
+        let redis = stack.len();
+        sandbox::seal_table(stack, redis);
+        for name in ["redis", "server"] {
+            stack.push_copy(redis);
+            stack.set_field(redis - 1, name);
+        }
+        stack.pop(1);
+    }
+
+    /// Keeps the table on top, in which there is nothing but what there is.
+    fn keep_sealed(stack: &mut Stack<'_>) -> i32 {
+        sandbox::push_strict_metatable(stack);
+        stack.set_readonly(-1, true);
+        stack.set_metatable(-2);
+        stack.set_readonly(-1, true);
+        stack.keep()
+    }
+
+    /// Chooses which globals libraries have.
+    fn show(&self, stack: &mut Stack<'_>, globals: i32) {
+        stack.push_kept(self.metatable);
+        stack.set_readonly(-1, false);
+        stack.push_kept(globals);
+        stack.set_field(-2, "__index");
+        stack.set_readonly(-1, true);
         stack.pop(1);
     }
 }

@@ -38,6 +38,9 @@ pub trait Host {
     fn tick(&mut self) -> Option<&'static str>;
 }
 
+/// So many values have room at any time (`LUA_MINSTACK`; see build.rs).
+pub const ROOM_SURE: i32 = 20;
+
 /// As a number of results: as many as there are.
 pub const ALL_RESULTS: i32 = -1;
 
@@ -226,15 +229,22 @@ impl Stack<'_> {
     }
 
     fn room(&self, len: i32) {
-        // SAFETY: the state is open; while guarded nothing is refused but what is beyond Lua's own bound.
+        // SAFETY: the state is open; while guarded nothing is refused but what is beyond Lua's own bound, which is for
+        // more than `ROOM_SURE`.
         let is_there = unsafe { ffi::lua_checkstack(self.state, len) } != 0;
         assert!(is_there, "room is asked for ahead by those who need much");
     }
 
-    /// Whether so many more values have room.
+    /// Makes room for some values, up to [`ROOM_SURE`], however many there are.
+    pub fn make_room(&mut self, len: i32) {
+        assert!(len <= ROOM_SURE);
+        self.room(len);
+    }
+
+    /// Whether so many more values have room, and a script is not at Lua's bound of some thousand.
     pub fn has_room(&mut self, len: i32) -> bool {
         // SAFETY: as in `room`.
-        unsafe { ffi::lua_checkstack(self.state, len) != 0 }
+        unsafe { ffi::lua_checkstack(self.state, len.max(ROOM_SURE + 1)) != 0 }
     }
 
     /// How many values there are.

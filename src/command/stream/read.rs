@@ -293,18 +293,16 @@ fn parse_block_ms(word: &[u8]) -> Result<u64, Error> {
     u64::try_from(block_ms).map_err(|_| Error::TIMEOUT_NEGATIVE)
 }
 
-/// The keys: half of what stands behind `STREAMS`. It is searched as an option, since a key may have that name.
-pub(super) fn stream_keys(args: &Args<'_>, positions: &mut Vec<usize>) {
-    let mut at = 1;
+/// The options in front of `STREAMS`, and the position of that word, if it is there: options are gone through, since a
+/// key may have that name.
+fn options<'a>(args: &'a Args<'a>) -> (Vec<&'a [u8]>, Option<usize>) {
+    let (mut options, mut at) = (Vec::new(), 1);
     while let Some(word) = args.get(at) {
         let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
         if is("STREAMS") {
-            let words = args.len() - 1 - at;
-            if words.is_multiple_of(2) {
-                positions.extend(at + 1..=at + words / 2);
-            }
-            return;
+            return (options, Some(at));
         }
+        options.push(*word);
         at += if ["BLOCK", "COUNT", "CLAIM", "MAXCOUNT", "MAXSIZE"].into_iter().any(is) {
             2
         } else if is("GROUP") {
@@ -312,9 +310,24 @@ pub(super) fn stream_keys(args: &Args<'_>, positions: &mut Vec<usize>) {
         } else if is("NOACK") {
             1
         } else {
-            return;
+            break;
         };
     }
+    (options, None)
+}
+
+/// The keys: half of what stands behind `STREAMS`.
+pub(super) fn stream_keys(args: &Args<'_>, positions: &mut Vec<usize>) {
+    let Some(at) = options(args).1 else { return };
+    let words = args.len() - 1 - at;
+    if words.is_multiple_of(2) {
+        positions.extend(at + 1..=at + words / 2);
+    }
+}
+
+/// Whether there is a `BLOCK`.
+pub(super) fn asks_to_wait(args: &Args<'_>) -> bool {
+    options(args).0.iter().any(|word| word.eq_ignore_ascii_case(b"block"))
 }
 
 /// Begins what is told of a stream; `told` counts them.
