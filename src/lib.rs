@@ -313,7 +313,7 @@
 //! | 2 | `keyspace` | `aof` `value` `structure` |
 //! | 2 | `rdb` | `value` `structure` |
 //! | 2 | `connection` | `aof` `resp` `session` `value` `mutant` |
-//! | 2 | `script` | `resp` `value` `sys` |
+//! | 2 | `script` | `config` `resp` `value` `sys` |
 //! | 3 | `pubsub` | `resp` `session` `keyspace` `structure` `sync` |
 //! | 3 | `snapshot` | `keyspace` `rdb` `value` `structure` |
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` `script` |

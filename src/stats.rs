@@ -363,11 +363,14 @@ impl Stats {
         }
     }
 
-    /// A command replied with an error of this first word ([`Stats::record`] counts that it ran).
+    /// A command replied with an error of this first word ([`Stats::record`] counts that it ran); none: the error has
+    /// been counted as that of another command.
     #[cold]
-    pub fn failed(&mut self, id: CommandId, prefix: &str) {
+    pub fn failed(&mut self, id: CommandId, prefix: Option<&str>) {
         self.commands[id.index()].failed += 1;
-        self.error(prefix);
+        if let Some(prefix) = prefix {
+            self.error(prefix);
+        }
     }
 
     /// A command was refused with an error of this first word and did not run.
@@ -603,7 +606,7 @@ mod tests {
         let mut here = Stats::default();
         here.record(row.id, 2_500);
         here.record(row.id, 3_007);
-        here.failed(row.id, "ERR");
+        here.failed(row.id, Some("ERR"));
         let mut there = Stats::default();
         there.rejected(row.id, "NOAUTH");
         there.record(row.id, 3_000);

@@ -53,6 +53,7 @@ const HELP: &[(&str, &str)] = &[
     ("REPLYBUFFER <PEAK-RESET-TIME|RESIZING> <value>", "Accepted: clients have no reply buffers of their own."),
     ("SET-ACTIVE-EXPIRE <0|1>", "Turn off and on that keys are removed as soon as their time has come."),
     ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Accepted."),
+    ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Let scripts call commands that they may not."),
     ("SET-SKIP-CHECKSUM-VALIDATION <0|1>", "Let RESTORE take payloads whose checksum is wrong."),
     ("SLEEP <seconds>", "Keep the client's core from serving for so long. Decimals allowed."),
     ("STRINGMATCH-LEN <pattern> <string>", "Return whether a glob-style pattern matches."),
@@ -121,6 +122,8 @@ enum Call<'a> {
     NotServed(&'static str),
     ActiveExpire(bool),
     TrustChecksums(bool),
+    /// Scripts may call what they may not.
+    AllowScripts(bool),
     Sleep(Duration),
     Matches {
         pattern: &'a [u8],
@@ -134,7 +137,7 @@ impl<'a> Call<'a> {
         Ok(match (word.as_slice(), &args[2..]) {
             (b"CHANGE-REPL-ID", []) => Call::Accepted,
             (b"CONFIG-REWRITE-FORCE-ALL", []) => Call::RewriteAll,
-            (b"DICT-RESIZING" | b"PAUSE-CRON" | b"SET-DISABLE-DENY-SCRIPTS", [_]) => Call::Accepted,
+            (b"DICT-RESIZING" | b"PAUSE-CRON", [_]) => Call::Accepted,
             (b"REPLYBUFFER", [what, _])
                 if what.eq_ignore_ascii_case(b"PEAK-RESET-TIME") || what.eq_ignore_ascii_case(b"RESIZING") =>
             {
@@ -182,11 +185,14 @@ impl<'a> Call<'a> {
                 let has = |option: &[u8]| options.iter().any(|word| word.eq_ignore_ascii_case(option));
                 Call::Reload { saves: !has(b"NOSAVE"), flushes: !has(b"NOFLUSH"), merges: has(b"MERGE") }
             }
-            (b"LOADAOF", []) => Call::NotServed("DEBUG LOADAOF is not served: this version writes no log"),
+            (b"LOADAOF", []) => Call::NotServed("DEBUG LOADAOF is not served: the log is read when the server starts"),
             (b"RESTART" | b"CRASH-AND-RECOVER", [] | [_]) => {
                 Call::NotServed("failed to restart the server. Check server logs.")
             }
             (b"SET-ACTIVE-EXPIRE", [flag]) => Call::ActiveExpire(parse_integer(flag).is_some_and(|flag| flag != 0)),
+            (b"SET-DISABLE-DENY-SCRIPTS", [flag]) => {
+                Call::AllowScripts(parse_integer(flag).is_some_and(|flag| flag != 0))
+            }
             (b"SET-SKIP-CHECKSUM-VALIDATION", [flag]) => {
                 Call::TrustChecksums(parse_integer(flag).is_some_and(|flag| flag != 0))
             }
@@ -385,6 +391,10 @@ fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &
         Call::Reload { saves, flushes, merges } => {
             view.session.deferred = Some(Box::new(Deferred::Reload { saves, flushes, merges }));
         }
+        Call::AllowScripts(on) => {
+            view.shared.scripts.allow_all(on);
+            reply.ok();
+        }
         Call::Accepted | Call::Populate { .. } | Call::TrustChecksums(_) => reply.ok(),
         Call::NotServed(_) => panic!("refused by the check"),
     }
@@ -541,7 +551,7 @@ mod tests {
             ("object none", "ERR no such key"),
             ("quicklist-packed-threshold x", "ERR argument must be a memory value bigger than 1 and smaller than 4gb"),
             ("reload foo", "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."),
-            ("loadaof", "ERR DEBUG LOADAOF is not served: this version writes no log"),
+            ("loadaof", "ERR DEBUG LOADAOF is not served: the log is read when the server starts"),
             ("restart", "ERR failed to restart the server. Check server logs."),
             (
                 "protocol foo",

@@ -202,7 +202,7 @@ impl Core {
         let mut out = Output::default();
         match error {
             Some(error) => {
-                self.stats.failed(ticket.row.id, error.prefix());
+                self.stats.failed(ticket.row.id, Some(error.prefix()));
                 Reply::new(&mut out, Protocol::Resp2).error(error);
             }
             None => Reply::new(&mut out, ticket.call.protocol).null_array(),

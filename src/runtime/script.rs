@@ -51,7 +51,7 @@ use crate::route::locks::Need;
 use crate::route::parcel::ArgSlices;
 use crate::route::{Place, place};
 use crate::script::flags::{library_shebang, script_shebang};
-use crate::script::{Answer, Caller, Engine, Invocation, ScriptFlags, Sha, sha1_hex};
+use crate::script::{Answer, Caller, Engine, Failed, Invocation, ScriptFlags, Sha, sha1_hex};
 use crate::session::{Mode, Transaction};
 use crate::shard::{Call, Request, Shard, fail, finish};
 use crate::shared::scripts::{Habit, Library, Run as LongRun, Script};
@@ -593,8 +593,8 @@ impl Core {
         for line in shown {
             feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
         }
-        if let Some(error) = error {
-            self.stats.failed(row.id, error.prefix());
+        if let Some(Failed { error, is_counted }) = error {
+            self.stats.failed(row.id, (!is_counted).then(|| error.prefix()));
         }
         if discards(self.connections[index as usize].session.mode) {
             out.truncate(start);
@@ -1037,7 +1037,7 @@ impl Caller for Runner<'_> {
         if !row.accepts(args.len()) {
             return self.refuse(Some(row), Error::fixed("ERR Wrong number of args calling Redis command from script"));
         }
-        if row.flags.contains(Flags::NOSCRIPT) {
+        if row.flags.contains(Flags::NOSCRIPT) && !self.core.shared.scripts.allows_all() {
             return self.refuse(Some(row), Error::fixed("ERR This Redis command is not allowed from script"));
         }
         let is_write = row.flags.contains(Flags::WRITE);

@@ -10,6 +10,7 @@
 //! | array, set, map | table, `{set=}`, `{map=}` | | table | array up to the first nil |
 //! | double, big number, verbatim | `{double=}`, `{big_number=}`, `{verbatim_string=}` | | the same | the same |
 
+use super::Failed;
 use super::args::cut;
 use crate::resp::decode::{self, Head};
 use crate::resp::{Error, Output, Protocol, Reply};
@@ -176,8 +177,8 @@ pub struct Writer<'a> {
     reply: Reply<'a>,
     /// The protocol that the script has chosen.
     script_protocol: Protocol,
-    /// The error that the value is, or has in it, if it is to be counted.
-    pub error: Option<Error>,
+    /// The error that the value is, or has in it.
+    pub error: Option<Failed>,
     values: usize,
     start: usize,
 }
@@ -231,8 +232,9 @@ impl<'a> Writer<'a> {
             let told = error_at(stack, table);
             let error = Error::new(told.text);
             self.reply.error(&error);
-            if !told.is_counted {
-                self.error = Some(error);
+            // One that is yet to be counted comes first.
+            if self.error.as_ref().is_none_or(|known| known.is_counted) {
+                self.error = Some(Failed { error, is_counted: told.is_counted });
             }
         } else if field(stack, "ok", Kind::String) {
             self.reply.simple(stack.bytes(-1).unwrap_or_default());
@@ -247,7 +249,8 @@ impl<'a> Writer<'a> {
             self.reply.set(len);
             self.write_entries(stack, depth, false);
         } else if field(stack, "big_number", Kind::String) {
-            let digits: String = stack.bytes(-1).unwrap_or_default().iter().map(|&byte| char::from(byte)).collect();
+            // Whatever it is: on one line.
+            let digits = String::from_utf8_lossy(stack.bytes(-1).unwrap_or_default()).replace(['\r', '\n'], " ");
             self.reply.big_number(&digits);
         } else if !(field(stack, "verbatim_string", Kind::Table) && self.write_verbatim(stack, table)) {
             stack.truncate(table);

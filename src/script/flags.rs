@@ -1,5 +1,6 @@
 //! What a script says of itself in its first line (`#!lua name=… flags=…`), or a function where it is registered.
 
+use crate::config::parse::split_words;
 use crate::resp::Error;
 use bitflags::bitflags;
 
@@ -67,18 +68,17 @@ pub fn script_shebang(text: &[u8]) -> Result<Option<Shebang>, Error> {
     let Some(len) = text.iter().position(|&byte| byte == b'\n') else {
         return Err(Error::fixed("ERR Invalid script shebang"));
     };
-    let line = String::from_utf8_lossy(&text[..len]).into_owned();
-    let mut words = line.split_ascii_whitespace();
-    let engine = words.next().unwrap_or_default();
+    let words = words(&text[..len]).ok_or(Error::fixed("ERR Invalid engine in script shebang"))?;
+    let (engine, options) = words.split_first().expect("it begins with one");
     if engine != "#!lua" {
         return Err(Error::new(format!("ERR Unexpected engine in script shebang: {engine}")));
     }
     let mut flags = ScriptFlags::empty();
-    for word in words {
+    for word in options {
         let Some(list) = word.strip_prefix("flags=") else {
             return Err(Error::new(format!("ERR Unknown lua shebang option: {word}")));
         };
-        for name in list.split(',').filter(|name| !name.is_empty()) {
+        for name in list.split(',').filter(|_| !list.is_empty()) {
             match ScriptFlags::named(name.as_bytes()) {
                 Some(flag) => flags |= flag,
                 None => return Err(Error::new(format!("ERR Unexpected flag in script shebang: {name}"))),
@@ -86,6 +86,12 @@ pub fn script_shebang(text: &[u8]) -> Result<Option<Shebang>, Error> {
         }
     }
     Ok(Some(Shebang { engine: "lua".into(), name: None, flags, len }))
+}
+
+/// The words of a first line, which may be in quotes; none: the quotes do not match.
+fn words(line: &[u8]) -> Option<Vec<String>> {
+    let words = split_words(line).ok()?;
+    Some(words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect())
 }
 
 /// Reads the first line of a library.
@@ -99,13 +105,11 @@ pub fn library_shebang(text: &[u8]) -> Result<Shebang, Error> {
     let Some(len) = text.iter().position(|&byte| byte == b'\n') else {
         return Err(Error::fixed("ERR Invalid library metadata"));
     };
-    let line = String::from_utf8_lossy(&text[2..len]).into_owned();
-    let mut words = line.split_ascii_whitespace();
-    let Some(engine) = words.next().filter(|_| !line.starts_with([' ', '\t'])) else {
-        return Err(Error::fixed("ERR Invalid library metadata"));
-    };
+    let words = words(&text[..len]).ok_or(Error::fixed("ERR Invalid library metadata"))?;
+    let (engine, options) = words.split_first().expect("it begins with one");
+    let engine = engine.strip_prefix("#!").ok_or(Error::fixed("ERR Invalid library metadata"))?;
     let mut name = None;
-    for word in words {
+    for word in options {
         match word.strip_prefix("name=") {
             Some(_) if name.is_some() => {
                 return Err(Error::fixed("ERR Invalid metadata value, name argument was given multiple times"));

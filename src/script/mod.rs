@@ -63,6 +63,11 @@ pub const MEMORY_BYTES_MAX: usize = 256 << 20;
 /// Longest text of a script or library.
 pub const TEXT_BYTES_MAX: usize = 64 << 20;
 
+/// After so many scripts the collector makes a step, so that what many small ones leave is never much …
+const RUNS_PER_STEP: u64 = 50;
+/// … of this size, as Lua has it.
+const STEP_SIZE: i32 = 50;
+
 /// The name of a script: the SHA-1 of its text, in hexadecimal.
 pub type Sha = [u8; 40];
 
@@ -93,6 +98,14 @@ pub struct Invocation<'a> {
     pub protocol: Protocol,
 }
 
+/// Why a script failed, as its client is told.
+pub struct Failed {
+    /// The error.
+    pub error: Error,
+    /// It is that of a command, and was counted when that failed.
+    pub is_counted: bool,
+}
+
 /// One core's Lua.
 pub struct Engine {
     lua: Lua,
@@ -100,6 +113,8 @@ pub struct Engine {
     handler: i32,
     /// Where random numbers go on.
     random: u64,
+    /// Scripts that have run.
+    runs: u64,
     /// The globals of libraries, as they are while one is loaded, and afterwards.
     library: LibraryWorld,
 }
@@ -132,7 +147,7 @@ impl Engine {
         stack.set_field(globals, "redis");
         sandbox::seal(stack);
         stack.truncate(0);
-        Engine { lua, handler, random: api::RANDOM_START, library }
+        Engine { lua, handler, random: api::RANDOM_START, runs: 0, library }
     }
 
     /// Bytes that it takes.
@@ -159,8 +174,8 @@ impl Engine {
         self.lua.stack().forget(reference);
     }
 
-    /// Runs code, and writes its reply, or why it failed. The error, if there is one and it has not been counted.
-    pub fn run(&mut self, call: &Invocation<'_>, caller: &mut dyn Caller, out: &mut Output) -> Option<Error> {
+    /// Runs code, and writes its reply, or why it failed. The error, if there is one.
+    pub fn run(&mut self, call: &Invocation<'_>, caller: &mut dyn Caller, out: &mut Output) -> Option<Failed> {
         let mut running = Running::new(caller, self.random);
         let handler = self.handler;
         let outcome = self.lua.with_host(&mut running, |stack| {
@@ -198,18 +213,21 @@ impl Engine {
                     out.truncate(start);
                     let error = Error::fixed("ERR the script's reply is too large");
                     Reply::new(&mut *out, call.protocol).error(&error);
-                    Some(error)
+                    Some(Failed { error, is_counted: false })
                 }
             }
             Err(failure) => {
                 let (error, is_counted) = told(&mut stack, failure, call.name);
                 Reply::new(&mut *out, call.protocol).error(&error);
-                (!is_counted).then_some(error)
+                Some(Failed { error, is_counted })
             }
         };
         stack.truncate(0);
+        self.runs += 1;
         if MEMORY_BYTES_MAX / 2 < self.lua.used_bytes() {
             self.lua.collect(); // Or it would not be there for the next one.
+        } else if self.runs.is_multiple_of(RUNS_PER_STEP) {
+            self.lua.stack().collect_some(STEP_SIZE);
         }
         error
     }

@@ -839,7 +839,7 @@ impl Shard {
 pub fn fail(stats: &mut Stats, row: &'static Row, error: &Error, start: usize, out: &mut Output) {
     out.truncate(start);
     Reply::new(out, Protocol::Resp2).error(error);
-    stats.failed(row.id, error.prefix());
+    stats.failed(row.id, Some(error.prefix()));
 }
 
 /// What the code of a session command returns, written or counted the same way.

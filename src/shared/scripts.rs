@@ -169,6 +169,8 @@ pub struct Scripts {
     /// Scripts that have passed `busy-reply-threshold` and run still.
     busy: AtomicU64,
     evicted: AtomicU64,
+    /// Scripts may call what they may not.
+    allows_all: AtomicBool,
     /// What the Lua of all cores takes.
     vm_bytes: AtomicU64,
 }
@@ -249,6 +251,16 @@ impl Scripts {
     pub fn totals(&self) -> (usize, usize, u64) {
         let state = self.state();
         (state.scripts.len(), state.bytes, self.evicted.load(Ordering::Relaxed))
+    }
+
+    /// Whether scripts may call what they may not (`DEBUG SET-DISABLE-DENY-SCRIPTS`).
+    pub fn allows_all(&self) -> bool {
+        self.allows_all.load(Ordering::Relaxed)
+    }
+
+    /// Lets them, or no more.
+    pub fn allow_all(&self, allows: bool) {
+        self.allows_all.store(allows, Ordering::Relaxed);
     }
 
     /// What the Lua of all cores takes, in bytes, about.
