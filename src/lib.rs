@@ -105,7 +105,7 @@
 //! thread writes, cores only queue lines), by [`memory`] (the allocator), and by `src/main.rs`, which reads the files
 //! of the configuration. Clocks are read there too, and by `TIME` and `INFO`, which tell it. Beside one thread per core
 //! there are the main thread, which waits, one for signals, one for the log, with `appendonly` one for its manifest,
-//! and, where systemd asks, one for its watchdog.
+//! from the first snapshot on one that keeps cores with tasks awake, and, where systemd asks, one for its watchdog.
 //!
 //! **Wire and rows.** Only [`resp`] knows the wire format. Nothing outside the rows asks for a command's name: routing,
 //! arity, flags, `COMMAND`, the slow log's secrets and the README's table derive from them.

@@ -53,6 +53,8 @@ pub struct Shared {
     pub pause_mode: AtomicU8,
     /// Set once: every core ends its loop.
     pub stopping: AtomicBool,
+    /// Cores that serve no more.
+    pub ended: AtomicUsize,
     /// Exit code of the process once stopped.
     pub exit_code: AtomicU8,
     /// Commands that took long.
@@ -99,6 +101,7 @@ impl Shared {
             pause_until_ms: AtomicU64::new(0),
             pause_mode: AtomicU8::new(0),
             stopping: AtomicBool::new(false),
+            ended: AtomicUsize::new(0),
             exit_code: AtomicU8::new(0),
             slow_log: SlowLog::default(),
             latency: LatencyMonitor::default(),

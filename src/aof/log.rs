@@ -379,6 +379,11 @@ impl Log {
         first
     }
 
+    /// Whether what was there before it began is not in it yet.
+    pub fn is_partial(&self) -> bool {
+        self.is_partial.load(Ordering::Relaxed)
+    }
+
     /// There is a base: what is in the log is all there is.
     pub fn note_whole(&self) {
         self.is_partial.store(false, Ordering::Relaxed);

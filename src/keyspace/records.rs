@@ -31,6 +31,8 @@ struct Item {
 pub struct Records {
     /// Whether anybody wants them.
     pub is_on: bool,
+    /// Several commands are one change: whoever runs them puts all of them into the log at once.
+    pub is_gathering: bool,
     /// The command that runs has said itself what it did.
     is_said: bool,
     bytes: Vec<u8>,
@@ -115,6 +117,12 @@ impl Records {
             is_flush_all: item.is_flush_all,
             bytes: &self.bytes[item.bytes.clone()],
         })
+    }
+
+    /// Takes over all records of another keyspace.
+    pub fn adopt_all(&mut self, other: &mut Records) {
+        other.iter().for_each(|record| self.adopt(&record));
+        other.clear();
     }
 
     /// They have been taken.

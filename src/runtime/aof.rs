@@ -163,7 +163,10 @@ impl Core {
             self.writer.flight = Some(Flight::Sync { position: log.written(self.core) });
             log.count_sync(true);
             self.ring.sync_file(open.file.as_raw_fd());
-        } else if 0 < pending && (is_synced || EAGER_BYTES <= pending || is_retry || self.log_tick) {
+        } else if 0 < pending
+            // Behind a file that is at its end come others, perhaps many.
+            && (is_synced || EAGER_BYTES <= pending || is_retry || self.log_tick || self.writer.is_finished)
+        {
             self.log_tick = false;
             self.start_write(is_synced);
         }
@@ -289,7 +292,8 @@ impl Core {
         if is_new {
             tracing::warn!("Error writing to the AOF file: {reason}");
         }
-        if self.config.appendfsync == Appendfsync::Always {
+        // Before there is a base nothing is lost but time.
+        if self.config.appendfsync == Appendfsync::Always && !self.shared.log.is_partial() {
             tracing::error!("Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...");
             crate::log::flush();
             std::process::exit(1);

@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+/// So many generations, each of which is a file of each lane, and the log is rewritten, however small it is.
+const GENERATIONS_MAX: usize = 128;
+
 /// How often it looks whether old files may go, or tries again what failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -141,6 +144,9 @@ impl Clerk {
             }
             write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
             self.manifest = manifest;
+            if GENERATIONS_MAX * lanes < self.manifest.incrs.len() {
+                self.log.want_rewrite(true);
+            }
             for opened in self.waiting.drain(..) {
                 self.log.note_known(opened.ordinal);
                 if let Some(positions) = opened.replaces {
@@ -163,6 +169,8 @@ impl Clerk {
                 self.rewritten = Some((base, first, bytes));
                 return Err(error);
             }
+            // A command that emptied everything before the base was made has nothing left to replace.
+            self.replacing.take_if(|(replacing, _)| *replacing <= first);
             self.log.note_base_bytes(self.log.bytes());
             tracing::info!("Background AOF rewrite finished successfully");
         }

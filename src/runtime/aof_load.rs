@@ -496,7 +496,8 @@ impl Loader {
             source.read_at(0, &mut magic).map_err(failed)?;
             if &magic == b"REDIS" {
                 // A base is one; an old single file may go on behind it.
-                let loaded = load(path, &self.shards, &self.shared, Manner { is_exclusive: true })?;
+                let loaded =
+                    load(path, &self.shards, &self.shared, Manner { is_exclusive: true, keeps_expired: true })?;
                 offset = loaded.bytes;
             }
         }

@@ -17,6 +17,11 @@ use crate::shared::persistence::Purpose;
 use std::cell::Cell;
 use std::rc::Rc;
 
+/// The first attempt to make a base failed: the next one comes after so many milliseconds …
+const RETRY_MS: u64 = 1000;
+/// … and each further one after twice as long, so many times.
+const RETRY_DOUBLINGS_MAX: u32 = 6;
+
 impl Core {
     /// Begins a rewrite if one is wanted or the log has grown enough; core 0 looks after that.
     #[cold]
@@ -29,7 +34,7 @@ impl Core {
         if is_idle && !log.is_rewriting() && self.has_grown() {
             log.want_rewrite(false);
         }
-        if is_idle && log.is_rewrite_wanted() {
+        if is_idle && log.is_rewrite_wanted() && self.rewrite_due_ms <= self.clocks.steady_ms() {
             self.begin_rewrite();
         }
     }
@@ -92,6 +97,16 @@ impl Core {
         });
     }
 
+    /// Without a base the log is worth nothing: another attempt is made, later each time.
+    fn try_again(&mut self) {
+        let log = &self.shared.log;
+        if log.is_partial() {
+            let doublings = log.rewrites().failures.saturating_sub(1).min(u64::from(RETRY_DOUBLINGS_MAX)) as u32;
+            self.rewrite_due_ms = self.clocks.steady_ms() + (RETRY_MS << doublings);
+            log.want_rewrite(true);
+        }
+    }
+
     fn end_rewrite(&mut self, outcome: Result<Written, Failure>, name: String, seq: u64, first: Option<u64>) {
         let log = self.shared.log.clone();
         let now_ms = self.now_ms;
@@ -104,6 +119,7 @@ impl Core {
             (Err(Failure::Refused(why)), _) => {
                 tracing::warn!("Background AOF rewrite terminated with error: {why}");
                 log.end_rewrite(now_ms, false);
+                self.try_again();
             }
             (Ok(_), None) | (Err(Failure::Cancelled), _) => {
                 tracing::warn!("Background AOF rewrite was given up");

@@ -54,6 +54,9 @@ use std::time::Duration;
 /// Of large blocks that were freed, so much is given back to the system each pass: some 0.3 ms.
 const GIVE_BACK_BYTES: usize = 4 * 1024 * 1024;
 
+/// How long the cores wait for one another when the server ends.
+const END_MAX: Duration = Duration::from_secs(2);
+
 /// Everything of one core.
 pub struct Core {
     pub(super) core: usize,
@@ -171,6 +174,8 @@ pub struct Core {
     pub(super) log_waits: Vec<LogWait>,
     /// The lane is to be flushed at once.
     pub(super) is_flush_asked: bool,
+    /// When a rewrite of the log may be tried, by the steady clock.
+    pub(super) rewrite_due_ms: u64,
     /// Connections whose replies wait for the log …
     pub(super) held: Vec<u32>,
     /// … one of them since a moment ago.
@@ -283,6 +288,7 @@ impl Core {
             is_flush_asked: false,
             denies_writes: false,
             log_waits: Vec::new(),
+            rewrite_due_ms: 0,
             held: Vec::new(),
             rechecks_held: false,
             log_tick: false,
@@ -307,9 +313,21 @@ impl Core {
                 self.rest();
             }
         }
+        self.shard.let_go();
+        self.wait_for_all();
         self.shard.take();
         self.end_log();
         self.close_all();
+    }
+
+    /// Waits until no core serves any more: until then each of them may append to any lane of the log.
+    fn wait_for_all(&mut self) {
+        const LOOK: Duration = Duration::from_micros(50);
+        let since = self.clock.now();
+        self.shared.ended.fetch_add(1, Ordering::AcqRel);
+        while self.shared.ended.load(Ordering::Acquire) < self.map.shards() && since.elapsed() < END_MAX {
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// One pass over everything that is ready.

@@ -72,6 +72,16 @@ impl Core {
         }
     }
 
+    /// Why a client's command is refused although nothing is wrong with it: what it writes could not be kept, or keys
+    /// are still being loaded.
+    #[cold]
+    pub(super) fn refuses_to_write(&self, index: u32, row: &'static Row) -> Option<Error> {
+        let session = &self.connections[index as usize].session;
+        let refused = persistence::refused(self.obstacles, row, session, &self.config);
+        let failed = || if self.denies_writes { disk_error(&self.shared.log, session, row) } else { None };
+        refused.or_else(failed)
+    }
+
     /// Asks for memory that a window of commands will need, wherever their keys are and this core may look.
     pub(super) fn prefetch(&self, window: &[Planned], ask: impl Fn(&Keyspace, usize, u64)) {
         for command in window {
@@ -163,16 +173,12 @@ impl Core {
         {
             return self.refuse(planned, row, error);
         }
-        if self.obstacles != 0
-            && let Some(error) = persistence::refused(self.obstacles, row, &connection.session, &self.config)
+        if (self.obstacles != 0 || self.denies_writes)
+            && let Some(error) = self.refuses_to_write(planned.connection, row)
         {
             return self.refuse(planned, row, error);
         }
-        if self.denies_writes
-            && let Some(error) = disk_error(&self.shared.log, &connection.session, row)
-        {
-            return self.refuse(planned, row, error);
-        }
+        let connection = &mut *self.connections[planned.connection as usize];
         let request_bytes = spans.last().map_or(0, |last| (last.start + last.len) as usize);
         if needs_room(row)
             || !connection.session.mode.is_empty()

@@ -59,6 +59,8 @@ pub(super) struct Loaded {
 pub(super) struct Manner {
     /// A key that is there already is an error, or stays as it is; a library likewise, or goes.
     pub is_exclusive: bool,
+    /// Keys whose time has come are loaded too: what follows may say otherwise.
+    pub keeps_expired: bool,
 }
 
 /// Keys of one shard, on their way.
@@ -191,7 +193,8 @@ impl Distributor {
             match reader.next(&mut key, &mut value)? {
                 Item::End => break,
                 Item::Key(head) => {
-                    if head.deadline_ms.is_some_and(|deadline_ms| deadline_ms < self.now_ms as i64) {
+                    let is_over = head.deadline_ms.is_some_and(|deadline_ms| deadline_ms < self.now_ms as i64);
+                    if is_over && !self.manner.keeps_expired {
                         self.expired += 1;
                         continue;
                     }
@@ -295,8 +298,8 @@ fn take_batches(engine: &'static Mutex<Shard>, receiver: &Receiver<Batch>, manne
                     }
                     _ => None,
                 };
-                // What had expired was left out.
-                let deadline_ms = head.deadline_ms.and_then(|deadline_ms| u64::try_from(deadline_ms).ok());
+                // Before 1970 is as good as then.
+                let deadline_ms = head.deadline_ms.map(|deadline_ms| u64::try_from(deadline_ms).unwrap_or(0));
                 if shard.keyspace.load(*db, key, value, deadline_ms, clock) {
                     entered += 1;
                 } else if manner.is_exclusive {
@@ -343,7 +346,7 @@ fn load_snapshot(shared: &Shared, engines: &[&'static Mutex<Shard>]) -> Result<(
     let path = config.dir.join(&config.dbfilename);
     let result = match path.try_exists() {
         Ok(false) => Ok(()),
-        _ => load(&path, engines, shared, Manner { is_exclusive: true }).map(|loaded| {
+        _ => load(&path, engines, shared, Manner { is_exclusive: true, keeps_expired: false }).map(|loaded| {
             let seconds = loaded.milliseconds as f64 / 1000.0;
             tracing::info!("DB loaded from disk: {seconds:.3} seconds");
         }),
@@ -387,7 +390,7 @@ impl Core {
         let Some(Reload { flushes, merges, under_way: Some(under_way) }) = &self.saving.reload else { return };
         let (flushes, is_flushed, has_thread) = (*flushes, under_way.is_flushed, under_way.thread);
         // Commands that were under way may have made keys: those stay.
-        let manner = Manner { is_exclusive: !flushes && !merges };
+        let manner = Manner { is_exclusive: !flushes && !merges, keeps_expired: false };
         let result = under_way.result.clone();
         if !is_flushed {
             if flushes {

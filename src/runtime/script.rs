@@ -29,6 +29,7 @@
 //! The clients whose commands came with the script's, in one pass, wait.
 
 use super::accept::CLOSING;
+use super::aof_share::Told;
 use super::core::{Core, unix_ms};
 use super::execute::{call_of, discards};
 use super::joint::{Borrowing, Needs, Work};
@@ -44,7 +45,7 @@ use crate::command::info::REDIS_VERSION;
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Flags, Keys, Run, ScriptCall, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
-use crate::keyspace::{Class, Effects, Entry, Keyspace};
+use crate::keyspace::{Class, Effects, Entry, Keyspace, Records};
 use crate::memory;
 use crate::resp::{Error, Output, Protocol, Reply, Span};
 use crate::route::locks::Need;
@@ -538,6 +539,16 @@ impl Core {
         let is_readonly = prepared.is_readonly || prepared.flags.contains(ScriptFlags::NO_WRITES);
         let allows_full = prepared.flags.contains(ScriptFlags::ALLOW_OOM);
         let self_shards = self.map.shards();
+        let is_logged = self.shared.log.is_on();
+        let is_in_transaction = !may_lend;
+        if is_logged {
+            if matches!(ground, Ground::Engines) && !is_in_transaction {
+                // What keys did by themselves before is none of its doing.
+                self.shard.log_loose();
+                self.visited.iter_mut().flatten().for_each(|engine| engine.log_loose());
+            }
+            self.shard.keyspace.records.is_gathering = matches!(ground, Ground::Engines);
+        }
         let mut runner = Runner {
             core: self,
             ground,
@@ -569,16 +580,19 @@ impl Core {
             protocol: call.protocol,
         };
         let error = scripting.engine.run(&invocation, &mut runner, out);
-        let Runner { roams, needed_more, shown, undo, long, lent, .. } = runner;
+        let Runner { roams, needed_more, shown, undo, long, lent, extra, .. } = runner;
         if let Some(long) = long {
             self.shared.scripts.end_long(&long);
         }
         self.shard.take();
+        self.shard.keyspace.records.is_gathering = false;
         scripting.tell_bytes(&self.shared.scripts);
         self.scripting = Some(scripting);
         if roams {
             out.truncate(start);
             self.undo(ground, undo);
+        } else if is_logged && !is_in_transaction {
+            self.log_script(index, ground, keys, extra, holds_everything && needed_more);
         }
         if let Some(borrowing) = lent {
             let ground = std::mem::replace(ground, Ground::Engines);
@@ -715,6 +729,29 @@ impl Core {
             Ground::Entries(overlay) => forget(&mut overlay.effects),
             Ground::Whole(_) => {}
         }
+        self.records_of(ground).for_each(Records::clear);
+    }
+
+    /// What the log is to be told of what is held.
+    fn records_of<'a>(&'a mut self, ground: &'a mut Ground) -> Box<dyn Iterator<Item = &'a mut Records> + 'a> {
+        match ground {
+            Ground::Engines => {
+                let visited = self.visited.iter_mut().flatten().map(|engine| &mut engine.keyspace.records);
+                Box::new(std::iter::once(&mut self.shard.keyspace.records).chain(visited))
+            }
+            Ground::Entries(overlay) => Box::new(std::iter::once(&mut overlay.records)),
+            Ground::Whole(keyspaces) => Box::new(keyspaces.iter_mut().map(|keyspace| &mut keyspace.records)),
+        }
+    }
+
+    /// Puts all that a script did into the log, at once; its reply waits for that, and for what it may tell of.
+    fn log_script(&mut self, index: u32, ground: &mut Ground, keys: &[&[u8]], extra: Vec<Vec<u8>>, is_wide: bool) {
+        self.log_ground(ground);
+        if self.holds {
+            let keys = keys.iter().map(|key| key.to_vec()).chain(extra);
+            let told = if is_wide { Told::All } else { Told::Keys(keys.collect()) };
+            self.hold_for(index, &told);
+        }
     }
 }
 
@@ -832,6 +869,7 @@ impl Runner<'_> {
     /// What is held becomes a loan; the engines are free again.
     fn let_go(&mut self) {
         let core = &mut *self.core;
+        core.shard.keyspace.records.is_gathering = false;
         let (mut requests, mut loans) = (Vec::new(), Vec::new());
         let loan = |need: Need, listened: Class| Loan {
             need,
@@ -865,6 +903,7 @@ impl Runner<'_> {
                 engine.locks.hold(&request.need);
                 engine.keyspace.begin(now_ms, false);
                 keys.iter().for_each(|key| engine.keyspace.lend(key, |db, entry| overlay.adopt(db, entry)));
+                overlay.records.adopt_all(&mut engine.keyspace.records);
                 listened |= engine.keyspace.effects.listened();
                 loans.push(loan(request.need.clone(), engine.keyspace.effects.listened()));
                 engine.keyspace.effects.take_all().into_iter().for_each(|effect| overlay.effects.push(effect));
@@ -1043,6 +1082,9 @@ impl Caller for Runner<'_> {
         let is_write = row.flags.contains(Flags::WRITE);
         if row.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) && self.is_readonly {
             let error = Error::fixed("ERR Write commands are not allowed from read-only scripts.");
+            return self.refuse(Some(row), error);
+        }
+        if is_write && let Some(error) = self.core.refuses_to_write(self.index, row) {
             return self.refuse(Some(row), error);
         }
         if (row.command.asks_to_wait)(args) {

@@ -17,20 +17,57 @@ use super::core::Core;
 use crate::sys::bell::Bell;
 use glommio::timer::Timer;
 use glommio::{Latency, Shares, TaskQueueHandle};
+use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
+use std::sync::Once;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// How soon glommio looks at what the tasks wait for while the loop is busy.
 const LATENCY: Duration = Duration::from_millis(1);
-/// For how long it sleeps at most while there are tasks. If its preemption timer rings between its looking at the rings
-/// and its looking for tasks, which a busy machine makes happen, glommio 0.9 takes it that none is ready, and parks. A
-/// timer of ours that is always set gets it up again.
-const SLEEP_MAX: Duration = Duration::from_millis(1);
-/// The same where there is more to do at once.
-const GIVE_WAY_MAX: Duration = Duration::from_micros(100);
+/// How often a core with tasks is woken, whatever it does.
+const TICK: Duration = Duration::from_millis(2);
+
+/// The loops of cores with tasks. If its preemption timer rings between its looking at the rings and its looking for
+/// tasks, which a busy machine makes happen, glommio 0.9 takes it that none is ready, and sleeps until something else
+/// happens, which may be never. So a thread wakes them, as long as there are any.
+struct Ticker {
+    loops: Mutex<Vec<(usize, Waker)>>,
+    is_wanted: Condvar,
+}
+
+static TICKER: Ticker = Ticker { loops: Mutex::new(Vec::new()), is_wanted: Condvar::new() };
+static IS_TICKING: Once = Once::new();
+
+impl Ticker {
+    /// Wakes a core's loop from now on.
+    fn add(&'static self, core: usize, waker: Waker) {
+        IS_TICKING.call_once(|| {
+            let thread = std::thread::Builder::new().name("ticker".into());
+            thread.spawn(|| self.tick()).expect("a thread more can be started");
+        });
+        self.loops.lock().push((core, waker));
+        self.is_wanted.notify_one();
+    }
+
+    /// No more.
+    fn remove(&self, core: usize) {
+        self.loops.lock().retain(|(of, _)| *of != core);
+    }
+
+    fn tick(&self) {
+        loop {
+            let mut loops = self.loops.lock();
+            self.is_wanted.wait_while(&mut loops, |loops| loops.is_empty());
+            let wakers: Vec<Waker> = loops.iter().map(|(_, waker)| waker.clone()).collect();
+            drop(loops);
+            wakers.into_iter().for_each(Waker::wake);
+            std::thread::sleep(TICK);
+        }
+    }
+}
 
 thread_local! {
     /// Tasks of this core that have not ended.
@@ -80,11 +117,15 @@ pub(super) fn are_running() -> bool {
 impl Core {
     /// As [`Core::rest`] while tasks are running.
     pub(super) async fn rest_beside(&mut self, bell: &mut Option<Bell>) {
-        let bell = bell.get_or_insert_with(|| {
-            let bell = Bell::new().expect("a core has descriptors in reserve");
-            self.ring.ring_bell(Some(&bell));
-            bell
-        });
+        let bell = match bell {
+            Some(bell) => bell,
+            None => {
+                let made = Bell::new().expect("a core has descriptors in reserve");
+                self.ring.ring_bell(Some(&made));
+                TICKER.add(self.core, poll_fn(|context| Poll::Ready(context.waker().clone())).await);
+                bell.insert(made)
+            }
+        };
         self.sends = 0;
         let idle_ms = self.idle_ms();
         let may_sleep = !self.is_busy(idle_ms) && self.park();
@@ -92,17 +133,16 @@ impl Core {
         self.ring.enter(None, 0, 1);
         if may_sleep && !self.ring.has_events() {
             let mut heard = pin!(bell.heard());
-            let mut timer = pin!(Timer::new(Duration::from_millis(idle_ms).min(SLEEP_MAX)));
+            let mut timer = pin!(Timer::new(Duration::from_millis(idle_ms)));
+            let mut is_begun = false;
             poll_fn(|context| {
                 let is_over = heard.as_mut().poll(context).is_ready() || timer.as_mut().poll(context).is_ready();
-                if is_over { Poll::Ready(()) } else { Poll::Pending }
+                // Woken by whomever: there is nothing against a pass too many.
+                if is_over || std::mem::replace(&mut is_begun, true) { Poll::Ready(()) } else { Poll::Pending }
             })
             .await;
             self.ring.enter(None, 0, 1);
         } else {
-            let mut timer = pin!(Timer::new(GIVE_WAY_MAX));
-            let set = poll_fn(|context| Poll::Ready(timer.as_mut().poll(context)));
-            let _ = set.await;
             glommio::executor().yield_task_queue_now().await;
         }
         if may_sleep {
@@ -113,6 +153,7 @@ impl Core {
     /// The last task ended: nobody hears the bell any more.
     pub(super) fn silence(&mut self, bell: &mut Option<Bell>) {
         if bell.take().is_some() {
+            TICKER.remove(self.core);
             self.ring.ring_bell(None);
         }
     }

@@ -30,7 +30,9 @@ impl Shard {
         } else {
             journal::record_if_changed(&mut self.keyspace, row, db, args, self.shards, dirty, succeeds);
         }
-        self.told = if !self.keyspace.records.is_empty() {
+        self.told = if self.keyspace.records.is_gathering {
+            0
+        } else if !self.keyspace.records.is_empty() {
             self.commit(true)
         } else if self.log.holds_replies() {
             self.position_of(row, args)
