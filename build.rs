@@ -51,6 +51,7 @@ const EDITS: &[(&str, &str, &str)] = &[
         "LUA_API int lua_setfenv (lua_State *L, int idx) {",
         "LUA_API void lua_setreadonly (lua_State *L, int idx, int on) {\n  TValue *t = index2adr(L, idx);\n  \
          hvalue(t)->readonly = (lu_byte)(on != 0);\n}\n\n\
+         LUA_API int *lua_ending (void) {\n  static __thread int is_ending;\n  return &is_ending;\n}\n\n\
          LUA_API void lua_tick (lua_State *L) {\n  static __thread unsigned int ticks;\n  \
          if ((++ticks & 0x3fff) == 0 && L->hook != NULL && L->allowhook) {\n    lua_Debug ar;\n    \
          ar.event = LUA_HOOKCOUNT;\n    ar.currentline = -1;\n    L->hook(L, &ar);\n  }\n}\n\n\
@@ -60,13 +61,26 @@ const EDITS: &[(&str, &str, &str)] = &[
         "lua.h",
         "LUA_API int lua_sethook (",
         "LUA_API void lua_setreadonly (lua_State *L, int idx, int on);\nLUA_API void lua_tick (lua_State *L);\n\
-         LUA_API int lua_sethook (",
+         LUA_API int *lua_ending (void);\nLUA_API int lua_sethook (",
     ),
     // A function of ours has room for a few values more, however many arguments it was given.
     (
         "lapi.c",
         "(L->top - L->base + size) > LUAI_MAXCSTACK)",
         "(size > LUA_MINSTACK && (L->top - L->base + size) > LUAI_MAXCSTACK))",
+    ),
+    // A script that is to end ends in handlers of errors too, …
+    (
+        "ldebug.c",
+        "    luaD_call(L, L->top - 2, 1);  /* call it */",
+        "    L->allowhook = 1;\n    luaD_call(L, L->top - 2, 1);  /* call it */",
+    ),
+    // … and begins no coroutine any more, each of which would run until its hook is called.
+    (
+        "lbaselib.c",
+        "  int status = costatus(L, co);\n  if (!lua_checkstack(co, narg))",
+        "  int status = costatus(L, co);\n  if (*lua_ending()) {\n    lua_pushliteral(L, \"the script is to end\");\n    \
+         return -1;\n  }\n  if (!lua_checkstack(co, narg))",
     ),
     ("lapi.c", "    status = luaU_dump(L, clvalue(o)->l.p, writer, data, 0);", "    status = 1;"),
     // The parser keeps the name of the chunk where the collector sees it.

@@ -203,8 +203,9 @@
 //! | `UNPACK_DEPTH_MAX` | `src/script/cmsgpack.rs` | `1000` | an error of `cmsgpack` |
 //! | `PACKED_BYTES_MAX` | `src/script/structs.rs` | `512 << 20` | an error of `struct` |
 //! | `INTEGER_BYTES_MAX` | `src/script/structs.rs` | `32` | likewise |
-//! | `LOAD_NANOSECONDS_MAX` | `src/runtime/script.rs` | `500_000_000` | a library is refused |
+//! | `LOAD_NANOSECONDS_MAX` | `src/runtime/libraries.rs` | `500_000_000` | a library is refused |
 //! | `EVAL_SCRIPTS_MAX` | `src/shared/scripts.rs` | `500` | the script that was used longest ago is forgotten |
+//! | `EVAL_BYTES_MAX` | `src/shared/scripts.rs` | `32 << 20` | likewise |
 //! | `INCLUDE_DEPTH_MAX` | `src/config/load.rs` | `16` | the configuration is refused |
 //!
 //! By configuration: `maxclients`, `proto-max-bulk-len`, `client-query-buffer-limit`, `client-output-buffer-limit`,

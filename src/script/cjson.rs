@@ -444,6 +444,9 @@ impl Reader<'_> {
 
     /// Pushes the value that begins with a token.
     fn push(&mut self, stack: &mut Stack<'_>, token: Token) -> Result<(), Thrown> {
+        if stack.is_full() {
+            return Err(stack.throw("not enough memory"));
+        }
         match token {
             Token::String(string) => stack.push_bytes(string),
             Token::Number(number) => stack.push_number(number),

@@ -134,6 +134,7 @@ fn pack_table(stack: &mut Stack<'_>, out: &mut Vec<u8>, depth: usize) {
 enum Malformed {
     Short,
     Bad,
+    Memory,
 }
 
 /// Packed bytes being read.
@@ -158,6 +159,9 @@ impl<'a> Source<'a> {
     fn push(&mut self, stack: &mut Stack<'_>, depth: usize) -> Result<(), Malformed> {
         if UNPACK_DEPTH_MAX <= depth || !stack.has_room(LEVEL_ROOM) {
             return Err(Malformed::Bad);
+        }
+        if stack.is_full() {
+            return Err(Malformed::Memory);
         }
         let kind = self.take(1)?[0];
         match kind {
@@ -251,6 +255,7 @@ fn unpack_from(stack: &mut Stack<'_>, limit: i64, offset: i64) -> Result<usize, 
             Ok(()) => results += 1,
             Err(Malformed::Short) => return Err(stack.throw("Missing bytes in input.")),
             Err(Malformed::Bad) => return Err(stack.throw("Bad data format in input.")),
+            Err(Malformed::Memory) => return Err(stack.throw("not enough memory")),
         }
     }
     if !is_all {

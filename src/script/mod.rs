@@ -384,14 +384,26 @@ fn told(stack: &mut Stack<'_>, failure: Failure, name: &str) -> (Error, bool) {
 /// Makes a table of every error, and notes where it was raised.
 fn handle_error(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     stack.resize(1);
-    if stack.kind(1) != crate::sys::lua::Kind::Table {
-        stack.spell(1);
-        let text = [b"ERR ", stack.bytes(1).unwrap_or(b"(error object is not a string)")].concat();
-        stack.push_table(0, 3);
-        stack.push_bytes(text);
-        stack.set_field(-2, "err");
-        stack.replace(1);
+    // A table of our own: that of the script may be read-only.
+    stack.push_table(0, 4);
+    if stack.kind(1) == crate::sys::lua::Kind::Table {
+        for name in ["err", "ignore_error_stats_update"] {
+            stack.get_field(1, name);
+            stack.set_field(2, name);
+        }
+    } else {
+        let text = match stack.kind(1) {
+            crate::sys::lua::Kind::Nil => b"nil".to_vec(),
+            crate::sys::lua::Kind::Boolean => stack.boolean(1).to_string().into_bytes(),
+            _ => {
+                stack.spell(1);
+                stack.bytes(1).unwrap_or(b"(error object is not a string)").to_vec()
+            }
+        };
+        stack.push_bytes([b"ERR ", text.as_slice()].concat());
+        stack.set_field(2, "err");
     }
+    stack.remove(1);
     if let Some((source, line)) = stack.source_of(1).or_else(|| stack.source_of(2)) {
         stack.push_bytes(source);
         stack.set_field(1, "source");

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Scripts that came by `EVAL` and are kept; the one that was used longest ago goes.
 pub const EVAL_SCRIPTS_MAX: usize = 500;
+/// The same in bytes, of all together.
+pub const EVAL_BYTES_MAX: usize = 32 << 20;
 /// What a script takes beside its text, about.
 const SCRIPT_OVERHEAD_BYTES: usize = 256;
 /// So many runs in a row without a key of a shard that was not held, and a script is thought to name its keys.
@@ -154,7 +156,9 @@ pub enum Killed {
 struct State {
     scripts: AHashMap<Sha, Arc<Script>>,
     bytes: usize,
+    /// Those that came by `EVAL`, and their bytes.
     evals: usize,
+    eval_bytes: usize,
     libraries: Arc<Libraries>,
     running: Vec<Arc<Run>>,
 }
@@ -213,24 +217,28 @@ impl Scripts {
         if let Some(known) = state.scripts.get(&script.sha).cloned() {
             if is_loaded && !known.is_loaded.swap(true, Ordering::Relaxed) {
                 state.evals -= 1;
+                state.eval_bytes -= known.bytes();
             }
             return known;
         }
         script.is_loaded.store(is_loaded, Ordering::Relaxed);
         self.stamp(&script);
         if !is_loaded {
-            if state.evals == EVAL_SCRIPTS_MAX {
+            while state.evals == EVAL_SCRIPTS_MAX
+                || EVAL_BYTES_MAX < state.eval_bytes + script.bytes() && state.evals != 0
+            {
                 let evals = state.scripts.values().filter(|script| !script.is_loaded.load(Ordering::Relaxed));
                 let oldest = evals.min_by_key(|script| script.used_at.load(Ordering::Relaxed)).map(|script| script.sha);
-                if let Some(gone) = oldest.and_then(|sha| state.scripts.remove(&sha)) {
-                    gone.is_alive.store(false, Ordering::Release);
-                    state.bytes -= gone.bytes();
-                    state.evals -= 1;
-                    self.evicted.fetch_add(1, Ordering::Relaxed);
-                    self.changed();
-                }
+                let gone = oldest.and_then(|sha| state.scripts.remove(&sha)).expect("some are counted");
+                gone.is_alive.store(false, Ordering::Release);
+                state.bytes -= gone.bytes();
+                state.eval_bytes -= gone.bytes();
+                state.evals -= 1;
+                self.evicted.fetch_add(1, Ordering::Relaxed);
+                self.changed();
             }
             state.evals += 1;
+            state.eval_bytes += script.bytes();
         }
         state.bytes += script.bytes();
         state.scripts.insert(script.sha, script.clone());
@@ -243,7 +251,7 @@ impl Scripts {
         for script in std::mem::take(&mut state.scripts).into_values() {
             script.is_alive.store(false, Ordering::Release);
         }
-        (state.bytes, state.evals) = (0, 0);
+        (state.bytes, state.evals, state.eval_bytes) = (0, 0, 0);
         self.changed();
     }
 

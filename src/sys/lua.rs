@@ -174,6 +174,7 @@ impl Lua {
         self.world().host = before;
         let was_ending = self.world().ending.take().is_some();
         if was_ending {
+            say_ending(false);
             // SAFETY: as in `new`.
             unsafe { ffi::lua_sethook(self.state.as_ptr(), Some(hook), ffi::MASK_COUNT, TICK_INSTRUCTIONS) };
         }
@@ -206,6 +207,12 @@ fn world_of(state: *mut ffi::State) -> *mut World {
     // SAFETY: every state here was made with a world as the data of its allocator.
     unsafe { ffi::lua_getallocf(state, &mut data) };
     data.cast()
+}
+
+/// Says that the script that runs on this thread is to end.
+fn say_ending(is_ending: bool) {
+    // SAFETY: a number of this thread.
+    unsafe { *ffi::lua_ending() = is_ending.into() }
 }
 
 /// Begins or ends a time in which the allocator refuses nothing.
@@ -661,7 +668,18 @@ impl Stack<'_> {
         self.watch_closely();
     }
 
+    /// Whether a script has all the memory that there is for it: functions of ours, which nothing is refused, ask
+    /// before they make more of what they were given.
+    pub fn is_full(&self) -> bool {
+        // SAFETY: see `guard`.
+        unsafe {
+            let world = world_of(self.state);
+            (*world).bytes_max <= (*world).used_bytes
+        }
+    }
+
     fn watch_closely(&mut self) {
+        say_ending(true);
         // SAFETY: the state is open.
         unsafe { ffi::lua_sethook(self.state, Some(hook), ffi::MASK_COUNT | ffi::MASK_LINE, 1) };
     }

@@ -76,6 +76,7 @@ unsafe extern "C-unwind" {
     pub fn lua_setmetatable(state: *mut State, index: c_int) -> c_int;
     pub fn lua_setfenv(state: *mut State, index: c_int) -> c_int;
     pub fn lua_setreadonly(state: *mut State, index: c_int, on: c_int);
+    pub fn lua_ending() -> *mut c_int;
     pub fn lua_call(state: *mut State, arguments: c_int, results: c_int);
     pub fn lua_pcall(state: *mut State, arguments: c_int, results: c_int, handler: c_int) -> c_int;
     pub fn luaL_loadbuffer(state: *mut State, text: *const c_char, len: usize, name: *const c_char) -> c_int;
