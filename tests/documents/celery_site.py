@@ -14,6 +14,8 @@ def make(url):
         # What a worker has not finished after so many seconds is another's; it is looked for each second.
         broker_transport_options={"visibility_timeout": 4, "unacked_restore_interval": 1, "unacked_restore_throttle": 1,
                                   "queue_order_strategy": "priority"},
+        # Results that are forgotten after the server has ended shall not wait for it.
+        result_backend_transport_options={"retry_policy": {"max_retries": 2}},
         result_expires=600, task_track_started=True, worker_prefetch_multiplier=1, worker_hijack_root_logger=False,
     )
 
