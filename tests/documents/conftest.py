@@ -104,7 +104,11 @@ class Server:
 
     def stop(self):
         self.process.terminate()
-        assert self.process.wait(20) == 0
+        try:
+            assert self.process.wait(20) == 0
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"it does not end: {(self.directory / 'log').read_text()}") from None
 
     def kill(self):
         self.process.kill()
