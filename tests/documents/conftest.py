@@ -1,8 +1,11 @@
-"""Servers for the tests: each in a directory of its own, on a free port of loopback, ended by its pid."""
+"""Servers for the tests, and the worker processes of queues: each in a directory of its own, servers on a free port of
+loopback, all ended by their pid."""
 
 import os
 import socket
 import subprocess
+import sys
+import threading
 import time
 
 import pytest
@@ -10,6 +13,8 @@ import redis
 
 BINARY = os.environ["CORERING_DOCUMENTS_SERVER"]
 IS_REDIS = os.path.basename(BINARY).startswith("redis")
+# For what uses several keys at once. Redis has one keyspace, and has to pass but once.
+SHARDS = [1] if IS_REDIS else [1, 2, 4]
 
 
 def free_ports(*spans):
@@ -32,6 +37,35 @@ def free_ports(*spans):
                 one.close()
 
 
+def together(count, run):
+    """Calls `run(0)` to `run(count - 1)` in threads that begin at once; their results in order, or the first's error."""
+    barrier, results, errors = threading.Barrier(count), [None] * count, []
+
+    def thread(number):
+        try:
+            barrier.wait(20)
+            results[number] = run(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=thread, args=(number,), daemon=True) for number in range(count)]
+    [one.start() for one in threads]
+    [one.join(60) for one in threads]
+    if errors:
+        raise errors[0]
+    assert not any(one.is_alive() for one in threads), "a thread hangs"
+    return results
+
+
+def eventually(check, seconds=20):
+    """Waits until `check()` is true; what it returned."""
+    deadline = time.monotonic() + seconds
+    while not (value := check()):
+        assert time.monotonic() < deadline, "it did not come to be"
+        time.sleep(0.02)
+    return value
+
+
 class Server:
     """A running server with a configuration file."""
 
@@ -40,7 +74,12 @@ class Server:
         self.directory = directory
         file = directory / "redis.conf"
         file.write_text(f"dir {directory}\nbind 127.0.0.1\nport {self.port}\nlogfile {directory}/log\n{text}")
-        self.process = subprocess.Popen([BINARY, str(file)], stdin=subprocess.DEVNULL)
+        self.launch()
+
+    def launch(self):
+        """Starts it, again if it was killed."""
+        command = [BINARY, str(self.directory / "redis.conf")]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         for _ in range(400):
             try:
                 if redis.Redis(port=self.port).ping():
@@ -49,10 +88,14 @@ class Server:
                 if self.process.poll() is not None:
                     break
             time.sleep(0.05)
-        raise AssertionError(f"the server did not start: {(directory / 'log').read_text()}")
+        raise AssertionError(f"the server did not start: {(self.directory / 'log').read_text()}")
 
     def client(self, **options):
-        return redis.Redis(port=self.port, decode_responses=True, **options)
+        return redis.Redis(**{"port": self.port, "decode_responses": True, **options})
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.port}/0"
 
     def cli(self, *words):
         """What redis-cli prints, as on a terminal."""
@@ -61,7 +104,15 @@ class Server:
 
     def stop(self):
         self.process.terminate()
-        assert self.process.wait(20) == 0
+        try:
+            assert self.process.wait(20) == 0
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"it does not end: {(self.directory / 'log').read_text()}") from None
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(20)
 
 
 @pytest.fixture
@@ -84,3 +135,37 @@ def start(tmp_path):
 @pytest.fixture
 def r(start):
     return start().client()
+
+
+@pytest.fixture(params=SHARDS, ids=lambda shards: f"shards{shards}")
+def sharded(request, start):
+    """A server with 1, 2 and 4 shards."""
+    return start("" if IS_REDIS else f"shards {request.param}\n")
+
+
+@pytest.fixture
+def work(tmp_path):
+    """Starts Python programs beside the test, as `python WORDS…` with the test's directory to import from. They are
+    ended as an operator would, and shown when the test fails."""
+    processes = []
+
+    def work(*words, **environment):
+        log = tmp_path / f"worker{len(processes)}.log"
+        path = os.pathsep.join([str(tmp_path), os.path.dirname(__file__)])
+        with log.open("wb") as output:
+            processes.append((subprocess.Popen(
+                [sys.executable, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path, **environment},
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT), log))
+        return processes[-1][0]
+
+    yield work
+    for process, log in processes:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            print(f"{log.name} did not end")
+        print(f"{log.name}: {log.read_text(errors='replace')}")
