@@ -403,7 +403,7 @@ mod tests {
 
         let twice = [&bytes[..starts[1]], &bytes[starts[0]..]].concat();
         let (found, problems) = examined(&twice);
-        assert!(problems[0].what.contains("'one' (string, 6 bytes): it is there twice in database 0"), "{problems:?}");
+        assert!(problems[0].what.contains("'one' (string, 7 bytes): it is there twice in database 0"), "{problems:?}");
         let mended = parts_of(&twice, &salvage(&mut twice.clone(), &found).expect("memory").expect("parts"));
         assert_eq!(mended, bytes);
     }
