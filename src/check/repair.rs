@@ -3,7 +3,7 @@
 
 use super::log::{Report, examine, examine_single};
 use super::plan::{Loss, Patched, Plan, Step, part_bytes};
-use super::snapshot::{self, Part};
+use super::snapshot::{self, Part, Snapshot};
 use super::{FileReport, Files, Format, Role, Verdict, Weight, commands, time};
 use crate::aof::recovery::{self, Cut, Source, Tail};
 use std::collections::BTreeMap;
@@ -11,6 +11,9 @@ use std::io;
 
 /// A plan; nothing is to be done; or why there is none.
 type Planned = Result<Option<Plan>, String>;
+
+/// What is lost with a snapshot's last key that is not whole, if no other key is larger.
+const LAST_BYTES_MAX: u64 = 4096;
 
 /// A plan on its way.
 #[derive(Default)]
@@ -156,18 +159,18 @@ fn mend<F: Files>(files: &F, file: &FileReport, draft: &mut Draft) -> io::Result
         }
         draft.lost_from.insert(file.name.clone(), (0, Cut { group: file.whole_bytes, at: 0 }, false));
     }
-    // Where it ends too early nothing is known to stand behind; elsewhere there may be anything.
-    let is_cut = !snapshot.has_end && snapshot.dropped.is_empty() && is_at_end(file);
-    draft.is_middle |= !is_cut && !(snapshot.has_end && snapshot.dropped.is_empty() && file.format == Format::Preamble);
+    let is_cut = !snapshot.has_end && snapshot.dropped.is_empty() && is_at_end(file, snapshot);
+    let is_preamble = snapshot.has_end && snapshot.dropped.is_empty() && file.format == Format::Preamble;
+    draft.is_middle |= !is_cut && !is_preamble;
     draft.steps.insert(file.name.clone(), Step::Write(parts));
     Ok(Ok(()))
 }
 
-/// Whether little stands behind what can be read: less than one more key of the size of those before.
-fn is_at_end(file: &FileReport) -> bool {
-    let keys = file.snapshot.as_ref().map_or(0, snapshot::Snapshot::keys).max(1);
-    let largest = file.snapshot.as_ref().and_then(|snapshot| snapshot.largest.first()).map_or(0, |large| large.bytes);
-    file.bytes - file.whole_bytes <= largest.max(file.whole_bytes / keys)
+/// Whether a snapshot was cut, as far as that can be told: it ends within something that is no larger than others. A
+/// length that is wrong ends there too, and hides keys that are whole.
+fn is_at_end(file: &FileReport, snapshot: &Snapshot) -> bool {
+    let largest = snapshot.largest.first().map_or(0, |large| large.bytes);
+    snapshot.is_short && file.bytes - file.whole_bytes <= largest.max(LAST_BYTES_MAX)
 }
 
 /// What makes it as it was at a time, as far as annotations tell times.

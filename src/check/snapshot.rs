@@ -89,6 +89,8 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Its end is where it should be.
     pub has_end: bool,
+    /// The file ends within something: it was cut, or a length is wrong.
+    pub is_short: bool,
     /// Keys that cannot be kept, though what follows can be read: where they are.
     pub dropped: Vec<Range<u64>>,
 }
@@ -149,6 +151,7 @@ pub fn examine(source: &mut impl Source, file: &str, now_ms: u64) -> io::Result<
                 if matches!(fault, Fault::Checksum(..)) {
                     (found.has_end, found.has_checksum, found.bytes) = (true, true, reader.offset());
                 }
+                found.is_short = fault == Fault::Corrupt(Corrupt::SHORT);
                 problems.push(problem(file, start, &fault, len)?);
                 return Ok((found, problems));
             }

@@ -96,7 +96,11 @@ fn file_text(file: &FileReport, out: &mut String) {
 
 fn snapshot_text(snapshot: &Snapshot, out: &mut String) {
     let at = made(snapshot).map_or(String::new(), |at| format!(", made at {at}"));
-    let sum = if snapshot.has_checksum { "with a checksum" } else { "without a checksum" };
+    let sum = match (snapshot.has_end, snapshot.has_checksum) {
+        (false, _) => "without its end",
+        (true, true) => "with a checksum",
+        (true, false) => "without a checksum",
+    };
     line(out, 2, format!("version {}, {sum}{at}, {} keys", snapshot.version, snapshot.keys()));
     let aux: Vec<String> = snapshot.aux.iter().map(|(name, text)| format!("{name} {text}")).collect();
     if !aux.is_empty() {

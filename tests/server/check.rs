@@ -211,7 +211,7 @@ fn logs_of_redis_are_judged_as_redis_judges_them_and_cut_where_it_would_cut_them
     let len = bytes.len();
     let (status, text) = check(&scratch.log(), &[], "");
     assert_eq!(status, 0, "{text}");
-    assert!(text.contains("49 commands, 1 transactions, databases 0 3"), "{text}");
+    assert!(text.contains("50 commands, 1 transactions, databases 0 3"), "{text}");
     let mut cases: Vec<(Vec<u8>, bool)> =
         (1..len).step_by(73).chain([len - 1, len - 15]).map(|at| (bytes[..at].to_vec(), true)).collect();
     cases.push(([&bytes[..], &[0; 100]].concat(), true));
@@ -226,9 +226,12 @@ fn logs_of_redis_are_judged_as_redis_judges_them_and_cut_where_it_would_cut_them
         scratch.put(&whole);
         std::fs::write(&incr, damaged).expect("it is writable");
         let (status, text) = check(&scratch.log(), &[], "");
-        let is_redis_content = is_valid("redis-check-aof", &manifest);
-        // What only this program sees: names of commands.
-        assert_eq!(status != 1, is_redis_content, "case {number}: {text}");
+        // An annotation without its end is one for Redis.
+        let is_half_annotation =
+            damaged.rsplit(|byte| *byte == b'\n').next().is_some_and(|line| line.starts_with(b"#"));
+        let is_expected = is_valid("redis-check-aof", &manifest) && !is_half_annotation;
+        // Names of commands only this program looks at: with 2 nothing is known to be damaged.
+        assert_eq!(status != 1, is_expected, "case {number}: {text}");
         if status != 1 {
             continue;
         }
@@ -243,7 +246,7 @@ fn logs_of_redis_are_judged_as_redis_judges_them_and_cut_where_it_would_cut_them
         let mended = std::fs::read(&incr).expect("there");
         assert!(damaged.starts_with(&mended) && is_valid("redis-check-aof", &manifest), "case {number}: {text}");
         assert_eq!(std::fs::read(scratch.log().join(format!("{INCR}.bak-1"))).expect("there"), *damaged);
-        if *is_tail {
+        if *is_tail && !is_half_annotation {
             // Redis' own repair of the same file.
             scratch.put(&whole);
             std::fs::write(&incr, damaged).expect("it is writable");
@@ -281,13 +284,13 @@ fn logs_of_redis_are_judged_as_redis_judges_them_and_cut_where_it_would_cut_them
     }
 }
 
-/// Pairs `MSET` on two shards, one after the other, beside single keys.
+/// `MSET` of keys that are on both of two shards, one after the other, beside single keys.
 const PAIRS: usize = 30;
 
 fn write_pairs(client: &mut Client, from: usize) {
     for at in from..from + PAIRS {
         assert_eq!(say(client, &format!("SET single:{at} {at}")), "+OK");
-        assert_eq!(say(client, &format!("MSET left:{at} {at} right:{at} {at} middle:{at} {at}")), "+OK");
+        assert_eq!(say(client, &format!("MSET {{a}}:{at} {at} {{b}}:{at} {at} middle:{at} {at}")), "+OK");
     }
 }
 
@@ -295,9 +298,10 @@ fn write_pairs(client: &mut Client, from: usize) {
 fn pairs_there(client: &mut Client) -> usize {
     let mut there = 0;
     for at in 0..2 * PAIRS {
-        match number(client, &format!("EXISTS left:{at} right:{at} middle:{at}")) {
-            3 => there += 1,
+        match number(client, &format!("EXISTS {{a}}:{at} {{b}}:{at} middle:{at}")) {
+            3 if there == at => there += 1,
             0 => {}
+            3 => panic!("pair {at} is there, and not those before it"),
             other => panic!("pair {at} is there by {other} of 3"),
         }
     }
