@@ -1,13 +1,13 @@
 //! What `corering-check` knows: whether snapshots and logs are whole, what is in them, and what they would be without
-//! what is broken. Pure: files come through [`Files`], and what is to be done with them goes out as a [`Plan`]. Reading,
-//! asking and writing are `src/runtime/check.rs`, the words of the command line `src/bin/corering_check.rs`.
+//! what is broken. Pure: files come through [`Files`], and what is to be done with them goes out as a [`plan::Plan`].
+//! Reading, asking and writing are `src/runtime/check.rs`, the words of the command line `src/bin/corering_check.rs`.
 //!
 //! ```text
 //!  Files ──▶ snapshot::examine ─┐
 //!        ──▶ commands::…       ─┴▶ log::examine ──▶ Report ──▶ tell (text, JSON)
 //!                                       │
 //!                                       ▼
-//!                        log::repair, log::truncate ──▶ Plan ──▶ Patched (the files as they would be) ──▶ log::examine
+//!              repair::repair, repair::truncate ──▶ Plan ──▶ Patched (the files as they would be) ──▶ log::examine
 //! ```
 //! Bytes are read by what the server reads them with ([`crate::aof`], [`crate::rdb`]), and lanes are cut where the
 //! server would cut them. A plan is tried before anybody hears of it: the files as they would be are examined as well,

@@ -7,7 +7,8 @@ use crate::rdb::{Corrupt, Limits, decode_as, names};
 use crate::structure::crc64::Sum;
 use crate::value::list::Fill;
 use crate::value::{hash, set, sorted_set};
-use std::collections::{BTreeMap, HashSet};
+use ahash::AHashSet;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_128;
@@ -141,7 +142,7 @@ pub fn examine(source: &mut impl Source, file: &str, now_ms: u64) -> io::Result<
     found.version = reader.version();
     found.bytes = reader.offset();
     let (mut key, mut value, mut text, mut db) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    let (mut seen, limits) = (HashSet::new(), limits());
+    let (mut seen, limits) = (AHashSet::<u128>::new(), limits());
     loop {
         let start = reader.offset();
         let item = match reader.next(&mut key, &mut value) {
