@@ -5,11 +5,10 @@ use super::{FileReport, Files, Format, Problem, Role, Verdict, Weight, snapshot,
 use crate::aof::group;
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::aof::recovery::{self, Cut, Scan, Source, Tail};
+use crate::rdb::load::{begins_snapshot, is_snapshot};
 use std::collections::BTreeMap;
 use std::io;
 
-/// What snapshots begin with: Redis' and Valkey's.
-const MAGICS: [&[u8]; 2] = [b"REDIS", b"VALKEY"];
 /// The longest beginning that tells what a file is.
 const HEAD_BYTES: u64 = 16;
 /// What names of backups have in them, and a number behind it.
@@ -172,7 +171,8 @@ pub fn examine_single<F: Files>(files: &F, name: &str, now_ms: u64) -> io::Resul
         report.remarks.push("it is one lane of a log: give the directory to have all of them compared".into());
     } else {
         let is_known = head.is_empty() && name.ends_with(".aof")
-            || MAGICS.iter().any(|magic| head.starts_with(magic))
+            || is_snapshot(&head)
+            || begins_snapshot(&head)
             || matches!(head.first(), Some(b'*' | b'#'));
         let is_named = name.ends_with(".aof") || name.ends_with(".rdb");
         if !is_known && !is_named {
@@ -265,11 +265,10 @@ fn examine_file<F: Files>(
     }
     let mut head = vec![0; len.min(HEAD_BYTES) as usize];
     source.read_at(0, &mut head)?;
-    let is_short = |magic: &&[u8]| head.len() < magic.len() && magic.starts_with(&head);
-    let is_snapshot = MAGICS.iter().any(|magic| head.starts_with(magic) || is_short(magic))
-        || name.ends_with(".rdb") && !matches!(head[0], b'*' | b'#');
+    let has_snapshot =
+        is_snapshot(&head) || begins_snapshot(&head) || name.ends_with(".rdb") && !matches!(head[0], b'*' | b'#');
     let mut start = 0;
-    if is_snapshot {
+    if has_snapshot {
         let (snapshot, problems) = snapshot::examine(source, name, now_ms)?;
         report.problems.extend(problems);
         found.format = Format::Snapshot;
@@ -299,12 +298,15 @@ fn examine_file<F: Files>(
 /// Commands from an offset on.
 fn take_plain(source: &mut impl Source, start: u64, found: &mut FileReport, report: &mut Report) -> io::Result<()> {
     let plain = commands::plain(source, start)?;
+    if plain.has_lane && start == 0 {
+        // What a checksum should vouch for, and does not any more.
+        let (what, commands) = ("the line that its only group should begin with is broken", plain.commands.commands);
+        found.behind = (u64::from(0 < commands), commands);
+        report.problems.push(Problem::damage(&found.name, 0, what));
+        return Ok(());
+    }
     found.commands.join(plain.commands);
     found.whole_bytes = plain.valid;
-    if plain.has_lane && start == 0 {
-        let what = "the line that its first group should begin with is broken";
-        report.problems.push(Problem::damage(&found.name, 0, what));
-    }
     if let Some(broken) = plain.broken {
         found.behind.1 = broken.commands_behind;
         report.problems.push(Problem::damage(&found.name, broken.offset, broken.what));

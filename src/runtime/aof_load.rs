@@ -16,6 +16,7 @@ use crate::command::lookup;
 use crate::command::{Joint, Run};
 use crate::config::{Config, reason};
 use crate::keyspace::{Actor, Keyspace};
+use crate::rdb::load::is_snapshot;
 use crate::resp::{Output, Protocol};
 use crate::route::{Place, SlotMap, place};
 use crate::shard::union::{Parts, Union};
@@ -30,6 +31,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The longest beginning that tells that a file is a snapshot.
+const HEAD_BYTES: u64 = 16;
 /// Replies that are errors are told of, up to so many.
 const ERRORS_TOLD_MAX: u64 = 10;
 
@@ -438,10 +441,10 @@ impl Loader {
         let mut source = FileSource::open(path).map_err(failed)?;
         self.db = 0;
         let mut start = start;
-        if start == 0 && 5 <= source.len() {
-            let mut magic = [0; 5];
-            source.read_at(0, &mut magic).map_err(failed)?;
-            if &magic == b"REDIS" {
+        if start == 0 {
+            let mut head = vec![0; source.len().min(HEAD_BYTES) as usize];
+            source.read_at(0, &mut head).map_err(failed)?;
+            if is_snapshot(&head) {
                 // A base is one; an old single file may go on behind it.
                 let loaded = load(path, &self.shards, &self.shared, Manner { is_exclusive: true })?;
                 start = loaded.bytes;

@@ -20,6 +20,7 @@ use crate::sys::file;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// The files of a directory.
 #[derive(Debug)]
@@ -59,6 +60,8 @@ pub struct Subject {
     single: Option<String>,
     /// The manifest that is meant, where it was named.
     manifest: Option<String>,
+    /// Nothing may have been changed since.
+    since: SystemTime,
     _lock: Option<File>,
 }
 
@@ -70,6 +73,7 @@ impl Subject {
     /// Why it cannot be looked at.
     pub fn all_of(path: &Path) -> Result<Vec<Subject>, String> {
         let told = |error: io::Error| format!("{}: {}", path.display(), reason(&error));
+        let since = SystemTime::now();
         let metadata = std::fs::metadata(path).map_err(told)?;
         if !metadata.is_dir() {
             if !metadata.is_file() {
@@ -83,7 +87,7 @@ impl Subject {
             let lock = if log::is_log(&names) { Some(lock(&files.0)?) } else { None };
             let is_manifest = name.ends_with(".manifest");
             let (single, manifest) = if is_manifest { (None, Some(name)) } else { (Some(name), None) };
-            return Ok(vec![Subject { files, single, manifest, _lock: lock }]);
+            return Ok(vec![Subject { files, single, manifest, since, _lock: lock }]);
         }
         let names = Directory(path.to_path_buf()).names().map_err(told)?;
         if log::is_log(&names) {
@@ -94,7 +98,7 @@ impl Subject {
             let is_temporary = name.starts_with("temp-");
             if !is_temporary {
                 let files = Directory(path.to_path_buf());
-                subjects.push(Subject { files, single: Some(name.clone()), manifest: None, _lock: None });
+                subjects.push(Subject { files, single: Some(name.clone()), manifest: None, since, _lock: None });
             }
         }
         let mut below: Vec<PathBuf> =
@@ -116,7 +120,8 @@ impl Subject {
 
     fn of_log(path: &Path) -> Result<Subject, String> {
         let lock = Some(lock(path)?);
-        Ok(Subject { files: Directory(path.to_path_buf()), single: None, manifest: None, _lock: lock })
+        let files = Directory(path.to_path_buf());
+        Ok(Subject { files, single: None, manifest: None, since: SystemTime::now(), _lock: lock })
     }
 
     /// Where it is.
@@ -180,7 +185,7 @@ impl Subject {
     /// What failed; then everything is as it was, unless it says otherwise.
     pub fn carry_out(&self, plan: &Plan) -> Result<Vec<(String, String)>, String> {
         let mut change = Change { directory: &self.files.0, temporary: Vec::new(), changed: Vec::new() };
-        match change.run(plan) {
+        match change.run(plan, self.since) {
             Ok(()) => {
                 let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let changed = change.changed.iter().filter_map(|changed| Some((changed, changed.backup.as_ref()?)));
@@ -221,7 +226,7 @@ struct Change<'a> {
 }
 
 impl Change<'_> {
-    fn run(&mut self, plan: &Plan) -> Result<(), String> {
+    fn run(&mut self, plan: &Plan, since: SystemTime) -> Result<(), String> {
         for (name, step) in &plan.steps {
             if let Step::Write(parts) = step {
                 self.write(name, parts).map_err(|error| format!("cannot write the new {name}: {}", reason(&error)))?;
@@ -239,6 +244,13 @@ impl Change<'_> {
         }
         let synced = |error: io::Error| format!("cannot sync {}: {}", self.directory.display(), reason(&error));
         file::sync_directory(self.directory).map_err(synced)?;
+        // A server that takes no lock may run: what was looked at must still be what is there.
+        for Changed { path, .. } in self.changed.iter().filter(|changed| changed.backup.is_some()) {
+            let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+            if modified.is_ok_and(|modified| since < modified) {
+                return Err(format!("{} was changed meanwhile: somebody uses it", path.display()));
+            }
+        }
         // The manifest first: what it does not name any more may go.
         let is_manifest = |path: &Path| path.extension().is_some_and(|extension| extension == "manifest");
         let removed = |path: &PathBuf| !self.temporary.iter().any(|(_, to)| to == path);
@@ -361,7 +373,13 @@ mod tests {
         }
 
         fn subject(&self) -> Subject {
-            Subject { files: Directory(self.0.clone()), single: None, manifest: None, _lock: None }
+            Subject {
+                files: Directory(self.0.clone()),
+                single: None,
+                manifest: None,
+                since: SystemTime::now(),
+                _lock: None,
+            }
         }
 
         fn all(&self) -> BTreeMap<String, String> {
@@ -426,13 +444,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_changed_meanwhile_is_left_alone() {
+        let scratch = Scratch::new("meanwhile");
+        let subject = scratch.subject();
+        let later = subject.since + std::time::Duration::from_secs(1);
+        File::options()
+            .write(true)
+            .open(scratch.0.join("a.aof"))
+            .expect("there")
+            .set_modified(later)
+            .expect("it is ours");
+        let before = scratch.all();
+        let cut = Step::Write(vec![Part::Old(0..3)]);
+        let refused = subject.carry_out(&plan(&[("a.aof", cut.clone()), ("b.aof", cut)])).expect_err("it was changed");
+        assert!(refused.contains("a.aof was changed meanwhile") && refused.contains("as it was"), "{refused}");
+        assert_eq!(scratch.all(), before);
+    }
+
+    #[test]
     fn renames_that_were_done_are_taken_back() {
         let scratch = Scratch::new("back");
         let before = scratch.all();
         let steps = [("a.aof", Step::Write(vec![Part::Old(0..3)])), ("n.aof", Step::Write(Vec::new()))];
         let subject = scratch.subject();
         let mut change = Change { directory: &scratch.0, temporary: Vec::new(), changed: Vec::new() };
-        change.run(&plan(&steps)).expect("nothing fails");
+        change.run(&plan(&steps), SystemTime::now()).expect("nothing fails");
         assert_ne!(scratch.all(), before);
         change.take_back().expect("nothing fails");
         assert_eq!(scratch.all(), before);

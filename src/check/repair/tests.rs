@@ -113,6 +113,21 @@ fn damage_in_the_middle_is_said_to_be_that() {
 }
 
 #[test]
+fn a_group_whose_first_line_is_broken_is_not_taken_for_commands() {
+    let mut files = lanes(&[]);
+    let lane = files.0.get_mut("log.2.incr.aof").expect("there");
+    lane.clear();
+    let mut records = Vec::new();
+    group::write_lane(&mut records, Lane { lane: 1, lanes: 2, first: 1 });
+    records.extend(set("1"));
+    push(lane, 2, 0, &records);
+    lane[2] ^= 1;
+    assert_eq!(problems(&examined(&files)), [("log.2.incr.aof".to_string(), Some(0))]);
+    let (after, plan) = repaired(&files).expect("it can be");
+    assert!(plan.loss.is_middle && plan.loss.commands == 1 && after.0["log.2.incr.aof"].is_empty());
+}
+
+#[test]
 fn what_is_missing_is_told_and_the_rest_is_saved_if_that_makes_sense() {
     // A lane: the other one stays, without its shares.
     let mut files = lanes(&[0, 2, 0]);
