@@ -102,10 +102,11 @@
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one
-//! thread writes, cores only queue lines), by [`memory`] (the allocator), and by `src/main.rs`, which reads the files
-//! of the configuration. Clocks are read there too, and by `TIME` and `INFO`, which tell it. Beside one thread per core
-//! there are the main thread, which waits, one for signals, one for the log, with `appendonly` one for its manifest,
-//! from the first snapshot on one that keeps cores with tasks awake, and, where systemd asks, one for its watchdog.
+//! thread writes, cores only queue lines), by [`memory`] (the allocator), and by the programs: `src/main.rs` reads the
+//! files of the configuration, `src/bin/corering_check.rs` asks and answers. Clocks are read there too, and by `TIME`
+//! and `INFO`, which tell it. Beside one thread per core there are the main thread, which waits, one for signals, one
+//! for the log, with `appendonly` one for its manifest, from the first snapshot on one that keeps cores with tasks
+//! awake, and, where systemd asks, one for its watchdog.
 //!
 //! **Wire and rows.** Only [`resp`] knows the wire format. Nothing outside the rows asks for a command's name: routing,
 //! arity, flags, `COMMAND`, the slow log's secrets and the README's table derive from them.
@@ -287,6 +288,7 @@
 //! | [`shared`] | what all cores see |
 //! | [`pubsub`] | who is told what unasked: published messages, events on keys, stale caches |
 //! | [`stats`] | what one core counts |
+//! | [`check`] | what `corering-check` knows of snapshots and logs: whether they are whole, what they would be if mended |
 //! | [`memory`] | the allocator, and how much of it is in use |
 //! | [`sync`] | what the protocols between cores are made of, replaced by loom's in `tests/model/` |
 //! | [`mutant`] | faults to switch on in a build of its own, for `tests/mutants` |
@@ -319,6 +321,7 @@
 //! | 3 | `snapshot` | `keyspace` `rdb` `value` `structure` |
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` `script` |
 //! | 4 | `stats` | `command` |
+//! | 4 | `check` | `aof` `command` `rdb` `structure` `value` |
 //! | 4 | `shared` | `aof` `command` `config` `pubsub` `session` `script` |
 //! | 4 | `route` | `command` `resp` |
 //! | 5 | `shard` | `aof` `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` `sync` `mutant` |
@@ -369,6 +372,8 @@ pub mod shared;
 pub mod pubsub;
 
 pub mod stats;
+
+pub mod check;
 
 pub mod memory;
 

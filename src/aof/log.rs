@@ -325,8 +325,8 @@ impl Log {
         self.holds_replies.store(holds && is_whole, Ordering::Relaxed);
     }
 
-    /// There is something in it from now on that no `FLUSHALL` empties: libraries of functions. Files go only when it is
-    /// rewritten.
+    /// There is something in it from now on that no `FLUSHALL` empties: libraries of functions. Files go only when it
+    /// is rewritten.
     pub fn keep_all(&self) {
         self.keeps_all.store(true, Ordering::Relaxed);
     }

@@ -69,6 +69,7 @@
 pub mod group;
 pub mod log;
 pub mod manifest;
+pub mod plain;
 pub mod record;
 pub mod recovery;
 pub mod unsynced;

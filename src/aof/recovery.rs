@@ -124,6 +124,20 @@ pub fn scan(source: &mut impl Source, file: u64) -> io::Result<Scan> {
     Ok(scan)
 }
 
+/// Looks through an incr file that may be another server's from its beginning: then it has no groups, and no tail.
+///
+/// # Errors
+/// Those of the medium.
+pub fn scan_incr(source: &mut impl Source, file: u64) -> io::Result<Scan> {
+    let mut scan = scan(source, file)?;
+    let mut head = vec![0; source.len().min(group::HEAD.len() as u64) as usize];
+    source.read_at(0, &mut head)?;
+    if scan.tail == Tail::Foreign && scan.groups == 0 || scan.tail == Tail::Torn && head != group::HEAD {
+        scan.tail = Tail::Nothing;
+    }
+    Ok(scan)
+}
+
 /// Whether a group that is longer than a block has the end mark: it is the last of its lines but padding.
 fn has_end(records: &[u8]) -> bool {
     let mut end = records.len();
@@ -182,7 +196,7 @@ pub struct Cut {
 }
 
 /// A file of the manifest, for [`cuts`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
     /// Its number.
     pub file: u64,
@@ -193,7 +207,12 @@ pub struct File {
 /// Where files have to be cut so that what is left happened as a whole or not at all: those that need it, by number.
 /// `files`: the incr files in the order of the manifest.
 pub fn cuts(files: &[File]) -> BTreeMap<u64, Cut> {
-    let mut cuts: BTreeMap<u64, Cut> = BTreeMap::new();
+    cuts_within(files, BTreeMap::new())
+}
+
+/// The same where some files are cut in any case: of what these cuts leave.
+pub fn cuts_within(files: &[File], limits: BTreeMap<u64, Cut>) -> BTreeMap<u64, Cut> {
+    let mut cuts = limits;
     let whole = |file: &File| Cut { group: file.scan.bytes, at: 0 };
     let oldest = files.iter().map(|file| file.file).min().unwrap_or(0);
     loop {
@@ -237,6 +256,25 @@ pub fn cuts(files: &[File]) -> BTreeMap<u64, Cut> {
             return cuts;
         }
     }
+}
+
+/// The group that takes the place of one that is cut between two records; nothing, if the cut is between two groups.
+///
+/// # Errors
+/// Those of the medium.
+pub fn cut_group(source: &mut impl Source, file: u64, cut: Cut) -> io::Result<Vec<u8>> {
+    if cut.at == 0 {
+        return Ok(Vec::new());
+    }
+    let mut buffer = Vec::new();
+    let found = group_at(source, cut.group, file, None, &mut buffer)?;
+    let (header, records) = found.expect("seen when the file was looked through");
+    let records = &records[..cut.at];
+    let shares = group::notes(records).unwrap_or_default();
+    let shares = shares.iter().filter(|(_, note)| matches!(note, Note::Share(_))).count() as u64;
+    let mut group = vec![0; group::bytes_for(records.len())];
+    group::seal(&mut group, file, header.number, shares, records);
+    Ok(group)
 }
 
 fn place(shared: &Shared) -> Cut {

@@ -19,6 +19,16 @@ const VERSION_CHECKSUM: u16 = 5;
 /// Letters of which names of module types are made, six bits each.
 const MODULE_LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
+/// Whether a file that begins with these bytes is meant to be a snapshot.
+pub fn is_snapshot(head: &[u8]) -> bool {
+    head.starts_with(MAGIC) || head.starts_with(MAGIC_VALKEY)
+}
+
+/// Whether a snapshot may begin with these bytes, which are all that there is.
+pub fn begins_snapshot(head: &[u8]) -> bool {
+    !head.is_empty() && (MAGIC.starts_with(head) || MAGIC_VALKEY.starts_with(head))
+}
+
 /// Why a file is not read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {

@@ -111,3 +111,30 @@ mod kind {
 /// How a node of a list is kept: one long element, or a listpack.
 const NODE_PLAIN: u64 = 1;
 const NODE_PACKED: u64 = 2;
+
+/// Names of a type and of the form in which the file has its values, for people. `None`: there is no such type.
+pub fn names(of_kind: u8) -> Option<(&'static str, &'static str)> {
+    Some(match of_kind {
+        kind::STRING => ("string", "string"),
+        kind::LIST => ("list", "strings"),
+        kind::LIST_ZIPLIST => ("list", "ziplist"),
+        kind::LIST_ZIPLISTS => ("list", "quicklist of ziplists"),
+        kind::LIST_NODES => ("list", "quicklist"),
+        kind::SET => ("set", "hashtable"),
+        kind::SET_INTSET => ("set", "intset"),
+        kind::SET_LISTPACK => ("set", "listpack"),
+        kind::SORTED_SET_TEXTS => ("zset", "skiplist with texts"),
+        kind::SORTED_SET => ("zset", "skiplist"),
+        kind::SORTED_SET_ZIPLIST => ("zset", "ziplist"),
+        kind::SORTED_SET_LISTPACK => ("zset", "listpack"),
+        kind::HASH => ("hash", "hashtable"),
+        kind::HASH_ZIPMAP => ("hash", "zipmap"),
+        kind::HASH_ZIPLIST => ("hash", "ziplist"),
+        kind::HASH_LISTPACK => ("hash", "listpack"),
+        kind::HASH_VALKEY | kind::HASH_DEADLINES => ("hash", "hashtable with deadlines"),
+        kind::HASH_LISTPACK_DEADLINES => ("hash", "listpack with deadlines"),
+        kind::STREAM_OLD | kind::STREAM | kind::STREAM_ACTIVE => ("stream", "stream"),
+        kind::MODULE_OLD | kind::MODULE => ("module", "module"),
+        _ => return None,
+    })
+}

@@ -4,16 +4,19 @@
 use super::aof::LogFiles;
 use super::aof_clerk::{Clerk, create_files, write_manifest};
 use super::core::unix_ms;
+use super::file_source::FileSource;
 use super::libraries::LibraryReader;
 use super::load::{Manner, load};
-use crate::aof::group::{self, Lane, Note};
+use crate::aof::group::{self, Lane};
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
+use crate::aof::plain::{self, Standing};
 use crate::aof::record::{self, Item, Stop};
 use crate::aof::recovery::{self, Cut, Source, Tail};
 use crate::command::lookup;
 use crate::command::{Joint, Run};
 use crate::config::{Config, reason};
 use crate::keyspace::{Actor, Keyspace};
+use crate::rdb::load::is_snapshot;
 use crate::resp::{Output, Protocol};
 use crate::route::{Place, SlotMap, place};
 use crate::shard::union::{Parts, Union};
@@ -28,8 +31,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes that are read ahead.
-const WINDOW_BYTES: usize = 1 << 20;
+/// The longest beginning that tells that a file is a snapshot.
+const HEAD_BYTES: u64 = 16;
 /// Replies that are errors are told of, up to so many.
 const ERRORS_TOLD_MAX: u64 = 10;
 
@@ -57,44 +60,6 @@ impl Directory {
     /// The path of an incr file.
     pub(super) fn incr_path(&self, number: u64) -> PathBuf {
         self.path.join(manifest::incr_name(&self.prefix, number))
-    }
-}
-
-/// A file, read through a window.
-struct FileSource {
-    file: File,
-    len: u64,
-    window: Vec<u8>,
-    start: u64,
-}
-
-impl FileSource {
-    fn open(path: &Path) -> io::Result<FileSource> {
-        let file = File::open(path)?;
-        let len = file.metadata()?.len();
-        Ok(FileSource { file, len, window: Vec::new(), start: 0 })
-    }
-}
-
-impl Source for FileSource {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        if WINDOW_BYTES <= bytes.len() {
-            return self.file.read_exact_at(bytes, offset);
-        }
-        let end = offset + bytes.len() as u64;
-        if offset < self.start || self.start + (self.window.len() as u64) < end {
-            let len = (self.len - offset).min(WINDOW_BYTES as u64) as usize;
-            self.window.resize(len, 0);
-            self.start = offset;
-            self.file.read_exact_at(&mut self.window, offset)?;
-        }
-        let at = (offset - self.start) as usize;
-        bytes.copy_from_slice(&self.window[at..at + bytes.len()]);
-        Ok(())
     }
 }
 
@@ -243,14 +208,7 @@ fn scan_files(path: &Path, manifest: &Manifest, config: &Config) -> Result<Vec<S
             _ => format!("Fatal error: can't open the append log file {} for reading: {}", entry.name, reason(&error)),
         };
         let mut source = FileSource::open(&file).map_err(failed)?;
-        let mut scan = recovery::scan(&mut source, entry.seq).map_err(failed)?;
-        let mut head = vec![0; source.len().min(group::HEAD.len() as u64) as usize];
-        source.read_at(0, &mut head).map_err(failed)?;
-        if scan.tail == Tail::Foreign && scan.groups == 0 || scan.tail == Tail::Torn && head != group::HEAD {
-            scan.tail = Tail::Nothing; // Another server's.
-            files.push(Scanned { name: entry.name.clone(), file: recovery::File { file: entry.seq, scan } });
-            continue;
-        }
+        let scan = recovery::scan_incr(&mut source, entry.seq).map_err(failed)?;
         match scan.tail {
             Tail::Damaged(offset) => {
                 return Err(format!(
@@ -317,15 +275,7 @@ fn cut_at(path: &Path, number: u64, cut: Cut) -> io::Result<()> {
         file.set_len(cut.group)?;
         return file.sync_all();
     }
-    let mut source = FileSource::open(path)?;
-    let mut buffer = Vec::new();
-    let found = recovery::group_at(&mut source, cut.group, number, None, &mut buffer)?;
-    let (header, records) = found.expect("seen when the file was looked through");
-    let records = &records[..cut.at];
-    let shares = group::notes(records).unwrap_or_default();
-    let shares = shares.iter().filter(|(_, note)| matches!(note, Note::Share(_))).count() as u64;
-    let mut group = vec![0; group::bytes_for(records.len())];
-    group::seal(&mut group, number, header.number, shares, records);
+    let group = recovery::cut_group(&mut FileSource::open(path)?, number, cut)?;
     let temporary = path.with_file_name(format!("temp-cut-{number}.aof"));
     std::fs::copy(path, &temporary)?;
     let file = File::options().write(true).open(&temporary)?;
@@ -490,67 +440,37 @@ impl Loader {
         };
         let mut source = FileSource::open(path).map_err(failed)?;
         self.db = 0;
-        let (mut offset, mut bytes) = (start, Vec::new());
-        if start == 0 && 5 <= source.len() {
-            let mut magic = [0; 5];
-            source.read_at(0, &mut magic).map_err(failed)?;
-            if &magic == b"REDIS" {
+        let mut start = start;
+        if start == 0 {
+            let mut head = vec![0; source.len().min(HEAD_BYTES) as usize];
+            source.read_at(0, &mut head).map_err(failed)?;
+            if is_snapshot(&head) {
                 // A base is one; an old single file may go on behind it.
-                let loaded =
-                    load(path, &self.shards, &self.shared, Manner { is_exclusive: true, keeps_expired: true })?;
-                offset = loaded.bytes;
+                let manner = Manner { is_exclusive: true, keeps_expired: true };
+                start = load(path, &self.shards, &self.shared, manner)?.bytes;
             }
         }
         // A transaction counts when its EXEC is there.
-        let mut queued: Option<(u64, Vec<Vec<Vec<u8>>>)> = None;
-        let mut at = 0;
-        loop {
-            match record::read(&bytes[at..]) {
-                Ok((item, taken)) => {
-                    if let Item::Command(args) = item {
-                        match &mut queued {
-                            None if args[0].eq_ignore_ascii_case(b"multi") => {
-                                queued = Some((offset + at as u64, Vec::new()))
-                            }
-                            Some(_) if args[0].eq_ignore_ascii_case(b"exec") => {
-                                for args in queued.take().map(|(_, calls)| calls).unwrap_or_default() {
-                                    self.run(path, &args.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
-                                }
-                            }
-                            Some((_, calls)) => calls.push(args.iter().map(|arg| arg.to_vec()).collect()),
-                            None => {
-                                let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
-                                self.run(path, &args.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
-                            }
-                        }
+        let mut queued: Vec<Vec<Vec<u8>>> = Vec::new();
+        let end = plain::read_all(&mut source, start, |read| {
+            let Item::Command(args) = read.item else { return Ok::<(), String>(()) };
+            match read.standing {
+                Standing::Begins => {}
+                Standing::Inside => queued.push(args.iter().map(|arg| arg.to_vec()).collect()),
+                Standing::Ends => {
+                    for args in queued.drain(..) {
+                        self.run(path, &args.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
                     }
-                    at += taken;
                 }
-                Err(Stop::Cut(_)) if offset + (bytes.len() as u64) < source.len() => {
-                    // More of it is read; what is done is forgotten.
-                    bytes.drain(..at);
-                    offset += at as u64;
-                    at = 0;
-                    let more =
-                        (source.len() - offset - bytes.len() as u64).min((bytes.len() as u64).max(WINDOW_BYTES as u64));
-                    let from = bytes.len();
-                    bytes.resize(from + more as usize, 0);
-                    source.read_at(offset + from as u64, &mut bytes[from..]).map_err(failed)?;
-                }
-                Err(Stop::Cut(_)) if at == bytes.len() => break,
-                Err(stop) => {
-                    return self.end_badly(
-                        path,
-                        entry,
-                        offset + at as u64,
-                        queued.map(|(start, _)| start),
-                        source.len(),
-                        stop,
-                    );
-                }
+                Standing::Alone => self.run(path, &args)?,
             }
+            Ok(())
+        });
+        let end = end.map_err(failed)??;
+        if let Some(stop) = end.stop {
+            return self.end_badly(path, entry, end.offset, end.transaction, source.len(), stop);
         }
-        if let Some((start, _)) = queued {
+        if let Some(start) = end.transaction {
             tracing::warn!("Revert incomplete MULTI/EXEC transaction from AOF file {}", entry.name);
             return self.end_badly(path, entry, start, None, source.len(), Stop::Cut(0));
         }

@@ -1,10 +1,10 @@
 //! Libraries of functions on their way in and out: loaded, restored, deleted, kept in the log and in snapshots. What a
 //! library may say while it is loaded: [`crate::script`]; where all cores see them: [`crate::shared::scripts`].
 //!
-//! In snapshots their texts stand in front of all keys. In the log they stand in lane 0, in the order in which they were
-//! made: each command is appended under the lock under which libraries change. As a rewrite switches the lanes before
-//! it reads the libraries, a change may stand both in its base and behind it, but never in neither; so what is written
-//! can be done twice (`FUNCTION LOAD REPLACE`).
+//! In snapshots their texts stand in front of all keys. In the log they stand in lane 0, in the order in which they
+//! were made: each command is appended under the lock under which libraries change. As a rewrite switches the lanes
+//! before it reads the libraries, a change may stand both in its base and behind it, but never in neither; so what is
+//! written can be done twice (`FUNCTION LOAD REPLACE`).
 
 use super::core::Core;
 use super::script::Scripting;
