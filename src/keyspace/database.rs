@@ -386,6 +386,11 @@ impl Database {
         self.wheel.len() + self.rebuild.as_ref().map_or(0, |rebuild| rebuild.old.len())
     }
 
+    /// Whether [`Database::take_soonest`] tells well; if not, a sample tells better.
+    pub fn knows_soonest(&self) -> bool {
+        self.rebuild.is_none() && self.wheel.knows_soonest()
+    }
+
     /// A time before which nothing is due: then [`Database::expire`] should be called.
     pub fn next_deadline_ms(&self) -> Option<u64> {
         match &self.rebuild {

@@ -19,7 +19,8 @@
 //! to within 0.15 percentage points of exact LRU where as many samples as in Redis leave up to 0.4 (measured on a
 //! model; a pool of 64 places instead of 16 changes nothing). `benches/hits` measures the real thing.
 //!
-//! `volatile-ttl` needs no samples: the wheel of deadlines knows what ends soonest. `random` needs no pool.
+//! `volatile-ttl` needs samples only where the wheel of deadlines does not know well what ends soonest: its slots are
+//! the coarser the later they are. `random` needs no pool.
 
 use super::access::{AccessPolicy, idle_ms};
 use super::database::Database;
@@ -225,7 +226,7 @@ impl Keyspace {
     fn choose_soonest(&mut self) -> Option<(usize, Position)> {
         let first = |database: &Database| database.next_deadline_ms().filter(|_| 0 < database.volatile_len());
         let soonest = self.databases.iter().enumerate().filter_map(|(db, database)| Some((first(database)?, db))).min();
-        let (_, db) = soonest?;
+        let (_, db) = soonest.filter(|(_, db)| self.databases[*db].knows_soonest())?;
         let hasher = &self.hasher;
         let position = self.databases[db].take_soonest(self.now_ms, RECORDS_MAX, |key| hash_with(hasher, key))?;
         Some((db, position))

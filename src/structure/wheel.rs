@@ -224,6 +224,12 @@ impl Wheel {
         cell
     }
 
+    /// Whether [`Self::take_soonest`] tells well: the next slot is of a minute at most, or has one chunk.
+    pub fn knows_soonest(&self) -> bool {
+        let Some((level, slot, _)) = self.next_slot() else { return false };
+        level < 2 || self.slots[level].as_ref().expect("a used slot has a level")[slot].behind().is_empty()
+    }
+
     /// Takes a record out that is due as soon as any, as far as slots and their first chunks (of up to 511 records)
     /// tell. Gives with it the end of its slot, before which it is due.
     pub fn take_soonest(&mut self) -> Option<(u64, u64)> {

@@ -130,6 +130,22 @@ fn only_those_with_a_deadline_go_and_the_nearest_first() {
 }
 
 #[test]
+fn far_deadlines_go_in_their_order_whichever_was_set_first() {
+    // One slot of the wheel holds them all, some hours wide; the later ones were set last.
+    for far_ms in [40_000_000, 400_000_000] {
+        let mut keyspace = keyspace(1);
+        for number in 0..4000 {
+            let later_ms = if number < 2000 { 0 } else { 3_000_000 };
+            keyspace.set_string(0, name(number).as_bytes(), b"v", Expiry::At(START_MS + far_ms + later_ms));
+        }
+        let gone = evicted(&mut keyspace, eviction(Judge::Deadline, true), 1500);
+        let is_sooner = |key: &&String| (0..2000).any(|number| **key == name(number));
+        let sooner = gone.iter().filter(is_sooner).count();
+        assert!(1450 <= sooner, "{sooner} of 1500 were of those that end sooner");
+    }
+}
+
+#[test]
 fn deadlines_that_were_put_off_or_cleared_are_seen() {
     let mut keyspace = keyspace(1);
     let ttl = eviction(Judge::Deadline, true);
