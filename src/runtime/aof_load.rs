@@ -213,7 +213,7 @@ fn scan_files(path: &Path, manifest: &Manifest, config: &Config) -> Result<Vec<S
             Tail::Damaged(offset) => {
                 return Err(format!(
                     "Bad file format reading the append only file {}: it is damaged at offset {}, and whole again from \
-                     {offset} on. Make a backup of your AOF file, then restore it from another copy or cut it there.",
+                     {offset} on. Restore it from another copy, or see what corering-check --fix would keep and lose.",
                     entry.name, scan.bytes
                 ));
             }

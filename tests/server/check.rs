@@ -411,6 +411,15 @@ fn when_there_is_no_room_for_the_new_file_everything_is_as_it_was() {
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("cannot write the new appendonly.aof") && text.contains("everything is as it was"), "{text}");
     assert!(scratch.files() == before);
+    // Killed by that signal instead: the file is what it was, and what was begun has a name that says so.
+    let script = format!("ulimit -f 8; exec {CHECK} {} --fix --yes", file.display());
+    let status = Command::new("bash").args(["-c", &script]).output().expect("bash").status;
+    assert_eq!(status.code(), None, "a signal ends it");
+    let left = scratch.files();
+    assert!(left.len() == 2 && left[&file] == before[&file]);
+    let is_temporary =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("temp-check-"));
+    assert_eq!(left.keys().filter(|path| is_temporary(path)).count(), 1);
     // With room, and then with nothing left to do.
     assert_eq!(check(&file, &["--fix"], "y\n").0, 0);
     assert_eq!(std::fs::read(&file).expect("there"), command);
