@@ -71,14 +71,17 @@ pub fn decode_as<'a>(
         kind::LIST_ZIPLISTS | kind::LIST_NODES => nodes_list(kind, source, limits)?.into(),
         kind::SET => strings_set(source, limits, text)?.into(),
         kind::SET_INTSET => {
-            let integers = Intset::from_bytes(blob(source)?).ok().filter(|integers| !integers.is_empty());
-            Set::of_integers(integers.ok_or(Corrupt("Intset integrity check failed."))?, &limits.set).into()
+            let integers = Intset::from_bytes(blob(source)?).map_err(|_| Corrupt("Intset integrity check failed."))?;
+            if integers.is_empty() {
+                return Err(Corrupt::EMPTY);
+            }
+            Set::of_integers(integers, &limits.set).into()
         }
         kind::SET_LISTPACK => {
             const BROKEN: Corrupt = Corrupt("Set listpack integrity check failed.");
             let members = Listpack::from_bytes(blob(source)?).map_err(|_| BROKEN)?;
             let mut digits = itoa::Buffer::new();
-            let first = members.iter().next().ok_or(BROKEN)?;
+            let first = members.iter().next().ok_or(Corrupt::EMPTY)?;
             let mut set = Set::for_member(first.bytes(&mut digits), &limits.set);
             if !members.iter().all(|member| set.add_element(member, &limits.set)) {
                 return Err(BROKEN);
@@ -89,12 +92,12 @@ pub fn decode_as<'a>(
         kind::SORTED_SET_ZIPLIST => {
             let broken = Corrupt("Zset ziplist integrity check failed.");
             let pairs = old::ziplist(&blob(source)?).ok_or(broken)?;
-            SortedSet::from_listpack(pairs, limits.sorted_set).ok_or(broken)?.into()
+            SortedSet::from_listpack(filled(pairs)?, limits.sorted_set).ok_or(broken)?.into()
         }
         kind::SORTED_SET_LISTPACK => {
             let broken = Corrupt("Zset listpack integrity check failed.");
             let pairs = Listpack::from_bytes(blob(source)?).map_err(|_| broken)?;
-            SortedSet::from_listpack(pairs, limits.sorted_set).ok_or(broken)?.into()
+            SortedSet::from_listpack(filled(pairs)?, limits.sorted_set).ok_or(broken)?.into()
         }
         kind::HASH => fields_hash(kind, source, limits, text)?.into(),
         kind::HASH_DEADLINES => fields_hash(kind, source, limits, text)?.into(),
@@ -107,17 +110,22 @@ pub fn decode_as<'a>(
         kind::HASH_ZIPLIST => {
             let broken = Corrupt("Hash ziplist integrity check failed.");
             let pairs = old::ziplist(&blob(source)?).ok_or(broken)?;
-            Hash::from_listpack(pairs, &limits.hash).ok_or(broken)?.into()
+            Hash::from_listpack(filled(pairs)?, &limits.hash).ok_or(broken)?.into()
         }
         kind::HASH_LISTPACK => {
             let broken = Corrupt("Hash listpack integrity check failed.");
             let pairs = Listpack::from_bytes(blob(source)?).map_err(|_| broken)?;
-            Hash::from_listpack(pairs, &limits.hash).ok_or(broken)?.into()
+            Hash::from_listpack(filled(pairs)?, &limits.hash).ok_or(broken)?.into()
         }
         kind::HASH_LISTPACK_DEADLINES => listpack_hash_with_deadlines(source, limits)?.into(),
         kind::STREAM_OLD | kind::STREAM | kind::STREAM_ACTIVE => stream::read(kind, source)?.into(),
         _ => return Err(Corrupt("Unknown RDB encoding type")),
     })
+}
+
+/// Elements, of which there are some: Redis once wrote values without any.
+fn filled(elements: Listpack) -> Result<Listpack, Corrupt> {
+    if elements.is_empty() { Err(Corrupt::EMPTY) } else { Ok(elements) }
 }
 
 // Lists

@@ -351,7 +351,10 @@ fn load_snapshot(shared: &Shared, engines: &[&'static Mutex<Shard>]) -> Result<(
             tracing::info!("DB loaded from disk: {seconds:.3} seconds");
         }),
     };
-    result.map_err(|why| format!("Fatal error loading the DB: {why}. Exiting."))
+    result.map_err(|why| {
+        tracing::error!("Terminating server after rdb file reading failure.");
+        format!("Fatal error loading the DB: {why}. Exiting.")
+    })
 }
 
 /// `DEBUG RELOAD`, from when it is asked for.
