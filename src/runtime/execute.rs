@@ -217,7 +217,7 @@ impl Core {
             let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
             let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
             if is_tracked {
-                remember_read(&self.shared.pubsub, &self.config, &connection.session, row, &args);
+                remember_read(&self.shared.pubsub, &self.config, &connection.session, row, &args, &[]);
             }
             shown = is_shown.then(|| monitor::arguments(&slowlog::redacted(row, &args)));
         }

@@ -594,7 +594,7 @@ impl Core {
             self.show_to_monitors(index, row, &args);
             let start = out.len();
             let session = &mut self.connections[index as usize].session;
-            remember_read(&self.shared.pubsub, &self.config, session, row, &args);
+            remember_read(&self.shared.pubsub, &self.config, session, row, &args, &[]);
             let call = call_of(session);
             // What a call before this one set is there for this one, though the cores take it only afterwards.
             let newest = is_reconfigured.then(|| self.shared.config());

@@ -36,6 +36,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 const BATCH_KEYS: usize = 1024;
 /// Batches that wait for a shard; the reader waits beyond.
 const BATCHES_WAITING_MAX: usize = 4;
+/// Keys without a value are told of, up to so many.
+const EMPTY_TOLD_MAX: u64 = 10;
 /// Keys that are entered while an engine is held: some 20 µs.
 const KEYS_AT_ONCE: usize = 64;
 
@@ -279,7 +281,9 @@ fn take_batches(engine: &'static Mutex<Shard>, receiver: &Receiver<Batch>, manne
                 let value = match decoded {
                     Ok(value) => value,
                     Err(Corrupt::EMPTY) => {
-                        tally.empty.fetch_add(1, Ordering::Relaxed);
+                        if tally.empty.fetch_add(1, Ordering::Relaxed) < EMPTY_TOLD_MAX {
+                            tracing::info!("skipping empty key: {}", key.escape_ascii());
+                        }
                         continue;
                     }
                     Err(corrupt) => {

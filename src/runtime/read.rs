@@ -250,13 +250,13 @@ impl Core {
                 if (self.shared.pause_mode.load(Ordering::Relaxed) != 0 || self.shared.persistence.holds())
                     && limits.authenticated
                     && row.accepts(self.request_spans.len())
-                    && is_paused(&self.shared, row, &connection.session, self.now_ms)
+                    && let args = arguments::<ArgSlices<'_>>(&self.request_spans, request, &connection.bodies)
+                    && is_paused(&self.shared, row, &args, &connection.session, self.now_ms)
                 {
                     connection.paused = true;
                     self.paused.push(index);
                     // It is read again when the pause ends. An inline request was decoded in place, so that its bytes
                     // mean something else now: it waits in the other form.
-                    let args: ArgSlices<'_> = arguments(&self.request_spans, request, &connection.bodies);
                     held_back = Some((consumed, encode_request(&args)));
                     break;
                 }
@@ -355,18 +355,24 @@ pub(super) fn encode_request(args: &Args<'_>) -> Vec<u8> {
 }
 
 /// Whether `CLIENT PAUSE` holds this command back, or a snapshot does.
-pub(super) fn is_paused(shared: &Shared, row: &'static Row, session: &Session, now_ms: u64) -> bool {
+pub(super) fn is_paused(shared: &Shared, row: &'static Row, args: &Args<'_>, session: &Session, now_ms: u64) -> bool {
     let holds_all = shared.persistence.holds_all.load(Ordering::Relaxed);
     let is_paused = now_ms < shared.pause_until_ms.load(Ordering::Relaxed);
     if !is_paused && !shared.persistence.holds() {
         return false;
     }
     let all = holds_all || is_paused && shared.pause_mode.load(Ordering::Relaxed) == 2;
-    let does_write = |row: &Row| row.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
+    let does_write = |row: &Row, args: &Args<'_>| {
+        row.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE)
+            && !matches!(row.command.run, Run::Joint(Joint::Script(call)) if shared.scripts.only_reads(call, args))
+    };
     let queued = &session.transaction;
-    let writes = does_write(row)
-        || matches!(row.command.run, Run::Joint(Joint::Exec))
-            && (0..queued.len()).any(|at| does_write(lookup::find_by_index(queued.command(at) as usize)));
+    let is_write_queued = |at: usize| {
+        let args: ArgSlices<'_> = queued.args(at).collect();
+        does_write(lookup::find_by_index(queued.command(at) as usize), &args)
+    };
+    let writes = does_write(row, args)
+        || matches!(row.command.run, Run::Joint(Joint::Exec)) && (0..queued.len()).any(is_write_queued);
     // CLIENT itself must stay usable, or nobody could unpause.
     (all && !row.command.flags.contains(Flags::ALLOW_BUSY)) || writes
 }

@@ -549,6 +549,12 @@ impl Core {
             }
             self.shard.keyspace.records.is_gathering = matches!(ground, Ground::Engines);
         }
+        // Those in `MONITOR` see a script before what it calls.
+        let mut shown = Vec::new();
+        if self.shared.monitors.load(Ordering::Relaxed) != 0 {
+            let line = monitor::arguments(&slowlog::redacted(row, args));
+            shown.push(monitor::line(&self.connections[index as usize].session, &line));
+        }
         let mut runner = Runner {
             core: self,
             ground,
@@ -564,7 +570,7 @@ impl Core {
             roams: false,
             needed_more: false,
             undo: Vec::new(),
-            shown: Vec::new(),
+            shown,
             started,
             long: None,
             may_lend: may_lend && 1 < self_shards,
@@ -983,7 +989,7 @@ impl Runner<'_> {
             Run::Keyspace(_) | Run::Blocking(_) => {
                 let session = &core.connections[self.index as usize].session;
                 if session.tracking.is_some() {
-                    remember_read(&core.shared.pubsub, &core.config, session, row, args);
+                    remember_read(&core.shared.pubsub, &core.config, session, row, args, self.keys);
                 }
                 let is_plain = self.holds_everything && matches!(self.ground, Ground::Engines);
                 if is_plain

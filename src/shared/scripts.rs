@@ -1,7 +1,8 @@
 //! The scripts and libraries of functions that the server knows, and those that have been running for long. Texts only:
 //! each core compiles what it runs (see [`crate::script`]), and asks here what it does not know.
 
-use crate::script::flags::ScriptFlags;
+use crate::command::{Args, ScriptCall};
+use crate::script::flags::{ScriptFlags, script_shebang};
 use crate::script::{Sha, sha1_hex};
 use ahash::AHashMap;
 use std::collections::BTreeMap;
@@ -295,6 +296,33 @@ impl Scripts {
         state.libraries = Arc::new(change(&state.libraries)?);
         self.changed();
         Ok(())
+    }
+
+    /// Whether a call says of itself that it does not write: by the first line of its text, or the flags of its
+    /// function.
+    pub fn only_reads(&self, call: ScriptCall, args: &Args<'_>) -> bool {
+        let reads = |flags: ScriptFlags| flags.contains(ScriptFlags::NO_WRITES);
+        match call {
+            ScriptCall::Eval { is_readonly }
+            | ScriptCall::EvalSha { is_readonly }
+            | ScriptCall::Function { is_readonly }
+                if is_readonly =>
+            {
+                true
+            }
+            ScriptCall::Eval { .. } => matches!(script_shebang(args[1]), Ok(Some(line)) if reads(line.flags)),
+            ScriptCall::EvalSha { .. } => {
+                let sha: Option<Sha> = args[1].to_ascii_lowercase().try_into().ok();
+                sha.and_then(|sha| self.find(&sha)).is_some_and(|script| reads(script.flags))
+            }
+            ScriptCall::Function { .. } => {
+                let libraries = self.libraries();
+                let mut functions = libraries.values().flat_map(|library| &library.functions);
+                let named = functions.find(|function| function.name.as_bytes().eq_ignore_ascii_case(args[1]));
+                named.is_some_and(|function| reads(function.flags))
+            }
+            _ => false,
+        }
     }
 
     // What runs
