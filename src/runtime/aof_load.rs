@@ -92,8 +92,10 @@ pub(super) fn open(
     let mut files = scan_files(&path, &manifest, config)?;
     cut_files(&path, &mut files, config)?;
     let mut loader = Loader::new(shared, shards, config);
+    let last = manifest.files().last().map(|entry| entry.name.clone());
     for entry in manifest.files() {
         let file = path.join(&entry.name);
+        loader.is_last_file = last.as_ref() == Some(&entry.name);
         match files.iter().find(|scanned| scanned.name == entry.name && entry.kind == Kind::Incr) {
             Some(scanned) if 0 < scanned.file.scan.groups => {
                 loader.load_lane(&file, scanned.file.file, scanned.file.scan.bytes)?;
@@ -375,6 +377,8 @@ struct Loader {
     random: fastrand::Rng,
     overlay: Option<Box<Keyspace>>,
     libraries: Option<LibraryReader>,
+    /// The file that is loaded is the last one that the manifest names.
+    is_last_file: bool,
     out: Output,
     db: usize,
     loaded: Loaded,
@@ -392,6 +396,7 @@ impl Loader {
             random: fastrand::Rng::new(),
             overlay: None,
             libraries: None,
+            is_last_file: false,
             out: Output::default(),
             db: 0,
             loaded: Loaded::default(),
@@ -488,9 +493,12 @@ impl Loader {
         stop: Stop,
     ) -> Result<(), String> {
         let valid = transaction.unwrap_or(offset);
-        let is_last = entry.kind == Kind::Incr || transaction.is_none();
         match stop {
-            Stop::Cut(_) if !self.config.aof_load_truncated || !is_last => return Err(truncated(&entry.name)),
+            // What the next file says may build upon what is missing.
+            Stop::Cut(_) if !self.is_last_file => {
+                return Err(format!("Fatal error: the truncated file is not the last file ({})", entry.name));
+            }
+            Stop::Cut(_) if !self.config.aof_load_truncated => return Err(truncated(&entry.name)),
             Stop::Damaged if self.config.aof_load_corrupt_tail_max_size < len - offset => {
                 return Err(bad_format(path, offset));
             }

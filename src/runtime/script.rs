@@ -1126,6 +1126,10 @@ impl Caller for Runner<'_> {
         let core = &mut *self.core;
         let nanoseconds = core.clock.delta_as_nanos(started, core.clock.raw());
         core.stats.record(row.id, nanoseconds);
+        if core.slow_nanoseconds <= nanoseconds {
+            let session = &core.connections[self.index as usize].session;
+            slow::record(&core.shared, &core.config, row, || slowlog::kept(row, args), nanoseconds, session);
+        }
         answer.unwrap_or(Answer::Replied)
     }
 
