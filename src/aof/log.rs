@@ -224,6 +224,8 @@ pub struct Log {
     /// Syncs that are under way, and how often a write waited for one.
     syncing: AtomicU64,
     delayed: AtomicU64,
+    /// The newest file of which a sync has failed; 0: none.
+    lost_file: AtomicU64,
     /// Bytes of the log when it was loaded or rewritten last.
     base_bytes: AtomicU64,
 }
@@ -272,6 +274,7 @@ impl Log {
             has_failed: AtomicBool::new(false),
             syncing: AtomicU64::new(0),
             delayed: AtomicU64::new(0),
+            lost_file: AtomicU64::new(0),
             base_bytes: AtomicU64::new(0),
         }
     }
@@ -607,6 +610,24 @@ impl Log {
     }
 
     // For the owner
+
+    /// A sync of a file has failed: what it should have is not sure to be there, whatever a later one says. A rewrite is
+    /// wanted.
+    pub fn note_lost(&self, file: u64) {
+        self.lost_file.fetch_max(file, Ordering::AcqRel);
+        self.want_rewrite(true);
+    }
+
+    /// Whether something in the log is not sure to be there.
+    pub fn has_lost(&self) -> bool {
+        self.lost_file.load(Ordering::Acquire) != 0
+    }
+
+    /// There is a base with all that the files before this one have.
+    pub fn note_base(&self, first: u64) {
+        let is_before = |lost: u64| (lost < first).then_some(0);
+        let _ = self.lost_file.fetch_update(Ordering::AcqRel, Ordering::Acquire, is_before);
+    }
 
     /// Somebody wants the lane flushed at once. True: its owner does not know yet.
     pub fn ask(&self, lane: usize) -> bool {

@@ -68,6 +68,9 @@ pub(super) struct Writer {
     sync_due_ms: u64,
     retry_due_ms: u64,
     has_failed: bool,
+    /// A sync of the open file has failed: what the system was to write then is lost, and another sync that succeeds
+    /// says nothing of it. A rewrite brings all keys into new files; until then writes are refused.
+    is_untrusted: bool,
     /// Bytes of the lane's earlier files.
     closed_bytes: u64,
     /// Nothing more comes into the file that is open.
@@ -89,6 +92,7 @@ impl Writer {
             sync_due_ms: 0,
             retry_due_ms: 0,
             has_failed: false,
+            is_untrusted: false,
             closed_bytes: 0,
             is_finished: false,
             is_warned: false,
@@ -145,6 +149,12 @@ impl Core {
         let steady_ms = self.clocks.steady_ms();
         let policy = self.config.appendfsync;
         let pending = log.position(self.core).saturating_sub(log.written(self.core));
+        if self.writer.is_untrusted && !log.has_lost() {
+            // There is a base with all that the file may lack.
+            self.writer.is_untrusted = false;
+            self.writer.has_failed = false;
+            log.note_error(self.core, 0);
+        }
         let is_retry = self.writer.has_failed;
         if is_retry && steady_ms < self.writer.retry_due_ms {
             return;
@@ -231,7 +241,7 @@ impl Core {
                 let total = self.writer.closed_bytes + open.offset;
                 log.note_bytes(self.core, total);
                 log.note_written(self.core, end, is_synced);
-                if self.writer.has_failed {
+                if self.writer.has_failed && !self.writer.is_untrusted {
                     self.writer.has_failed = false;
                     if log.note_error(self.core, 0) != 0 {
                         tracing::warn!("AOF write error looks solved, Redis can write again.");
@@ -262,7 +272,7 @@ impl Core {
         match result {
             Ok(()) => {
                 self.shared.log.note_synced(self.core, position);
-                if self.writer.has_failed {
+                if self.writer.has_failed && !self.writer.is_untrusted {
                     self.writer.has_failed = false;
                     self.shared.log.note_error(self.core, 0);
                 }
@@ -278,6 +288,9 @@ impl Core {
                     crate::log::flush();
                     std::process::exit(1);
                 }
+                self.writer.is_untrusted = true;
+                let file = self.writer.open.as_ref().map_or(0, |open| open.number);
+                self.shared.log.note_lost(file);
                 self.log_failed(&error);
             }
         }

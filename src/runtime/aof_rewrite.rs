@@ -97,10 +97,10 @@ impl Core {
         });
     }
 
-    /// Without a base the log is worth nothing: another attempt is made, later each time.
+    /// Without a base the log is worth nothing, or not all that it should: another attempt is made, later each time.
     fn try_again(&mut self) {
         let log = &self.shared.log;
-        if log.is_partial() {
+        if log.is_partial() || log.has_lost() {
             let doublings = log.rewrites().failures.saturating_sub(1).min(u64::from(RETRY_DOUBLINGS_MAX)) as u32;
             self.rewrite_due_ms = self.clocks.steady_ms() + (RETRY_MS << doublings);
             log.want_rewrite(true);
@@ -113,6 +113,7 @@ impl Core {
         match (outcome, first) {
             (Ok(written), Some(first)) => {
                 tracing::info!("Background AOF rewrite terminated with success");
+                log.note_base(first);
                 log.send(Errand::Rewritten { name, seq, first, bytes: written.bytes });
                 log.end_rewrite(now_ms, true);
             }

@@ -253,3 +253,16 @@ fn what_could_not_be_written_comes_first_the_next_time() {
     log.note_written(0, batch.end, false);
     assert!(!log.has_pending(0) && log.synced(0) == 0 && log.take(0, Vec::new()).is_none());
 }
+
+#[test]
+fn what_a_sync_has_lost_is_mended_by_a_base_behind_it() {
+    let log = Log::new(2, 1);
+    assert!(!log.has_lost() && !log.is_rewrite_wanted());
+    log.note_lost(3);
+    log.note_lost(2);
+    assert!(log.has_lost() && log.is_rewrite_wanted());
+    log.note_base(3);
+    assert!(log.has_lost(), "the file that lost something is behind that base");
+    log.note_base(4);
+    assert!(!log.has_lost());
+}
