@@ -611,8 +611,8 @@ impl Log {
 
     // For the owner
 
-    /// A sync of a file has failed: what it should have is not sure to be there, whatever a later one says. A rewrite is
-    /// wanted.
+    /// A sync of a file has failed: what it should have is not sure to be there, whatever a later one says. A rewrite
+    /// is wanted.
     pub fn note_lost(&self, file: u64) {
         self.lost_file.fetch_max(file, Ordering::AcqRel);
         self.want_rewrite(true);

@@ -365,6 +365,8 @@ impl Core {
             ScriptCall::Eval { is_readonly } => keys_of(args)
                 .and_then(|keys| Ok((keys, self.find_eval(&mut scripting, args[1])?)))
                 .map(|(keys, (reference, script))| Some(Prepared::of_script(reference, script, keys, is_readonly))),
+            // As in Redis: what cannot be a name is told before all else.
+            ScriptCall::EvalSha { .. } if args[1].len() != size_of::<Sha>() => Err(Error::NO_SCRIPT),
             ScriptCall::EvalSha { is_readonly } => keys_of(args)
                 .and_then(|keys| Ok((keys, self.find_sha(&mut scripting, args[1])?)))
                 .map(|(keys, (reference, script))| Some(Prepared::of_script(reference, script, keys, is_readonly))),
