@@ -155,7 +155,7 @@ fn append(log: &Log, args: &[&[u8]]) -> u64 {
 }
 
 impl Core {
-    /// Runs a command that changes what libraries there are. What it returns, if that is not `OK`.
+    /// Runs a command that makes libraries. What it returns, if that is not `OK`.
     pub(super) fn change_libraries(
         &mut self,
         index: u32,
@@ -166,16 +166,30 @@ impl Core {
         let (position, name) = match what {
             ScriptCall::LoadLibrary => self.load_library(scripting, args).map(|(at, name)| (at, Some(name)))?,
             ScriptCall::RestoreLibraries => (self.restore_libraries(scripting, args)?, None),
-            ScriptCall::DeleteLibrary => (delete(&self.shared, args)?, None),
-            ScriptCall::FlushLibraries => (flush(&self.shared, args)?, None),
-            _ => panic!("{what:?} is about scripts"),
+            _ => panic!("{what:?} makes no library"),
         };
+        self.note_change(index, position);
+        Ok(name)
+    }
+
+    /// Runs a command after which there are fewer libraries.
+    pub(super) fn drop_libraries(&mut self, index: u32, what: ScriptCall, args: &Args<'_>) -> Result<(), Error> {
+        let position = match what {
+            ScriptCall::DeleteLibrary => delete(&self.shared, args)?,
+            ScriptCall::FlushLibraries => flush(&self.shared, args)?,
+            _ => panic!("{what:?} drops no library"),
+        };
+        self.note_change(index, position);
+        Ok(())
+    }
+
+    /// Libraries have changed, and the log says so up to a position.
+    fn note_change(&mut self, index: u32, position: u64) {
         self.shard.take();
         self.shard.keyspace.dirty += 1;
         if self.holds && position != 0 {
             self.hold_reply(index, LANE, position);
         }
-        Ok(name)
     }
 
     fn load_library(&mut self, scripting: &mut Scripting, args: &Args<'_>) -> Result<(u64, String), Error> {

@@ -82,6 +82,12 @@ pub(super) fn transaction_needs_room(session: &Session, row: &'static Row) -> bo
 }
 
 impl Core {
+    /// What counts against the limit, in bytes. What a snapshot under way holds does not: no key has to go for it, as
+    /// in Redis, where a child has it.
+    fn counted_bytes(&self) -> u64 {
+        memory::used_bytes().saturating_sub(self.shared.persistence.uncounted_bytes(self.map.shards()))
+    }
+
     /// Whether there is room for a command with a request of so many bytes.
     #[inline]
     pub(super) fn has_room(&mut self, request_bytes: usize) -> bool {
@@ -112,7 +118,7 @@ impl Core {
     pub(super) fn look_at_room(&mut self) {
         if self.evicts
             && TOLERANCE_MS / 10 <= self.shared.budget.since_within_ms(self.now_ms)
-            && memory::used_bytes() <= self.config.maxmemory.bytes
+            && self.counted_bytes() <= self.config.maxmemory.bytes
         {
             self.shared.budget.is_within(self.now_ms);
         }
@@ -121,7 +127,7 @@ impl Core {
     /// Whether more is in use between commands than entries may stay for.
     fn is_too_much(&mut self) -> bool {
         // Clients that are too large go before any key does.
-        let used = memory::used_bytes().saturating_sub(self.clients_excess_bytes());
+        let used = self.counted_bytes().saturating_sub(self.clients_excess_bytes());
         if self.waits_for_messages(used) {
             return false;
         }
@@ -146,7 +152,7 @@ impl Core {
         }
         let (more, cores) = (more as u64, self.map.shards());
         let goal = limit.saturating_sub(more);
-        let mut used = memory::used_bytes();
+        let mut used = self.counted_bytes();
         if used <= goal {
             self.shared.budget.is_within(self.now_ms);
             memory::take_lease(memory::lease_bytes(limit, used, cores));
@@ -169,7 +175,7 @@ impl Core {
             let is_progress = spared.is_some();
             // Another core may have what this one lacks, and be at work: it lets others in soon.
             let is_waiting = !is_progress && self.shared.budget.has_evictable(self.core);
-            let now = memory::used_bytes();
+            let now = self.counted_bytes();
             self.shared.budget.sink_to(now);
             used = now;
             if used <= goal {
@@ -273,7 +279,8 @@ impl Core {
     pub(super) fn tell_evictable(&mut self) {
         if self.config.maxmemory.bytes != 0 && self.shard.try_take() {
             self.shared.budget.set_evictable(self.core, self.shard.evictable_len());
-            self.shard.note_room(memory::used_bytes());
+            let used = self.counted_bytes();
+            self.shard.note_room(used);
         }
     }
 
@@ -283,12 +290,12 @@ impl Core {
         let limit = self.config.maxmemory.bytes;
         self.evicts = limit != 0 && self.config.maxmemory_policy != MaxmemoryPolicy::Noeviction;
         if limit != 0 && (old_limit == 0 || limit < old_limit) {
-            self.shared.budget.hold_at(memory::used_bytes());
+            self.shared.budget.hold_at(self.counted_bytes());
         }
         self.shared.budget.forget_rank(self.core);
         self.tell_evictable();
         // What is in use for this very change is no reason for entries to go.
-        self.is_short_of_room = self.evicts && limit + TOLERANCE_BYTES < memory::used_bytes();
+        self.is_short_of_room = self.evicts && limit + TOLERANCE_BYTES < self.counted_bytes();
     }
 }
 

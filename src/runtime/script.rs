@@ -345,6 +345,12 @@ impl Core {
         out: &mut Output,
     ) -> Result<Option<Prepared>, Error> {
         let protocol = self.connections[index as usize].session.protocol;
+        if let ScriptCall::DeleteLibrary | ScriptCall::FlushLibraries = what {
+            // Without Lua: suites and clients flush functions of servers that never had any.
+            self.drop_libraries(index, what, args)?;
+            Reply::new(out, protocol).ok();
+            return Ok(None);
+        }
         let mut scripting = self.scripting.take().unwrap_or_else(|| Box::new(Scripting::new()));
         self.forget_stale(&mut scripting);
         let prepared = match what {
@@ -352,16 +358,16 @@ impl Core {
                 Reply::new(out, protocol).bulk(script.sha);
                 None
             }),
-            ScriptCall::LoadLibrary
-            | ScriptCall::RestoreLibraries
-            | ScriptCall::DeleteLibrary
-            | ScriptCall::FlushLibraries => self.change_libraries(index, &mut scripting, what, args).map(|name| {
-                match name {
-                    Some(name) => Reply::new(out, protocol).bulk(name),
-                    None => Reply::new(out, protocol).ok(),
-                }
-                None
-            }),
+            ScriptCall::DeleteLibrary | ScriptCall::FlushLibraries => panic!("done above"),
+            ScriptCall::LoadLibrary | ScriptCall::RestoreLibraries => {
+                self.change_libraries(index, &mut scripting, what, args).map(|name| {
+                    match name {
+                        Some(name) => Reply::new(out, protocol).bulk(name),
+                        None => Reply::new(out, protocol).ok(),
+                    }
+                    None
+                })
+            }
             ScriptCall::Eval { is_readonly } => keys_of(args)
                 .and_then(|keys| Ok((keys, self.find_eval(&mut scripting, args[1])?)))
                 .map(|(keys, (reference, script))| Some(Prepared::of_script(reference, script, keys, is_readonly))),

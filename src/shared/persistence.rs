@@ -6,6 +6,9 @@ use crate::session::Ending;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
+/// What a snapshot takes on each core beside what it has recorded, in bytes, about: buffers, files, tasks.
+const CORE_BYTES: u64 = 128 << 10;
+
 /// Why commands may have to be refused: bits of [`Persistence::obstacles`].
 pub mod obstacle {
     /// Keys are being loaded.
@@ -194,6 +197,14 @@ impl Persistence {
             self.is_cancelled.store(false, Ordering::Relaxed);
         }
         is_free
+    }
+
+    /// What a snapshot under way has in memory, in bytes, about: it does not count against `maxmemory`.
+    pub fn uncounted_bytes(&self, cores: usize) -> u64 {
+        if !self.is_claimed() {
+            return 0;
+        }
+        self.held_bytes.load(Ordering::Relaxed) + cores as u64 * CORE_BYTES
     }
 
     /// Whether one is under way.
