@@ -6,6 +6,7 @@ use super::core::Core;
 use super::lend::Ground;
 use super::mailbox::Control;
 use super::read::Planned;
+use super::visit::Visited;
 use crate::aof::log::{Gate, Log};
 use crate::command::lookup::{Row, find_by_index};
 use crate::command::{Args, Flags, Joint, Keys, Run, WaitAof, key_positions};
@@ -14,7 +15,7 @@ use crate::keyspace::Records;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::locks::Need;
 use crate::session::{Durability, Session};
-use crate::shard::{Request, commit_shared, fail};
+use crate::shard::{Held, Request, commit_shared, fail};
 use smallvec::SmallVec;
 
 /// What a reply tells of.
@@ -116,27 +117,10 @@ impl Core {
         deadlines.min().unwrap_or(u64::MAX)
     }
 
-    /// What ran on engines that are held goes into the log.
+    /// What ran on engines that are held, on borrowed entries or on keyspaces goes into the log, at once.
     #[cold]
-    pub(super) fn log_engines(&mut self) {
-        let visited = self.visited.iter_mut().flatten().map(|engine| &mut engine.keyspace.records);
-        let mut recorded: Vec<&mut Records> = std::iter::once(&mut self.shard.keyspace.records)
-            .chain(visited)
-            .filter(|records| !records.is_empty())
-            .collect();
-        if !recorded.is_empty() {
-            let touched = commit_shared(&self.shared.log, &mut recorded, |key| self.hasher.hash(key));
-            self.ask_for_flush(touched.into_iter());
-        }
-    }
-
-    /// The same of what ran on borrowed entries or keyspaces.
     pub(super) fn log_ground(&mut self, ground: &mut Ground) {
-        let mut recorded: Vec<&mut Records> = match ground {
-            Ground::Engines => return self.log_engines(),
-            Ground::Entries(overlay) => vec![&mut overlay.records],
-            Ground::Whole(keyspaces) => keyspaces.iter_mut().map(|keyspace| &mut keyspace.records).collect(),
-        };
+        let mut recorded = records_of(&mut self.shard, &mut self.visited, ground);
         recorded.retain(|records| !records.is_empty());
         if !recorded.is_empty() {
             let touched = commit_shared(&self.shared.log, &mut recorded, |key| self.hasher.hash(key));
@@ -273,6 +257,22 @@ impl Core {
                 self.mailbox.control(core, Control::Synced);
             }
         }
+    }
+}
+
+/// What the log is to be told of what is held.
+pub(super) fn records_of<'a>(
+    own: &'a mut Held,
+    visited: &'a mut Visited,
+    ground: &'a mut Ground,
+) -> Vec<&'a mut Records> {
+    match ground {
+        Ground::Engines => {
+            let visited = visited.iter_mut().flatten().map(|engine| &mut engine.keyspace.records);
+            std::iter::once(&mut own.keyspace.records).chain(visited).collect()
+        }
+        Ground::Entries(overlay) => vec![&mut overlay.records],
+        Ground::Whole(keyspaces) => keyspaces.iter_mut().map(|keyspace| &mut keyspace.records).collect(),
     }
 }
 

@@ -288,7 +288,7 @@ impl Core {
     /// Commands ran on engines by [`Ground::run`]: those who listen are told, owners are told of deadlines.
     pub(super) fn settle_engines(&mut self) {
         if self.shard.keyspace.records.is_on {
-            self.log_engines();
+            self.log_ground(&mut Ground::Engines);
         }
         self.tell_of(&mut Ground::Engines);
         if !self.shard.keyspace.effects.is_empty() {

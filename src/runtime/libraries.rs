@@ -155,23 +155,6 @@ fn append(log: &Log, args: &[&[u8]]) -> u64 {
 }
 
 impl Core {
-    /// Runs a command that makes libraries. What it returns, if that is not `OK`.
-    pub(super) fn change_libraries(
-        &mut self,
-        index: u32,
-        scripting: &mut Scripting,
-        what: ScriptCall,
-        args: &Args<'_>,
-    ) -> Result<Option<String>, Error> {
-        let (position, name) = match what {
-            ScriptCall::LoadLibrary => self.load_library(scripting, args).map(|(at, name)| (at, Some(name)))?,
-            ScriptCall::RestoreLibraries => (self.restore_libraries(scripting, args)?, None),
-            _ => panic!("{what:?} makes no library"),
-        };
-        self.note_change(index, position);
-        Ok(name)
-    }
-
     /// Runs a command after which there are fewer libraries.
     pub(super) fn drop_libraries(&mut self, index: u32, what: ScriptCall, args: &Args<'_>) -> Result<(), Error> {
         let position = match what {
@@ -192,7 +175,13 @@ impl Core {
         }
     }
 
-    fn load_library(&mut self, scripting: &mut Scripting, args: &Args<'_>) -> Result<(u64, String), Error> {
+    /// `FUNCTION LOAD`: the library's name.
+    pub(super) fn load_library(
+        &mut self,
+        index: u32,
+        scripting: &mut Scripting,
+        args: &Args<'_>,
+    ) -> Result<String, Error> {
         let (mut replaces, mut at) = (false, 2);
         while at + 1 < args.len() {
             if !args[at].eq_ignore_ascii_case(b"replace") {
@@ -220,16 +209,27 @@ impl Core {
             },
             &[b"FUNCTION", b"LOAD", b"REPLACE", code],
         );
-        if changed.is_err() {
-            references.iter().for_each(|reference| scripting.engine.forget(*reference));
-        } else {
-            self.forget_stale(scripting);
-            scripting.libraries.insert(name.clone(), (library, references));
+        match changed {
+            Err(error) => {
+                references.iter().for_each(|reference| scripting.engine.forget(*reference));
+                Err(error)
+            }
+            Ok(position) => {
+                self.forget_stale(scripting);
+                scripting.libraries.insert(name.clone(), (library, references));
+                self.note_change(index, position);
+                Ok(name)
+            }
         }
-        Ok((changed?, name))
     }
 
-    fn restore_libraries(&mut self, scripting: &mut Scripting, args: &Args<'_>) -> Result<u64, Error> {
+    /// `FUNCTION RESTORE`
+    pub(super) fn restore_libraries(
+        &mut self,
+        index: u32,
+        scripting: &mut Scripting,
+        args: &Args<'_>,
+    ) -> Result<(), Error> {
         if 4 < args.len() {
             return Err(Error::subcommand_syntax("function", args[1]));
         }
@@ -247,19 +247,13 @@ impl Core {
         let codes = crate::rdb::functions::parse(args[2])
             .map_err(|_| Error::fixed("ERR DUMP payload version or checksum are wrong"))?;
         let mut made: Vec<Made> = Vec::new();
-        let mut outcome = Ok(0);
-        for code in &codes {
-            match make(&mut scripting.engine, &self.clock, code) {
-                Ok(library) => made.push(library),
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
-            }
-        }
+        let outcome = codes.iter().try_for_each(|code| {
+            made.push(make(&mut scripting.engine, &self.clock, code)?);
+            Ok(())
+        });
         let namesake = if replaces { Namesake::Goes } else { Namesake::Stays("Library ", "") };
         let policy: &[u8] = if flushes { b"FLUSH" } else { b"REPLACE" };
-        let outcome = outcome.and_then(|_| {
+        let changed = outcome.and_then(|()| {
             let change_to = |known: &Libraries| {
                 let mut libraries = if flushes { Libraries::default() } else { known.clone() };
                 made.iter().try_for_each(|(library, _)| add(&mut libraries, library, namesake))?;
@@ -267,15 +261,20 @@ impl Core {
             };
             change(&self.shared, change_to, &[b"FUNCTION", b"RESTORE", args[2], policy])
         });
-        if outcome.is_err() {
-            made.iter().flat_map(|(_, references)| references).for_each(|&gone| scripting.engine.forget(gone));
-        } else {
-            self.forget_stale(scripting);
-            for (library, references) in made {
-                scripting.libraries.insert(library.name.clone(), (library, references));
+        match changed {
+            Err(error) => {
+                made.iter().flat_map(|(_, references)| references).for_each(|&gone| scripting.engine.forget(gone));
+                Err(error)
+            }
+            Ok(position) => {
+                self.forget_stale(scripting);
+                for (library, references) in made {
+                    scripting.libraries.insert(library.name.clone(), (library, references));
+                }
+                self.note_change(index, position);
+                Ok(())
             }
         }
-        outcome
     }
 }
 

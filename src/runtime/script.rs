@@ -29,7 +29,7 @@
 //! The clients whose commands came with the script's, in one pass, wait.
 
 use super::accept::CLOSING;
-use super::aof_share::Told;
+use super::aof_share::{Told, records_of};
 use super::core::{Core, unix_ms};
 use super::execute::{call_of, discards};
 use super::joint::{Borrowing, Needs, Work};
@@ -359,15 +359,14 @@ impl Core {
                 None
             }),
             ScriptCall::DeleteLibrary | ScriptCall::FlushLibraries => panic!("done above"),
-            ScriptCall::LoadLibrary | ScriptCall::RestoreLibraries => {
-                self.change_libraries(index, &mut scripting, what, args).map(|name| {
-                    match name {
-                        Some(name) => Reply::new(out, protocol).bulk(name),
-                        None => Reply::new(out, protocol).ok(),
-                    }
-                    None
-                })
-            }
+            ScriptCall::LoadLibrary => self.load_library(index, &mut scripting, args).map(|name| {
+                Reply::new(out, protocol).bulk(name);
+                None
+            }),
+            ScriptCall::RestoreLibraries => self.restore_libraries(index, &mut scripting, args).map(|()| {
+                Reply::new(out, protocol).ok();
+                None
+            }),
             ScriptCall::Eval { is_readonly } => keys_of(args)
                 .and_then(|keys| Ok((keys, self.find_eval(&mut scripting, args[1])?)))
                 .map(|(keys, (reference, script))| Some(Prepared::of_script(reference, script, keys, is_readonly))),
@@ -743,19 +742,7 @@ impl Core {
             Ground::Entries(overlay) => forget(&mut overlay.effects),
             Ground::Whole(_) => {}
         }
-        self.records_of(ground).for_each(Records::clear);
-    }
-
-    /// What the log is to be told of what is held.
-    fn records_of<'a>(&'a mut self, ground: &'a mut Ground) -> Box<dyn Iterator<Item = &'a mut Records> + 'a> {
-        match ground {
-            Ground::Engines => {
-                let visited = self.visited.iter_mut().flatten().map(|engine| &mut engine.keyspace.records);
-                Box::new(std::iter::once(&mut self.shard.keyspace.records).chain(visited))
-            }
-            Ground::Entries(overlay) => Box::new(std::iter::once(&mut overlay.records)),
-            Ground::Whole(keyspaces) => Box::new(keyspaces.iter_mut().map(|keyspace| &mut keyspace.records)),
-        }
+        records_of(&mut self.shard, &mut self.visited, ground).into_iter().for_each(Records::clear);
     }
 
     /// Puts all that a script did into the log, at once; its reply waits for that, and for what it may tell of.

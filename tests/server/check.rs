@@ -3,6 +3,7 @@
 
 use crate::client::{Client, Value};
 use crate::process::{Kind, Server};
+use crate::scratch::Scratch;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,28 +15,9 @@ const CHECK: &str = env!("CARGO_BIN_EXE_corering-check");
 const LOG: &str = "appendonlydir";
 const INCR: &str = "appendonly.aof.1.incr.aof";
 
-/// A directory, gone when it is dropped.
-struct Scratch(PathBuf);
-
 impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("corering-checked-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).expect("the directory for temporary files can be written");
-        Scratch(path)
-    }
-
     fn log(&self) -> PathBuf {
         self.0.join(LOG)
-    }
-
-    /// A server that keeps its files here.
-    fn start(&self, kind: Kind, arguments: &[&str]) -> (Server, Client) {
-        let mut all = vec!["--dir", self.0.to_str().expect("a name of text")];
-        all.extend_from_slice(arguments);
-        let server = Server::start(kind, &all);
-        let client = Client::connect(server.port).expect("it accepts");
-        (server, client)
     }
 
     /// All files, below the directory of the log too.
@@ -57,12 +39,6 @@ impl Scratch {
             std::fs::remove_file(path).expect("it is there");
         });
         files.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).expect("it is writable"));
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -399,7 +375,7 @@ fn a_log_is_cut_at_a_time() {
 
 #[test]
 fn when_there_is_no_room_for_the_new_file_everything_is_as_it_was() {
-    let scratch = Scratch::new("full");
+    let scratch = Scratch::new("check-full");
     let file = scratch.0.join("appendonly.aof");
     let command = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n".repeat(1000);
     std::fs::write(&file, [&command[..], b"*3\r\n$3\r\nSE"].concat()).expect("it is writable");

@@ -26,6 +26,7 @@ mod memory;
 mod operation;
 mod process;
 mod pubsub;
+mod scratch;
 mod settings;
 mod snapshot;
 mod survey;

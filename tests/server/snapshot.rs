@@ -4,6 +4,7 @@
 use crate::client::{Client, Value};
 use crate::dump;
 use crate::process::{Kind, Server, free_port};
+use crate::scratch::Scratch;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,34 +17,9 @@ fn say(client: &mut Client, line: &str) -> String {
     client.call(&line.split(' ').collect::<Vec<_>>()).expect("a reply").to_string()
 }
 
-/// A directory that several servers use one after the other; gone when it is dropped.
-struct Scratch(PathBuf);
-
 impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("corering-snapshot-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).expect("the directory for temporary files can be written");
-        Scratch(path)
-    }
-
     fn file(&self) -> PathBuf {
         self.0.join("dump.rdb")
-    }
-
-    /// A server that keeps its snapshot here.
-    fn start(&self, kind: Kind, arguments: &[&str]) -> (Server, Client) {
-        let mut all = vec!["--dir", self.0.to_str().expect("a name of text")];
-        all.extend_from_slice(arguments);
-        let server = Server::start(kind, &all);
-        let client = Client::connect(server.port).expect("it accepts");
-        (server, client)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
