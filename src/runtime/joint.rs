@@ -35,7 +35,7 @@ use crate::session::{Mode, Transaction, Watched};
 use crate::shard::{Call, Request, Shard, Ticket, fail, finish};
 use smallvec::SmallVec;
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -88,13 +88,14 @@ pub(super) struct Borrowing {
 pub(super) struct Needs {
     map: SlotMap,
     is_everything: bool,
-    keys: BTreeMap<usize, BTreeSet<Vec<u8>>>,
-    watched: BTreeMap<usize, Vec<Watched>>,
+    /// With their shards, in any order and perhaps twice: most needs are met at once, and nobody asks for an order.
+    keys: Vec<(usize, Vec<u8>)>,
+    watched: Vec<(usize, Watched)>,
 }
 
 impl Needs {
     fn new(map: SlotMap) -> Needs {
-        Needs { map, is_everything: false, keys: BTreeMap::new(), watched: BTreeMap::new() }
+        Needs { map, is_everything: false, keys: Vec::new(), watched: Vec::new() }
     }
 
     /// What one call needs.
@@ -112,7 +113,7 @@ impl Needs {
     }
 
     fn add(&mut self, key: &[u8]) {
-        self.keys.entry(self.map.shard_of(key)).or_default().insert(key.to_vec());
+        self.keys.push((self.map.shard_of(key), key.to_vec()));
     }
 
     fn add_call(&mut self, row: &'static Row, args: &Args<'_>) {
@@ -138,13 +139,13 @@ impl Needs {
     fn add_watched(&mut self, watched: &[Watched]) {
         for key in watched {
             self.add(&key.key);
-            self.watched.entry(self.map.shard_of(&key.key)).or_default().push(key.clone());
+            self.watched.push((self.map.shard_of(&key.key), key.clone()));
         }
     }
 
     /// Whether nothing of it is away from a shard, or waited for there, nor has to be recorded by a snapshot before.
     pub(super) fn is_clear(&self, shard: usize, engine: &Shard) -> bool {
-        let keys = || self.keys.get(&shard).into_iter().flatten().map(Vec::as_slice);
+        let keys = || self.keys.iter().filter(|&&(owner, _)| owner == shard).map(|(_, key)| key.as_slice());
         let is_free = engine.locks.is_free();
         (is_free || !self.is_everything && !engine.locks.conflicts_with_keys(keys()))
             && !(engine.keyspace.is_walked() && keys().any(|key| engine.has_to_record(key)))
@@ -152,24 +153,42 @@ impl Needs {
 
     /// What a reply about it tells of.
     fn told(&self) -> Told {
-        if self.is_everything { Told::All } else { Told::Keys(self.keys.values().flatten().cloned().collect()) }
+        if self.is_everything { Told::All } else { Told::Keys(self.keys.iter().map(|(_, key)| key.clone()).collect()) }
     }
 
     pub(super) fn shards(&self) -> Shards {
-        if self.is_everything { (0..self.map.shards()).collect() } else { self.keys.keys().copied().collect() }
+        if self.is_everything {
+            (0..self.map.shards()).collect()
+        } else {
+            rising(self.keys.iter().map(|&(shard, _)| shard))
+        }
     }
 
     /// What to ask of each shard.
     pub(super) fn into_requests(mut self, watches_in: Option<usize>) -> Vec<(usize, Request)> {
         let shards = self.shards();
+        self.keys.sort_unstable();
+        self.keys.dedup();
+        let (mut keys, mut watched) = (self.keys.into_iter().peekable(), self.watched);
         let mut request = |shard: usize| {
-            let watched = self.watched.remove(&shard).unwrap_or_default();
-            let keys = self.keys.remove(&shard).unwrap_or_default();
-            let need = if self.is_everything { Need::Everything } else { Need::Keys(keys.into_iter().collect()) };
+            let mut own = Vec::new();
+            while let Some((_, key)) = keys.next_if(|&(owner, _)| owner == shard) {
+                own.push(key);
+            }
+            let need = if self.is_everything { Need::Everything } else { Need::Keys(own) };
+            let watched = watched.extract_if(.., |(owner, _)| *owner == shard).map(|(_, watched)| watched).collect();
             (shard, Request { need, watched, watches_in })
         };
         shards.into_iter().map(&mut request).collect()
     }
+}
+
+/// Shards in rising order, each once.
+pub(super) fn rising(shards: impl Iterator<Item = usize>) -> Shards {
+    let mut shards: Shards = shards.collect();
+    shards.sort_unstable();
+    shards.dedup();
+    shards
 }
 
 /// Whether a call ends soon enough to run in engines of other cores.
@@ -192,10 +211,7 @@ pub(super) fn shards_of(map: SlotMap, row: &'static Row, args: &Args<'_>) -> Sha
     if key_positions(row.command, args, &mut positions).is_err() {
         return Shards::new(); // The command's own code says what is wrong.
     }
-    let mut shards: Shards = positions.into_iter().map(|at| map.shard_of(args[at])).collect();
-    shards.sort_unstable();
-    shards.dedup();
-    shards
+    rising(positions.into_iter().map(|at| map.shard_of(args[at])))
 }
 
 impl Core {
@@ -421,16 +437,16 @@ impl Core {
                 needs.is_clear(shard, engine)
             })
         {
-            for (owner, keys) in needs.keys {
+            needs.keys.sort_unstable();
+            needs.keys.dedup();
+            for (owner, key) in needs.keys {
                 let engine = if owner == self.core {
                     &mut *self.shard
                 } else {
                     self.visited[owner].as_mut().expect("held above")
                 };
-                for key in keys {
-                    let version = engine.watch(db, &key, self.now_ms);
-                    session.watched.push(Watched { db, key, version });
-                }
+                let version = engine.watch(db, &key, self.now_ms);
+                session.watched.push(Watched { db, key, version });
             }
             self.visited.iter_mut().for_each(end_visit_to_lender);
             connection.replies.write(|out| Reply::new(&mut *out, Protocol::Resp2).ok());

@@ -32,7 +32,7 @@ use super::accept::CLOSING;
 use super::aof_share::{Told, records_of};
 use super::core::{Core, unix_ms};
 use super::execute::{call_of, discards};
-use super::joint::{Borrowing, Needs, Work};
+use super::joint::{Borrowing, Needs, Work, rising};
 use super::lend::{Ground, Lent, Loan};
 use super::libraries::{LoadCaller, log};
 use super::monitor::{self, feed_monitors};
@@ -60,6 +60,7 @@ use crate::sys::ring::Buffer;
 use crate::value::number::parse_integer;
 use ahash::AHashMap;
 use bytes::Bytes;
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -134,7 +135,6 @@ impl Origin {
 struct Prepared {
     reference: i32,
     origin: Origin,
-    name: String,
     flags: ScriptFlags,
     is_readonly: bool,
     /// Its keys, among the arguments: from this one on, so many.
@@ -147,6 +147,14 @@ struct Prepared {
 impl Prepared {
     fn is_function(&self) -> bool {
         matches!(self.origin, Origin::Function(..))
+    }
+
+    /// What error texts call it.
+    fn name(&self) -> &str {
+        match &self.origin {
+            Origin::Script(script) => std::str::from_utf8(&script.sha).expect("hexadecimal digits"),
+            Origin::Function(library, at) => &library.functions[*at].name,
+        }
     }
 }
 
@@ -204,13 +212,21 @@ impl Core {
             }
         };
         loop {
-            let needs = self.needs_of_script(&prepared, &args, work.is_wide);
+            let is_wide = work.is_wide || 1 < self.map.shards() && prepared.origin.habit().is_wide();
+            let keys = || args[prepared.first_key..][..prepared.keys].iter().copied();
+            let shards = match is_wide {
+                true => (0..self.map.shards()).collect(),
+                false => rising(keys().map(|key| self.map.shard_of(key))),
+            };
+            let needs = OnceCell::new();
+            let needs_of_script = || Needs::of_keys(self.map, keys(), is_wide);
             let connection = &mut *self.connections[index as usize];
             let is_free = connection.replies.outstanding() == 0
-                && hold_several(&mut self.shard, &mut self.visited, &needs.shards(), |shard, engine| {
-                    needs.is_clear(shard, engine)
+                && hold_several(&mut self.shard, &mut self.visited, &shards, |shard, engine| {
+                    needs.get_or_init(needs_of_script).is_clear(shard, engine)
                 });
             if !is_free {
+                let needs = needs.into_inner().unwrap_or_else(needs_of_script);
                 drop(args);
                 let call = call_of(&self.connections[index as usize].session);
                 let requests = needs.into_requests(None);
@@ -326,12 +342,6 @@ impl Core {
                 list_once(&mut self.dirty, &mut connection.dirty, index);
             }
         }
-    }
-
-    fn needs_of_script(&self, prepared: &Prepared, args: &Args<'_>, is_wide: bool) -> Needs {
-        let is_wide = is_wide || 1 < self.map.shards() && prepared.origin.habit().is_wide();
-        let keys = args[prepared.first_key..][..prepared.keys].iter().copied();
-        Needs::of_keys(self.map, keys, is_wide)
     }
 
     // What is to be run
@@ -470,7 +480,8 @@ impl Core {
     }
 
     fn find_sha(&mut self, scripting: &mut Scripting, word: &[u8]) -> Result<(i32, Arc<Script>), Error> {
-        let sha: Sha = word.to_ascii_lowercase().try_into().map_err(|_| Error::NO_SCRIPT)?;
+        let mut sha: Sha = word.try_into().map_err(|_| Error::NO_SCRIPT)?;
+        sha.make_ascii_lowercase();
         if let Some((reference, script)) = scripting.scripts.get(&sha) {
             self.shared.scripts.note_use(script);
             return Ok((*reference, script.clone()));
@@ -508,7 +519,6 @@ impl Core {
         let function = &library.functions[at];
         Ok(Some(Prepared {
             reference: references[at],
-            name: function.name.clone(),
             flags: function.flags,
             origin: Origin::Function(library.clone(), at),
             is_readonly,
@@ -586,7 +596,7 @@ impl Core {
         };
         let invocation = Invocation {
             reference: prepared.reference,
-            name: &prepared.name,
+            name: prepared.name(),
             is_function: prepared.is_function(),
             keys,
             args: others,
@@ -760,7 +770,6 @@ impl Prepared {
     fn of_script(reference: i32, script: Arc<Script>, keys: usize, is_readonly: bool) -> Prepared {
         Prepared {
             reference,
-            name: String::from_utf8_lossy(&script.sha).into_owned(),
             flags: script.flags,
             origin: Origin::Script(script),
             is_readonly,
@@ -1145,7 +1154,7 @@ impl Caller for Runner<'_> {
         let long = self.long.get_or_insert_with(|| {
             let long = Arc::new(LongRun {
                 is_function: self.prepared.is_function(),
-                name: self.prepared.name.clone(),
+                name: self.prepared.name().to_owned(),
                 command: self.args.iter().map(|arg| arg.to_vec()).collect(),
                 started_ms: unix_ms() - nanoseconds / 1_000_000,
                 is_killed: AtomicBool::new(false),

@@ -5,6 +5,9 @@
 use super::api;
 use super::args;
 use crate::sys::lua::{Kind, Stack, Thrown};
+use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::io::Write;
 
 /// Functions by the number of each, from [`api::CJSON`] on.
 const FUNCTIONS: &[&str] = &[
@@ -302,36 +305,53 @@ pub fn write_general(out: &mut Vec<u8>, number: f64, digits: usize) {
         out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes());
         return;
     }
-    let text = format!("{:.*e}", digits - 1, number);
+    // The shortest digits that read back as the number are those of C where there are no more of them than it would
+    // write; they are found many times faster than digits to an exact length.
+    let (mut short, mut exact) = ([0; SCIENTIFIC_LEN_MAX], [0; SCIENTIFIC_LEN_MAX]);
+    let mut text = scientific(&mut short, format_args!("{:e}", number.abs()));
+    if text.find('e').is_none_or(|len| digits + 1 < len) {
+        text = scientific(&mut exact, format_args!("{:.*e}", digits - 1, number.abs()));
+    }
     let (mantissa, exponent) = text.split_once('e').expect("a number in this form has an exponent");
     let exponent: i32 = exponent.parse().expect("an integer");
-    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
-    let mut figures: String = mantissa.chars().filter(char::is_ascii_digit).collect();
-    figures.truncate(figures.trim_end_matches('0').len().max(1));
-    out.extend_from_slice(sign.as_bytes());
+    let mut figures: SmallVec<[u8; SCIENTIFIC_LEN_MAX]> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
+    figures.truncate(figures.iter().rposition(|&figure| figure != b'0').map_or(1, |last| last + 1));
+    if number.is_sign_negative() {
+        out.push(b'-');
+    }
     if exponent < -4 || digits as i32 <= exponent {
-        out.extend_from_slice(&figures.as_bytes()[..1]);
+        out.extend_from_slice(&figures[..1]);
         if 1 < figures.len() {
             out.push(b'.');
-            out.extend_from_slice(&figures.as_bytes()[1..]);
+            out.extend_from_slice(&figures[1..]);
         }
         let sign = if exponent < 0 { '-' } else { '+' };
         out.extend_from_slice(format!("e{sign}{:02}", exponent.unsigned_abs()).as_bytes());
     } else if exponent < 0 {
         out.extend_from_slice(b"0.");
         out.extend(std::iter::repeat_n(b'0', (-exponent - 1) as usize));
-        out.extend_from_slice(figures.as_bytes());
+        out.extend_from_slice(&figures);
     } else {
         let whole = exponent as usize + 1;
         if figures.len() <= whole {
-            out.extend_from_slice(figures.as_bytes());
+            out.extend_from_slice(&figures);
             out.extend(std::iter::repeat_n(b'0', whole - figures.len()));
         } else {
-            out.extend_from_slice(&figures.as_bytes()[..whole]);
+            out.extend_from_slice(&figures[..whole]);
             out.push(b'.');
-            out.extend_from_slice(&figures.as_bytes()[whole..]);
+            out.extend_from_slice(&figures[whole..]);
         }
     }
+}
+
+/// Room for a double with 17 digits, point, `e`, sign and an exponent of three digits.
+const SCIENTIFIC_LEN_MAX: usize = 32;
+
+fn scientific<'b>(buffer: &'b mut [u8; SCIENTIFIC_LEN_MAX], number: std::fmt::Arguments<'_>) -> &'b str {
+    let mut free = &mut buffer[..];
+    free.write_fmt(number).expect("it has room");
+    let len = SCIENTIFIC_LEN_MAX - free.len();
+    std::str::from_utf8(&buffer[..len]).expect("digits")
 }
 
 fn write_string(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -366,12 +386,12 @@ fn write_string(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// What stands in a text; the names are those of error texts.
 #[derive(Debug, Clone, PartialEq)]
-enum Token {
+enum Token<'a> {
     ObjectBegin,
     ObjectEnd,
     ArrayBegin,
     ArrayEnd,
-    String(Vec<u8>),
+    String(Cow<'a, [u8]>),
     Number(f64),
     Boolean(bool),
     Null,
@@ -381,7 +401,7 @@ enum Token {
     Error(&'static str),
 }
 
-impl Token {
+impl Token<'_> {
     fn name(&self) -> &'static str {
         match self {
             Token::ObjectBegin => "T_OBJ_BEGIN",
@@ -428,8 +448,8 @@ fn decode(choice: &Choice, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     }
 }
 
-impl Reader<'_> {
-    fn unexpected(&self, stack: &mut Stack<'_>, expected: &str, found: &Token) -> Thrown {
+impl<'a> Reader<'a> {
+    fn unexpected(&self, stack: &mut Stack<'_>, expected: &str, found: &Token<'_>) -> Thrown {
         stack.throw(format!("Expected {expected} but found {} at character {}", found.name(), self.token_at + 1))
     }
 
@@ -443,7 +463,7 @@ impl Reader<'_> {
     }
 
     /// Pushes the value that begins with a token.
-    fn push(&mut self, stack: &mut Stack<'_>, token: Token) -> Result<(), Thrown> {
+    fn push(&mut self, stack: &mut Stack<'_>, token: Token<'a>) -> Result<(), Thrown> {
         if stack.is_full() {
             return Err(stack.throw("not enough memory"));
         }
@@ -462,6 +482,7 @@ impl Reader<'_> {
     fn push_object(&mut self, stack: &mut Stack<'_>) -> Result<(), Thrown> {
         self.deeper(stack)?;
         stack.push_table(0, 0);
+        let table = stack.len();
         let mut token = self.token();
         if token != Token::ObjectEnd {
             loop {
@@ -475,7 +496,7 @@ impl Reader<'_> {
                 stack.push_bytes(key);
                 let value = self.token();
                 self.push(stack, value)?;
-                stack.raw_set(-3);
+                stack.raw_set(table);
                 match self.token() {
                     Token::ObjectEnd => break,
                     Token::Comma => token = self.token(),
@@ -490,12 +511,13 @@ impl Reader<'_> {
     fn push_array(&mut self, stack: &mut Stack<'_>) -> Result<(), Thrown> {
         self.deeper(stack)?;
         stack.push_table(0, 0);
+        let table = stack.len();
         let mut token = self.token();
         if token != Token::ArrayEnd {
             let mut index = 1;
             loop {
                 self.push(stack, token)?;
-                stack.raw_set_index(-2, index);
+                stack.raw_set_index(table, index);
                 index += 1;
                 match self.token() {
                     Token::ArrayEnd => break,
@@ -508,19 +530,13 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn token(&mut self) -> Token {
+    fn token(&mut self) -> Token<'a> {
         while matches!(self.bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
         self.token_at = self.at;
         let rest = &self.bytes[self.at..];
         let Some(&first) = rest.first() else { return Token::End };
-        let mut word = |word: &[u8], token: Token| {
-            rest.starts_with(word).then(|| {
-                self.at += word.len();
-                token
-            })
-        };
         let single = match first {
             b'{' => Some(Token::ObjectBegin),
             b'}' => Some(Token::ObjectEnd),
@@ -535,11 +551,18 @@ impl Reader<'_> {
             return token;
         }
         match first {
-            b'"' => self.string(),
-            b'-' | b'0'..=b'9' => self.number(),
-            b't' if rest.starts_with(b"true") => word(b"true", Token::Boolean(true)).expect("seen"),
-            b'f' if rest.starts_with(b"false") => word(b"false", Token::Boolean(false)).expect("seen"),
-            b'n' if rest.starts_with(b"null") => word(b"null", Token::Null).expect("seen"),
+            b'"' => return self.string(),
+            b'-' | b'0'..=b'9' => return self.number(),
+            b't' | b'f' | b'n' => {
+                let words = [("true", Token::Boolean(true)), ("false", Token::Boolean(false)), ("null", Token::Null)];
+                if let Some((word, token)) = words.into_iter().find(|(word, _)| rest.starts_with(word.as_bytes())) {
+                    self.at += word.len();
+                    return token;
+                }
+            }
+            _ => {}
+        }
+        match first {
             b'+' | b'i' | b'I' | b'n' | b'N' if self.choice.decodes_invalid => match self.number() {
                 Token::Error(_) => Token::Error("invalid token"),
                 token => token,
@@ -548,9 +571,15 @@ impl Reader<'_> {
         }
     }
 
-    fn string(&mut self) -> Token {
-        let mut out = Vec::new();
-        let mut at = self.at + 1;
+    fn string(&mut self) -> Token<'a> {
+        let start = self.at + 1;
+        let plain = self.bytes[start..].iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0)).count();
+        let mut at = start + plain;
+        if self.bytes.get(at) == Some(&b'"') {
+            self.at = at + 1;
+            return Token::String(Cow::Borrowed(&self.bytes[start..at]));
+        }
+        let mut out = self.bytes[start..at].to_vec();
         loop {
             let Some(&byte) = self.bytes.get(at) else { return self.broken(at, "unexpected end of string") };
             match byte {
@@ -586,11 +615,11 @@ impl Reader<'_> {
             at += 1;
         }
         self.at = at + 1;
-        Token::String(out)
+        Token::String(Cow::Owned(out))
     }
 
     /// What is wrong at this place.
-    fn broken(&mut self, at: usize, what: &'static str) -> Token {
+    fn broken(&mut self, at: usize, what: &'static str) -> Token<'a> {
         self.token_at = at;
         Token::Error(what)
     }
@@ -612,7 +641,7 @@ impl Reader<'_> {
         (low & 0xfc00 == 0xdc00).then(|| (((high & 0x3ff) << 10 | low & 0x3ff) + 0x1_0000, 12))
     }
 
-    fn number(&mut self) -> Token {
+    fn number(&mut self) -> Token<'a> {
         let rest = &self.bytes[self.at..];
         let (number, len) = c_number(rest);
         if len == 0 || !self.choice.decodes_invalid && is_invalid_number(rest) {

@@ -238,6 +238,20 @@ fn replies_cannot_be_broken_into_two() {
 }
 
 #[test]
+fn json_numbers_are_those_of_c() {
+    let text = r"
+        for i = 1, 20000 do
+            local x = (math.random() - 0.5) * 10 ^ math.random(-40, 40)
+            if i % 2 == 0 then x = tonumber(string.format('%.' .. math.random(1, 16) .. 'g', x)) end
+            local json, c = cjson.encode({x}), '[' .. string.format('%.14g', x) .. ']'
+            if json ~= c then return {json, c} end
+        end
+        cjson.encode_number_precision(3)
+        return cjson.encode({0, -0.5, 1e-5, 123456, 0.0001, 99950, 1 / 3, 1e300 * 10, 2 ^ 53})";
+    assert_eq!(run(text), "$58|[0,-0.5,1e-05,1.23e+05,0.0001,1e+05,0.333,1e+301,9.01e+15]|");
+}
+
+#[test]
 fn replies_and_refusals_come_as_redis_has_them() {
     assert_eq!(run("return redis.call('null') == false"), ":1|");
     assert_eq!(run("return redis.pcall('fails').err"), "$12|WRONGTYPE no|");

@@ -226,7 +226,7 @@ fn guard(state: *mut ffi::State, by: i32) {
 
 impl Stack<'_> {
     fn at(&self, index: i32) -> c_int {
-        assert!(index != 0 && -index <= self.len(), "a position on the stack");
+        assert!(0 < index || index < 0 && -index <= self.len(), "a position on the stack");
         index
     }
 
@@ -282,7 +282,10 @@ impl Stack<'_> {
 
     /// Takes values from the top.
     pub fn pop(&mut self, len: i32) {
-        self.truncate(self.len() - len);
+        let now = self.len();
+        assert!(0 <= len && len <= now);
+        // SAFETY: as in `truncate`.
+        unsafe { ffi::lua_settop(self.state, now - len) }
     }
 
     /// What a value is.
