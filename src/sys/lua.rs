@@ -160,7 +160,7 @@ impl Lua {
 
     /// Its stack, for work between scripts.
     pub fn stack(&mut self) -> Stack<'_> {
-        Stack { state: self.state.as_ptr(), of: PhantomData }
+        Stack::of(self.state.as_ptr())
     }
 
     /// Does something in whose course scripts run that call `host`.
@@ -197,11 +197,19 @@ impl Lua {
 /// A stack of values: that of a function of ours, which begins with its arguments, or that of an idle state.
 ///
 /// Positions count from 1 at the bottom, or from -1 at the top downwards.
+///
+/// Its height and its room are known here: asking C for them would be half of the calls of a loop that builds a table.
 pub struct Stack<'a> {
     state: *mut ffi::State,
+    /// As `lua_gettop` would tell.
+    len: i32,
+    /// So many values have room.
+    room: i32,
+    world: *mut World,
     of: PhantomData<&'a mut Lua>,
 }
 
+/// What a state shares with its allocator.
 fn world_of(state: *mut ffi::State) -> *mut World {
     let mut data: *mut c_void = std::ptr::null_mut();
     // SAFETY: every state here was made with a world as the data of its allocator.
@@ -216,17 +224,24 @@ fn say_ending(is_ending: bool) {
 }
 
 /// Begins or ends a time in which the allocator refuses nothing.
-fn guard(state: *mut ffi::State, by: i32) {
+fn guard(world: *mut World, by: i32) {
     // SAFETY: see `world_of`; nobody has a reference to it while Lua or a function of ours runs.
     unsafe {
-        let world = world_of(state);
         (*world).guards = (*world).guards.checked_add_signed(by).expect("guards end once");
     }
 }
 
 impl Stack<'_> {
+    fn of<'a>(state: *mut ffi::State) -> Stack<'a> {
+        // SAFETY: the state is open.
+        let len = unsafe { ffi::lua_gettop(state) };
+        Stack { state, len, room: len, world: world_of(state), of: PhantomData }
+    }
+
     fn at(&self, index: i32) -> c_int {
-        assert!(0 < index || index < 0 && -index <= self.len(), "a position on the stack");
+        assert!(0 < index || index < 0 && -index <= self.len, "a position on the stack");
+        // SAFETY: the state is open.
+        debug_assert_eq!(self.len, unsafe { ffi::lua_gettop(self.state) });
         index
     }
 
@@ -235,11 +250,16 @@ impl Stack<'_> {
         self.at(index)
     }
 
-    fn room(&self, len: i32) {
-        // SAFETY: the state is open; while guarded nothing is refused but what is beyond Lua's own bound, which is for
-        // more than `ROOM_SURE`.
-        let is_there = unsafe { ffi::lua_checkstack(self.state, len) } != 0;
-        assert!(is_there, "room is asked for ahead by those who need much");
+    /// Makes room for what is pushed next.
+    fn room(&mut self, len: i32) {
+        if self.room < self.len + len {
+            let asked = len.max(ROOM_SURE);
+            // SAFETY: the state is open; while guarded nothing is refused but what is beyond Lua's own bound, which is
+            // for more than `ROOM_SURE`.
+            let is_there = unsafe { ffi::lua_checkstack(self.state, asked) } != 0;
+            assert!(is_there, "room is asked for ahead by those who need much");
+            self.room = self.len + asked;
+        }
     }
 
     /// Makes room for some values, up to [`ROOM_SURE`], however many there are.
@@ -250,42 +270,46 @@ impl Stack<'_> {
 
     /// Whether so many more values have room, and a script is not at Lua's bound of some thousand.
     pub fn has_room(&mut self, len: i32) -> bool {
+        let asked = len.max(ROOM_SURE + 1);
         // SAFETY: as in `room`.
-        unsafe { ffi::lua_checkstack(self.state, len.max(ROOM_SURE + 1)) != 0 }
+        let is_there = unsafe { ffi::lua_checkstack(self.state, asked) != 0 };
+        if is_there {
+            self.room = self.room.max(self.len + asked);
+        }
+        is_there
     }
 
     /// How many values there are.
     pub fn len(&self) -> i32 {
-        // SAFETY: the state is open.
-        unsafe { ffi::lua_gettop(self.state) }
+        self.len
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
 
     /// Leaves so many.
     pub fn truncate(&mut self, len: i32) {
-        assert!(0 <= len && len <= self.len());
+        assert!(0 <= len && len <= self.len);
         // SAFETY: the stack becomes no longer.
         unsafe { ffi::lua_settop(self.state, len) }
+        self.len = len;
     }
 
     /// Makes it so many, with nil where there was nothing.
     pub fn resize(&mut self, len: i32) {
         assert!(0 <= len);
-        self.room((len - self.len()).max(0));
+        self.room((len - self.len).max(0));
         // SAFETY: there is room.
         unsafe { ffi::lua_settop(self.state, len) }
+        self.len = len;
     }
 
     /// Takes values from the top.
     pub fn pop(&mut self, len: i32) {
-        let now = self.len();
-        assert!(0 <= len && len <= now);
-        // SAFETY: as in `truncate`.
-        unsafe { ffi::lua_settop(self.state, now - len) }
+        assert!(0 <= len);
+        self.truncate(self.len - len);
     }
 
     /// What a value is.
@@ -377,27 +401,30 @@ impl Stack<'_> {
         self.room(1);
         // SAFETY: the position is there, and room for one more.
         unsafe { ffi::lua_pushvalue(self.state, index) }
+        self.len += 1;
     }
 
     /// Moves the top under the value at this position.
     pub fn insert(&mut self, index: i32) {
-        assert!(self.at(index) <= self.len());
+        assert!(self.at(index) <= self.len);
         // SAFETY: the position is on the stack.
         unsafe { ffi::lua_insert(self.state, index) }
     }
 
     /// Takes a value out.
     pub fn remove(&mut self, index: i32) {
-        assert!(self.at(index) <= self.len());
+        assert!(self.at(index) <= self.len);
         // SAFETY: the position is on the stack.
         unsafe { ffi::lua_remove(self.state, index) }
+        self.len -= 1;
     }
 
     /// Moves the top to this position.
     pub fn replace(&mut self, index: i32) {
-        assert!(self.at(index) <= self.len());
+        assert!(self.at(index) <= self.len);
         // SAFETY: the position is on the stack.
         unsafe { ffi::lua_replace(self.state, index) }
+        self.len -= 1;
     }
 
     /// Pushes nil.
@@ -405,6 +432,7 @@ impl Stack<'_> {
         self.room(1);
         // SAFETY: there is room.
         unsafe { ffi::lua_pushnil(self.state) }
+        self.len += 1;
     }
 
     /// Pushes a boolean.
@@ -412,6 +440,7 @@ impl Stack<'_> {
         self.room(1);
         // SAFETY: there is room.
         unsafe { ffi::lua_pushboolean(self.state, value.into()) }
+        self.len += 1;
     }
 
     /// Pushes a number.
@@ -419,6 +448,7 @@ impl Stack<'_> {
         self.room(1);
         // SAFETY: there is room.
         unsafe { ffi::lua_pushnumber(self.state, number) }
+        self.len += 1;
     }
 
     /// Pushes the pointer to nothing.
@@ -426,6 +456,7 @@ impl Stack<'_> {
         self.room(1);
         // SAFETY: there is room.
         unsafe { ffi::lua_pushlightuserdata(self.state, std::ptr::null_mut()) }
+        self.len += 1;
     }
 
     /// Pushes a string.
@@ -434,6 +465,7 @@ impl Stack<'_> {
         self.room(1);
         // SAFETY: there is room; Lua copies the bytes.
         unsafe { ffi::lua_pushlstring(self.state, bytes.as_ptr().cast(), bytes.len()) }
+        self.len += 1;
     }
 
     /// Pushes a function that needs nobody.
@@ -444,6 +476,7 @@ impl Stack<'_> {
             ffi::lua_pushlightuserdata(self.state, function as *mut c_void);
             ffi::lua_pushcclosure(self.state, call_function, 1);
         }
+        self.len += 1;
     }
 
     /// Pushes a function that the host runs, with a number by which it knows it.
@@ -454,6 +487,7 @@ impl Stack<'_> {
             ffi::lua_pushnumber(self.state, f64::from(number));
             ffi::lua_pushcclosure(self.state, call_host, 1);
         }
+        self.len += 1;
     }
 
     /// Pushes a new table with room for so many elements and fields.
@@ -462,6 +496,7 @@ impl Stack<'_> {
         self.room(1);
         // SAFETY: there is room.
         unsafe { ffi::lua_createtable(self.state, bounded(elements), bounded(fields)) }
+        self.len += 1;
     }
 
     /// Pushes the table of globals.
@@ -469,6 +504,7 @@ impl Stack<'_> {
         self.room(1);
         // SAFETY: there is room, and a table of globals in every state.
         unsafe { ffi::lua_pushvalue(self.state, ffi::GLOBALS) }
+        self.len += 1;
     }
 
     /// Replaces the key on top by its value in a table, no metamethod asked.
@@ -484,11 +520,12 @@ impl Stack<'_> {
         self.room(1);
         // SAFETY: a table, and room.
         unsafe { ffi::lua_rawgeti(self.state, table, index) }
+        self.len += 1;
     }
 
     /// Pushes a field.
     pub fn get_field(&mut self, table: i32, name: &str) {
-        let table = if table < 0 { self.len() + table + 1 } else { table };
+        let table = if table < 0 { self.len + table + 1 } else { table };
         self.push_bytes(name);
         self.raw_get(table);
     }
@@ -500,6 +537,7 @@ impl Stack<'_> {
         assert!(key != Kind::Nil && !(key == Kind::Number && self.number(-2).is_nan()), "a key");
         // SAFETY: a table, and key and value on top of it; memory is not refused while guarded.
         unsafe { ffi::lua_rawset(self.state, table) }
+        self.len -= 2;
     }
 
     /// Takes an element from the top into a table, which is not read-only.
@@ -507,11 +545,12 @@ impl Stack<'_> {
         let table = self.table(table);
         // SAFETY: as in `raw_set`.
         unsafe { ffi::lua_rawseti(self.state, table, index) }
+        self.len -= 1;
     }
 
     /// Takes a field from the top into a table, which is not read-only.
     pub fn set_field(&mut self, table: i32, name: &str) {
-        let table = if table < 0 { self.len() + table + 1 } else { table };
+        let table = if table < 0 { self.len + table + 1 } else { table };
         self.push_bytes(name);
         self.insert(-2);
         self.raw_set(table);
@@ -523,7 +562,9 @@ impl Stack<'_> {
         let table = self.table(table);
         self.room(1);
         // SAFETY: a table, and on top nil or a key that came out of it, while nobody changes it.
-        unsafe { ffi::lua_next(self.state, table) != 0 }
+        let is_there = unsafe { ffi::lua_next(self.state, table) != 0 };
+        self.len += if is_there { 1 } else { -1 };
+        is_there
     }
 
     /// Takes a metatable, or nil, from the top.
@@ -532,6 +573,7 @@ impl Stack<'_> {
         let index = self.at(index);
         // SAFETY: a table or nil is on top.
         unsafe { ffi::lua_setmetatable(self.state, index) };
+        self.len -= 1;
     }
 
     /// Pushes the metatable, if there is one.
@@ -539,7 +581,9 @@ impl Stack<'_> {
         let index = self.at(index);
         self.room(1);
         // SAFETY: the position is there, and room.
-        unsafe { ffi::lua_getmetatable(self.state, index) != 0 }
+        let is_there = unsafe { ffi::lua_getmetatable(self.state, index) != 0 };
+        self.len += i32::from(is_there);
+        is_there
     }
 
     /// Whether a table can be changed.
@@ -554,13 +598,16 @@ impl Stack<'_> {
         assert!(self.kind(-1) == Kind::Table && self.kind(function) == Kind::Function);
         // SAFETY: a function, and a table on top.
         unsafe { ffi::lua_setfenv(self.state, function) };
+        self.len -= 1;
     }
 
     /// Takes the value on top away until [`Stack::push_kept`].
     pub fn keep(&mut self) -> i32 {
         assert!(!self.is_empty());
         // SAFETY: a value is on top.
-        unsafe { ffi::luaL_ref(self.state, ffi::REGISTRY) }
+        let reference = unsafe { ffi::luaL_ref(self.state, ffi::REGISTRY) };
+        self.len -= 1;
+        reference
     }
 
     /// Pushes what was kept.
@@ -568,6 +615,7 @@ impl Stack<'_> {
         self.room(1);
         // SAFETY: the registry is a table, and there is room.
         unsafe { ffi::lua_rawgeti(self.state, ffi::REGISTRY, reference) }
+        self.len += 1;
     }
 
     /// What was kept is kept no more.
@@ -581,6 +629,7 @@ impl Stack<'_> {
         self.room(1);
         // SAFETY: there is room.
         unsafe { ffi::luaL_where(self.state, level) }
+        self.len += 1;
     }
 
     /// Raises a text, with the place of the call before it.
@@ -615,14 +664,14 @@ impl Stack<'_> {
             Library::String => ffi::luaopen_string,
             Library::Math => ffi::luaopen_math,
         };
-        let top = self.len();
+        let top = self.len;
         self.room(2);
         // SAFETY: an opener is called as any function; guarded, it has no error to raise.
         unsafe {
             ffi::lua_pushcclosure(self.state, open, 0);
             ffi::lua_call(self.state, 0, 0);
         }
-        assert_eq!(self.len(), top);
+        assert_eq!(self.len, top);
     }
 
     /// Compiles a text; pushes the function, or the error.
@@ -632,11 +681,12 @@ impl Stack<'_> {
     pub fn load(&mut self, text: &[u8], name: &str) -> Result<(), Failure> {
         let name = CString::new(name.replace('\0', " ")).expect("no zero is left");
         self.room(3);
-        guard(self.state, -1);
+        guard(self.world, -1);
         // SAFETY: text and name last for the call, which is protected; there is room.
         let status =
             unsafe { ffi::luaL_loadbuffer(self.state, text.as_ptr().cast::<c_char>(), text.len(), name.as_ptr()) };
-        guard(self.state, 1);
+        guard(self.world, 1);
+        *self = Stack { room: self.room, ..Stack::of(self.state) };
         self.outcome(status)
     }
 
@@ -647,12 +697,13 @@ impl Stack<'_> {
     /// # Errors
     /// What the code raises.
     pub fn call(&mut self, arguments: i32, results: i32, handler: i32) -> Result<(), Failure> {
-        assert!(arguments < self.len() && (handler == 0 || self.kind(handler) == Kind::Function));
+        assert!(arguments < self.len && (handler == 0 || self.kind(handler) == Kind::Function));
         self.room(results.max(1));
-        guard(self.state, -1);
+        guard(self.world, -1);
         // SAFETY: function and arguments are on top; the call is protected.
         let status = unsafe { ffi::lua_pcall(self.state, arguments, results, handler) };
-        guard(self.state, 1);
+        guard(self.world, 1);
+        *self = Stack { room: self.room, ..Stack::of(self.state) };
         self.outcome(status)
     }
 
@@ -667,7 +718,7 @@ impl Stack<'_> {
     /// Lets a script end with this error as soon as it goes on, whatever it does.
     pub fn end_script(&mut self, text: &'static str) {
         // SAFETY: see `guard`.
-        unsafe { (*world_of(self.state)).ending = Some(text) };
+        unsafe { (*self.world).ending = Some(text) };
         self.watch_closely();
     }
 
@@ -675,10 +726,7 @@ impl Stack<'_> {
     /// before they make more of what they were given.
     pub fn is_full(&self) -> bool {
         // SAFETY: see `guard`.
-        unsafe {
-            let world = world_of(self.state);
-            (*world).bytes_max <= (*world).used_bytes
-        }
+        unsafe { (*self.world).bytes_max <= (*self.world).used_bytes }
     }
 
     fn watch_closely(&mut self) {
@@ -756,48 +804,50 @@ unsafe extern "C-unwind" fn call_function(state: *mut ffi::State) -> c_int {
         let pointer = ffi::lua_touserdata(state, ffi::GLOBALS - 1);
         std::mem::transmute::<*mut c_void, Function>(pointer)
     };
-    guard(state, 1);
-    let results = function(&mut Stack { state, of: PhantomData });
-    finish(state, results)
+    let mut stack = Stack::of(state);
+    guard(stack.world, 1);
+    let results = function(&mut stack);
+    finish(stack, results)
 }
 
 /// Runs a function of the host.
 unsafe extern "C-unwind" fn call_host(state: *mut ffi::State) -> c_int {
     // SAFETY: the first upvalue is the number that `push_host_function` wrote; a host is there only while it is lent to
     // `with_host`, and is taken away while it runs, so that nobody has it twice.
-    let results = unsafe {
+    let (stack, results) = unsafe {
         let number = ffi::lua_tonumber(state, ffi::GLOBALS - 1) as u32;
-        guard(state, 1);
-        let world = world_of(state);
-        let mut stack = Stack { state, of: PhantomData };
-        match (*world).host.take() {
+        let mut stack = Stack::of(state);
+        let world = stack.world;
+        guard(world, 1);
+        let results = match (*world).host.take() {
             Some(mut host) => {
                 let results = host.as_mut().called(number, &mut stack);
                 (*world).host = Some(host);
                 results
             }
             None => Err(stack.throw("no script is running")),
-        }
+        };
+        (stack, results)
     };
-    finish(state, results)
+    finish(stack, results)
 }
 
 /// Ends a function of ours: its results, or its error. Nothing is left to drop here.
-fn finish(state: *mut ffi::State, results: Result<usize, Thrown>) -> c_int {
-    guard(state, -1);
+fn finish(stack: Stack<'_>, results: Result<usize, Thrown>) -> c_int {
+    guard(stack.world, -1);
     match results {
         Ok(results) => results as c_int,
         // SAFETY: the error is on top; the frames between here and Lua's have nothing to drop.
-        Err(Thrown) => unsafe { ffi::lua_error(state) },
+        Err(Thrown) => unsafe { ffi::lua_error(stack.state) },
     }
 }
 
 /// Looks at the time; ends a script that has to end.
 unsafe extern "C-unwind" fn hook(state: *mut ffi::State, _: *mut ffi::Debug) {
-    guard(state, 1);
+    let world = world_of(state);
+    guard(world, 1);
     // SAFETY: as in `call_host`.
     let ending = unsafe {
-        let world = world_of(state);
         if (*world).ending.is_none()
             && let Some(mut host) = (*world).host.take()
         {
@@ -807,12 +857,12 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::State, _: *mut ffi::Debug) {
         }
         (*world).ending
     };
-    let Some(text) = ending else { return guard(state, -1) };
-    let mut stack = Stack { state, of: PhantomData };
+    let Some(text) = ending else { return guard(world, -1) };
+    let mut stack = Stack::of(state);
     stack.watch_closely();
     stack.push_where(0);
     stack.push_bytes(text);
-    guard(state, -1);
+    guard(world, -1);
     // SAFETY: the error is on top; nothing here has to be dropped.
     unsafe {
         ffi::lua_remove(state, -2);
