@@ -1140,6 +1140,18 @@ impl Entries {
         self.table.random(seed).map(|payload| unsafe { EntryRef::from_payload(payload) })
     }
 
+    /// Asks for the place in the table where [`Entries::sample`] with this seed looks.
+    pub fn prefetch_sample(&self, seed: u64) {
+        self.table.prefetch_sample(seed);
+    }
+
+    /// Asks for the first cache line of the entries that it would visit now. Their place should have arrived.
+    pub fn prefetch_sampled(&self, seed: u64, count: usize) {
+        let mut payloads = [0; SAMPLE_LEN_MAX];
+        let filled = self.table.sample(seed, &mut payloads[..count.min(SAMPLE_LEN_MAX)]);
+        payloads[..filled].iter().for_each(|&payload| prefetch(payload));
+    }
+
     /// Visits up to `count` (at most [`SAMPLE_LEN_MAX`]) random entries, neighbours in the table.
     pub fn sample(&self, seed: u64, count: usize, mut visit: impl FnMut(EntryRef<'_>)) {
         let mut payloads = [0; SAMPLE_LEN_MAX];

@@ -733,6 +733,16 @@ impl Table {
         (self.sample(next_random(&mut random), &mut payloads) != 0).then_some(payloads[0])
     }
 
+    /// Asks for the memory where [`Table::sample`] with this seed begins to look.
+    pub fn prefetch_sample(&self, seed: u64) {
+        if self.len != 0 {
+            let (_, segment, bucket, _) = self.random_bucket(&mut { seed });
+            let line = segment.address(bucket).cast::<u8>();
+            prefetch(line);
+            prefetch(line.wrapping_add(64));
+        }
+    }
+
     /// Fills `payloads` with different random entries and returns their number, at least 1 unless the table is empty;
     /// less than asked for if the table has not as many, or some that no segment has room for. They are neighbours in
     /// the table, from one or two cache lines, and each entry has about the same probability to be among them.
