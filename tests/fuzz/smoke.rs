@@ -1,10 +1,15 @@
 //! The fuzz targets' checks on the corpus and on seeded mutations of it, without a fuzzer: a few seconds in every run
 //! of the tests. `run` (beside this file) does the coverage-guided form for as long as one likes.
 //!
-//! `CORERING_FUZZ_SECONDS` sets the seconds per target (default 4), `CORERING_FUZZ_SEED` the seed. What breaks a check
+//! `CORERING_FUZZ_SECONDS` sets the seconds per target (default 4), `CORERING_FUZZ_SEED` the seed, `CORERING_FUZZ_TARGET`
+//! the only target. What breaks a check
 //! is written to `CARGO_TARGET_TMPDIR` and named.
 #![allow(clippy::disallowed_methods, reason = "it ends by the clock")]
 
+#[path = "checks/cjson.rs"]
+mod cjson;
+#[path = "checks/cmsgpack.rs"]
+mod cmsgpack;
 #[path = "checks/config_line.rs"]
 mod config_line;
 #[path = "checks/hyperloglog.rs"]
@@ -21,8 +26,12 @@ mod quicklist;
 mod resp_reply;
 #[path = "checks/resp_request.rs"]
 mod resp_request;
+#[path = "checks/script.rs"]
+mod script;
 #[path = "checks/snapshot.rs"]
 mod snapshot;
+#[path = "checks/structs.rs"]
+mod structs;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -104,6 +113,9 @@ fn mutate(random: &mut fastrand::Rng, corpus: &[Vec<u8>], words: &[Vec<u8>]) -> 
 }
 
 fn fuzz(name: &str, dictionary_file: &str, check: fn(&[u8])) {
+    if std::env::var("CORERING_FUZZ_TARGET").is_ok_and(|only| only != name) {
+        return;
+    }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
     let corpus = files(&folder.join("corpus").join(name));
     let words = dictionary(&folder.join(dictionary_file));
@@ -136,6 +148,10 @@ fn every_target_stands_its_corpus_and_mutations() {
     fuzz("hyperloglog", "value.dict", hyperloglog::check);
     fuzz("payload", "value.dict", payload::check);
     fuzz("snapshot", "value.dict", snapshot::check);
+    fuzz("script", "lua.dict", script::check);
+    fuzz("cjson", "lua.dict", cjson::check);
+    fuzz("cmsgpack", "lua.dict", cmsgpack::check);
+    fuzz("structs", "lua.dict", structs::check);
 }
 
 /// The mutations reach the checks: one that refuses a certain byte is caught soon.
