@@ -7,7 +7,7 @@ use super::connection::{DEFAULT_USER, is_name, set_name};
 use super::lookup::find_by_index;
 use super::{Args, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView, tracking};
 use crate::resp::{Error, Protocol, Reply};
-use crate::session::{Audience, Mode, Session};
+use crate::session::{Audience, Mode, Session, Watched};
 use crate::value::number::parse_integer;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -268,9 +268,15 @@ fn info(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Comm
 pub fn memory_bytes(session: &Session) -> usize {
     let Session { name, library_name, library_version, peer, local, user, .. } = session;
     let texts = name.len() + library_name.len() + library_version.len() + peer.len() + local.len() + user.len();
-    let transaction = session.transaction.memory_bytes();
+    let transaction = session.transaction.memory_bytes() + watched_bytes(session);
+    let prefixes = session.tracking.iter().flat_map(|choice| &choice.prefixes);
+    let tracking: usize = prefixes.map(|prefix| size_of::<Vec<u8>>() + prefix.len()).sum();
     let subscriptions = session.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.memory_bytes());
-    size_of::<Session>() + texts + transaction + subscriptions + session.query_bytes + session.pending_bytes
+    size_of::<Session>() + texts + transaction + tracking + subscriptions + session.query_bytes + session.pending_bytes
+}
+
+fn watched_bytes(session: &Session) -> usize {
+    session.watched.iter().map(|watched| size_of::<Watched>() + watched.key.len()).sum()
 }
 
 /// One line of `CLIENT LIST`, with its line end. The order of the fields is that of Redis 7.2.
@@ -312,7 +318,8 @@ fn line(session: &Session, now_ms: u64) -> Vec<u8> {
     for name in ["qbuf-free", "argv-mem"] {
         put(name, b"0");
     }
-    number!("multi-mem", if is_in_transaction { session.transaction.memory_bytes() } else { 0 });
+    let queued_bytes = if is_in_transaction { session.transaction.memory_bytes() } else { 0 };
+    number!("multi-mem", queued_bytes + watched_bytes(session));
     for name in ["rbs", "rbp", "obl"] {
         put(name, b"0");
     }

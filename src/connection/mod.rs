@@ -132,6 +132,12 @@ impl Connection {
         Some(rest)
     }
 
+    /// Bytes of its long arguments, whole or still arriving.
+    pub fn long_bytes(&self) -> usize {
+        let whole: usize = self.bodies.iter().map(|(_, body)| body.heap_bytes()).sum();
+        whole + self.arriving.as_ref().map_or(0, |arriving| arriving.bytes.capacity())
+    }
+
     /// Whether commands may be read from it now.
     pub fn may_plan(&self) -> bool {
         !self.barrier

@@ -2,7 +2,8 @@
 //! read. Beyond it the largest is closed, then the next.
 //!
 //! Counted are the clients whose buffers changed in a pass, when there is a limit; each core publishes its sum and its
-//! largest client, and a core closes its own largest while no other core has a larger one. `CLIENT NO-EVICT` spares.
+//! largest client, and a core closes its own largest while no other core has a larger one. Commands with long arguments
+//! are counted before they run. `CLIENT NO-EVICT` spares.
 
 use super::core::Core;
 use crate::connection::Connection;
@@ -19,6 +20,7 @@ fn bytes_of(connection: &Connection) -> usize {
     crate::command::client_memory_bytes(session) - session.query_bytes - session.pending_bytes
         + connection.input.capacity()
         + connection.held_back.capacity()
+        + connection.long_bytes()
         + connection.replies.held_bytes()
 }
 
@@ -64,6 +66,15 @@ impl Core {
     #[inline]
     pub(super) fn bound_clients(&mut self) {
         if self.clients_bytes_max != 0 {
+            self.count_clients();
+        }
+    }
+
+    /// Before a command runs: with a long argument, which afterwards is a value and no longer its client's.
+    #[inline]
+    pub(super) fn bound_arguments(&mut self, index: u32) {
+        if self.clients_bytes_max != 0 && !self.connections[index as usize].bodies.is_empty() {
+            self.note_client(index);
             self.count_clients();
         }
     }

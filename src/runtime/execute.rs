@@ -100,6 +100,7 @@ impl Core {
 
     /// Runs one planned command; `started` and the result are readings of the clock.
     pub(super) fn run_one(&mut self, planned: &Planned, started: u64) -> u64 {
+        self.bound_arguments(planned.connection);
         let connection =
             &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
         if connection.broken || connection.session.mode.intersects(Mode::CLOSE_NOW | Mode::CLOSE_AFTER_REPLY) {
