@@ -286,7 +286,7 @@ fn open_tcp(wanted: &Wanted, config: &Config, patience: Duration) -> io::Result<
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
 
@@ -294,9 +294,10 @@ mod tests {
         Config { port, bind: bind.iter().map(|name| name.to_string()).collect(), ..Config::default() }
     }
 
-    /// A port that nobody listens on.
-    fn free_port() -> u16 {
-        TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port()
+    /// A port that nobody listens on, below those that the system gives to clients, of which other tests have many.
+    pub(in crate::runtime) fn free_port() -> u16 {
+        let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        std::iter::repeat_with(|| fastrand::u16(10_000..32_000)).find(is_free).expect("it goes on until there is one")
     }
 
     /// Two ports in a row, below those that the system gives to clients.

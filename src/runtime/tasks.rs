@@ -164,6 +164,7 @@ mod tests {
     use super::super::aof::LogFiles;
     use super::super::core::Parts;
     use super::super::listen::Doors;
+    use super::super::listen::tests::free_port;
     use super::super::mailbox::connect;
     use super::super::parking::Parking;
     use super::*;
@@ -176,7 +177,7 @@ mod tests {
     use glommio::{LocalExecutorBuilder, Placement};
     use parking_lot::Mutex;
     use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpStream;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::Instant;
@@ -184,7 +185,8 @@ mod tests {
     /// Blocks that the task writes, each with direct I/O and each synced.
     const BLOCKS: usize = 20;
     const BLOCK_BYTES: usize = 4096;
-    const WAIT: Duration = Duration::from_secs(20);
+    /// CI's cores and disks are shared.
+    const WAIT: Duration = Duration::from_secs(200);
 
     /// Serves on a port, with a task that waits a little and then writes a file.
     fn start(port: u16, go: Arc<AtomicBool>, written: Arc<AtomicUsize>) -> (Arc<Shared>, std::thread::JoinHandle<()>) {
@@ -245,7 +247,7 @@ mod tests {
     #[test]
     fn tasks_write_files_while_clients_are_served_and_while_nobody_calls() {
         for is_idle in [false, true] {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = free_port();
             let (go, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
             let (shared, thread) = start(port, go.clone(), written.clone());
             let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();

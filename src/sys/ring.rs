@@ -675,7 +675,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Instant;
 
-    const LONG: Duration = Duration::from_secs(20);
+    const LONG: Duration = Duration::from_secs(120);
 
     #[test]
     fn an_alarm_ends_a_sleep_whenever_it_is_raised() {

@@ -7,12 +7,12 @@ import queue_tasks
 from celery import Celery
 
 
-def make(url):
+def make(url, visibility_s=3600):
     app = Celery("site", broker=url, backend=url, set_as_current=False)
     app.conf.update(
         broker_connection_retry_on_startup=True,
         # What a worker has not finished after so many seconds is another's; it is looked for each second.
-        broker_transport_options={"visibility_timeout": 4, "unacked_restore_interval": 1, "unacked_restore_throttle": 1,
+        broker_transport_options={"visibility_timeout": visibility_s, "unacked_restore_interval": 1, "unacked_restore_throttle": 1,
                                   "queue_order_strategy": "priority"},
         # Results that are forgotten after the server has ended shall not wait for it.
         result_backend_transport_options={"retry_policy": {"max_retries": 2}},
@@ -52,4 +52,5 @@ def make(url):
     return app
 
 
-app = make(os.environ["SITE_URL"]) if "SITE_URL" in os.environ else None
+VISIBILITY_S = int(os.environ.get("SITE_VISIBILITY_S", "3600"))
+app = make(os.environ["SITE_URL"], VISIBILITY_S) if "SITE_URL" in os.environ else None

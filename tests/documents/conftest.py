@@ -15,6 +15,8 @@ BINARY = os.environ["CORERING_DOCUMENTS_SERVER"]
 IS_REDIS = os.path.basename(BINARY).startswith("redis")
 # For what uses several keys at once. Redis has one keyspace, and has to pass but once.
 SHARDS = [1] if IS_REDIS else [1, 2, 4]
+# How long anything is waited for: machines that test are shared, and what comes true sooner costs nothing.
+PATIENCE_S = 120
 
 
 def free_ports(*spans):
@@ -43,21 +45,21 @@ def together(count, run):
 
     def thread(number):
         try:
-            barrier.wait(20)
+            barrier.wait(PATIENCE_S)
             results[number] = run(number)
         except BaseException as error:
             errors.append(error)
 
     threads = [threading.Thread(target=thread, args=(number,), daemon=True) for number in range(count)]
     [one.start() for one in threads]
-    [one.join(60) for one in threads]
+    [one.join(2 * PATIENCE_S) for one in threads]
     if errors:
         raise errors[0]
     assert not any(one.is_alive() for one in threads), "a thread hangs"
     return results
 
 
-def eventually(check, seconds=20):
+def eventually(check, seconds=PATIENCE_S):
     """Waits until `check()` is true; what it returned."""
     deadline = time.monotonic() + seconds
     while not (value := check()):
@@ -70,17 +72,26 @@ class Server:
     """A running server with a configuration file."""
 
     def __init__(self, directory, text="", port=None):
-        self.port = port or free_ports(1)[0]
         self.directory = directory
-        file = directory / "redis.conf"
-        file.write_text(f"dir {directory}\nbind 127.0.0.1\nport {self.port}\nlogfile {directory}/log\n{text}")
-        self.launch()
+        # Somebody else may take a free port between our looking and the server's binding.
+        for _ in range(5):
+            self.port = port or free_ports(1)[0]
+            file, log = directory / "redis.conf", directory / "log"
+            file.write_text(f"dir {directory}\nbind 127.0.0.1\nport {self.port}\nlogfile {log}\n{text}")
+            try:
+                return self.launch()
+            except AssertionError:
+                if port or "Address already in use" not in log.read_text():
+                    raise
+                log.unlink()
+        raise AssertionError("no port is free for long")
 
     def launch(self):
         """Starts it, again if it was killed."""
         command = [BINARY, str(self.directory / "redis.conf")]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        for _ in range(400):
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
             try:
                 if redis.Redis(port=self.port).ping():
                     return
@@ -100,19 +111,19 @@ class Server:
     def cli(self, *words):
         """What redis-cli prints, as on a terminal."""
         command = ["redis-cli", "--no-raw", "-p", str(self.port), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_S).stdout
 
     def stop(self):
         self.process.terminate()
         try:
-            assert self.process.wait(20) == 0
+            assert self.process.wait(PATIENCE_S) == 0
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"it does not end: {(self.directory / 'log').read_text()}") from None
 
     def kill(self):
         self.process.kill()
-        self.process.wait(20)
+        self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -163,7 +174,7 @@ def work(tmp_path):
         if process.poll() is None:
             process.terminate()
         try:
-            process.wait(20)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

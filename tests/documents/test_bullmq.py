@@ -7,7 +7,7 @@ import time
 
 import pytest
 from bullmq import FlowProducer, Job, Queue, QueueEvents, UnrecoverableError, Worker
-from conftest import IS_REDIS
+from conftest import IS_REDIS, PATIENCE_S
 
 
 class Site:
@@ -39,7 +39,7 @@ class Site:
         """A worker's end cannot be cancelled: one that hangs is told, and left."""
         for one in reversed(self.opened):
             closing = asyncio.ensure_future(one.close(force=True) if isinstance(one, Worker) else one.close())
-            done, _ = await asyncio.wait({closing}, timeout=10)
+            done, _ = await asyncio.wait({closing}, timeout=PATIENCE_S)
             if not done:
                 self.errors.append(f"{one} does not end: {[task.get_stack() for task in asyncio.all_tasks()]}")
         assert self.errors == []
@@ -51,7 +51,7 @@ def played(server, play):
     async def run():
         site = Site(server)
         try:
-            await asyncio.wait_for(play(site), 60)
+            await asyncio.wait_for(play(site), 2 * PATIENCE_S)
         finally:
             await site.close()
 
@@ -62,7 +62,7 @@ def played(server, play):
         loop.close()
 
 
-async def until(check, seconds=20):
+async def until(check, seconds=PATIENCE_S):
     """What the coroutine function `check` returned when that was true."""
     deadline = time.monotonic() + seconds
     while not (value := await check()):
@@ -158,7 +158,7 @@ def test_delayed_jobs_come_in_time_and_in_order(sharded):
         came, queue = [], site.queue()
 
         async def process(job, token):
-            came.append((job.name, time.time() * 1000 - job.timestamp))
+            came.append((job.name, job.timestamp, time.time() * 1000))
 
         for delay_ms in (900, 300, 600):
             await queue.add(f"after {delay_ms}", {}, {"delay": delay_ms})
@@ -169,9 +169,12 @@ def test_delayed_jobs_come_in_time_and_in_order(sharded):
         site.worker(process)
         await queue.add("now", {})
         await counts(queue, completed=4, delayed=1)
-        assert [name for name, _ in came] == ["now", "after 300", "after 600", "after 900"]
-        for name, late_ms in came[1:]:
-            assert int(name.split()[1]) <= late_ms + 1 < int(name.split()[1]) + 3000
+        due_ms = {name: added_ms + int(name.split()[1]) for name, added_ms, _ in came if name != "now"}
+        assert [name for name, _, _ in came if name != "now"] == ["after 300", "after 600", "after 900"]
+        assert all(due_ms[name] <= came_ms + 1 for name, _, came_ms in came if name != "now"), "none is early"
+        # On a busy machine some may have been due before there was anything for now.
+        (place, now_ms), = [(place, added_ms) for place, (name, added_ms, _) in enumerate(came) if name == "now"]
+        assert place <= sum(due <= now_ms for due in due_ms.values()), (came, due_ms)
         await (await Job.fromId(queue, far.id)).promote()
         await counts(queue, completed=5, delayed=0)
 
@@ -255,7 +258,7 @@ def test_repetition_deduplication_and_limits(sharded):
         came, queue = [], site.queue()
 
         async def process(job, token):
-            came.append((job.name, time.monotonic()))
+            came.append((job.name, time.time() * 1000, job.processedOn))
 
         first = await queue.add("once", {"number": 1}, {"deduplication": {"id": "customer-1"}})
         again = await queue.add("once", {"number": 2}, {"deduplication": {"id": "customer-1"}})
@@ -267,8 +270,8 @@ def test_repetition_deduplication_and_limits(sharded):
         worker = site.worker(process)
         await until(lambda: ticks(came, 3))
         await asyncio.sleep(0.3)
-        assert [name for name, _ in came].count("tick") == 3, "its limit"
-        assert sorted(name for name, _ in came if name != "tick") == ["named", "once"]
+        assert [name for name, *_ in came].count("tick") == 3, "its limit"
+        assert sorted(name for name, *_ in came if name != "tick") == ["named", "once"]
         assert await queue.getDeduplicationJobId("customer-1") is None, "it ends with the job"
         await worker.close()
 
@@ -278,11 +281,11 @@ def test_repetition_deduplication_and_limits(sharded):
         await limited.addBulk([{"name": "call", "data": {}} for _ in range(6)])
         [site.worker(process, "limited", concurrency=3, drainDelay=1) for _ in range(2)]
         await counts(limited, completed=6)
-        moments = [moment for _, moment in came]
-        assert moments[3] - moments[0] > 0.2, moments
+        # From before the first was asked for to after a fourth was given; a millisecond is what rounding makes of it.
+        assert sorted(came_ms for _, came_ms, _ in came)[3] - min(asked_ms for *_, asked_ms in came) >= 299, came
 
     async def ticks(came, expected):
-        return sum(name == "tick" for name, _ in came) >= expected
+        return sum(name == "tick" for name, *_ in came) >= expected
 
     played(sharded, play)
 
@@ -291,12 +294,14 @@ def test_a_job_whose_worker_died_is_done_by_another(sharded):
     async def play(site):
         done, queue = [], site.queue()
         job = await queue.add("long", {})
-        dead = Worker("orders", None, {**site.connection, "lockDuration": 300, "autorun": False})
+        dead = Worker("orders", None, {**site.connection, "lockDuration": 600_000, "autorun": False})
         site.open(dead)
         taken = await dead.getNextJob("dead:1")
         assert taken.id == job.id and await queue.getJobState(job.id) == "active"
         lock = site.server.client()
         assert lock.get(f"bull:orders:{job.id}:lock") == "dead:1"
+        # As if ten minutes had gone by.
+        assert 0 < lock.pttl(f"bull:orders:{job.id}:lock") <= 600_000 and lock.pexpire(f"bull:orders:{job.id}:lock", 50)
 
         async def process(job, token):
             done.append(job.id)

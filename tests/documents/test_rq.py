@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 import queue_tasks
-from conftest import eventually
+from conftest import PATIENCE_S, eventually
 from rq import Queue, Repeat, Retry
 from rq.command import send_stop_job_command
 from rq.exceptions import DuplicateJobError
@@ -30,7 +30,7 @@ class Site:
 
     def burst(self, *words):
         """Works until the queues are empty."""
-        assert self.worker("--burst", *words).wait(60) == 0
+        assert self.worker("--burst", *words).wait(PATIENCE_S) == 0
 
     def status(self, job):
         return Job.fetch(job.id, connection=self.connection).get_status()
@@ -54,7 +54,7 @@ def test_jobs_are_done_once_and_urgent_ones_first(site):
 
     jobs = [site.queue.enqueue(queue_tasks.add, number, 1) for number in range(60)]
     workers = [site.worker("--burst", "-w", "rq.worker.SimpleWorker", "default") for _ in range(2)]
-    assert [worker.wait(60) for worker in workers] == [0, 0]
+    assert [worker.wait(PATIENCE_S) for worker in workers] == [0, 0]
     assert [job.return_value() for job in jobs] == [number + 1 for number in range(60)]
     assert site.r.mget([f"added:{number}:1" for number in range(60)]) == ["1"] * 60, "each once"
     assert site.queue.count == 0 and site.queue.started_job_registry.count == 0 and Worker.count(site.connection) == 0
@@ -86,7 +86,7 @@ def test_jobs_that_depend_on_others(site):
     assert set(site.queue.deferred_job_registry.get_job_ids()) == {root.id}
     workers = [site.worker("--burst", "-w", "rq.worker.SimpleWorker", *names)
                for names in (("default", "other"), ("other", "default"))]
-    assert [worker.wait(60) for worker in workers] == [0, 0]
+    assert [worker.wait(PATIENCE_S) for worker in workers] == [0, 0]
     if site.queue.count + other.count:  # Both had looked before the last was let go.
         site.burst("-w", "rq.worker.SimpleWorker", "default", "other")
     assert root.return_value() == 90 and site.r.lrange("noted", 0, -1) == ["last"]
@@ -112,7 +112,7 @@ def test_jobs_that_have_their_time(site):
     assert site.queue.scheduled_job_registry.get_job_ids() == [far.id]
     assert site.r.exists("rq:scheduler-lock:default") == 1
     worker.terminate()
-    assert worker.wait(20) == 0 and site.r.exists("rq:scheduler-lock:default") == 0
+    assert worker.wait(PATIENCE_S) == 0 and site.r.exists("rq:scheduler-lock:default") == 0
 
 
 def test_unique_jobs_locks_and_jobs_that_are_stopped(site):
@@ -129,12 +129,12 @@ def test_unique_jobs_locks_and_jobs_that_are_stopped(site):
     assert [release_lock(site.connection, "lock", owner) for owner in "baa"] == [False, True, False]
 
     site.queue.empty()
-    job = site.queue.enqueue(queue_tasks.wait, 60)
+    job = site.queue.enqueue(queue_tasks.wait, 1000)
     after = site.queue.enqueue(queue_tasks.note, "after")
     begin = time.monotonic()
     site.worker("default")
     eventually(lambda: site.r.lrange("noted", 0, -1) == ["begun"])
     send_stop_job_command(site.connection, job.id)
     eventually(lambda: site.status(after) == JobStatus.FINISHED)
-    assert site.status(job) == JobStatus.STOPPED and time.monotonic() - begin < 40
+    assert site.status(job) == JobStatus.STOPPED and time.monotonic() - begin < 900
     assert site.r.lrange("noted", 0, -1) == ["begun", "after"]

@@ -10,6 +10,9 @@ import time
 import pytest
 import redis
 
+# How long anything is waited for: machines that test are shared, and what comes true sooner costs nothing.
+PATIENCE_S = 120
+
 
 @pytest.fixture
 def connect(request):
@@ -47,7 +50,7 @@ def together(count, work):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(25)
+        thread.join(PATIENCE_S)
     if failures:
         raise failures[0]
     assert not any(thread.is_alive() for thread in threads)
@@ -59,17 +62,23 @@ def together(count, work):
 def test_reliable_queue_loses_nothing_when_a_worker_dies(connect, r):
     jobs = [f"job:{number}" for number in range(300)]
     done = []
-    guard = threading.Lock()
+    guard, is_all_there, is_one_dead = threading.Lock(), threading.Event(), threading.Event()
 
     def worker(number):
         client, mine = connect(), f"queue:working:{number}"
         taken = 0
         while True:
+            # The others let the one that is to die come to its fifth.
+            if number != 0 and taken == 20:
+                assert is_one_dead.wait(PATIENCE_S)
             job = client.blmove("queue:wait", mine, 1, "RIGHT", "LEFT")
             if job is None:
-                return
+                if is_all_there.is_set():
+                    return
+                continue
             taken += 1
             if number == 0 and taken == 5:
+                is_one_dead.set()
                 return  # It dies with a job in its hands.
             with guard:
                 done.append(job)
@@ -79,7 +88,8 @@ def test_reliable_queue_loses_nothing_when_a_worker_dies(connect, r):
     workers.start()
     for job in jobs:
         r.lpush("queue:wait", job)
-    workers.join(25)
+    is_all_there.set()
+    workers.join(2 * PATIENCE_S)
     assert r.llen("queue:wait") == 0
     # What the dead one left is found and given back.
     left = [r.lmove("queue:working:0", "queue:wait", "RIGHT", "LEFT") for _ in range(r.llen("queue:working:0"))]
@@ -95,11 +105,11 @@ def test_one_worker_takes_jobs_in_order_and_of_the_first_queue_that_has_one(conn
     assert r.blpop(queues, 1) in (("queue:high", "h1"), ["queue:high", "h1"])
     assert r.blpop(queues, 1)[1] == "l1"
     threading.Timer(0.1, lambda: connect().rpush("queue:high", "h2")).start()
-    assert r.blpop(queues[:1], 5)[1] == "h2"
+    assert r.blpop(queues[:1], PATIENCE_S)[1] == "h2"
     assert r.blpop(queues, 1)[1] == "l2"
     before = time.monotonic()
     assert r.blpop(queues, 0.2) is None
-    assert 0.15 < time.monotonic() - before < 5
+    assert 0.15 < time.monotonic() - before
 
 
 def test_a_job_with_states_moves_in_transactions(r):
@@ -220,13 +230,13 @@ def test_fixed_window_limits_all_clients_together(connect, r):
         client = connect()
         for _ in range(25):
             with client.pipeline() as pipe:
-                count, _ = pipe.incr("rate:user").expire("rate:user", 100, nx=True).execute()
+                count, _ = pipe.incr("rate:user").expire("rate:user", 10_000, nx=True).execute()
             if count <= 40:
                 allowed.append(count)
 
     together(4, call)
     assert sorted(allowed) == list(range(1, 41))
-    assert r.get("rate:user") == "100" and 90 < r.ttl("rate:user") <= 100
+    assert r.get("rate:user") == "100" and 9_000 < r.ttl("rate:user") <= 10_000
 
 
 def test_sliding_window(r):
@@ -235,7 +245,7 @@ def test_sliding_window(r):
             pipe.zremrangebyscore("window", 0, now_ms - 1000)
             pipe.zcard("window")
             pipe.zadd("window", {f"{now_ms}:{name}": now_ms})
-            pipe.pexpire("window", 1000)
+            pipe.pexpire("window", 1_000_000)  # Of the server's time, which is another one here.
             _, count, _, _ = pipe.execute()
         if count < 3:
             return True
@@ -282,7 +292,7 @@ def test_a_lock_is_held_by_one_and_runs_out(connect, r):
     def enter(number):
         client = connect()
         for _ in range(5):
-            while not client.set("lock", number, nx=True, px=5000):
+            while not client.set("lock", number, nx=True, px=300_000):
                 time.sleep(0.002)
             inside.append(number)
             assert len(inside) == 1
@@ -296,12 +306,12 @@ def test_a_lock_is_held_by_one_and_runs_out(connect, r):
     together(4, enter)
     assert r.set("lock", "dead", nx=True, px=50)
     time.sleep(0.1)
-    assert r.set("lock", "next", nx=True, px=5000)
+    assert r.set("lock", "next", nx=True, px=300_000)
 
 
 def test_a_cache_is_carried_over_as_it_is(connect, r):
     r.hset("session:1", mapping={"user": "u", "seen": 5})
-    r.expire("session:1", 500)
+    r.expire("session:1", 50_000)
     r.rpush("cart:1", *range(200))
     r.zadd("scores:1", {f"m{number}": number / 3 for number in range(300)})
     for key in ("session:1", "cart:1", "scores:1"):
@@ -315,7 +325,7 @@ def test_a_cache_is_carried_over_as_it_is(connect, r):
         assert r.restore(key, ttl, payload)
         with pytest.raises(redis.ResponseError, match="checksum"):
             r.restore("broken", 0, payload[:-1] + bytes([payload[-1] ^ 1]))
-    assert 490 < r.ttl("session:1") <= 500
+    assert 49_000 < r.ttl("session:1") <= 50_000
     assert r.hgetall("session:1") == r.hgetall("session:1:old")
     assert r.lrange("cart:1", 0, -1) == r.lrange("cart:1:old", 0, -1)
     assert r.zrange("scores:1", 0, -1, withscores=True) == r.zrange("scores:1:old", 0, -1, withscores=True)

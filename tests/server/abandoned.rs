@@ -2,9 +2,9 @@
 //! ever.
 
 use crate::client::{Client, Value, encode};
+use crate::extra::{SetWhenDropped, wait_until};
 use crate::process::{Kind, Server};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 /// On all shards.
 const KEYS: [&str; 6] = ["k0", "k1", "k2", "k3", "k4", "k5"];
@@ -53,7 +53,6 @@ fn number(client: &mut Client, section: &str, name: &str) -> i64 {
 
 /// Waits until nothing is left of anybody but the given number of clients.
 fn wait_for_silence(client: &mut Client, clients: i64, what: &str) {
-    let deadline = Instant::now() + Duration::from_secs(20);
     let wanted = [
         ("clients", "connected_clients", clients),
         ("clients", "watching_clients", 0),
@@ -68,14 +67,7 @@ fn wait_for_silence(client: &mut Client, clients: i64, what: &str) {
         ("stats", "tracking_total_prefixes", 0),
     ];
     for (section, name, value) in wanted {
-        loop {
-            let now = number(client, section, name);
-            if now == value {
-                break;
-            }
-            assert!(Instant::now() < deadline, "{what}: {name} stays {now}");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        wait_until(&format!("{what}: {name} is {value}"), || number(client, section, name) == value);
     }
 }
 
@@ -86,6 +78,7 @@ fn a_client_that_dies_at_any_step_leaves_nothing_behind() {
         let server = Server::start(Kind::Corering { shards }, &[]);
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let _done = SetWhenDropped(&done);
             // Others at work on the same keys, so that transactions also borrow and wait.
             for _ in 0..2 {
                 scope.spawn(|| {
@@ -134,7 +127,6 @@ fn a_client_that_dies_at_any_step_leaves_nothing_behind() {
                     assert!(counts.iter().all(|count| *count == counts[0]), "{what}: {counts:?}");
                 }
             }
-            done.store(true, Ordering::Relaxed);
         });
     }
 }

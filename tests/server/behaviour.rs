@@ -1,20 +1,18 @@
 //! What a transcript can't say: stopping, large values, slow and greedy clients, many connections, concurrency.
 
-use crate::client::{Client, Value, encode};
+use crate::client::{Client, READ_TIMEOUT_MS, Value, encode};
+use crate::extra::{PATIENCE, wait_until};
 use crate::process::{Kind, Server, free_port};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// How long a condition is waited for: machines that test are shared, and what comes true sooner costs nothing.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// The shard counts that every behaviour is tried with.
 const SHARDS: [usize; 3] = [1, 2, 4];
 
 /// A server that stops has this long; CI's cores are shared.
-const STOP_MS_MAX: u64 = 10_000;
+const STOP_MS_MAX: u64 = 120_000;
 
 fn start(shards: usize, arguments: &[&str]) -> Server {
     Server::start(Kind::Corering { shards }, arguments)
@@ -202,11 +200,18 @@ fn announced_lengths_take_no_memory() {
         let announcements: [&[u8]; 3] =
             [b"*1000000\r\n", b"*2\r\n$3\r\nGET\r\n$536870912\r\n", b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$400000000\r\nabc"];
         let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect(&server)).collect();
+        // Each question is received as well.
+        let asked = encode(&["INFO", "stats"]).len() as i64;
+        let (mut sent, received) = (0, info_number(&mut prober, "stats", "total_net_input_bytes"));
         for (index, client) in clients.iter_mut().enumerate() {
-            client.send_raw(announcements[index % announcements.len()]).unwrap();
+            let announcement = announcements[index % announcements.len()];
+            client.send_raw(announcement).unwrap();
+            sent += announcement.len() as i64;
         }
-        std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(prober.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
+        wait_until("all of it has been read", || {
+            sent += asked;
+            sent == info_number(&mut prober, "stats", "total_net_input_bytes") - received
+        });
         let grown = server.status_kib("VmRSS").saturating_sub(before);
         assert!(grown < GROWTH_KIB_MAX, "{shards} shards: {grown} KiB for {CLIENTS} announcements");
     }
@@ -228,41 +233,51 @@ fn maxclients_refuses_with_the_exact_text() {
         assert_eq!(info_number(&mut clients[0], "stats", "total_connections_received"), received);
         assert_eq!(info_number(&mut clients[0], "stats", "rejected_connections"), 1);
         drop(clients.pop());
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let mut client = connect(&server);
-            let reply = client.call(&["PING"]);
-            if matches!(&reply, Ok(Value::Simple(text)) if text == b"PONG") {
-                break;
-            }
-            assert!(Instant::now() < deadline, "a place that became free is not given out: {reply:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_until("a place that became free is given out", || {
+            let reply = connect(&server).call(&["PING"]);
+            matches!(&reply, Ok(Value::Simple(text)) if text == b"PONG")
+        });
     }
 }
 
-/// Waits until the server has closed a client that sends nothing, while another one does.
-fn wait_until_closed(idle: &mut Client, busy: &mut Client) {
+/// Of the tests below, in seconds; the server counts in whole ones.
+const TIMEOUT_S: u64 = 3;
+
+/// Waits until the server has closed a client that sends nothing, while another one does. Only a client that was
+/// answered far less than the timeout ago is a busy one: where the machine stood still for longer, another takes its
+/// place.
+fn wait_until_closed(server: &Server, idle: &mut Client, busy: &mut Client) {
     idle.set_read_timeout_ms(100);
     let started = Instant::now();
+    let mut answered = started;
+    if busy.call(&["PING"]).is_err() {
+        *busy = connect(server); // It may have been idle so far.
+    }
     loop {
         match idle.read_raw() {
             Ok(None) => break,
             Ok(Some(reply)) => panic!("nobody asked for {}", reply.0),
             Err(_) => assert!(started.elapsed() < PATIENCE, "an idle client is closed"),
         }
-        assert_eq!(busy.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()), "a busy client stays");
+        match busy.call(&["PING"]) {
+            Ok(reply) => assert_eq!(reply, Value::Simple(b"PONG".to_vec())),
+            Err(error) => {
+                assert!(Duration::from_secs(TIMEOUT_S) / 2 < answered.elapsed(), "a busy client stays: {error}");
+                *busy = connect(server);
+            }
+        }
+        answered = Instant::now();
     }
 }
 
 #[test]
 fn idle_clients_are_closed_after_timeout() {
     for shards in SHARDS {
-        let server = start(shards, &["--timeout", "2"]);
+        let server = start(shards, &["--timeout", &TIMEOUT_S.to_string()]);
         let mut idle = connect(&server);
         let mut busy = connect(&server);
-        assert_eq!(idle.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
-        wait_until_closed(&mut idle, &mut busy);
+        let _ = idle.call(&["PING"]); // Where the machine stood still in between, it is closed by now.
+        wait_until_closed(&server, &mut idle, &mut busy);
     }
 }
 
@@ -275,9 +290,10 @@ fn a_timeout_set_while_running_holds_for_clients_that_are_there() {
         for client in &mut idle {
             assert_eq!(client.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
         }
-        assert_eq!(busy.call(&["CONFIG", "SET", "timeout", "2", "hz", "100"]).unwrap(), ok());
+        let set = ["CONFIG", "SET", "timeout", &TIMEOUT_S.to_string(), "hz", "100"];
+        assert_eq!(busy.call(&set).unwrap(), ok());
         for mut client in idle {
-            wait_until_closed(&mut client, &mut busy);
+            wait_until_closed(&server, &mut client, &mut busy);
         }
     }
 }
@@ -294,9 +310,9 @@ fn what_a_client_does_not_read_is_limited() {
         assert!(prober.call(&["GET", "k"]).unwrap() == bulk(&value), "one reply is below the limit");
         let mut greedy = connect(&server);
         greedy.send_raw(&encode(&["GET", "k"]).repeat(10)).unwrap();
-        std::thread::sleep(Duration::from_millis(500));
-        let info = prober.call(&["INFO", "stats"]).unwrap().to_string();
-        assert!(info.contains("client_output_buffer_limit_disconnections:1\\r"), "{shards} shards: {info}");
+        wait_until("it is closed", || {
+            info_number(&mut prober, "stats", "client_output_buffer_limit_disconnections") == 1
+        });
         let mut whole = 0;
         while let Ok(Some(_)) = greedy.read_raw() {
             whole += 1;
@@ -313,7 +329,7 @@ fn a_unix_socket_serves_the_same_keyspace() {
         let server = start(shards, &["--unixsocket", text, "--unixsocketperm", "700"]);
         assert_eq!(connect(&server).call(&["SET", "k", "v"]).unwrap(), ok());
         let mut socket = UnixStream::connect(&path).expect("the socket listens");
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(READ_TIMEOUT_MS))).unwrap();
         socket.write_all(&encode(&["GET", "k"])).unwrap();
         let mut reply = [0_u8; 7];
         socket.read_exact(&mut reply).unwrap();
@@ -423,11 +439,12 @@ fn database_size(client: &mut Client) -> i64 {
 }
 
 fn wait_until_empty(client: &mut Client) {
-    let started = Instant::now();
-    while 0 < database_size(client) {
-        assert!(started.elapsed() < PATIENCE, "keys stay");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("all keys have gone", || database_size(client) == 0);
+}
+
+/// Waits until somebody waits.
+fn wait_until_blocked(client: &mut Client) {
+    wait_until("somebody waits", || info_number(client, "clients", "blocked_clients") != 0);
 }
 
 #[test]
@@ -441,7 +458,7 @@ fn keys_expire_on_time_although_nobody_touches_them() {
         let mut client = connect(&server);
         for others in [0, OTHERS] {
             let commands: Vec<Vec<u8>> =
-                (0..others).map(|index| encode(&["SET", &format!("other:{index}"), "v", "EX", "1000"])).collect();
+                (0..others).map(|index| encode(&["SET", &format!("other:{index}"), "v", "EX", "100000"])).collect();
             send_all(&mut client, &commands);
             let expired = info_number(&mut client, "stats", "expired_keys");
             let mut late_ms: Vec<u64> = (0..TRIES)
@@ -451,6 +468,7 @@ fn keys_expire_on_time_although_nobody_touches_them() {
                     assert_eq!(client.call(&command).unwrap(), ok());
                     std::thread::sleep(Duration::from_millis(TTL_MS / 2));
                     while database_size(&mut client) != others as i64 {
+                        assert!(started.elapsed() < PATIENCE, "{shards} shards, {others} others: it stays");
                         std::thread::sleep(Duration::from_millis(1));
                     }
                     (started.elapsed().as_millis() as u64).saturating_sub(TTL_MS)
@@ -458,8 +476,8 @@ fn keys_expire_on_time_although_nobody_touches_them() {
                 .collect();
             assert_eq!(info_number(&mut client, "stats", "expired_keys"), expired + TRIES as i64);
             late_ms.sort_unstable();
-            // The test machine may be busy: most of them are on time.
-            assert!(late_ms[TRIES / 2] <= LATE_MS_MAX, "{shards} shards, {others} others: late by {late_ms:?} ms");
+            // The test machine may be busy: some of them are on time, which by chance would be found after minutes.
+            assert!(late_ms[TRIES / 4] <= LATE_MS_MAX, "{shards} shards, {others} others: late by {late_ms:?} ms");
         }
     }
 }
@@ -467,29 +485,28 @@ fn keys_expire_on_time_although_nobody_touches_them() {
 #[test]
 fn many_keys_that_expire_at_once_stop_nobody() {
     const KEYS: usize = 200_000;
+    const QUESTIONS: usize = 5_000;
     for shards in SHARDS {
         let server = start(shards, &[]);
         let mut client = connect(&server);
-        let commands_until = |deadline_ms: u128| -> Vec<Vec<u8>> {
-            let deadline = deadline_ms.to_string();
-            (0..KEYS).map(|index| encode(&["SET", &format!("key:{index}"), "v", "PXAT", &deadline])).collect()
-        };
-        let unix_ms = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-        // How long this takes here and now decides when they are to end.
-        let begun_ms = unix_ms();
-        send_all(&mut client, &commands_until(begun_ms + 3_600_000));
-        let deadline_ms = unix_ms() + 3 * (unix_ms() - begun_ms) + 1_000;
-        send_all(&mut client, &commands_until(deadline_ms));
-        let mut sizes = Vec::new();
-        let started = Instant::now();
-        while sizes.last() != Some(&0) {
-            sizes.push(database_size(&mut client));
-            assert!(started.elapsed() < PATIENCE, "{shards} shards: keys are left");
-        }
-        // Who asks meanwhile is answered between two slices, however long the clock says that took, and however seldom
-        // this thread has its turn.
+        // All have expired before the first of them may go, however long that takes.
+        assert_eq!(client.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]).unwrap(), ok());
+        let commands: Vec<Vec<u8>> =
+            (0..KEYS).map(|index| encode(&["SET", &format!("key:{index}"), "v", "PX", "1"])).collect();
+        send_all(&mut client, &commands);
+        std::thread::sleep(Duration::from_millis(10));
+        // Who asks meanwhile, more than one pass answers, is answered between two slices. His questions are there
+        // already, so that it does not matter how seldom this thread has its turn; and the core sleeps for so long that
+        // it finds work on keys due when it wakes.
+        let mut questions = encode(&["DEBUG", "SET-ACTIVE-EXPIRE", "1"]);
+        questions.extend(encode(&["DEBUG", "SLEEP", "0.3"]));
+        questions.extend(encode(&["DBSIZE"]).repeat(QUESTIONS));
+        client.send_raw(&questions).unwrap();
+        assert_eq!((client.read().unwrap(), client.read().unwrap()), (ok(), ok()));
+        let mut sizes: Vec<Value> = (0..QUESTIONS).map(|_| client.read().unwrap()).collect();
         sizes.dedup();
         assert!(2 < sizes.len(), "{shards} shards: they went at once: {sizes:?}");
+        wait_until_empty(&mut client);
         assert_eq!(info_number(&mut client, "stats", "expired_keys"), KEYS as i64);
     }
 }
@@ -510,11 +527,14 @@ fn keys_do_not_expire_by_themselves_when_told_not_to_or_paused() {
         assert_eq!(database_size(&mut client), 15, "{shards} shards: a key that is asked for goes all the same");
         assert_eq!(client.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "1"]).unwrap(), ok());
         wait_until_empty(&mut client);
+        // None of them goes before the pause begins.
+        assert_eq!(client.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]).unwrap(), ok());
         for index in 0..16 {
-            assert_eq!(client.call(&["SET", &format!("key:{index}"), "v", "PX", "1000"]).unwrap(), ok());
+            assert_eq!(client.call(&["SET", &format!("key:{index}"), "v", "PX", "1"]).unwrap(), ok());
         }
-        assert_eq!(client.call(&["CLIENT", "PAUSE", "60000", "WRITE"]).unwrap(), ok());
-        std::thread::sleep(Duration::from_millis(1300));
+        assert_eq!(client.call(&["CLIENT", "PAUSE", "600000", "WRITE"]).unwrap(), ok());
+        assert_eq!(client.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "1"]).unwrap(), ok());
+        std::thread::sleep(Duration::from_millis(500));
         assert_eq!(database_size(&mut client), 16, "{shards} shards: paused");
         assert_eq!(client.call(&["CLIENT", "UNPAUSE"]).unwrap(), ok());
         wait_until_empty(&mut client);
@@ -534,10 +554,7 @@ fn what_flushall_async_leaves_is_freed_bit_by_bit() {
         let before = info_number(&mut client, "memory", "used_memory_dataset");
         assert_eq!(client.call(&["FLUSHALL", "ASYNC"]).unwrap(), ok());
         assert_eq!(database_size(&mut client), 0);
-        let started = Instant::now();
-        while info_number(&mut client, "memory", "lazyfree_pending_objects") != 0 {
-            assert!(started.elapsed() < PATIENCE, "{shards} shards: nothing frees them");
-        }
+        wait_until("all is freed", || info_number(&mut client, "memory", "lazyfree_pending_objects") == 0);
         let after = info_number(&mut client, "memory", "used_memory_dataset");
         assert!(after * 5 < before, "{shards} shards: {before} bytes before, {after} after");
     }
@@ -624,7 +641,7 @@ fn clients_that_rest_keep_no_buffers() {
         let before = used_memory(&mut prober);
         let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect(&server)).collect();
         clients.iter_mut().for_each(busy);
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let grown = used_memory(&mut prober) - before - shards as i64 * BYTES_PER_SHARD_MAX;
             let each = grown / CLIENTS as i64;
@@ -671,7 +688,7 @@ fn who_is_killed_gets_nothing_from_then_on() {
             if wait[0] == "SUBSCRIBE" {
                 victim.read().unwrap();
             } else {
-                while info_number(&mut killer, "clients", "blocked_clients") == 0 {}
+                wait_until_blocked(&mut killer);
             }
             let id = id.to_string();
             for command in [
@@ -692,22 +709,22 @@ fn who_is_killed_gets_nothing_from_then_on() {
 
 #[test]
 fn somebody_who_waits_for_very_many_keys_stops_no_flush() {
-    const KEYS: usize = 40_000;
+    const KEYS: usize = 120_000;
     for shards in SHARDS {
         let server = start(shards, &[]);
         let (mut waiting, mut client) = (connect(&server), connect(&server));
         let names: Vec<String> = (0..KEYS).map(|number| format!("key:{number}")).collect();
         let words: Vec<&str> = ["BLPOP"].into_iter().chain(names.iter().map(String::as_str)).chain(["0"]).collect();
         waiting.send_raw(&encode(&words)).unwrap();
-        while info_number(&mut client, "clients", "blocked_clients") == 0 {}
+        wait_until_blocked(&mut client);
         let begun = Instant::now();
         for command in [&["FLUSHALL"][..], &["SWAPDB", "0", "1"], &["SWAPDB", "0", "1"]] {
             assert_eq!(client.call(command).unwrap(), ok());
         }
-        // A walk over all others for each of them took more than ten seconds for each of these.
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-        assert_eq!(client.call(&["RPUSH", "key:39999", "a"]).unwrap(), Value::Integer(1));
-        assert_eq!(waiting.read().unwrap(), Value::Array(vec![bulk("key:39999"), bulk("a")]));
+        // A walk over all others for each of them took more than a minute for each of these.
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+        assert_eq!(client.call(&["RPUSH", "key:119999", "a"]).unwrap(), Value::Integer(1));
+        assert_eq!(waiting.read().unwrap(), Value::Array(vec![bulk("key:119999"), bulk("a")]));
     }
 }
 
@@ -731,25 +748,19 @@ fn a_client_that_resets_and_leaves_is_gone() {
             client.stream.write_all(&encode(&["RESET"])).unwrap();
         }
         let mut prober = connect(&server);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
+        wait_until("only one is listed", || {
             let Value::Bulk(list) = prober.call(&["CLIENT", "LIST"]).unwrap() else { panic!("a list is a bulk") };
-            if list.iter().filter(|&&byte| byte == b'\n').count() == 1 {
-                break;
-            }
-            assert!(Instant::now() < deadline, "{shards} shards: {}", String::from_utf8_lossy(&list));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            list.iter().filter(|&&byte| byte == b'\n').count() == 1
+        });
     }
 }
 
-/// Work on n keys grows as n, not as its square: with the square, this takes minutes.
+/// Work on n keys grows as n, not as its square: with the square, each reply takes many minutes.
 #[test]
 fn very_many_keys_over_shards_end_soon() {
-    const KEYS: usize = 100_000;
+    const KEYS: usize = 200_000;
     let server = start(2, &[]);
     let mut client = connect(&server);
-    client.set_read_timeout_ms(60_000);
     let names: Vec<String> = (0..KEYS).map(|number| format!("key:{number}")).collect();
     let mut pairs = vec!["MSETNX"];
     pairs.extend(names.iter().flat_map(|name| [name.as_str(), "v"]));

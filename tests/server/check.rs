@@ -2,6 +2,7 @@
 //! what it repairs is loaded with everything that stood before the damage, and that nothing gets worse.
 
 use crate::client::{Client, Value};
+use crate::extra::wait_until;
 use crate::process::{Kind, Server};
 use crate::scratch::Scratch;
 use std::collections::BTreeMap;
@@ -56,13 +57,7 @@ fn number(client: &mut Client, line: &str) -> i64 {
 /// Ends a server as its operator would.
 fn stop((mut server, mut client): (Server, Client)) {
     let _ = client.call(&["SHUTDOWN"]); // It answers by going away.
-    for _ in 0..1000 {
-        if !server.is_alive() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("it goes on after SHUTDOWN: {}", server.output());
+    wait_until("it ends after SHUTDOWN", || !server.is_alive());
 }
 
 /// Runs it with an answer: exit status, and all that it said.

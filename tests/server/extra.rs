@@ -1,10 +1,60 @@
 //! What only the transcripts and the behaviour tests ask of clients and servers: odd cuts, signals, waiting.
 
-use crate::client::Client;
+use crate::client::{Client, Value, encode};
 use crate::process::Server;
 use std::io::{self, Write};
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// How long a condition is waited for: machines that test are shared, and what comes true sooner costs nothing.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Asks again and again until it is so.
+#[track_caller]
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Tells threads of a scope to end, also where what runs beside them has failed: else the test would hang.
+pub struct SetWhenDropped<'a>(pub &'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Has one client send something slow, and another one something quick again and again, until the quick one was
+/// answered more than so many times before the reply to the slow one began to come. What counts is what came first, not
+/// when: a round in which the machine held this thread up proves nothing, and another one is begun. The reply to the
+/// slow command.
+#[track_caller]
+pub fn between(client: &mut Client, slow: &[&str], other: &mut Client, quick: &[&str], answers_min: usize) -> Value {
+    let started = Instant::now();
+    let mut most = 0;
+    loop {
+        assert!(started.elapsed() < PATIENCE, "only {most} of {quick:?} were answered during {slow:?}");
+        client.send_raw(&encode(slow)).expect("it listens");
+        client.stream.set_nonblocking(true).expect("set");
+        let mut answers = 0;
+        while client.stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            let reply = other.call(quick).expect("a reply");
+            assert!(!matches!(reply, Value::Error(_)), "{reply}");
+            answers += 1;
+        }
+        client.stream.set_nonblocking(false).expect("set");
+        let reply = client.read().expect("a reply");
+        most = most.max(answers);
+        if answers_min < answers {
+            return reply;
+        }
+    }
+}
 
 impl Client {
     /// Writes bytes in pieces of 1 to 9, with a pause after each so that the server reads them one at a time.

@@ -2,12 +2,11 @@
 
 use crate::client::{Client, Value, encode};
 use crate::cores::{connect, info_number, ok, start_with_core_ports, tag_of};
+use crate::extra::{PATIENCE, SetWhenDropped, wait_until};
 use crate::process::{Kind, Server};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client that has a core.
 fn arrive(server: &Server) -> Client {
@@ -161,6 +160,7 @@ fn a_client_on_its_way_is_listed_once_and_killed_for_certain() {
                 unreachable!("rounds do not end");
             }));
         }
+        let ends = SetWhenDropped(&end);
         let deadline = Instant::now() + PATIENCE;
         let mut lists = 0;
         while moved(&mut asking) < 100 || lists < 100 {
@@ -180,14 +180,11 @@ fn a_client_on_its_way_is_listed_once_and_killed_for_certain() {
             let killed = asking.call(&["CLIENT", "KILL", "ID", &id.to_string()]).unwrap();
             assert_eq!(killed, Value::Integer(1), "client {id}");
         }
-        end.store(true, Ordering::Relaxed);
+        drop(ends);
         let left: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
         // Those who were idle when they were killed have yet to notice.
         assert!(left <= CLIENTS);
-        while info_number(&mut asking, "clients", "connected_clients") != 1 {
-            assert!(Instant::now() < deadline, "somebody is still there");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("all have gone", || info_number(&mut asking, "clients", "connected_clients") == 1);
     });
 }
 
@@ -221,10 +218,7 @@ fn a_thousand_clients_move_under_load() {
     }
     assert_eq!(info_number(&mut asking, "clients", "connected_clients"), CLIENTS as i64 + 1);
     drop(clients);
-    while info_number(&mut asking, "clients", "connected_clients") != 1 {
-        assert!(Instant::now() < deadline, "somebody is still there");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("all have gone", || info_number(&mut asking, "clients", "connected_clients") == 1);
 }
 
 #[test]
@@ -263,11 +257,7 @@ fn who_has_reason_to_stay_stays() {
     }
     assert_eq!(moved(&mut asking), 0);
     drop(everywhere);
-    let deadline = Instant::now() + PATIENCE;
-    while info_number(&mut asking, "clients", "connected_clients") != 9 {
-        assert!(Instant::now() < deadline, "somebody is still there");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("they have gone", || info_number(&mut asking, "clients", "connected_clients") == 9);
     assert_eq!(asking.call(&["CONFIG", "SET", "connection-steering", "no"]).unwrap(), ok());
     let mut plain: Vec<Client> = (0..6).map(|_| arrive(&server)).collect();
     plain.iter_mut().for_each(|client| ask(client, &tags[0], TIMES));

@@ -1,6 +1,7 @@
 //! What operators see of clients and configuration, and what holds them back: pauses, listings, rewritten files.
 
 use crate::client::{Client, Value, encode};
+use crate::extra::{PATIENCE, wait_until};
 use crate::process::{Kind, Server, free_port};
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -21,16 +22,7 @@ fn ok() -> Value {
 
 /// Waits until the text of a reply has a word in it.
 fn wait_for(client: &mut Client, command: &[&str], word: &str) {
-    const WAIT_MS_MAX: u128 = 60_000;
-    let started = Instant::now();
-    loop {
-        let text = client.call(command).unwrap().to_string();
-        if text.contains(word) {
-            return;
-        }
-        assert!(started.elapsed().as_millis() < WAIT_MS_MAX, "{command:?} never showed {word}: {text}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_until(&format!("{command:?} shows {word}"), || client.call(command).unwrap().to_string().contains(word));
 }
 
 #[test]
@@ -38,7 +30,7 @@ fn paused_clients_count_as_blocked_and_what_is_refused_is_refused_at_once() {
     for shards in SHARDS {
         let server = start(shards, &[]);
         let mut operator = connect(&server);
-        assert_eq!(operator.call(&["CLIENT", "PAUSE", "60000", "WRITE"]).unwrap(), ok());
+        assert_eq!(operator.call(&["CLIENT", "PAUSE", "600000", "WRITE"]).unwrap(), ok());
         let mut writers: Vec<Client> = (0..3).map(|_| connect(&server)).collect();
         for writer in &mut writers {
             writer.send_raw(&encode(&["SET", "k", "v"])).unwrap();
@@ -60,7 +52,7 @@ fn a_pause_hides_from_nobody_that_he_must_authenticate() {
     let server = start(2, &["--requirepass", "secret"]);
     let mut operator = connect(&server);
     assert_eq!(operator.call(&["AUTH", "secret"]).unwrap(), ok());
-    assert_eq!(operator.call(&["CLIENT", "PAUSE", "60000", "WRITE"]).unwrap(), ok());
+    assert_eq!(operator.call(&["CLIENT", "PAUSE", "600000", "WRITE"]).unwrap(), ok());
     let error = connect(&server).call(&["SET", "k", "v"]).unwrap().to_string();
     assert_eq!(error, "-NOAUTH Authentication required.");
 }
@@ -75,7 +67,7 @@ fn who_has_not_authenticated_may_leave_little_unread() {
         let started = Instant::now();
         // What the kernel holds in between counts for nobody, so it takes megabytes until the server feels it.
         while stranger.stream.write_all(&bytes).is_ok() {
-            assert!(started.elapsed() < Duration::from_secs(30), "{shards} shards: the server keeps answering");
+            assert!(started.elapsed() < PATIENCE, "{shards} shards: the server keeps answering");
         }
         let mut operator = connect(&server);
         assert_eq!(operator.call(&["AUTH", "secret"]).unwrap(), ok());
@@ -149,11 +141,14 @@ fn what_expires_during_a_pause_is_gone_for_readers_and_goes_afterwards() {
     for shards in SHARDS {
         let server = start(shards, &[]);
         let mut client = connect(&server);
+        // None of them goes before the pause begins.
+        assert_eq!(client.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]).unwrap(), ok());
         for index in 0..8 {
-            assert_eq!(client.call(&["SET", &format!("key:{index}"), "v", "PX", "50"]).unwrap(), ok());
+            assert_eq!(client.call(&["SET", &format!("key:{index}"), "v", "PX", "1"]).unwrap(), ok());
         }
-        assert_eq!(client.call(&["CLIENT", "PAUSE", "60000", "WRITE"]).unwrap(), ok());
-        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(client.call(&["CLIENT", "PAUSE", "600000", "WRITE"]).unwrap(), ok());
+        assert_eq!(client.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "1"]).unwrap(), ok());
+        std::thread::sleep(Duration::from_millis(300));
         for index in 0..8 {
             assert_eq!(client.call(&["GET", &format!("key:{index}")]).unwrap(), Value::NullBulk, "{shards} shards");
         }

@@ -1,8 +1,8 @@
 //! Long replies: as they are when they are written at once, of one moment, and nobody else waits for them.
 
 use crate::client::{Client, Value, encode};
+use crate::extra::between;
 use crate::process::{Kind, Server};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Enough for several slices.
 const ELEMENTS: usize = 12_000;
@@ -160,32 +160,16 @@ fn who_changes_what_is_being_written_waits_and_who_reads_it_does_not() {
 /// While one client gets a long reply, another is answered many times.
 #[test]
 fn others_are_served_while_a_long_reply_is_written() {
-    const LONG: usize = 400_000;
+    const LONG: usize = 200_000;
     const ANSWERS_MIN: usize = 20;
     for key_is_read in [false, true] {
         let server = Server::start(Kind::Corering { shards: 1 }, &[]);
         let (mut client, mut other) = (connect(&server), connect(&server));
         fill(&mut client, "HSET", "hash", LONG);
         call(&mut other, "SET small 1");
-        let is_answered = AtomicBool::new(false);
-        let answers = std::thread::scope(|scope| {
-            client.send_raw(&encode(&["HGETALL", "hash"])).expect("it listens");
-            let is_answered = &is_answered;
-            scope.spawn(move || {
-                let begins = client.stream.peek(&mut [0]).expect("a reply begins");
-                is_answered.store(true, Ordering::Relaxed);
-                assert_eq!(begins, 1);
-            });
-            let mut answers = 0;
-            while !is_answered.load(Ordering::Relaxed) {
-                let reply =
-                    if key_is_read { call(&mut other, "HGET hash field:7") } else { call(&mut other, "GET small") };
-                assert!(matches!(reply, Value::Bulk(_)), "{reply}");
-                answers += 1;
-            }
-            answers
-        });
-        assert!(ANSWERS_MIN < answers, "only {answers} commands ran meanwhile");
+        let quick: &[&str] = if key_is_read { &["HGET", "hash", "field:7"] } else { &["GET", "small"] };
+        let whole = between(&mut client, &["HGETALL", "hash"], &mut other, quick, ANSWERS_MIN);
+        assert!(matches!(whole, Value::Array(items) if items.len() == 2 * LONG));
     }
 }
 

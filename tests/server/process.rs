@@ -8,10 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a server may take until it accepts connections.
-const START_MS_MAX: u64 = 30_000;
+/// How long a server may take until it accepts connections: machines that test are shared, and who is ready sooner is
+/// waited for no longer.
+const START_MS_MAX: u64 = 120_000;
+
+/// How long what a server printed may be on its way when it has ended.
+const LAST_WORDS_MS_MAX: u64 = 10_000;
 
 /// Somebody else may take a free port between our looking and the server's binding.
 const START_TRIES_MAX: u32 = 5;
@@ -52,6 +57,7 @@ pub struct Server {
     /// The process.
     pub child: Child,
     output: Arc<Mutex<String>>,
+    readers: [JoinHandle<()>; 2],
     /// Its working directory, gone after the drop.
     pub directory: PathBuf,
     /// Where it listens on 127.0.0.1.
@@ -119,16 +125,18 @@ impl Server {
             .spawn()
             .map_err(|error| format!("can't run setpriv {}: {error}", kind.binary().to_string_lossy()))?;
         let output = Arc::new(Mutex::new(String::new()));
-        keep(child.stdout.take().expect("piped above"), Arc::clone(&output));
-        keep(child.stderr.take().expect("piped above"), Arc::clone(&output));
-        let mut server = Server { child, output, directory, port, kind };
+        let readers = [
+            keep(child.stdout.take().expect("piped above"), Arc::clone(&output)),
+            keep(child.stderr.take().expect("piped above"), Arc::clone(&output)),
+        ];
+        let mut server = Server { child, output, readers, directory, port, kind };
         let deadline = Instant::now() + Duration::from_millis(START_MS_MAX);
         loop {
             if server.output().contains("Ready to accept connections") {
                 return Ok(server);
             }
             if let Ok(Some(status)) = server.child.try_wait() {
-                std::thread::sleep(Duration::from_millis(50)); // its last words are still on their way
+                server.wait_for_last_words();
                 return Err(format!("{}({status})", server.output()));
             }
             if deadline < Instant::now() {
@@ -141,6 +149,14 @@ impl Server {
     /// What it has printed so far.
     pub fn output(&self) -> String {
         self.output.lock().expect("no reader panicked").clone()
+    }
+
+    /// What a server has said that has ended may be on its way; whoever it started may hold the pipes open.
+    fn wait_for_last_words(&self) {
+        let deadline = Instant::now() + Duration::from_millis(LAST_WORDS_MS_MAX);
+        while !self.readers.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Whether it still runs.
@@ -159,7 +175,7 @@ impl Drop for Server {
 }
 
 /// Reads a pipe to its end, so that the server never blocks on it.
-fn keep(pipe: impl Read + Send + 'static, output: Arc<Mutex<String>>) {
+fn keep(pipe: impl Read + Send + 'static, output: Arc<Mutex<String>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut reader = BufReader::new(pipe);
         let mut bytes = Vec::new();
@@ -169,5 +185,5 @@ fn keep(pipe: impl Read + Send + 'static, output: Arc<Mutex<String>>) {
             }
             bytes.clear();
         }
-    });
+    })
 }

@@ -122,6 +122,10 @@ fn every_directive_takes_and_refuses_what_redis_does() {
     let mut differences = Vec::new();
     for name in names.iter().filter(|name| !NOT_TRIED.contains(&name.as_str())) {
         for value in VALUES {
+            // Where the machine stands still for a second or two, these would close the test's own connections.
+            if name == "timeout" && ["1", "2"].contains(value) {
+                continue;
+            }
             let (theirs, own) = (set(&mut redis, name, value), set(&mut ours, name, value));
             if is_on_purpose(name, value) {
                 // Both go on with the same value.

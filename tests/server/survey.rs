@@ -2,6 +2,7 @@
 
 use crate::client::{Client, Value};
 use crate::cores::{connect, info_number, ok, start_with_core_ports, tag_of};
+use crate::extra::{SetWhenDropped, between, wait_until};
 use crate::process::{Kind, Server};
 use corering::route::slot::slot_of;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ fn keys_reports_what_stays_once_while_tables_grow_and_shrink() {
         std::thread::scope(|scope| {
             let port = server.port;
             let end = &end;
+            let _end = SetWhenDropped(end);
             // Tables double and shrink again and again.
             scope.spawn(move || {
                 let mut client = connect(port);
@@ -63,7 +65,6 @@ fn keys_reports_what_stays_once_while_tables_grow_and_shrink() {
                 let staying = found.iter().filter(|key| key.starts_with("key:")).count();
                 assert_eq!(staying, STAYING, "{shards} shards, round {round}");
             }
-            end.store(true, Ordering::Relaxed);
         });
         let found = texts(client.call(&["KEYS", "key:1234?"]).unwrap());
         assert_eq!(found.len(), 10, "{found:?}");
@@ -87,25 +88,11 @@ fn others_are_served_while_keys_are_collected() {
         let (server, mut client) = start(shards, &[]);
         populate(&mut client, KEYS);
         let mut other = connect(server.port);
-        let end = AtomicBool::new(false);
-        let (answered, found) = std::thread::scope(|scope| {
-            let end = &end;
-            let answers = scope.spawn(move || {
-                let mut answered = 0;
-                while !end.load(Ordering::Relaxed) {
-                    other.call(&["GET", "key:5"]).unwrap();
-                    answered += 1;
-                }
-                answered
-            });
-            // None matches: only the looking takes time.
-            let found = client.call(&["KEYS", "*nobody*"]).unwrap();
-            end.store(true, Ordering::Relaxed);
-            (answers.join().unwrap(), found)
-        });
+        // None matches: only the looking takes time. A step looks at a thousand keys or so, and after each of them
+        // others have their turn.
+        let slow = ["KEYS", "*nobody*"];
+        let found = between(&mut client, &slow, &mut other, &["GET", "key:5"], KEYS / 1400 / shards / 8);
         assert_eq!(texts(found).len(), 0);
-        // A step looks at a thousand keys or so, and after each of them others have their turn.
-        assert!(KEYS / 1400 / shards / 8 < answered, "{shards} shards: {answered} answers meanwhile");
         assert_eq!(texts(client.call(&["KEYS", "*"]).unwrap()).len(), KEYS);
     }
 }
@@ -132,11 +119,7 @@ fn the_reply_to_keys_counts_as_unread_and_ends_with_its_client() {
                 assert!(matches!(killed, Value::Integer(0..=1)));
             }
             drop(asking);
-            let deadline = Instant::now() + Duration::from_secs(20);
-            while info_number(&mut client, "clients", "connected_clients") != 1 {
-                assert!(Instant::now() < deadline, "it is still there");
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            wait_until("it has gone", || info_number(&mut client, "clients", "connected_clients") == 1);
         }
         assert_eq!(client.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
     }
@@ -144,8 +127,8 @@ fn the_reply_to_keys_counts_as_unread_and_ends_with_its_client() {
 
 #[test]
 fn patterns_made_to_explode_end() {
-    let text = "a".repeat(60_000);
-    let pattern = format!("*{}b", "a".repeat(30_000));
+    let text = "a".repeat(300_000);
+    let pattern = format!("*{}b", "a".repeat(150_000));
     for shards in [1, 2] {
         let (server, mut client) = start(shards, &[]);
         let mut other = connect(server.port);
@@ -157,8 +140,8 @@ fn patterns_made_to_explode_end() {
         assert!(matches!(client.call(&["PSUBSCRIBE", &pattern]).unwrap(), Value::Array(_)));
         assert_eq!(other.call(&["PUBLISH", &text, "m"]).unwrap(), Value::Integer(0));
         assert!(matches!(other.call(&["CONFIG", "GET", &pattern]).unwrap(), Value::Array(_)));
-        // Nine hundred million steps each, had they no budget.
-        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        // More than twenty billion steps each, had they no budget.
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
     }
 }
 

@@ -1,30 +1,33 @@
 //! Servers that are dead, silent or liars: bounded, a clear sentence, and what was measured is kept.
 
 use crate::fake::{Fake, is};
-use crate::{Folder, bench, complaint, measured, status};
+use crate::{Folder, bench, complaint, measured, on_some_try, status};
 use corering_bench::report::model::Report;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// For servers whose fault is seen at once: no machine that tests is held up for as long.
+const LONG: &str = "--timeout 45s";
+/// For servers that are waited for in vain.
+const SHORT: &str = "--timeout 2s";
+
 /// Expects that a run is given up soon, with a sentence that says this.
 fn check_given_up(name: &str, address: &str, more: &str, says: &str) -> Folder {
     let folder = Folder::new(name);
     let begin = Instant::now();
-    let line =
-        format!("run -s {address} --timeout 700ms -w 0 -d 3s -c 4 --mix get {more} --out {}", folder.0.display());
+    let line = format!("run -s {address} -w 0 -d 60s -c 4 --mix get {more} --out {}", folder.0.display());
     let output = bench(&line);
     assert_eq!(status(&output), 3, "{}", complaint(&output));
     assert!(complaint(&output).contains(says), "{says:?} is not in {:?}", complaint(&output));
-    assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(50), "{:?}", begin.elapsed());
     folder
 }
 
 #[test]
 fn nobody_listens() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    check_given_up("dead", &free.to_string(), "", "Connection refused");
-    check_given_up("no-socket", "unix:/nowhere/at/all", "", "No such file");
+    check_given_up("dead", "127.0.0.1:1", LONG, "Connection refused");
+    check_given_up("no-socket", "unix:/nowhere/at/all", LONG, "No such file");
     let output = bench("run -s no.such.host.invalid:1 -d 1s");
     assert_eq!(status(&output), 3, "{}", complaint(&output));
 }
@@ -32,18 +35,21 @@ fn nobody_listens() {
 #[test]
 fn somebody_listens_and_says_nothing() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    check_given_up("silent", &silent.local_addr().unwrap().to_string(), "", "took too long");
+    check_given_up("silent", &silent.local_addr().unwrap().to_string(), SHORT, "took too long");
 }
 
 #[test]
 fn it_greets_and_then_says_nothing() {
     let server = Fake::start(|arguments| if is(arguments, "GET") { Vec::new() } else { b"+PONG\r\n".to_vec() });
     for (name, more) in [("mute-closed", ""), ("mute-open", "--rate 100")] {
-        let folder = check_given_up(name, &server.address, more, "answers no request within 0.7 s");
-        let report: Report = serde_json::from_str(&folder.read("result.json")).unwrap();
-        let counts = report.runs[0].counts.unwrap();
-        assert_eq!((counts.answered, 0 < counts.unanswered), (0, true), "{counts:?}");
-        assert!(folder.read("report.html").contains("given up before the end"));
+        on_some_try(|| {
+            let more = format!("{more} {SHORT}");
+            let folder = check_given_up(name, &server.address, &more, "answers no request within 2 s");
+            let report: Report = serde_json::from_str(&folder.read("result.json")).unwrap();
+            let counts = report.runs[0].counts.unwrap();
+            assert_eq!((counts.answered, 0 < counts.unanswered), (0, true), "{counts:?}");
+            assert!(folder.read("report.html").contains("given up before the end"));
+        });
     }
 }
 
@@ -65,7 +71,7 @@ fn it_lies() {
                 true => lie.to_vec(),
                 false => b"+OK\r\n".to_vec(),
             });
-        let folder = check_given_up(name, &server.address, "", says);
+        let folder = check_given_up(name, &server.address, LONG, says);
         let report: Report = serde_json::from_str(&folder.read("result.json")).unwrap();
         assert!(50 <= report.runs[0].counts.unwrap().answered, "{name}: {:?}", report.runs[0].counts);
         for file in ["result.csv", "series.csv", "latency_all.hgrm", "report.html"] {
@@ -78,32 +84,34 @@ fn it_lies() {
 fn it_announces_much_and_sends_nothing_more() {
     let server =
         Fake::start(|arguments| if is(arguments, "GET") { b"$4000000000\r\nx".to_vec() } else { b"+OK\r\n".to_vec() });
-    check_given_up("endless", &server.address, "", "answers no request");
+    on_some_try(|| drop(check_given_up("endless", &server.address, SHORT, "answers no request")));
 }
 
 #[test]
 fn it_closes_connections() {
     let server = Fake::start(|arguments| if is(arguments, "GET") { b"close".to_vec() } else { b"+OK\r\n".to_vec() });
-    check_given_up("closing", &server.address, "", "keeps closing connections");
+    check_given_up("closing", &server.address, LONG, "keeps closing connections");
 }
 
 #[test]
 fn it_closes_one_connection_in_between() {
-    let told = AtomicU64::new(0);
-    let server =
-        Fake::start(move |arguments| match is(arguments, "GET") && told.fetch_add(1, Ordering::Relaxed) == 200 {
-            true => b"close".to_vec(),
-            false => b"+OK\r\n".to_vec(),
-        });
-    let run = measured("one-closed", &format!("-s {} -c 2 -w 0 --rate 500 -d 1s --mix get", server.address), 1);
-    let counts = run.counts.unwrap();
-    assert_eq!((counts.lost, counts.connections_closed, counts.planned), (1, 1, 500), "{counts:?}");
+    on_some_try(|| {
+        let told = AtomicU64::new(0);
+        let server =
+            Fake::start(move |arguments| match is(arguments, "GET") && told.fetch_add(1, Ordering::Relaxed) == 200 {
+                true => b"close".to_vec(),
+                false => b"+OK\r\n".to_vec(),
+            });
+        let run = measured("one-closed", &format!("-s {} -c 2 -w 0 --rate 500 -d 1s --mix get", server.address), 1);
+        let counts = run.counts.unwrap();
+        assert_eq!((counts.lost, counts.connections_closed, counts.planned), (1, 1, 500), "{counts:?}");
+    });
 }
 
 #[test]
 fn it_refuses_the_greeting() {
     let server = Fake::start(|_| b"-NOAUTH Authentication required.\r\n".to_vec());
-    check_given_up("refusing", &server.address, "", "refuses the greeting: NOAUTH Authentication required.");
+    check_given_up("refusing", &server.address, LONG, "refuses the greeting: NOAUTH Authentication required.");
 }
 
 #[test]
@@ -163,7 +171,7 @@ fn an_interrupt_ends_a_run_and_keeps_what_was_measured() {
     assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("there is kill").success());
     let begin = Instant::now();
     assert_eq!(child.wait().expect("it ends").code(), Some(130));
-    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(begin.elapsed() < Duration::from_secs(30), "the sixty seconds are not waited for");
     let report: Report = serde_json::from_str(&folder.read("r.json")).unwrap();
     crate::check_sums(&report.runs[0]);
     assert!(100 < report.runs[0].counts.unwrap().answered);
