@@ -386,7 +386,7 @@ fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &
         }
         Call::Matches { pattern, text } => reply.integer(i64::from(glob::matches(pattern, text))),
         Call::Reload { .. } if view.session.mode.contains(Mode::DENY_BLOCKING) => {
-            return Err(Error::fixed("ERR DEBUG RELOAD is not served in a transaction"));
+            return Err(Error::fixed("ERR DEBUG RELOAD is not served in transactions and scripts"));
         }
         Call::Reload { saves, flushes, merges } => {
             view.session.deferred = Some(Box::new(Deferred::Reload { saves, flushes, merges }));
