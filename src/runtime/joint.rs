@@ -610,6 +610,8 @@ impl Core {
             self.show_to_monitors(index, row, &args);
             let start = out.len();
             let session = &mut self.connections[index as usize].session;
+            // Who has killed itself sees that, and nothing after it.
+            let is_leaving = session.mode.contains(Mode::CLOSE_AFTER_REPLY);
             remember_read(&self.shared.pubsub, &self.config, session, row, &args, &[]);
             let call = call_of(session);
             // What a call before this one set is there for this one, though the cores take it only afterwards.
@@ -658,7 +660,7 @@ impl Core {
                 Run::Joint(_) | Run::Container => panic!("{} is not queued", row.full_name()),
             }
             let session = &self.connections[index as usize].session;
-            if discards(session.mode) {
+            if discards(session.mode) || is_leaving {
                 out.truncate(start);
             }
             self.note_call(index, row, &args, started);
@@ -675,8 +677,9 @@ impl Core {
         let Run::Everywhere { merge, .. } = row.command.run else { panic!("parts of a call that asks nobody") };
         let started = self.clock.raw();
         let start = out.len();
+        let is_leaving = self.connections[index as usize].session.mode.contains(Mode::CLOSE_AFTER_REPLY);
         self.merge_parts(index, row, merge, &args, parts, out);
-        if discards(self.connections[index as usize].session.mode) {
+        if discards(self.connections[index as usize].session.mode) || is_leaving {
             out.truncate(start);
         }
         self.note_call(index, row, &args, started);
