@@ -187,6 +187,7 @@
 //! | `EVENTS_MAX` | `src/command/latency.rs` | `64` | a broken belief: the kinds are few and fixed |
 //! | `SAMPLES_MAX` | `src/command/latency.rs` | `160` | the oldest sample goes |
 //! | `ERRORS_MAX` | `src/stats.rs` | `128` | further error words are counted together |
+//! | `CHANGE_SLICE` | `src/runtime/pubsub.rs` | `256` | a client joins or leaves further names in later passes |
 //! | `FORGET_SLICE` | `src/runtime/pubsub.rs` | `500` | a closed client loses further subscriptions in later passes |
 //! | `STRIPES` | `src/pubsub/directory.rs` | `64` | subscribers of some name and publishers of another wait for each other |
 //! | `STRIPES` | `src/pubsub/tracking.rs` | `64` | likewise for keys that are remembered |

@@ -24,6 +24,7 @@ use super::listen::Doors;
 use super::long::Writing;
 use super::mailbox::Mailbox;
 use super::pace::Pace;
+use super::pubsub::Changing;
 use super::read::Planned;
 use super::script::Scripting;
 use super::send::{SPARE_OUTPUTS, keep_output};
@@ -113,6 +114,8 @@ pub struct Core {
     pub(super) used_buffers: Vec<Buffer>,
     /// Which connections are subscribed to what.
     pub(super) members: Members,
+    /// Clients that join or leave very many names, the next one first.
+    pub(super) changing: VecDeque<Changing>,
     /// Emptied, for the next time that there is mail.
     pub(super) deliveries: Vec<Delivery>,
     /// Connections with input to plan.
@@ -253,6 +256,7 @@ impl Core {
             request_spans: Vec::new(),
             used_buffers: Vec::new(),
             members: Members::default(),
+            changing: VecDeque::new(),
             deliveries: Vec::new(),
             again: Vec::new(),
             dirty: Vec::new(),
@@ -361,6 +365,9 @@ impl Core {
         if !self.steps.is_empty() {
             self.run_step();
         }
+        if !self.changing.is_empty() {
+            self.change_some_subscriptions();
+        }
         if self.wait_due_ms() <= self.clocks.steady_ms() {
             self.end_waits();
             self.answer_knocks();
@@ -434,6 +441,7 @@ impl Core {
             || !self.knocks.is_empty()
             || !self.long_replies.is_empty()
             || !self.steps.is_empty()
+            || !self.changing.is_empty()
             || self.saving.is_busy(self.core)
             || !self.questions.is_empty()
             || self.has_ready_leavers()

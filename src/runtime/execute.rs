@@ -428,7 +428,7 @@ impl Core {
             Run::Joint(joint) => self.run_joint(joint, planned, row, started),
             Run::Subscription { audience, joins } => {
                 let names: Vec<Vec<u8>> = spans[1..].iter().map(|span| span.of(request).to_vec()).collect();
-                self.run_subscription(planned.connection, row, audience, joins, &names, started)
+                self.run_subscription(planned.connection, row, audience, joins, names, started)
             }
             Run::Everywhere { check, .. } => {
                 let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
