@@ -2,6 +2,7 @@
 //! server (shut down, pause). Everything here is off the hot path, or one relaxed load on it.
 
 mod budget;
+mod gate;
 pub mod persistence;
 pub mod scripts;
 mod steering;

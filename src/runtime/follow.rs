@@ -111,7 +111,7 @@ impl Core {
         if is_under_way(connection) || self.ring.has_quick_sends() {
             return false;
         }
-        if self.shared.steering.begin_move() {
+        if self.shared.steering.gate.begin_move() {
             self.send_off(index);
         } else {
             self.keep(index);
@@ -152,7 +152,7 @@ impl Core {
         assert_eq!(at, index as usize);
         self.ring.receive(socket, index);
         self.note_client(index);
-        self.shared.steering.end_move();
+        self.shared.steering.gate.end_move();
     }
 
     /// Says how busy this core was since it said so last.

@@ -21,12 +21,12 @@
 //! ([`crate::shared::Budget`]'s ceiling) and goes down from there in slices, beside the commands.
 
 use super::core::Core;
-use super::visit::visit;
 use crate::command::Flags;
 use crate::command::lookup::Row;
 use crate::config::MaxmemoryPolicy;
 use crate::memory;
 use crate::session::Session;
+use crate::shard::held::visit;
 
 /// Entries that go between two looks at the sum and at the clock: some ten microseconds.
 const EVICT_KEYS: usize = 16;

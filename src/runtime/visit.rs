@@ -3,11 +3,11 @@
 
 use super::core::Core;
 use super::read::{Planned, What};
-use crate::mutant::Mutant;
 use crate::route::Place;
+use crate::shard::held::{self, visit};
 use crate::shard::{Held, Shard};
 use crate::shared::persistence::obstacle;
-use parking_lot::MutexGuard;
+use crate::sync::EngineGuard;
 use std::time::Duration;
 
 /// How often a core looks whether another's engine is free before it sends a message instead: a few microseconds, about
@@ -25,73 +25,20 @@ const WAIT_MAX: Duration = Duration::from_micros(500);
 const FAIR_WINDOWS: u32 = 8;
 
 /// Engines of other cores that a core holds, by core.
-pub(super) type Visited = [Option<MutexGuard<'static, Shard>>];
+pub(super) type Visited = held::Visited<Shard>;
 
-/// Takes hold of the engines of several shards, given in rising order, and of the own one. False: one is busy, or has
-/// something lent that is needed, or something large that a snapshot has yet to record (`is_clear` tells), and only the
-/// own one is held.
-///
-/// Nobody waits for ever: who waits for an engine holds only lower ones, and all others only try.
+/// See [`held::hold_several`].
 pub(super) fn hold_several(
     own: &mut Held,
     visited: &mut Visited,
     wanted: &[usize],
     is_clear: impl Fn(usize, &Shard) -> bool,
 ) -> bool {
-    let core = own.core();
-    let is_held = |shard: &usize| *shard == core || visited[*shard].is_some();
-    if !(own.is_held() && wanted.iter().all(is_held)) {
-        visited.fill_with(|| None);
-        own.let_go();
-        if !take_several(own, visited, wanted) {
-            own.lose_patience();
-            visited.fill_with(|| None);
-            own.take();
-            return false;
-        }
-    }
-    if Mutant::LentKeysLookFree.is_on() {
-        return true;
-    }
-    let is_clear = wanted.iter().all(|&shard| {
-        let engine = if shard == core { &**own } else { visited[shard].as_ref().expect("taken above") };
-        engine.locks.is_free() && !engine.keyspace.is_walked() || is_clear(shard, engine)
-    });
-    if !is_clear {
-        visited.fill_with(|| None);
-    }
-    is_clear
-}
-
-fn take_several(own: &mut Held, visited: &mut Visited, wanted: &[usize]) -> bool {
-    let (core, limit) = (own.core(), own.patience(WAIT_MAX));
-    let (below, above) = wanted.split_at(wanted.partition_point(|&shard| shard < core));
-    let mut take = |own: &Held, shard: usize| {
-        let engine = own.engine_of(shard);
-        visited[shard] = engine.try_lock().or_else(|| engine.try_lock_for(limit));
-        visited[shard].is_some()
-    };
-    below.iter().all(|&shard| take(own, shard))
-        && (own.try_take() || own.take_within(limit))
-        && above.iter().all(|&shard| shard == core || take(own, shard))
-}
-
-/// Takes hold of another core's engine, unless that is busy all the time or has something lent.
-pub(super) fn visit(own: &Held, visited: &mut Visited, shard: usize, spins: usize) -> bool {
-    for _ in 0..spins {
-        if let Some(peer) = own.engine_of(shard).try_lock() {
-            if peer.locks.is_free() || Mutant::LentKeysLookFree.is_on() {
-                visited[shard] = Some(peer);
-            }
-            break;
-        }
-        std::hint::spin_loop();
-    }
-    visited[shard].is_some()
+    held::hold_several(own, visited, wanted, WAIT_MAX, is_clear)
 }
 
 /// See [`Core::end_visits_to_lenders`].
-pub(super) fn end_visit_to_lender(visited: &mut Option<MutexGuard<'static, Shard>>) {
+pub(super) fn end_visit_to_lender(visited: &mut Option<EngineGuard<'static, Shard>>) {
     if visited.as_ref().is_some_and(|engine| !engine.locks.is_free()) {
         *visited = None;
     }

@@ -3,6 +3,7 @@
 
 mod answering;
 mod blocked;
+pub mod held;
 mod logged;
 pub mod union;
 mod watch;
@@ -27,8 +28,7 @@ use crate::route::parcel::{RequestHeader, flags};
 use crate::session::Watched;
 use crate::stats::Stats;
 use blocked::Blocked;
-use parking_lot::{Mutex, MutexGuard};
-use std::ops::{Deref, DerefMut};
+use held::Engine;
 use std::sync::Arc;
 use std::time::Duration;
 use watch::Watches;
@@ -140,113 +140,25 @@ pub struct Request {
     pub watches_in: Option<usize>,
 }
 
-/// A core's hold on its own engine: taken for a pass, let go in the kernel.
-pub struct Held {
-    core: usize,
-    engines: &'static [Mutex<Shard>],
-    guard: Option<MutexGuard<'static, Shard>>,
-    /// Whether an engine was waited for in vain.
-    is_impatient: bool,
+impl Engine for Shard {
+    #[inline]
+    fn is_free(&self) -> bool {
+        self.locks.is_free()
+    }
+
+    #[inline]
+    fn is_quiet(&self) -> bool {
+        self.locks.is_free() && !self.keyspace.is_walked()
+    }
 }
 
+/// A core's hold on its own engine.
+pub type Held = held::Held<Shard>;
+
 impl Held {
-    /// That of one of these, not held yet.
-    pub fn new(engines: &'static [Mutex<Shard>], core: usize) -> Held {
-        Held { core, engines, guard: None, is_impatient: false }
-    }
-
-    /// Whose it is.
-    #[inline]
-    pub fn core(&self) -> usize {
-        self.core
-    }
-
-    /// The engine of a core, behind its lock.
-    #[inline]
-    pub fn engine_of(&self, core: usize) -> &'static Mutex<Shard> {
-        &self.engines[core]
-    }
-
-    /// How long to wait for an engine: so long, or not at all until [`Held::be_patient`] if one was waited for in vain.
-    pub fn patience(&self, limit: Duration) -> Duration {
-        if self.is_impatient { Duration::ZERO } else { limit }
-    }
-
-    /// An engine was waited for in vain.
-    pub fn lose_patience(&mut self) {
-        self.is_impatient = true;
-    }
-
-    /// Engines may be waited for again.
-    #[inline]
-    pub fn be_patient(&mut self) {
-        self.is_impatient = false;
-    }
-
-    /// Takes hold. Waits for a visitor to finish its commands, a few microseconds.
-    #[inline]
-    pub fn take(&mut self) {
-        if self.guard.is_none() {
-            self.guard = Some(self.engines[self.core].lock());
-        }
-    }
-
-    /// Takes hold unless a visitor has it; whether it is held now.
-    #[inline]
-    pub fn try_take(&mut self) -> bool {
-        if self.guard.is_none() {
-            self.guard = self.engines[self.core].try_lock();
-        }
-        self.guard.is_some()
-    }
-
     /// A look at it, unless a visitor has it; not held longer than the look.
     pub fn try_look(&mut self) -> Option<&mut Shard> {
         if self.try_take() { Some(&mut **self) } else { None }
-    }
-
-    /// Takes hold, or gives up after so long; whether it is held now.
-    pub fn take_within(&mut self, limit: Duration) -> bool {
-        if self.guard.is_none() {
-            self.guard = self.engines[self.core].try_lock_for(limit);
-        }
-        self.guard.is_some()
-    }
-
-    /// Whether it is held now.
-    #[inline]
-    pub fn is_held(&self) -> bool {
-        self.guard.is_some()
-    }
-
-    /// Lets go: until [`Held::take`] nothing of the engine may be touched.
-    #[inline]
-    pub fn let_go(&mut self) {
-        self.guard = None;
-    }
-
-    /// Lets go; who has waited longest has it next.
-    #[inline]
-    pub fn hand_over(&mut self) {
-        if let Some(guard) = self.guard.take() {
-            MutexGuard::unlock_fair(guard);
-        }
-    }
-}
-
-impl Deref for Held {
-    type Target = Shard;
-
-    #[inline]
-    fn deref(&self) -> &Shard {
-        self.guard.as_ref().expect("held during a pass")
-    }
-}
-
-impl DerefMut for Held {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Shard {
-        self.guard.as_mut().expect("held during a pass")
     }
 }
 
