@@ -97,8 +97,9 @@
 //! `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]: atomics that the hot path reads at most once, and locks
 //! that only configuration changes and slow commands take. (5) What clients are told unasked, through inboxes: see
 //! [`pubsub`]. (6) The lanes of the append-only file, to which whoever changed keys appends: see [`aof`]. (7) The log's
-//! queue, the allocator's counters, who sleeps, the alarm that a stop raises, and who may answer a blocked client.
-//! Nothing else. A `CONFIG SET` is answered when every core has taken the new configuration.
+//! queue, the allocator's counters, who sleeps, the alarm that a stop raises, who may answer a blocked client, and
+//! whose watched keys have changed. Nothing else. A `CONFIG SET` is answered when every core has taken the new
+//! configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one
@@ -312,9 +313,9 @@
 //! | 0 | `sys` | – |
 //! | 0 | `aof` | – |
 //! | 1 | `value` | `structure` |
-//! | 1 | `session` | `resp` |
+//! | 1 | `session` | `resp` `sync` |
 //! | 1 | `log` | `config` |
-//! | 2 | `keyspace` | `aof` `value` `structure` |
+//! | 2 | `keyspace` | `aof` `value` `structure` `sync` |
 //! | 2 | `rdb` | `value` `structure` |
 //! | 2 | `connection` | `aof` `resp` `session` `value` `mutant` |
 //! | 2 | `script` | `config` `resp` `value` `sys` |

@@ -10,9 +10,10 @@
 
 use super::core::Core;
 use super::gathering::{Gathering, Kind};
-use super::joint::{Borrowing, Needs, Work, shards_of};
+use super::joint::{Borrowing, Work};
 use super::lend::Ground;
 use super::mailbox::Control;
+use super::needs::{Needs, shards_of};
 use super::slow;
 use super::visit::hold_several;
 use crate::command::lookup::Row;

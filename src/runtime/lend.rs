@@ -175,7 +175,7 @@ impl Core {
         let mut is_unchanged = true;
         for watched in &watched {
             is_unchanged &= shard.is_unchanged(watched, now_ms);
-            shard.unwatch(watched.db, &watched.key);
+            shard.unwatch(watched);
         }
         let mut watched = Vec::new();
         shard.keyspace.begin(now_ms, false);
@@ -183,9 +183,8 @@ impl Core {
             Need::Keys(keys) => {
                 let mut entries = Vec::new();
                 for key in keys {
-                    if let Some(db) = watches_in {
-                        let version = shard.watch(db, key, now_ms);
-                        watched.push(Watched { db, key: key.clone(), version });
+                    if let Some((db, flag)) = &watches_in {
+                        watched.push(shard.watch(*db, key, flag, now_ms));
                     } else {
                         shard.keyspace.lend(key, |db, entry| entries.push((db, entry)));
                     }

@@ -30,6 +30,7 @@ mod machine;
 pub mod mailbox;
 mod memory_test;
 mod monitor;
+mod needs;
 mod oom;
 mod pace;
 mod parking;
