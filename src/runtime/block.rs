@@ -19,6 +19,7 @@ use super::visit::hold_several;
 use crate::command::lookup::Row;
 use crate::command::{Args, Wait, slowlog};
 use crate::config::Config;
+use crate::mutant::Mutant;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::session::Mode;
 use crate::shard::{Answer, Call, Shard, Ticket};
@@ -100,6 +101,18 @@ impl Core {
     ) {
         let sequence = self.connections[index as usize].replies.reserve();
         let ticket = self.start_waiting(index, sequence, row, call, wait, noted);
+        if Mutant::WaitersLookAway.is_on() {
+            let shards = self.shards_waited_for(&ticket);
+            self.settle_engines();
+            self.end_visits();
+            self.shard.let_go();
+            std::thread::sleep(std::time::Duration::from_micros(200));
+            while !hold_several(&mut self.shard, &mut self.visited, &shards, |_, engine| engine.locks.is_free()) {
+                self.end_visits();
+                self.shard.let_go();
+                std::thread::yield_now();
+            }
+        }
         for shard in self.shards_waited_for(&ticket) {
             if shard == self.core {
                 self.shard.block(&ticket);

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::connection::arguments;
 use crate::keyspace::{Actor, Keyspace};
 use crate::memory;
+use crate::mutant::Mutant;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::Place;
 use crate::route::locks::Need;
@@ -308,7 +309,7 @@ impl Core {
                     if let Some(peer) = &mut self.visited[to]
                         && row.is_quick
                         && args.len() <= VISIT_ARGUMENTS_MAX
-                        && connection.replies.outstanding() == 0
+                        && (connection.replies.outstanding() == 0 || Mutant::VisitsOvertake.is_on())
                         && may_visit(peer, row, call.db, &args)
                     {
                         peer.keyspace.hint(args[1], planned.hash);

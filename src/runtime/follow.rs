@@ -25,6 +25,7 @@ use super::core::Core;
 use super::mailbox::Control;
 use super::send::list_once;
 use crate::connection::Connection;
+use crate::mutant::Mutant;
 use crate::session::Mode;
 use crate::sys::process::{self, CpuOf};
 use std::sync::atomic::Ordering;
@@ -145,7 +146,7 @@ impl Core {
         (session.core, session.index) = (self.core, index);
         let socket = session.fd;
         connection.receiving = true;
-        if 0 < connection.unplanned_bytes() {
+        if 0 < connection.unplanned_bytes() && !Mutant::MovedInputWaits.is_on() {
             list_once(&mut self.again, &mut connection.again, index);
         }
         let at = self.connections.insert(connection);

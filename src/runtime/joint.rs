@@ -106,6 +106,11 @@ impl Core {
         let call = call_of(&connection.session);
         let needs = OnceCell::new();
         let needs_of_call = || Needs::of_call(self.map, row, &args);
+        if Mutant::SplitCommandsLetGo.is_on() && matches!(row.command.spread, Spread::Split(Gather::Ok)) {
+            let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+            drop(args);
+            return self.run_apart(planned.connection, row, call, &owned);
+        }
         // At once only if nothing this client sent before is still on its way.
         if connection.replies.outstanding() == 0
             && is_brief(row, args.len())
@@ -202,6 +207,36 @@ impl Core {
             self.serve_visited(owner);
         }
         self.end_visits_to_lenders();
+    }
+
+    /// See [`Mutant::SplitCommandsLetGo`].
+    #[cold]
+    fn run_apart(&mut self, index: u32, row: &'static Row, call: Call, args: &[Vec<u8>]) -> u64 {
+        let mut out = Output::default();
+        for pair in args[1..].chunks(2) {
+            let shard = [self.map.shard_of(&pair[0])];
+            while !hold_several(&mut self.shard, &mut self.visited, &shard, |_, engine| engine.locks.is_free()) {
+                self.end_visits();
+                self.shard.let_go();
+                std::thread::yield_now();
+            }
+            out.truncate(0);
+            let args: ArgSlices<'_> = std::iter::once(&args[0]).chain(pair).map(Vec::as_slice).collect();
+            let (now_ms, stats) = (self.now_ms, &mut self.stats);
+            let engines = (&mut self.shard, &mut self.visited[..]);
+            let (overlay, config) = (&mut self.overlay, &self.config);
+            Ground::Engines.run(engines, overlay, config, None, row, call, &args, now_ms, stats, &mut out);
+            self.settle_engines();
+            self.end_visits();
+            self.shard.let_go();
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        self.shard.take();
+        let connection = &mut *self.connections[index as usize];
+        let sequence = connection.replies.reserve();
+        connection.barrier = true;
+        self.finish_gathering(index, sequence, out);
+        self.clock.raw()
     }
 
     /// See [`Mutant::TransactionsLetGo`].

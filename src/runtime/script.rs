@@ -48,6 +48,7 @@ use crate::command::{Args, Flags, Keys, Run, ScriptCall, SessionView, Spread, ke
 use crate::connection::arguments;
 use crate::keyspace::{Class, Effects, Entry, Keyspace, Records};
 use crate::memory;
+use crate::mutant::Mutant;
 use crate::resp::{Error, Output, Protocol, Reply, Span};
 use crate::route::locks::Need;
 use crate::route::parcel::ArgSlices;
@@ -614,6 +615,7 @@ impl Core {
         self.scripting = Some(scripting);
         if roams {
             out.truncate(start);
+            let undo = if Mutant::ScriptsKeepTheirFirstTry.is_on() { Vec::new() } else { undo };
             self.undo(ground, undo);
         } else if is_logged && !is_in_transaction {
             self.log_script(index, ground, keys, extra, holds_everything && needed_more);
