@@ -60,12 +60,13 @@
 //!
 //! **Who touches an entry.** An engine is held by one core at a time, and only its holder touches its entries. The
 //! owner takes it when it has work for it, lets visitors in between two windows, and lets go before it enters the
-//! kernel (with one shard only while keys are loaded). A visitor holds it for one window at most, and no longer than
-//! until it runs something slow of its own. The owner waits for a visitor (a lock); a visitor never waits for anybody:
-//! it tries for some microseconds, and sends a parcel instead. Only a command on several shards waits for engines, with
-//! a limit, and then holds only lower ones; a core that waits for its own engine otherwise holds none. So no circle of
-//! cores waits. Every eighth window the owner hands its engine to who waits for it. A visitor runs only commands that
-//! end soon by their row (`FAST`, or of constant cost), and only while no entry of that shard is lent.
+//! kernel (with one shard only while keys are loaded). A visitor holds it for one window at most, or for a fraction of
+//! a millisecond of commands on several shards, and no longer than until it runs something slow of its own. The owner
+//! waits for a visitor (a lock); a visitor never waits for anybody: it tries for some microseconds, and sends a parcel
+//! instead. Only a command on several shards waits for engines, with a limit, and then holds only lower ones; a core
+//! that waits for its own engine otherwise holds none. So no circle of cores waits. Every eighth window the owner hands
+//! its engine to who waits for it. A visitor runs only commands that end soon by their row (`FAST`, or of constant
+//! cost), and only while no entry of that shard is lent.
 //!
 //! **A command runs to completion.** [`shard::Shard::execute`] and all below it are plain functions: no await, no lock,
 //! no kernel, no clock, no randomness of their own; `now` and a seeded generator are handed in. `now` is read once a
@@ -128,6 +129,8 @@
 //! | `MESSAGES_PER_PASS_MAX` | `src/runtime/hop.rs` | `16` | the rest of a peer's messages waits likewise |
 //! | `PREFETCH_COMMANDS` | `src/runtime/execute.rs` | `16` | the next window begins |
 //! | `WAIT_MAX` | `src/runtime/visit.rs` | `Duration::from_micros(500)` | a command on several shards borrows |
+//! | `KEPT_NANOSECONDS_MAX` | `src/runtime/visit.rs` | `200_000` | engines are handed over to who waits for them |
+//! | `DEFERRALS_MAX` | `src/runtime/visit.rs` | `4` | a command on several shards borrows, rather than wait for the next pass |
 //! | `FAIR_WINDOWS` | `src/runtime/visit.rs` | `8` | an engine is handed over to who waits for it |
 //! | `ARGS_AT_ONCE_MAX` | `src/runtime/joint.rs` | `256` | a call borrows rather than keeping engines of others |
 //! | `CALLS_AT_ONCE_MAX` | `src/runtime/joint.rs` | `64` | a transaction borrows likewise |

@@ -59,6 +59,8 @@ pub struct Connection {
     pub again: bool,
     /// A command that involves several cores is under way; later ones wait.
     pub barrier: bool,
+    /// How often its next command was put off because shards that it needs were busy.
+    pub deferrals: u8,
     /// Waits for the end of `CLIENT PAUSE`.
     pub paused: bool,
     /// The socket ended or broke: nothing more is read, executed or sent.
@@ -99,6 +101,7 @@ impl Connection {
             dirty: false,
             again: false,
             barrier: false,
+            deferrals: 0,
             paused: false,
             broken: false,
             soft_limit_since_ms: None,

@@ -80,6 +80,10 @@ pub struct Core {
     pub(super) hasher: KeyHasher,
     /// Engines of other cores that this one holds for a window of commands.
     pub(super) visited: Vec<Option<MutexGuard<'static, Shard>>>,
+    /// Since when, by the clock …
+    pub(super) held_since: u64,
+    /// … and whether it kept them from one window to the next.
+    pub(super) keeps_visits: bool,
     /// Windows of commands so far.
     pub(super) windows: u32,
     pub(super) shared: Arc<Shared>,
@@ -237,6 +241,8 @@ impl Core {
             now_ms: 0,
             hasher: parts.hasher,
             visited: (0..parts.shards.len()).map(|_| None).collect(),
+            held_since: 0,
+            keeps_visits: false,
             windows: 0,
             shared: parts.shared,
             gatherings: Slab::new(),

@@ -7,7 +7,7 @@ use super::long::Reader;
 use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
 use super::pubsub::{begin_tracked, remember_read};
-use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request};
+use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request, raw_request};
 use super::room::{needs_room, transaction_needs_room};
 use super::send::list_once;
 use super::slow;
@@ -128,7 +128,10 @@ impl Core {
                 };
                 connection.held_back.extend_from_slice(&bytes[planned.base..end]);
             } else {
-                connection.held_back.append(&mut encode_request(&slices()));
+                match raw_request(bytes, planned, spans).filter(|_| connection.bodies.is_empty()) {
+                    Some(raw) => connection.held_back.extend_from_slice(raw),
+                    None => connection.held_back.append(&mut encode_request(&slices())),
+                }
             }
             return started;
         }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   engines free      hold 0, 2 ─▶ run ─▶ let go                                   (this file)
+//!   one is busy       next pass, some times                                        (this file)
 //!   one stays busy    borrow from 0 ─▶ borrow from 2 ─▶ run ─▶ home                (`lend`)
 //!   EXEC with INFO    borrow … ─▶ run ─▶ ask all cores ─▶ run on ─▶ home           (`lend`, `gathering`)
 //! ```
@@ -18,11 +19,11 @@ use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
 use super::needs::{Needs, shards_of};
 use super::pubsub::remember_read;
-use super::read::{Planned, Source};
+use super::read::{Planned, Source, raw_request};
 use super::script::ScriptWork;
 use super::send::list_once;
 use super::slow;
-use super::visit::{end_visit_to_lender, hold_several};
+use super::visit::{DEFERRALS_MAX, end_visit_to_lender, hold_several};
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Flags, Gather, Joint, Part, Run, SessionView, Spread, slowlog};
 use crate::connection::arguments;
@@ -126,6 +127,7 @@ impl Core {
                 Ground::Engines.run(engines, overlay, config, wait, row, call, &args, now_ms, stats, out)
             });
             list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
+            connection.deferrals = 0;
             let ended = self.clock.raw();
             let nanoseconds = self.clock.delta_as_nanos(started, ended);
             self.stats.record(row.id, nanoseconds);
@@ -148,6 +150,23 @@ impl Core {
             }
             return ended;
         }
+        // An engine was busy, which soon it is not, and nothing of the call has been done yet, not even what the modes
+        // of its client ask for: it has its turn in the next pass, and what the client sent after it with it.
+        if self.shard.is_impatient()
+            && connection.replies.outstanding() == 0
+            && connection.deferrals < DEFERRALS_MAX
+            && is_brief(row, args.len())
+            && connection.session.mode.is_empty()
+            && connection.bodies.is_empty()
+            && self.shared.monitors.load(Ordering::Relaxed) == 0
+            && let Some(raw) = raw_request(bytes, planned, spans)
+        {
+            connection.held_back.extend_from_slice(raw);
+            connection.deferrals += 1;
+            connection.session.commands -= 1;
+            return self.clock.raw();
+        }
+        connection.deferrals = 0;
         let needs = needs.into_inner().unwrap_or_else(needs_of_call);
         let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
         drop(args);

@@ -6,7 +6,7 @@ use super::send::list_once;
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Flags, Joint, Keys, Run};
 use crate::connection::{Arriving, Connection, arguments};
-use crate::resp::Limits;
+use crate::resp::{Limits, Span};
 use crate::route::parcel::ArgSlices;
 use crate::route::{Place, place};
 use crate::session::{Mode, Session};
@@ -341,6 +341,14 @@ pub(super) fn is_stalled(connection: &Connection) -> bool {
 /// that has not all arrived everything is received.
 fn is_behind(connection: &Connection) -> bool {
     (is_stalled(connection) || connection.again) && INPUT_PAUSE_BYTES < connection.unplanned_bytes()
+}
+
+/// A planned request as it came, to be read again; `None`: it was decoded in place.
+pub(super) fn raw_request<'a>(bytes: &'a [u8], planned: &Planned, spans: &[Span]) -> Option<&'a [u8]> {
+    let request = &bytes[planned.base..];
+    let last = spans.last()?;
+    let end = (last.start + last.len) as usize + b"\r\n".len();
+    (request.first() == Some(&b'*') && end <= request.len()).then(|| &request[..end])
 }
 
 /// A request as an array of bulks.

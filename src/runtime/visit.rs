@@ -1,5 +1,26 @@
 //! Whose engine a core holds: its own while it has work for it, and for one window of commands those of other cores
 //! that are free.
+//!
+//! # Pipelines of commands on several shards
+//!
+//! Where every core has pipelines of `MGET` over all shards, every core wants every engine all the time. What is lost
+//! then is not lost by the commands but between them: an engine that is let go after each window and taken again at
+//! once wakes who waits for it in vain, and who has waited too long borrows, which costs as much as ten commands, and
+//! whose client's next commands are read again each time. So
+//!
+//! ```text
+//!   core 0   [0,1: window, window, …, 200 µs] ─▶ hands over ·········· waits ············ [0,1: …
+//!   core 1   ·············· waits ··············· [0,1: window, window, …, 200 µs] ─▶ hands over ·····
+//! ```
+//! a core keeps the engines from window to window while such commands follow one another, for a fraction of a
+//! millisecond, and then hands them to who waits: one exchange for hundreds of commands. One who waits in vain
+//! nevertheless (the holder was put aside by the kernel, or runs something slow) reads its commands again in the next
+//! pass, and borrows only if that was so several times. The order of a client's commands stays: what it sent after one
+//! that is put off is put off with it.
+//!
+//! Going further would be to send a run of such commands to one core that holds all, in one parcel, instead of waiting
+//! for the engines. It must take the run as a whole or refuse it as a whole (a key is lent), or the client's commands
+//! change places; and what the log and slow commands ask for has to travel with the replies.
 
 use super::core::Core;
 use super::read::{Planned, What};
@@ -23,6 +44,15 @@ const WAIT_MAX: Duration = Duration::from_micros(500);
 /// Windows of commands after which a core hands its engine to one who waits for it. In each of them it may be taken by
 /// one who happens to look.
 const FAIR_WINDOWS: u32 = 8;
+
+/// For how long a core keeps engines of others from window to window while commands on several shards follow one
+/// another; then it hands them over. Half of [`WAIT_MAX`], and the last window comes on top: who waits has its turn.
+/// Without it cores that all run such commands woke one another after every window, in vain more often than not.
+const KEPT_NANOSECONDS_MAX: u64 = 200_000;
+
+/// How often a client's command on several shards that finds an engine busy waits for the next pass, before the core
+/// borrows for it. Others of the core are served in between.
+pub(super) const DEFERRALS_MAX: u8 = 4;
 
 /// Engines of other cores that a core holds, by core.
 pub(super) type Visited = held::Visited<Shard>;
@@ -52,13 +82,22 @@ impl Core {
         if self.map.shards() == 1 {
             return self.shard.take();
         }
-        self.end_visits();
-        self.windows = self.windows.wrapping_add(1);
-        if self.windows.is_multiple_of(FAIR_WINDOWS) {
-            self.shard.hand_over();
-        } else {
-            self.shard.let_go();
+        let now = self.clock.raw();
+        let visits = self.visited.iter().any(Option::is_some);
+        let is_kept = visits
+            && window.iter().any(|command| command.place == Place::Several)
+            && self.clock.delta_as_nanos(self.held_since, now) < KEPT_NANOSECONDS_MAX;
+        if !is_kept {
+            self.windows = self.windows.wrapping_add(1);
+            if std::mem::take(&mut self.keeps_visits) || self.windows.is_multiple_of(FAIR_WINDOWS) {
+                self.hand_over_engines();
+            } else {
+                self.end_visits();
+                self.shard.let_go();
+            }
+            self.held_since = now;
         }
+        self.keeps_visits = is_kept;
         self.shard.take();
         for command in window {
             let (Place::One(shard), What::Row(row)) = (command.place, command.what) else { continue };
@@ -67,6 +106,15 @@ impl Core {
             }
             visit(&self.shard, &mut self.visited, shard, VISIT_SPINS);
         }
+    }
+
+    /// Lets go of all engines, the highest first, so that who waits for the lowest one finds the others free; who has
+    /// waited longest has them next.
+    fn hand_over_engines(&mut self) {
+        let (below, above) = self.visited.split_at_mut(self.core);
+        above.iter_mut().rev().filter_map(Option::take).for_each(EngineGuard::unlock_fair);
+        self.shard.hand_over();
+        below.iter_mut().rev().filter_map(Option::take).for_each(EngineGuard::unlock_fair);
     }
 
     /// Lets go of those of which something is lent: a command of one key does not ask.
