@@ -283,7 +283,7 @@ def test_redlock_excludes_over_three_servers(masters):
     state = {"inside": 0, "count": 0}
 
     def run(number):
-        lock = Redlock(key="printer", masters=set(clients()), auto_release_time=300)
+        lock = Redlock(key="printer", masters=set(clients()), auto_release_time=30)
         for _ in range(4):
             with lock:
                 state["inside"] += 1
@@ -295,7 +295,7 @@ def test_redlock_excludes_over_three_servers(masters):
 
     together(4, run)
     assert state["count"] == 16
-    # What is late at one server when the others have agreed is let go as well.
+    # What comes to one server after the lock was let go, since the others had agreed long before, goes with its time.
     for server in servers:
         eventually(lambda: not server.client().exists("redlock:printer"))
 
@@ -331,7 +331,7 @@ def test_redlock_lives_through_the_end_of_one_server_and_not_of_two(masters):
     # One comes again, without memory of the lock: it is still the other's.
     servers[0].launch()
     assert not mine.acquire(blocking=False) and other.locked()
-    assert not servers[0].client().exists(key), "what it took there is let go"
+    eventually(lambda: not servers[0].client().exists(key))  # What it took there is let go.
     other.release()
     servers[0].kill(), servers[1].kill()
     with pytest.raises(QuorumIsImpossible):
