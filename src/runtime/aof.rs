@@ -9,7 +9,7 @@
 //! `always`: whatever is there is written at the end of each pass. `everysec` and `no`: ten times a second, or when
 //! there is much; `everysec` syncs once a second.
 
-use super::aof_load::{Directory, LaneFile};
+use super::aof_place::{LaneFile, LogFiles};
 use super::core::Core;
 use crate::aof::group;
 use crate::aof::log::Batch;
@@ -18,7 +18,7 @@ use crate::sys::file::{self, Blocks};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// Records that are written before the next tick.
 const EAGER_BYTES: u64 = 256 * 1024;
@@ -52,12 +52,11 @@ enum Flight {
     Sync { position: u64 },
 }
 
-/// Where the log is, once it is loaded.
-pub type LogFiles = Arc<OnceLock<Arc<Directory>>>;
-
 /// See the module's page.
 pub(super) struct Writer {
     files: LogFiles,
+    /// The log has had a directory.
+    has_place: bool,
     /// The lane's file of the last run was looked at.
     has_begun: bool,
     open: Option<Open>,
@@ -84,6 +83,7 @@ impl Writer {
     pub(super) fn new(files: LogFiles) -> Writer {
         Writer {
             files,
+            has_place: false,
             has_begun: false,
             open: None,
             flight: None,
@@ -104,14 +104,9 @@ impl Writer {
         &self.files
     }
 
-    /// Where the log is.
-    pub(super) fn directory(&self) -> Option<Arc<Directory>> {
-        self.files.get().cloned()
-    }
-
     /// Begins to write into the lane's file, which goes on where it ends.
     fn begin(&mut self, lane: usize) -> io::Result<u64> {
-        let directory = self.directory().expect("a log that is on has a directory");
+        let directory = self.files.current().expect("a log that is on has a directory");
         let mut bytes = 0;
         if let Some(LaneFile { path, number, bytes: offset, groups }) = directory.lanes.get(lane) {
             let (file, _) = file::open_direct(path)?;
@@ -122,9 +117,9 @@ impl Writer {
         Ok(bytes)
     }
 
-    /// Whether something is under way.
+    /// Whether something is under way, or a file is open, though perhaps nothing is recorded any more.
     pub(super) fn is_busy(&self) -> bool {
-        self.flight.is_some()
+        self.flight.is_some() || self.open.is_some()
     }
 }
 
@@ -133,10 +128,14 @@ impl Core {
     #[cold]
     #[inline(never)]
     pub(super) fn flush_log(&mut self) {
-        if self.writer.files.get().is_none() {
+        self.writer.has_place = self.writer.has_place || self.writer.files.is_open();
+        if !self.writer.has_place {
             return; // It is about to begin.
         }
         let log = self.shared.log.clone();
+        if !log.is_on() && self.writer.flight.is_none() {
+            return self.close_lane();
+        }
         let is_asked = log.take_asked(self.core) | std::mem::take(&mut self.is_flush_asked);
         if let Some(flight) = &self.writer.flight {
             self.is_flush_asked = is_asked;
@@ -159,7 +158,8 @@ impl Core {
         if is_retry && steady_ms < self.writer.retry_due_ms {
             return;
         }
-        let is_unsynced = log.synced(self.core) < log.written(self.core);
+        // Of files that nobody finds no sync is worth anything.
+        let is_unsynced = log.synced(self.core) < log.written(self.core) && !log.is_gone();
         let is_synced = policy == Appendfsync::Always || is_asked;
         let is_due = policy == Appendfsync::Everysec && self.writer.sync_due_ms <= steady_ms && !self.skips_sync();
         // A write that is synced by itself says nothing of those before it, nor one of another file.
@@ -191,19 +191,19 @@ impl Core {
         let log = self.shared.log.clone();
         let spare = std::mem::take(&mut self.writer.spare_records);
         let Some(batch) = log.take(self.core, spare) else { return };
+        let mut ready = Ok(());
         if !self.writer.has_begun {
-            match self.writer.begin(self.core) {
-                Ok(bytes) => log.note_bytes(self.core, bytes),
-                Err(error) => {
-                    log.put_back(self.core, batch);
-                    return self.log_failed(&error);
-                }
-            }
+            ready = self.writer.begin(self.core).map(|bytes| log.note_bytes(self.core, bytes));
         }
-        if let Err(error) = self.writer.make_ready(&batch) {
+        if let Err(error) = ready.and_then(|()| self.writer.make_ready(&batch)) {
             log.put_back(self.core, batch);
+            if error.kind() == io::ErrorKind::NotFound {
+                // Its directory is: the clerk finds another one.
+                log.note_gone(libc::ENOENT as u32);
+            }
             return self.log_failed(&error);
         }
+        log.note_open(self.core, true);
         let bytes = group::bytes_for(batch.records.len());
         let mut blocks = match self.writer.spare_blocks.take() {
             Some(blocks) => blocks.resized(bytes),
@@ -305,8 +305,9 @@ impl Core {
         if is_new {
             tracing::warn!("Error writing to the AOF file: {reason}");
         }
-        // Before there is a base nothing is lost but time.
-        if self.config.appendfsync == Appendfsync::Always && !self.shared.log.is_partial() {
+        // Before there is a base nothing is lost but time; where the files are gone, what is in memory is all there is.
+        let has_other = self.shared.log.is_partial() || self.shared.log.is_gone();
+        if self.config.appendfsync == Appendfsync::Always && !has_other {
             tracing::error!("Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...");
             crate::log::flush();
             std::process::exit(1);
@@ -332,21 +333,36 @@ impl Core {
             }
             self.ring.enter(Some(std::time::Duration::from_millis(100)), 0, 1);
         }
-        if log.has_pending(self.core) && !self.writer.has_begun {
+        if log.has_pending(self.core) && !self.writer.has_begun && self.writer.files.is_open() {
             let _ = self.writer.begin(self.core); // What is wrong, the write says.
         }
+        self.close_lane();
+    }
+
+    /// All that was recorded goes to disk, and the file is cut to its length and closed: nothing comes behind it.
+    #[cold]
+    fn close_lane(&mut self) {
+        let log = self.shared.log.clone();
+        let told = |error: &io::Error| {
+            tracing::error!("Error writing to the AOF file: {}", crate::config::reason(error));
+        };
         while let Some(batch) = log.take(self.core, Vec::new()) {
             if let Err(error) = self.writer.write_now(&batch) {
-                tracing::error!("Error writing to the AOF file: {}", crate::config::reason(&error));
+                told(&error);
+                log.put_back(self.core, batch);
                 break;
             }
             log.note_written(self.core, batch.end, true);
         }
-        if let Some(open) = &self.writer.open
+        if let Some(open) = self.writer.open.take()
             && let Err(error) = open.file.set_len(open.offset).and_then(|()| open.file.sync_all())
         {
-            tracing::error!("Error writing to the AOF file: {}", crate::config::reason(&error));
+            told(&error);
         }
+        self.writer.is_finished = false;
+        self.writer.closed_bytes = 0;
+        log.note_bytes(self.core, 0);
+        log.note_open(self.core, false);
     }
 }
 
@@ -354,7 +370,7 @@ impl Writer {
     /// Has the file of a batch open, with room for it.
     fn make_ready(&mut self, batch: &Batch) -> io::Result<()> {
         if self.open.as_ref().is_none_or(|open| open.number != batch.file) {
-            let directory = self.directory().expect("a lane that is written has a directory");
+            let directory = self.files.of_file(batch.file).ok_or(io::ErrorKind::NotFound)?;
             let path = directory.incr_path(batch.file);
             let (file, is_direct) = file::open_direct(&path)?;
             file.set_len(0)?;
@@ -368,6 +384,10 @@ impl Writer {
                 // It is synced: see `flush_log`.
                 old.file.set_len(old.offset)?;
                 self.closed_bytes += old.offset;
+                let is_moved = self.files.of_file(old.number).is_none_or(|of| !Arc::ptr_eq(&of, &directory));
+                if is_moved {
+                    self.closed_bytes = 0;
+                }
             }
             self.open = Some(Open { number: batch.file, file, offset: 0, groups: 0, room_end: 0 });
         }

@@ -1,23 +1,29 @@
 //! Keeps the manifest of the append-only file: one thread, since a manifest takes several syncs, and no core waits for
-//! them. It makes the files of new generations, names them, and deletes what nobody needs any more.
+//! them. It makes the files of new generations, names them, deletes what nobody needs any more, and looks whether what
+//! is needed is still there: somebody may have deleted the directory, and a file that is open does not tell.
 
-use super::aof_load::{Directory, add_generation};
+use super::aof_load::add_generation;
+use super::aof_place::{Directory, Place, read_manifest};
+use super::core::unix_ms;
 use crate::aof::log::{Errand, Log, Opened};
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::config::reason;
+use crate::shared::Shared;
 use crate::sys::file;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// So many generations, each of which is a file of each lane, and the log is rewritten, however small it is.
 const GENERATIONS_MAX: usize = 128;
 
 /// How often it looks whether old files may go, or tries again what failed.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often it looks whether the files are still there.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Makes the files of a generation.
 ///
@@ -46,6 +52,7 @@ pub(super) fn write_manifest(path: &Path, prefix: &str, manifest: &Manifest) -> 
 
 /// See the module's page.
 pub(super) struct Clerk {
+    place: Arc<Place>,
     directory: Arc<Directory>,
     manifest: Manifest,
     log: Arc<Log>,
@@ -54,11 +61,14 @@ pub(super) struct Clerk {
     waiting: Vec<Opened>,
     /// A generation that replaces all before it, once the lanes are safe up to these positions.
     replacing: Option<(u64, Vec<u64>)>,
-    /// A base that is written, the number of the first file behind it, and its length.
-    rewritten: Option<(Entry, u64, u64)>,
+    /// A base that is written, the number of the first file behind it, if any comes, and its length.
+    rewritten: Option<(Entry, Option<u64>, u64)>,
     /// The log has begun, and has no base yet: the manifest on disk is of another time.
     is_partial: bool,
     has_failed: bool,
+    /// It was told why there is no new directory.
+    has_told: bool,
+    look_due: Instant,
 }
 
 impl Clerk {
@@ -67,52 +77,72 @@ impl Clerk {
     /// # Errors
     /// There is no room for another thread.
     pub(super) fn start(
+        place: Arc<Place>,
         directory: Arc<Directory>,
         manifest: Manifest,
-        log: Arc<Log>,
+        shared: Arc<Shared>,
         errands: Receiver<Errand>,
     ) -> io::Result<()> {
-        log.set_next_base(manifest.next_base());
+        shared.log.set_next_base(manifest.next_base());
         let mut clerk = Clerk {
+            place,
             directory,
             manifest,
-            log,
+            log: shared.log.clone(),
             errands,
             waiting: Vec::new(),
             replacing: None,
             rewritten: None,
             is_partial: false,
             has_failed: false,
+            has_told: false,
+            look_due: Instant::now() + LOOK,
         };
-        std::thread::Builder::new().name("aof-clerk".into()).spawn(move || clerk.run()).map(drop)
+        let serve = move || {
+            while clerk.tend() {
+                match clerk.place.release(clerk.directory, &clerk.log) {
+                    Ok(()) => return,
+                    Err(directory) => clerk.directory = directory,
+                }
+            }
+        };
+        std::thread::Builder::new().name("aof-clerk".into()).spawn(serve).map(drop)
     }
 
-    fn run(&mut self) {
+    /// Does what there is to do until the log is closed: then true. False: nobody wants it any more.
+    fn tend(&mut self) -> bool {
         loop {
             let is_naming = !self.waiting.is_empty() && !self.is_partial;
             let is_waiting = is_naming || self.replacing.is_some() || self.rewritten.is_some();
-            let errand = if is_waiting {
-                self.errands.recv_timeout(PAUSE)
-            } else {
-                self.errands.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            };
-            match errand {
+            match self.errands.recv_timeout(if is_waiting { PAUSE } else { LOOK }) {
                 Ok(errand) => {
                     self.take(errand);
                     while let Ok(errand) = self.errands.try_recv() {
                         self.take(errand);
                     }
                 }
+                Err(RecvTimeoutError::Timeout) if self.rewritten.is_none() && self.log.is_closed() => {
+                    // What was sent before that was so, is there.
+                    let Ok(errand) = self.errands.try_recv() else { return true };
+                    self.take(errand);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return false,
             }
             match self.work() {
                 Ok(()) => self.has_failed = false,
                 Err(error) => {
+                    if error.kind() == io::ErrorKind::NotFound {
+                        self.look_due = Instant::now();
+                    }
                     if !std::mem::replace(&mut self.has_failed, true) {
                         tracing::error!("cannot write the AOF manifest: {}", reason(&error));
                     }
                 }
+            }
+            if self.look_due <= Instant::now() {
+                self.look_due = Instant::now() + LOOK;
+                self.look();
             }
         }
     }
@@ -132,6 +162,17 @@ impl Clerk {
     }
 
     fn work(&mut self) -> io::Result<()> {
+        if let Some((base, ..)) = &self.rewritten
+            && !self.directory.path.join(&base.name).exists()
+        {
+            tracing::warn!("the new base {} of the append-only file is gone", base.name);
+            self.end_rewrite(false);
+            self.log.want_rewrite(false);
+        }
+        if let Some((base, None, bytes)) = &self.rewritten {
+            let (base, bytes) = (base.clone(), *bytes);
+            return self.name_alone(base, bytes);
+        }
         if self.is_partial {
             return self.begin();
         }
@@ -164,42 +205,76 @@ impl Clerk {
             self.replacing = Some((first, Vec::new()));
             return Err(error);
         }
-        if let Some((base, first, bytes)) = self.rewritten.take() {
+        if let Some((base, Some(first), bytes)) = self.rewritten.take() {
             if let Err(error) = self.drop_before(first, Some(base.clone()), bytes) {
-                self.rewritten = Some((base, first, bytes));
+                self.rewritten = Some((base, Some(first), bytes));
                 return Err(error);
             }
             // A command that emptied everything before the base was made has nothing left to replace.
             self.replacing.take_if(|(replacing, _)| *replacing <= first);
             self.log.note_base_bytes(self.log.bytes());
-            tracing::info!("Background AOF rewrite finished successfully");
+            self.end_rewrite(true);
         }
         Ok(())
     }
 
+    fn end_rewrite(&mut self, is_ok: bool) {
+        self.rewritten = None;
+        if is_ok {
+            tracing::info!("Background AOF rewrite finished successfully");
+        }
+        self.log.end_rewrite(unix_ms(), is_ok);
+    }
+
     /// The first base is there: what the manifest named before is history.
     fn begin(&mut self) -> io::Result<()> {
-        let Some((base, first, bytes)) = &self.rewritten else { return Ok(()) };
+        let Some((base, Some(first), bytes)) = &self.rewritten else { return Ok(()) };
+        if !self.waiting.iter().any(|opened| opened.first == *first) {
+            // It was begun before the log was gone: what came behind it is not there any more.
+            self.end_rewrite(false);
+            return Ok(());
+        }
         let lanes = self.log.lanes();
-        let mut manifest = Manifest { base: Some(base.clone()), ..Manifest::default() };
+        let mut manifest = self.with_history(base.clone());
         for opened in self.waiting.iter().filter(|opened| *first <= opened.first) {
             create_files(&self.directory, opened.first, lanes)?;
             add_generation(&mut manifest, &self.directory.prefix, opened.first, lanes);
         }
-        let old = self.manifest.base.iter().chain(&self.manifest.incrs).chain(&self.manifest.history).cloned();
-        manifest.history = old.map(|entry| Entry { kind: Kind::History, ..entry }).collect();
         write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
         self.manifest = manifest;
-        self.log.note_files(*bytes, 0);
-        self.rewritten = None;
+        self.log.note_new_files(*bytes);
         self.is_partial = false;
         for opened in self.waiting.drain(..) {
             self.log.note_known(opened.ordinal);
         }
-        self.log.note_whole();
+        if self.log.note_whole() {
+            tracing::warn!("AOF write error looks solved, Redis can write again.");
+        }
         self.log.note_base_bytes(self.log.bytes());
-        tracing::info!("Background AOF rewrite finished successfully");
+        self.end_rewrite(true);
         self.delete_history().map(drop)
+    }
+
+    /// The log is off: a base is all there is of it.
+    fn name_alone(&mut self, base: Entry, bytes: u64) -> io::Result<()> {
+        let manifest = self.with_history(base);
+        write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
+        self.manifest = manifest;
+        if !self.is_partial {
+            self.waiting.clear(); // Else they belong to a log that has begun meanwhile.
+        }
+        self.replacing = None;
+        self.log.note_new_files(bytes);
+        self.log.note_base_bytes(bytes);
+        self.end_rewrite(true);
+        self.delete_history().map(drop)
+    }
+
+    /// A base, and all that was named before as history.
+    fn with_history(&self, base: Entry) -> Manifest {
+        let old = self.manifest.base.iter().chain(&self.manifest.incrs).chain(&self.manifest.history).cloned();
+        let history = old.map(|entry| Entry { kind: Kind::History, ..entry }).collect();
+        Manifest { base: Some(base), history, ..Manifest::default() }
     }
 
     /// Base and increments before a file are history, and go; `base` takes their place, of so many bytes.
@@ -237,5 +312,83 @@ impl Clerk {
         self.manifest.history.clear();
         write_manifest(&self.directory.path, &self.directory.prefix, &self.manifest)?;
         Ok(dropped)
+    }
+
+    // What somebody else has deleted
+
+    /// Looks whether the files are there. Where they are not, the log begins anew, in the same directory or another
+    /// one of the same name.
+    fn look(&mut self) {
+        if !self.log.is_on() {
+            return;
+        }
+        if !self.log.is_gone() {
+            let Some(what) = self.missing() else { return };
+            tracing::warn!(
+                "{what}: nothing that is written into the append-only file is safe. Writes are refused until all keys \
+                 are written anew."
+            );
+            self.log.note_gone(libc::ENOENT as u32);
+        } else if self.log.has_place() && self.directory.is_there() {
+            return;
+        } else {
+            self.log.note_gone(libc::ENOENT as u32);
+        }
+        match self.find_place() {
+            Ok(()) => {
+                self.has_told = false;
+                self.log.note_place();
+            }
+            Err(why) => {
+                if !std::mem::replace(&mut self.has_told, true) {
+                    tracing::error!("the append-only file cannot begin anew: {why}");
+                }
+            }
+        }
+    }
+
+    /// What is not there though it is needed. A manifest is made anew.
+    fn missing(&mut self) -> Option<String> {
+        let Directory { path, prefix, .. } = &*self.directory;
+        if !self.directory.is_there() {
+            return Some(format!("the directory {} was deleted, or another one took its place", path.display()));
+        }
+        if self.is_partial {
+            return None;
+        }
+        let is_missing = |path: &Path| {
+            matches!(std::fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
+        };
+        if let Some(entry) = self.manifest.files().find(|entry| is_missing(&path.join(&entry.name))) {
+            return Some(format!("{} was deleted", path.join(&entry.name).display()));
+        }
+        let file = path.join(manifest::manifest_name(prefix));
+        if is_missing(&file) {
+            tracing::warn!("{} was deleted: it is written anew", file.display());
+            if let Err(error) = write_manifest(path, prefix, &self.manifest) {
+                tracing::error!("cannot write the AOF manifest: {}", reason(&error));
+            }
+        }
+        None
+    }
+
+    /// Has a directory in which the log can begin anew.
+    fn find_place(&mut self) -> Result<(), String> {
+        if !self.directory.is_there() {
+            let directory = Directory::open(self.directory.path.clone(), &self.directory.prefix)?;
+            if read_manifest(&directory, None)? != Manifest::default() {
+                return Err(format!("there is another log in {}: move it away", directory.path.display()));
+            }
+            self.directory = Arc::new(directory);
+            self.manifest = Manifest::default();
+            self.place.move_to(self.log.next_file(), self.directory.clone());
+        }
+        self.waiting.clear();
+        self.replacing = None;
+        if self.rewritten.is_some() {
+            self.end_rewrite(false);
+        }
+        self.is_partial = true;
+        Ok(())
     }
 }

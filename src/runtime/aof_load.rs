@@ -1,8 +1,8 @@
 //! The append-only file when the server starts: the directory is opened and locked, what a crash left is cut to what
 //! belongs together, the files are loaded, and the lanes go on where they end or in new files. See [`crate::aof`].
 
-use super::aof::LogFiles;
-use super::aof_clerk::{Clerk, create_files, write_manifest};
+use super::aof_clerk::{create_files, write_manifest};
+use super::aof_place::{Directory, LaneFile, read_manifest};
 use super::core::unix_ms;
 use super::file_source::FileSource;
 use super::libraries::LibraryReader;
@@ -36,33 +36,6 @@ const HEAD_BYTES: u64 = 16;
 /// Replies that are errors are told of, up to so many.
 const ERRORS_TOLD_MAX: u64 = 10;
 
-/// A lane's file that is gone on with.
-pub(super) struct LaneFile {
-    pub(super) path: PathBuf,
-    pub(super) number: u64,
-    /// Where the next group begins.
-    pub(super) bytes: u64,
-    pub(super) groups: u64,
-}
-
-/// The directory of the log.
-pub struct Directory {
-    pub(super) path: PathBuf,
-    /// What the names of its files begin with.
-    pub(super) prefix: String,
-    /// The files that the lanes go on in; none: they have new ones.
-    pub(super) lanes: Vec<LaneFile>,
-    /// Held as long as the server runs.
-    _lock: File,
-}
-
-impl Directory {
-    /// The path of an incr file.
-    pub(super) fn incr_path(&self, number: u64) -> PathBuf {
-        self.path.join(manifest::incr_name(&self.prefix, number))
-    }
-}
-
 /// What was loaded, for the log.
 #[derive(Default)]
 struct Loaded {
@@ -78,16 +51,10 @@ pub(super) fn open(
     config: &Config,
     shared: &Arc<Shared>,
     shards: &[&'static Mutex<Shard>],
-) -> Result<(Arc<Directory>, Manifest), String> {
-    let path = config.dir.join(&config.appenddirname);
-    let prefix = config.appendfilename.clone();
-    let told = |what: &str, error: &io::Error| format!("{what} {}: {}", path.display(), reason(error));
-    std::fs::create_dir_all(&path).map_err(|error| told("Can't open or create append-only dir", &error))?;
-    let lock = File::open(&path).map_err(|error| told("Can't open or create append-only dir", &error))?;
-    if !file::lock(&lock) {
-        return Err(format!("another server uses the append-only directory {}", path.display()));
-    }
-    let mut manifest = read_manifest(&config.dir, &path, &prefix)?;
+) -> Result<(Directory, Manifest), String> {
+    let mut directory = Directory::open(config.dir.join(&config.appenddirname), &config.appendfilename)?;
+    let mut manifest = read_manifest(&directory, Some(&config.dir.join(&config.appendfilename)))?;
+    let path = directory.path.clone();
     let started = std::time::Instant::now();
     let mut files = scan_files(&path, &manifest, config)?;
     cut_files(&path, &mut files, config)?;
@@ -111,88 +78,14 @@ pub(super) fn open(
         let seconds = started.elapsed().as_secs_f64();
         tracing::info!("DB loaded from append only file: {seconds:.3} seconds, {commands} commands, {errors} errors");
     }
-    let (directory, first) = go_on(path, prefix, lock, &mut manifest, &files, shared)?;
+    let first = go_on(&mut directory, &mut manifest, &files, shared)?;
     for shard in shards {
         let mut shard = shard.lock();
         shard.keyspace.is_replaying = false;
         shard.keyspace.records.is_on = true;
     }
     tracing::info!("the append-only file goes on in {} files from number {first} on", shared.cores);
-    Ok((Arc::new(directory), manifest))
-}
-
-/// Opens the directory of the log while the server runs: what is in it is of another time.
-///
-/// # Errors
-/// Why it cannot be, for the operator.
-pub(super) fn open_late(config: &Config, shared: &Arc<Shared>, log_files: &LogFiles) -> Result<(), String> {
-    if log_files.get().is_some() {
-        return Ok(());
-    }
-    let path = config.dir.join(&config.appenddirname);
-    let prefix = config.appendfilename.clone();
-    let told =
-        |error: io::Error| format!("Can't open or create append-only dir {}: {}", path.display(), reason(&error));
-    std::fs::create_dir_all(&path).map_err(told)?;
-    let lock = File::open(&path).map_err(told)?;
-    if !file::lock(&lock) {
-        return Err(format!("another server uses the append-only directory {}", path.display()));
-    }
-    let manifest = read_manifest(&config.dir, &path, &prefix)?;
-    shared.log.reserve_files(manifest.next_incr());
-    let directory = Directory { path, prefix, lanes: Vec::new(), _lock: lock };
-    start_clerk(Arc::new(directory), manifest, shared, log_files)
-}
-
-/// Begins to keep the manifest, and says where the log is.
-///
-/// # Errors
-/// There is no room for another thread.
-pub(super) fn start_clerk(
-    directory: Arc<Directory>,
-    manifest: Manifest,
-    shared: &Arc<Shared>,
-    log_files: &LogFiles,
-) -> Result<(), String> {
-    let (errands, received) = std::sync::mpsc::channel();
-    shared.log.set_clerk(Some(errands));
-    Clerk::start(directory.clone(), manifest, shared.log.clone(), received)
-        .map_err(|error| format!("cannot start a thread for the log: {error}"))?;
-    if log_files.set(directory).is_err() {
-        panic!("the log is opened once");
-    }
-    Ok(())
-}
-
-/// The manifest; where there is none, the one that an old single file makes, or an empty one.
-fn read_manifest(dir: &Path, path: &Path, prefix: &str) -> Result<Manifest, String> {
-    let file = path.join(manifest::manifest_name(prefix));
-    let text = match std::fs::read(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let old = dir.join(prefix);
-            if !old.is_file() {
-                return Ok(Manifest::default());
-            }
-            // As Redis 7.0 takes over the file of the versions before it.
-            tracing::info!("Successfully migrated an old-style AOF configuration ({prefix}) into the AOF directory");
-            let base = Entry { name: prefix.to_string(), seq: 1, kind: Kind::Base };
-            let manifest = Manifest { base: Some(base), ..Manifest::default() };
-            let failed = |error: io::Error| format!("cannot take over {}: {}", old.display(), reason(&error));
-            write_manifest(path, prefix, &manifest).map_err(failed)?;
-            std::fs::rename(&old, path.join(prefix)).map_err(failed)?;
-            file::sync_directory(path).map_err(failed)?;
-            return Ok(manifest);
-        }
-        Err(error) => {
-            return Err(format!(
-                "Fatal error: can't open the AOF manifest file {}: {}",
-                file.display(),
-                reason(&error)
-            ));
-        }
-    };
-    Manifest::parse(&text).map_err(|wrong| format!("{wrong} ({})", file.display()))
+    Ok((directory, manifest))
 }
 
 /// An incr file, and what is in it.
@@ -290,13 +183,11 @@ fn cut_at(path: &Path, number: u64, cut: Cut) -> io::Result<()> {
 
 /// The lanes go on in the files of the last generation, if it is theirs, or in new ones. The number of the first.
 fn go_on(
-    path: PathBuf,
-    prefix: String,
-    lock: File,
+    directory: &mut Directory,
     manifest: &mut Manifest,
     files: &[Scanned],
     shared: &Arc<Shared>,
-) -> Result<(Directory, u64), String> {
+) -> Result<u64, String> {
     let lanes = shared.cores;
     let last = files.len().checked_sub(lanes).map(|start| &files[start..]);
     let is_ours = |last: &&[Scanned]| {
@@ -307,9 +198,8 @@ fn go_on(
             is_lane && !scan.has_end && scan.tail != Tail::Foreign
         })
     };
-    let base = manifest.base.as_ref().and_then(|base| std::fs::metadata(path.join(&base.name)).ok());
+    let base = manifest.base.as_ref().and_then(|base| std::fs::metadata(directory.path.join(&base.name)).ok());
     let base_bytes = base.map_or(0, |metadata| metadata.len());
-    let mut directory = Directory { path, prefix, lanes: Vec::new(), _lock: lock };
     let log = &shared.log;
     let bytes: u64 = files.iter().map(|scanned| scanned.file.scan.bytes).sum();
     let own = last.filter(is_ours).map_or(0, |last| last.iter().map(|scanned| scanned.file.scan.bytes).sum::<u64>());
@@ -322,8 +212,7 @@ fn go_on(
             let path = directory.path.join(&scanned.name);
             directory.lanes.push(LaneFile { path, number: scanned.file.file, bytes: scan.bytes, groups: scan.groups });
         }
-        let first = log.begin(Some(last[0].file.file), manifest.next_incr());
-        return Ok((directory, first));
+        return Ok(log.begin(Some(last[0].file.file), manifest.next_incr()));
     }
     let failed = |error: io::Error| format!("cannot open new files of the log: {}", reason(&error));
     // Each generation is complete from now on, also lanes into which nothing was ever written.
@@ -340,10 +229,10 @@ fn go_on(
     }
     let first = log.begin(None, manifest.next_incr());
     add_generation(manifest, &directory.prefix, first, lanes);
-    create_files(&directory, first, lanes).map_err(failed)?;
+    create_files(directory, first, lanes).map_err(failed)?;
     write_manifest(&directory.path, &directory.prefix, manifest).map_err(failed)?;
     log.note_known(log.generation());
-    Ok((directory, first))
+    Ok(first)
 }
 
 /// Names the files of a new generation in the manifest.

@@ -7,7 +7,7 @@
 //! Clients are connected meanwhile and told `-LOADING`. The threads take a shard's engine for some keys at a time, as
 //! visitors do, so its core answers. How many shards the file's writer had does not matter: keys go where they belong.
 
-use super::aof::LogFiles;
+use super::aof_place::LogFiles;
 use super::aof_load;
 use super::core::{Core, unix_ms};
 use super::libraries::LibraryReader;
@@ -323,7 +323,7 @@ fn open_log(shared: &Arc<Shared>, engines: &[&'static Mutex<Shard>], log_files: 
     let (directory, manifest) = aof_load::open(&config, shared, engines)?;
     shared.log.set_always(config.appendfsync == Appendfsync::Always);
     shared.log.set_unsynced(config.appendfsync == Appendfsync::No);
-    aof_load::start_clerk(directory, manifest, shared, log_files)
+    log_files.begin(directory, manifest)
 }
 
 /// Loads what the last run has left, if it has.

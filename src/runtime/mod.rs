@@ -5,6 +5,7 @@ mod accept;
 mod aof;
 mod aof_clerk;
 mod aof_load;
+mod aof_place;
 mod aof_rewrite;
 mod aof_share;
 mod block;

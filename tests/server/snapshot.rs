@@ -11,7 +11,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-fn say(client: &mut Client, line: &str) -> String {
+/// A reply, as text.
+pub fn say(client: &mut Client, line: &str) -> String {
     client.call(&line.split(' ').collect::<Vec<_>>()).expect("a reply").to_string()
 }
 
@@ -21,7 +22,8 @@ impl Scratch {
     }
 }
 
-fn info(client: &mut Client, field: &str) -> String {
+/// A field of `INFO persistence`.
+pub fn info(client: &mut Client, field: &str) -> String {
     let text = match client.call(&["INFO", "persistence"]).expect("a reply") {
         Value::Bulk(text) => String::from_utf8(text).expect("text"),
         other => panic!("{other}"),
@@ -31,7 +33,7 @@ fn info(client: &mut Client, field: &str) -> String {
 }
 
 /// Keys of every type and encoding, small and large, some with deadlines, in two databases.
-fn fill(client: &mut Client) {
+pub fn fill(client: &mut Client) {
     for (number, value) in dump::values().iter().enumerate() {
         let key = format!("{{value}}:{number}");
         for command in &value.commands {
@@ -59,7 +61,8 @@ fn fill(client: &mut Client) {
     say(client, "SELECT 0");
 }
 
-fn digest(client: &mut Client) -> String {
+/// What all keys and values come to.
+pub fn digest(client: &mut Client) -> String {
     say(client, "DEBUG DIGEST")
 }
 
