@@ -82,6 +82,8 @@ pub enum Deferred {
         /// What is there already is no error.
         merges: bool,
     },
+    /// All keys come from the append-only file.
+    LoadLog,
     /// The server ends: there is a reply only if it does not.
     Shutdown(Ending),
 }

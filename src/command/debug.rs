@@ -1,8 +1,7 @@
 //! `DEBUG`: what test suites and people who hunt bugs use. Off by default (`enable-debug-command`).
 //!
 //! Every subcommand goes to all cores: what concerns keys is done where the keys are (`part`), the rest at home once
-//! all cores have answered (`merge`). Subcommands that tune what does not exist here are accepted, so that suites run;
-//! those that need a log say that there is none.
+//! all cores have answered (`merge`). Subcommands that tune what does not exist here are accepted, so that suites run.
 
 use super::client::write_help_lines;
 use super::config::is_local;
@@ -42,6 +41,7 @@ const HELP: &[(&str, &str)] = &[
     ("ERROR <string>", "Reply with this error."),
     ("HTSTATS <dbid>", "Return the sizes of a database's tables, shard by shard."),
     ("HTSTATS-KEY <key>", "Return the sizes of the table of a key's value."),
+    ("LOADAOF", "Write the append-only file to its end, and load all keys from it again."),
     ("LOG <message>", "Write a line to the log."),
     ("OBJECT <key>", "Show low level info about a key and its value."),
     ("PANIC | ASSERT | OOM | SEGFAULT", "End the process at once, as after a bug."),
@@ -118,7 +118,9 @@ enum Call<'a> {
         /// What is there already is no error.
         merges: bool,
     },
-    /// What needs a log, with its name.
+    /// All keys come from the append-only file.
+    LoadLog,
+    /// What is not there, with the reason.
     NotServed(&'static str),
     ActiveExpire(bool),
     TrustChecksums(bool),
@@ -185,7 +187,7 @@ impl<'a> Call<'a> {
                 let has = |option: &[u8]| options.iter().any(|word| word.eq_ignore_ascii_case(option));
                 Call::Reload { saves: !has(b"NOSAVE"), flushes: !has(b"NOFLUSH"), merges: has(b"MERGE") }
             }
-            (b"LOADAOF", []) => Call::NotServed("DEBUG LOADAOF is not served: the log is read when the server starts"),
+            (b"LOADAOF", []) => Call::LoadLog,
             (b"RESTART" | b"CRASH-AND-RECOVER", [] | [_]) => {
                 Call::NotServed("failed to restart the server. Check server logs.")
             }
@@ -227,7 +229,7 @@ fn check(view: &SessionView<'_>, args: &Args<'_>) -> CommandResult {
             Err(Error::STRING_TOO_LONG)
         }
         Call::NotServed(text) => Err(Error::new(format!("ERR {text}"))),
-        Call::Reload { .. } if view.shared.persistence.is_loading() => Err(Error::LOADING),
+        Call::Reload { .. } | Call::LoadLog if view.shared.persistence.is_loading() => Err(Error::LOADING),
         Call::Protocol(name) if !TYPES.contains(&name.to_ascii_lowercase().as_slice()) => Err(Error::new(format!(
             "ERR Wrong protocol type name. Please use one of the following: {}",
             TYPES.map(|name| std::str::from_utf8(name).expect("written as text")).join("|")
@@ -385,9 +387,10 @@ fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &
             reply.ok();
         }
         Call::Matches { pattern, text } => reply.integer(i64::from(glob::matches(pattern, text))),
-        Call::Reload { .. } if view.session.mode.contains(Mode::DENY_BLOCKING) => {
-            return Err(Error::fixed("ERR DEBUG RELOAD is not served in a transaction"));
+        Call::Reload { .. } | Call::LoadLog if view.session.mode.contains(Mode::DENY_BLOCKING) => {
+            return Err(Error::fixed("ERR DEBUG RELOAD and LOADAOF are not served in a transaction"));
         }
+        Call::LoadLog => view.session.deferred = Some(Box::new(Deferred::LoadLog)),
         Call::Reload { saves, flushes, merges } => {
             view.session.deferred = Some(Box::new(Deferred::Reload { saves, flushes, merges }));
         }

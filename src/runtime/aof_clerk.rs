@@ -129,6 +129,8 @@ impl Clerk {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
+            let place = self.place.clone();
+            let still = place.keep_still();
             match self.work() {
                 Ok(()) => self.has_failed = false,
                 Err(error) => {
@@ -144,6 +146,7 @@ impl Clerk {
                 self.look_due = Instant::now() + LOOK;
                 self.look();
             }
+            drop(still);
         }
     }
 

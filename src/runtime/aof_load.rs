@@ -2,7 +2,7 @@
 //! belongs together, the files are loaded, and the lanes go on where they end or in new files. See [`crate::aof`].
 
 use super::aof_clerk::{create_files, write_manifest};
-use super::aof_place::{Directory, LaneFile, read_manifest};
+use super::aof_place::{self, Directory, LaneFile, read_manifest};
 use super::core::unix_ms;
 use super::file_source::FileSource;
 use super::libraries::LibraryReader;
@@ -54,17 +54,81 @@ pub(super) fn open(
 ) -> Result<(Directory, Manifest), String> {
     let mut directory = Directory::open(config.dir.join(&config.appenddirname), &config.appendfilename)?;
     let mut manifest = read_manifest(&directory, Some(&config.dir.join(&config.appendfilename)))?;
-    let path = directory.path.clone();
+    let files = load_files(&directory, &manifest, config, shared, shards, false)?;
+    let first = go_on(&mut directory, &mut manifest, &files, shared)?;
+    for shard in shards {
+        let mut shard = shard.lock();
+        shard.keyspace.is_replaying = false;
+        shard.keyspace.records.is_on = true;
+    }
+    tracing::info!("the append-only file goes on in {} files from number {first} on", shared.cores);
+    Ok((directory, manifest))
+}
+
+/// Whether there is a log that `DEBUG LOADAOF` can load.
+///
+/// # Errors
+/// Why not, for the operator.
+pub(super) fn find(config: &Config, place: &aof_place::Place) -> Result<(), String> {
+    find_again(config, place).map(drop)
+}
+
+/// The directory, and what it holds now.
+fn find_again(config: &Config, place: &aof_place::Place) -> Result<(Arc<Directory>, Manifest), String> {
+    let directory = match place.current() {
+        Some(directory) => directory,
+        None => {
+            let path = config.dir.join(&config.appenddirname);
+            if !path.exists() {
+                return Err(format!("there is no append-only directory {}", path.display()));
+            }
+            Arc::new(Directory::open(path, &config.appendfilename)?)
+        }
+    };
+    let manifest = read_manifest(&directory, None)?;
+    if manifest.files().next().is_none() {
+        return Err(format!("there is no append-only file in {}", directory.path.display()));
+    }
+    Ok((directory, manifest))
+}
+
+/// Loads the log once more, for `DEBUG LOADAOF`. Nothing is recorded meanwhile, and all that was is written.
+///
+/// # Errors
+/// As for [`open`]; some of it may be loaded.
+pub(super) fn load_again(
+    config: &Config,
+    place: &aof_place::Place,
+    shared: &Arc<Shared>,
+    shards: &[&'static Mutex<Shard>],
+) -> Result<(), String> {
+    let _still = place.keep_still();
+    let (directory, manifest) = find_again(config, place)?;
+    load_files(&directory, &manifest, config, shared, shards, place.is_open()).map(drop)
+}
+
+/// Loads what a manifest names. `is_in_use`: lanes are open behind what is loaded, nothing of them is to be cut.
+fn load_files(
+    directory: &Directory,
+    manifest: &Manifest,
+    config: &Config,
+    shared: &Arc<Shared>,
+    shards: &[&'static Mutex<Shard>],
+    is_in_use: bool,
+) -> Result<Vec<Scanned>, String> {
+    let path = &directory.path;
     let started = std::time::Instant::now();
-    let mut files = scan_files(&path, &manifest, config)?;
-    cut_files(&path, &mut files, config)?;
+    let mut files = scan_files(path, manifest, config)?;
+    if !is_in_use {
+        cut_files(path, &mut files, config)?;
+    }
     let mut loader = Loader::new(shared, shards, config);
     let last = manifest.files().last().map(|entry| entry.name.clone());
     for entry in manifest.files() {
         let file = path.join(&entry.name);
         loader.is_last_file = last.as_ref() == Some(&entry.name);
         match files.iter().find(|scanned| scanned.name == entry.name && entry.kind == Kind::Incr) {
-            Some(scanned) if 0 < scanned.file.scan.groups => {
+            Some(scanned) if 0 < scanned.file.scan.groups || scanned.file.scan.tail == Tail::Room => {
                 loader.load_lane(&file, scanned.file.file, scanned.file.scan.bytes)?;
                 if scanned.file.scan.tail == Tail::Foreign {
                     loader.load_plain(&file, scanned.file.scan.bytes, entry)?;
@@ -78,14 +142,7 @@ pub(super) fn open(
         let seconds = started.elapsed().as_secs_f64();
         tracing::info!("DB loaded from append only file: {seconds:.3} seconds, {commands} commands, {errors} errors");
     }
-    let first = go_on(&mut directory, &mut manifest, &files, shared)?;
-    for shard in shards {
-        let mut shard = shard.lock();
-        shard.keyspace.is_replaying = false;
-        shard.keyspace.records.is_on = true;
-    }
-    tracing::info!("the append-only file goes on in {} files from number {first} on", shared.cores);
-    Ok((directory, manifest))
+    Ok(files)
 }
 
 /// An incr file, and what is in it.

@@ -14,7 +14,7 @@ use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::config::{Config, reason};
 use crate::shared::Shared;
 use crate::sys::file;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
@@ -133,6 +133,8 @@ pub(super) fn read_manifest(directory: &Directory, old: Option<&Path>) -> Result
 #[derive(Default)]
 pub struct Place {
     state: Mutex<State>,
+    /// Held while files are named or deleted, and while nobody may do that.
+    still: Mutex<()>,
     shared: OnceLock<Weak<Shared>>,
 }
 
@@ -151,6 +153,11 @@ impl Place {
     /// Whose log it is; said once, before anything else.
     pub(super) fn attach(&self, shared: &Arc<Shared>) {
         assert!(self.shared.set(Arc::downgrade(shared)).is_ok(), "a place is one server's");
+    }
+
+    /// No file is named or deleted as long as this is held.
+    pub(super) fn keep_still(&self) -> MutexGuard<'_, ()> {
+        self.still.lock()
     }
 
     /// Whether the log has a directory.

@@ -35,7 +35,10 @@ impl Core {
         if !self.config.appendonly && log.is_on() {
             log.end();
         }
-        let is_idle = !self.shared.persistence.is_claimed() && log.rewrites().since_ms.is_none();
+        // While keys are loaded, what is there is not what there should be.
+        let persistence = &self.shared.persistence;
+        let is_idle =
+            !persistence.is_claimed() && !persistence.is_loading() && log.rewrites().since_ms.is_none();
         if !is_idle || self.clocks.steady_ms() < self.rewrite_due_ms || !log.has_place() {
             return;
         }
@@ -49,7 +52,7 @@ impl Core {
 
     /// Whether the log was switched on and has not begun.
     fn is_log_to_begin(&self) -> bool {
-        self.config.appendonly && !self.shared.log.is_on() && !self.shared.persistence.is_loading()
+        self.config.appendonly && !self.shared.log.is_on()
     }
 
     /// Whether the log has grown enough since it was rewritten last.

@@ -1,4 +1,4 @@
-//! Keys come from a file: at the start, and for `DEBUG RELOAD`.
+//! Keys come from a file: at the start, and for `DEBUG RELOAD` (`reload.rs`).
 //!
 //! ```text
 //!   reader: blocks ─▶ keys and the bytes of their values ─┬─▶ batches ─▶ a thread: decodes, enters into shard 0
@@ -9,9 +9,8 @@
 
 use super::aof_place::LogFiles;
 use super::aof_load;
-use super::core::{Core, unix_ms};
+use super::core::unix_ms;
 use super::libraries::LibraryReader;
-use super::snapshot::Client;
 use crate::command::persistence::value_limits;
 use crate::config::Appendfsync;
 use crate::keyspace::AccessPolicy;
@@ -24,7 +23,7 @@ use crate::shared::Shared;
 use crate::shared::persistence::obstacle;
 use parking_lot::Mutex;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -359,106 +358,4 @@ fn load_snapshot(shared: &Shared, engines: &[&'static Mutex<Shard>]) -> Result<(
         tracing::error!("Terminating server after rdb file reading failure.");
         format!("Fatal error loading the DB: {why}. Exiting.")
     })
-}
-
-/// `DEBUG RELOAD`, from when it is asked for.
-pub(super) struct Reload {
-    flushes: bool,
-    merges: bool,
-    under_way: Option<UnderWay>,
-}
-
-struct UnderWay {
-    client: Client,
-    is_flushed: bool,
-    result: Arc<Mutex<Option<Result<Loaded, String>>>>,
-    thread: bool,
-}
-
-impl Reload {
-    /// One that empties everything before, or not; then what is there already is no error, or is.
-    pub fn new(flushes: bool, merges: bool) -> Reload {
-        Reload { flushes, merges, under_way: None }
-    }
-}
-
-impl Core {
-    /// The file is there: its keys replace those that are.
-    pub(super) fn begin_reload(&mut self, client: Client) {
-        let reload = self.saving.reload.as_mut().expect("it was asked for");
-        reload.under_way = Some(UnderWay { client, is_flushed: false, result: Arc::default(), thread: false });
-        self.shared.persistence.set_obstacle(obstacle::LOADING, true);
-        self.obstacles |= obstacle::LOADING;
-        self.tend_reload();
-    }
-
-    /// Goes on with it.
-    pub(super) fn tend_reload(&mut self) {
-        let Some(Reload { flushes, merges, under_way: Some(under_way) }) = &self.saving.reload else { return };
-        let (flushes, is_flushed, has_thread) = (*flushes, under_way.is_flushed, under_way.thread);
-        // Commands that were under way may have made keys: those stay.
-        let manner = Manner { is_exclusive: !flushes && !merges, keeps_expired: false };
-        let result = under_way.result.clone();
-        if !is_flushed {
-            if flushes {
-                if !self.hold_all() {
-                    return self.shared.persistence.holds_loans.store(true, Ordering::Release);
-                }
-                for engine in self.engines() {
-                    (0..engine.keyspace.databases()).for_each(|db| {
-                        engine.keyspace.flush(db);
-                    });
-                    engine.settle();
-                }
-                self.end_visits();
-                let none = |_: &_| Ok::<_, std::convert::Infallible>(Default::default());
-                let _ = self.shared.scripts.change_libraries(none);
-            }
-            self.shared.persistence.holds_loans.store(false, Ordering::Release);
-            self.note_reload(|under_way| under_way.is_flushed = true);
-        }
-        if !has_thread {
-            self.note_reload(|under_way| under_way.thread = true);
-            let engines: Vec<&'static Mutex<Shard>> =
-                (0..self.map.shards()).map(|core| self.shard.engine_of(core)).collect();
-            let (shared, path): (_, PathBuf) = (self.shared.clone(), self.config.dir.join(&self.config.dbfilename));
-            let reader = std::thread::Builder::new().name("loader".into());
-            let for_thread = result.clone();
-            let started = reader.spawn(move || {
-                let loaded = load(&path, &engines, &shared, manner);
-                *for_thread.lock() = Some(loaded);
-            });
-            if let Err(error) = started {
-                *result.lock() = Some(Err(error.to_string()));
-            }
-        }
-        let Some(loaded) = result.lock().take() else { return };
-        let client = self.saving.reload.take().and_then(|reload| reload.under_way).expect("seen above").client;
-        let changes = self.hold_all().then(|| self.engines().map(|engine| engine.keyspace.dirty).sum());
-        self.end_visits();
-        if let Some(changes) = changes {
-            self.shared.persistence.set_saved_changes(changes);
-        }
-        self.shared.persistence.set_obstacle(obstacle::LOADING, false);
-        self.obstacles = self.shared.persistence.obstacles.load(Ordering::Relaxed);
-        match loaded {
-            Ok(_) => {
-                tracing::warn!("DB reloaded by DEBUG RELOAD");
-                self.answer(client, true);
-            }
-            Err(why) => {
-                tracing::warn!("Error trying to load the RDB dump: {why}");
-                let mut out = crate::resp::Output::default();
-                let error = crate::resp::Error::fixed("ERR Error trying to load the RDB dump, check server logs.");
-                crate::resp::Reply::new(&mut out, crate::resp::Protocol::Resp2).error(&error);
-                self.finish_gathering(client.connection, client.sequence, out);
-            }
-        }
-    }
-
-    fn note_reload(&mut self, note: impl FnOnce(&mut UnderWay)) {
-        if let Some(Reload { under_way: Some(under_way), .. }) = &mut self.saving.reload {
-            note(under_way);
-        }
-    }
 }

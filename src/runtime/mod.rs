@@ -36,6 +36,7 @@ mod pace;
 mod parking;
 mod pubsub;
 mod read;
+mod reload;
 mod room;
 mod script;
 mod send;

@@ -8,8 +8,8 @@
 //! Files are written by tasks of glommio beside the loop ([`super::tasks`]), with buffered writes through its io_uring.
 
 use super::core::Core;
-use super::load::Reload;
 use super::mailbox::Control;
+use super::reload::{Origin, Reload};
 use super::send::list_once;
 use super::tasks;
 use super::visit::hold_several;
@@ -199,9 +199,13 @@ impl Core {
             Deferred::Save => {
                 self.order(Purpose::Save, move |core, outcome| core.answer(client, outcome.is_ok()));
             }
-            Deferred::Reload { .. } if self.saving.reload.is_some() => self.answer(client, false),
+            Deferred::Reload { .. } | Deferred::LoadLog if self.saving.reload.is_some() => self.answer(client, false),
+            Deferred::LoadLog => {
+                self.saving.reload = Some(Reload::new(Origin::Log));
+                self.begin_reload(client);
+            }
             Deferred::Reload { saves, flushes, merges } => {
-                self.saving.reload = Some(Reload::new(flushes, merges));
+                self.saving.reload = Some(Reload::new(Origin::Snapshot { flushes, merges }));
                 if !saves {
                     return self.begin_reload(client);
                 }

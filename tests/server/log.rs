@@ -37,8 +37,8 @@ fn wait_for_line(server: &Server, line: &str) {
 
 #[test]
 fn the_log_is_switched_on_only_where_it_can_be_written() {
-    for kind in [Kind::Redis, Kind::Corering { shards: 2 }] {
-        let scratch = Scratch::new(&format!("log-on-{}", kind.name()));
+    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 2 }].into_iter().enumerate() {
+        let scratch = Scratch::new(&format!("log-on-{at}"));
         let (_server, mut client) = scratch.start(kind, &[]);
         std::fs::write(scratch.log(), "").expect("it is writable");
         assert_eq!(say(&mut client, "CONFIG SET appendonly yes"), REFUSED, "a file is in its place");
@@ -144,7 +144,7 @@ fn writes_are_refused_while_a_deleted_log_cannot_be_written_anew() {
     wait_for_line(&server, "the append-only file cannot begin anew");
     wait_for("the refusal", || say(&mut client, "SET k v2") == MISCONF);
     assert_eq!(info(&mut client, "aof_last_write_status"), "err");
-    assert_eq!(say(&mut client, "GET k").as_str().len(), 3, "reads go on");
+    assert!(say(&mut client, "GET k").starts_with("\"v"), "reads go on");
     assert!(say(&mut client, "BGREWRITEAOF").starts_with("-ERR Can't execute an AOF background rewriting."));
     // Somebody else's log is nobody's to overwrite.
     std::fs::remove_file(scratch.log()).expect("it was there");
@@ -167,12 +167,13 @@ fn writes_are_refused_while_a_deleted_log_cannot_be_written_anew() {
 fn a_log_that_is_off_can_be_rewritten_as_in_redis() {
     const ONE: &str = "file appendonly.aof.1.base.rdb seq 1 type b\n";
     const TWO: &str = "file appendonly.aof.2.base.rdb seq 2 type b\n";
-    for (kind, other) in [
+    let pairs = [
         (Kind::Redis, Kind::Corering { shards: 2 }),
         (Kind::Corering { shards: 2 }, Kind::Redis),
         (Kind::Corering { shards: 1 }, Kind::Corering { shards: 4 }),
-    ] {
-        let scratch = Scratch::new(&format!("log-base-{}-{}", kind.name(), other.name()));
+    ];
+    for (at, (kind, other)) in pairs.into_iter().enumerate() {
+        let scratch = Scratch::new(&format!("log-base-{at}"));
         let (server, mut client) = scratch.start(kind, &[]);
         fill(&mut client);
         let expected = digest(&mut client);
