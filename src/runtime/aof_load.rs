@@ -33,6 +33,8 @@ use std::sync::Arc;
 
 /// The longest beginning that tells that a file is a snapshot.
 const HEAD_BYTES: u64 = 16;
+/// How far loading is, is told about so often, in bytes.
+const NOTE_BYTES: u64 = 64 * 1024;
 /// Replies that are errors are told of, up to so many.
 const ERRORS_TOLD_MAX: u64 = 10;
 
@@ -122,6 +124,9 @@ fn load_files(
     if !is_in_use {
         cut_files(path, &mut files, config)?;
     }
+    let loading = &shared.persistence.loading;
+    let bytes_of = |entry: &Entry| std::fs::metadata(path.join(&entry.name)).map_or(0, |metadata| metadata.len());
+    loading.begin(unix_ms(), manifest.files().map(bytes_of).sum());
     let mut loader = Loader::new(shared, shards, config);
     let last = manifest.files().last().map(|entry| entry.name.clone());
     for entry in manifest.files() {
@@ -136,6 +141,7 @@ fn load_files(
             }
             _ => loader.load_plain(&file, 0, entry)?,
         }
+        loading.end_file(bytes_of(entry));
     }
     let Loaded { commands, errors } = loader.finish();
     if manifest.base.is_some() || !manifest.incrs.is_empty() {
@@ -379,6 +385,7 @@ impl Loader {
             }
             offset += header.bytes;
             group += 1;
+            self.shared.persistence.loading.note(offset);
         }
         Ok(())
     }
@@ -397,13 +404,18 @@ impl Loader {
             source.read_at(0, &mut head).map_err(failed)?;
             if is_snapshot(&head) {
                 // A base is one; an old single file may go on behind it.
-                let manner = Manner { is_exclusive: true, keeps_expired: true };
+                let manner = Manner { is_exclusive: true, keeps_expired: true, is_part: true };
                 start = load(path, &self.shards, &self.shared, manner)?.bytes;
             }
         }
         // A transaction counts when its EXEC is there.
         let mut queued: Vec<Vec<Vec<u8>>> = Vec::new();
+        let mut note_due = start;
         let end = plain::read_all(&mut source, start, |read| {
+            if note_due <= read.offset {
+                note_due = read.offset + NOTE_BYTES;
+                self.shared.persistence.loading.note(read.offset);
+            }
             let Item::Command(args) = read.item else { return Ok::<(), String>(()) };
             match read.standing {
                 Standing::Begins => {}

@@ -11,6 +11,7 @@ use super::aof_place::LogFiles;
 use super::aof_load;
 use super::core::unix_ms;
 use super::libraries::LibraryReader;
+use super::progress::Reporter;
 use crate::command::persistence::value_limits;
 use crate::config::Appendfsync;
 use crate::keyspace::AccessPolicy;
@@ -62,6 +63,8 @@ pub(super) struct Manner {
     pub is_exclusive: bool,
     /// Keys whose time has come are loaded too: what follows may say otherwise.
     pub keeps_expired: bool,
+    /// The file is one of several: who loads them tells how far that is.
+    pub is_part: bool,
 }
 
 /// Keys of one shard, on their way.
@@ -103,10 +106,9 @@ pub(super) fn load(
     let file = File::open(path).map_err(|error| named(&error))?;
     let loading = &shared.persistence.loading;
     let now_ms = unix_ms();
-    loading.since_seconds.store(now_ms / 1000, Ordering::Relaxed);
-    loading.total_bytes.store(file.metadata().map_or(0, |metadata| metadata.len()), Ordering::Relaxed);
-    loading.loaded_bytes.store(0, Ordering::Relaxed);
-    loading.used_bytes.store(0, Ordering::Relaxed);
+    if !manner.is_part {
+        loading.begin(now_ms, file.metadata().map_or(0, |metadata| metadata.len()));
+    }
     let config = shared.config();
     let mut reader = Reader::open(file, config.rdbchecksum).map_err(|fault| named(&fault))?;
     let tally = Tally::default();
@@ -207,7 +209,7 @@ impl Distributor {
                     batch.keys.push(Loading { db, head, key_len: key.len(), value_len: value.len() });
                     if BATCH_BYTES <= batch.bytes.len() || BATCH_KEYS <= batch.keys.len() {
                         self.send(shard)?;
-                        shared.persistence.loading.loaded_bytes.store(reader.offset(), Ordering::Relaxed);
+                        shared.persistence.loading.note(reader.offset());
                     }
                     if BATCH_BYTES < value.capacity() {
                         value = Vec::new();
@@ -233,7 +235,7 @@ impl Distributor {
             }
         }
         (0..self.batches.len()).try_for_each(|shard| self.send(shard))?;
-        shared.persistence.loading.loaded_bytes.store(reader.offset(), Ordering::Relaxed);
+        shared.persistence.loading.note(reader.offset());
         Ok(())
     }
 
@@ -334,11 +336,13 @@ pub(super) fn load_at_start(
     engines: &[&'static Mutex<Shard>],
     log_files: &LogFiles,
 ) -> Result<(), String> {
+    let reporter = Reporter::start(shared);
     if shared.config().appendonly {
         open_log(shared, engines, log_files)?;
     } else {
         load_snapshot(shared, engines)?;
     }
+    drop(reporter);
     // Not before: nobody may be told that there is nothing by a server that is about to give up.
     shared.persistence.set_obstacle(obstacle::LOADING, false);
     Ok(())
@@ -349,7 +353,7 @@ fn load_snapshot(shared: &Shared, engines: &[&'static Mutex<Shard>]) -> Result<(
     let path = config.dir.join(&config.dbfilename);
     let result = match path.try_exists() {
         Ok(false) => Ok(()),
-        _ => load(&path, engines, shared, Manner { is_exclusive: true, keeps_expired: false }).map(|loaded| {
+        _ => load(&path, engines, shared, Manner { is_exclusive: true, keeps_expired: false, is_part: false }).map(|loaded| {
             let seconds = loaded.milliseconds as f64 / 1000.0;
             tracing::info!("DB loaded from disk: {seconds:.3} seconds");
         }),

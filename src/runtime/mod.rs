@@ -34,6 +34,7 @@ mod monitor;
 mod oom;
 mod pace;
 mod parking;
+mod progress;
 mod pubsub;
 mod read;
 mod reload;

@@ -177,7 +177,7 @@ impl Core {
             let loaded = match origin {
                 Origin::Snapshot { flushes, merges } => {
                     // Commands that were under way may have made keys: those stay.
-                    let manner = Manner { is_exclusive: !flushes && !merges, keeps_expired: false };
+                    let manner = Manner { is_exclusive: !flushes && !merges, keeps_expired: false, is_part: false };
                     load(&config.dir.join(&config.dbfilename), &engines, &shared, manner).map(drop)
                 }
                 Origin::Log => aof_load::load_again(&config, &files, &shared, &engines),
