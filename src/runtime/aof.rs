@@ -7,10 +7,12 @@
 //!                         └─── meanwhile the next ones ◀───────┘
 //! ```
 //! `always`: whatever is there is written at the end of each pass. `everysec` and `no`: ten times a second, or when
-//! there is much; `everysec` syncs once a second.
+//! there is much; `everysec` syncs once a second. How long the disk takes is measured, and told as latency events with
+//! Redis' names; `aof-fsync` for syncs that no reply waits for is ours.
 
 use super::aof_place::{LaneFile, LogFiles};
 use super::core::Core;
+use super::slow;
 use crate::aof::group;
 use crate::aof::log::Batch;
 use crate::config::Appendfsync;
@@ -46,10 +48,32 @@ struct Open {
 
 /// What is under way.
 enum Flight {
-    /// A group, of which so many bytes are written.
-    Write { batch: Batch, bytes: usize, written: usize, is_synced: bool },
-    /// A sync, of what is written up to here.
-    Sync { position: u64 },
+    /// A group, of which so many bytes are written; since when it should have been, and what the disk had to do beside.
+    Write { batch: Batch, bytes: usize, written: usize, is_synced: bool, since: u64, beside: Beside },
+    /// A sync, of what is written up to here, and since when.
+    Sync { position: u64, since: u64 },
+}
+
+/// What a write met at the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    /// Nothing of ours.
+    Nothing,
+    /// A sync, of this lane or another one.
+    Sync,
+    /// A snapshot or a rewrite.
+    Snapshot,
+}
+
+impl Beside {
+    /// Redis' name for writes that took long so.
+    fn event(self) -> &'static str {
+        match self {
+            Beside::Nothing => "aof-write-alone",
+            Beside::Sync => "aof-write-pending-fsync",
+            Beside::Snapshot => "aof-write-active-child",
+        }
+    }
 }
 
 /// See the module's page.
@@ -70,6 +94,8 @@ pub(super) struct Writer {
     /// A sync of the open file has failed: what the system was to write then is lost, and another sync that succeeds
     /// says nothing of it. A rewrite brings all keys into new files; until then writes are refused.
     is_untrusted: bool,
+    /// There was something to write, and a sync was under way: since when, by the raw clock.
+    waits_since: Option<u64>,
     /// Bytes of the lane's earlier files.
     closed_bytes: u64,
     /// Nothing more comes into the file that is open.
@@ -93,6 +119,7 @@ impl Writer {
             retry_due_ms: 0,
             has_failed: false,
             is_untrusted: false,
+            waits_since: None,
             closed_bytes: 0,
             is_finished: false,
             is_warned: false,
@@ -142,6 +169,7 @@ impl Core {
             if matches!(flight, Flight::Sync { .. }) && self.log_tick && log.has_pending(self.core) {
                 self.log_tick = false;
                 log.count_delayed();
+                self.writer.waits_since.get_or_insert(self.clock.raw());
             }
             return;
         }
@@ -170,7 +198,7 @@ impl Core {
         {
             self.is_flush_asked = is_asked && 0 < pending;
             self.writer.sync_due_ms = steady_ms + SYNC_MS;
-            self.writer.flight = Some(Flight::Sync { position: log.written(self.core) });
+            self.writer.flight = Some(Flight::Sync { position: log.written(self.core), since: self.clock.raw() });
             log.count_sync(true);
             self.ring.sync_file(open.file.as_raw_fd());
         } else if 0 < pending
@@ -212,12 +240,27 @@ impl Core {
         let open = self.writer.open.as_ref().expect("made ready");
         group::seal(blocks.bytes_mut(), open.number, open.groups, batch.shares, &batch.records);
         self.ring.write_file(open.file.as_raw_fd(), open.offset, blocks, 0, is_synced);
-        self.writer.flight = Some(Flight::Write { batch, bytes, written: 0, is_synced });
+        let waits_since = self.writer.waits_since.take();
+        let beside = if waits_since.is_some() || log.syncing() != 0 {
+            Beside::Sync
+        } else if self.shared.persistence.is_claimed() {
+            Beside::Snapshot
+        } else {
+            Beside::Nothing
+        };
+        let since = waits_since.unwrap_or_else(|| self.clock.raw());
+        self.writer.flight = Some(Flight::Write { batch, bytes, written: 0, is_synced, since, beside });
+    }
+
+    /// Something at the disk has taken that long: each event gets it.
+    fn note_disk(&self, events: &[&'static str], since: u64) {
+        let took = self.clock.delta(since, self.clock.raw());
+        events.iter().for_each(|event| slow::note_event(&self.shared, &self.config, event, took));
     }
 
     /// A write has ended.
     pub(super) fn log_written(&mut self, result: Result<usize, i32>, blocks: Blocks) {
-        let Some(Flight::Write { batch, bytes, written, is_synced }) = self.writer.flight.take() else {
+        let Some(Flight::Write { batch, bytes, written, is_synced, since, beside }) = self.writer.flight.take() else {
             panic!("a write that nobody began")
         };
         let log = self.shared.log.clone();
@@ -229,10 +272,13 @@ impl Core {
                 let open = self.writer.open.as_ref().expect("written into");
                 let (file, offset) = (open.file.as_raw_fd(), open.offset + written as u64);
                 self.ring.write_file(file, offset, blocks, written, is_synced);
-                self.writer.flight = Some(Flight::Write { batch, bytes, written, is_synced });
+                self.writer.flight = Some(Flight::Write { batch, bytes, written, is_synced, since, beside });
                 return;
             }
             Ok(_) => {
+                // A write that is synced is one operation: most of it is the sync.
+                let events = if is_synced { ["aof-write", "aof-fsync-always"] } else { ["aof-write", beside.event()] };
+                self.note_disk(&events, since);
                 let Batch { end, mut records, is_last, .. } = batch;
                 self.writer.is_finished = is_last;
                 let open = self.writer.open.as_mut().expect("written into");
@@ -267,8 +313,12 @@ impl Core {
 
     /// A sync has ended.
     pub(super) fn log_synced(&mut self, result: Result<(), i32>) {
-        let Some(Flight::Sync { position }) = self.writer.flight.take() else { panic!("a sync that nobody began") };
+        let Some(Flight::Sync { position, since }) = self.writer.flight.take() else {
+            panic!("a sync that nobody began")
+        };
         self.shared.log.count_sync(false);
+        let is_always = self.config.appendfsync == Appendfsync::Always;
+        self.note_disk(&[if is_always { "aof-fsync-always" } else { "aof-fsync" }], since);
         match result {
             Ok(()) => {
                 self.shared.log.note_synced(self.core, position);

@@ -5,6 +5,7 @@
 use super::aof_load::add_generation;
 use super::aof_place::{Directory, Place, read_manifest};
 use super::core::unix_ms;
+use super::slow;
 use crate::aof::log::{Errand, Log, Opened};
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::config::reason;
@@ -56,6 +57,7 @@ pub(super) struct Clerk {
     directory: Arc<Directory>,
     manifest: Manifest,
     log: Arc<Log>,
+    shared: Arc<Shared>,
     errands: Receiver<Errand>,
     /// Generations that are not in the manifest on disk yet.
     waiting: Vec<Opened>,
@@ -89,6 +91,7 @@ impl Clerk {
             directory,
             manifest,
             log: shared.log.clone(),
+            shared,
             errands,
             waiting: Vec::new(),
             replacing: None,
@@ -164,6 +167,13 @@ impl Clerk {
         }
     }
 
+    fn write(&self, manifest: &Manifest) -> io::Result<()> {
+        let started = Instant::now();
+        write_manifest(&self.directory.path, &self.directory.prefix, manifest)?;
+        slow::note_event(&self.shared, &self.shared.config(), "aof-rename", started.elapsed());
+        Ok(())
+    }
+
     fn work(&mut self) -> io::Result<()> {
         if let Some((base, ..)) = &self.rewritten
             && !self.directory.path.join(&base.name).exists()
@@ -186,7 +196,7 @@ impl Clerk {
                 create_files(&self.directory, opened.first, lanes)?;
                 add_generation(&mut manifest, &self.directory.prefix, opened.first, lanes);
             }
-            write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
+            self.write(&manifest)?;
             self.manifest = manifest;
             if GENERATIONS_MAX * lanes < self.manifest.incrs.len() {
                 self.log.want_rewrite(true);
@@ -243,7 +253,7 @@ impl Clerk {
             create_files(&self.directory, opened.first, lanes)?;
             add_generation(&mut manifest, &self.directory.prefix, opened.first, lanes);
         }
-        write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
+        self.write(&manifest)?;
         self.manifest = manifest;
         self.log.note_new_files(*bytes);
         self.is_partial = false;
@@ -261,7 +271,7 @@ impl Clerk {
     /// The log is off: a base is all there is of it.
     fn name_alone(&mut self, base: Entry, bytes: u64) -> io::Result<()> {
         let manifest = self.with_history(base);
-        write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
+        self.write(&manifest)?;
         self.manifest = manifest;
         if !self.is_partial {
             self.waiting.clear(); // Else they belong to a log that has begun meanwhile.
@@ -292,7 +302,7 @@ impl Clerk {
             entry
         }));
         manifest.base = base;
-        write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
+        self.write(&manifest)?;
         self.manifest = manifest;
         let dropped = self.delete_history()?;
         self.log.note_files(bytes, dropped);
@@ -313,7 +323,7 @@ impl Clerk {
             }
         }
         self.manifest.history.clear();
-        write_manifest(&self.directory.path, &self.directory.prefix, &self.manifest)?;
+        self.write(&self.manifest)?;
         Ok(dropped)
     }
 
@@ -362,7 +372,10 @@ impl Clerk {
         let is_missing = |path: &Path| {
             matches!(std::fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
         };
-        if let Some(entry) = self.manifest.files().find(|entry| is_missing(&path.join(&entry.name))) {
+        let started = Instant::now();
+        let found = self.manifest.files().find(|entry| is_missing(&path.join(&entry.name)));
+        slow::note_event(&self.shared, &self.shared.config(), "aof-fstat", started.elapsed());
+        if let Some(entry) = found {
             return Some(format!("{} was deleted", path.join(&entry.name).display()));
         }
         let file = path.join(manifest::manifest_name(prefix));

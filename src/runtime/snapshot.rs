@@ -11,6 +11,7 @@ use super::core::Core;
 use super::mailbox::Control;
 use super::reload::{Origin, Reload};
 use super::send::list_once;
+use super::slow;
 use super::tasks;
 use super::visit::hold_several;
 use crate::command::info::REDIS_VERSION;
@@ -21,6 +22,7 @@ use crate::rdb::{self, file};
 use crate::resp::{Error, Output as Replies, Protocol, Reply};
 use crate::session::{Deferred, Ending, Mode};
 use crate::shard::Shard;
+use crate::shared::Shared;
 use crate::shared::persistence::{Persistence, Purpose, Running, Wish, saves};
 use crate::snapshot::output::sum_of_pieces;
 use crate::snapshot::{Clocks, Limits, Output, Plan, Scribe};
@@ -34,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A slice of a walk between two looks at the clock: some 10 to 20 µs, …
 const SLICE: Slice = Slice { entries: 128, bytes: 16 * 1024 };
@@ -111,9 +113,16 @@ pub struct Job {
     has_failed: AtomicBool,
     syncs: bool,
     limits: Limits,
+    purpose: Purpose,
+    shared: Arc<Shared>,
 }
 
 impl Job {
+    /// Something at the disk has taken that long.
+    fn note_event(&self, event: &'static str, started: Instant) {
+        slow::note_event(&self.shared, &self.shared.config(), event, started.elapsed());
+    }
+
     fn fail(&self, failure: Failure) {
         self.failure.lock().get_or_insert(failure);
         self.has_failed.store(true, Ordering::Release);
@@ -413,6 +422,8 @@ impl Core {
             has_failed: AtomicBool::new(false),
             syncs: config.rdb_save_incremental_fsync,
             limits: Limits::of_shard(shards, used_bytes as usize),
+            purpose,
+            shared: self.shared.clone(),
         });
         let running = Running { purpose, since_ms: now_ms, keys, changes };
         self.shared.persistence.set_running(running);
@@ -634,7 +645,9 @@ async fn finish(job: &Job, about: &file::About, keys: u64) -> Result<Written, Fa
         result = Err(failure);
     }
     if result.is_err() {
+        let started = Instant::now();
         let _ = glommio::io::remove(&job.temporary).await; // There may be none.
+        job.note_event("rdb-unlink-temp-file", started);
     }
     result
 }
@@ -658,10 +671,14 @@ async fn seal(job: &Job, about: &file::About, keys: u64) -> Result<Written, Fail
     file.truncate(bytes).await.map_err(|error| refused(SYNC, &job.temporary, error))?;
     file.fdatasync().await.map_err(|error| refused(SYNC, &job.temporary, error))?;
     file.close().await.map_err(|error| refused(SYNC, &job.temporary, error))?;
+    let started = Instant::now();
     glommio::io::rename(&job.temporary, &job.path).await.map_err(|error| {
         let what = format!("Error moving temp DB file {} on the final destination", job.temporary.display());
         refused(&what, &job.path, error)
     })?;
+    if job.purpose == Purpose::LogBase {
+        job.note_event("aof-rename", started);
+    }
     let directory = job.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The name is as durable as the bytes only when its directory is.
     let opened = BufferedFile::open(directory).await.map_err(|error| refused(SYNC, directory, error))?;
