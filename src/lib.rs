@@ -318,7 +318,7 @@
 //! | 2 | `connection` | `aof` `resp` `session` `value` `mutant` |
 //! | 2 | `script` | `config` `resp` `value` `sys` |
 //! | 3 | `pubsub` | `resp` `session` `keyspace` `structure` `sync` |
-//! | 3 | `snapshot` | `keyspace` `rdb` `value` `structure` |
+//! | 3 | `snapshot` | `aof` `keyspace` `rdb` `value` `structure` |
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` `script` |
 //! | 4 | `stats` | `command` |
 //! | 4 | `check` | `aof` `command` `rdb` `structure` `value` |

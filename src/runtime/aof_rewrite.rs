@@ -109,7 +109,8 @@ impl Core {
             }
         };
         let seq = log.next_base();
-        let name = manifest::base_name(&directory.prefix, seq, true);
+        let is_commands = !self.config.aof_use_rdb_preamble;
+        let name = manifest::base_name(&directory.prefix, seq, !is_commands);
         let first = Rc::new(Cell::new(None));
         tracing::info!("Background append only file rewriting started");
         // With the log off a base is all that is wanted.
@@ -128,6 +129,7 @@ impl Core {
         self.order_snapshot(Order {
             purpose: Purpose::LogBase,
             file: Some(directory.path.join(&name)),
+            is_commands,
             at_cut,
             then: Box::new(move |core, outcome| core.end_rewrite(outcome, name, seq, first.get())),
             not_before_ms: 0,

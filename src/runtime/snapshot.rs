@@ -25,7 +25,7 @@ use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::shared::persistence::{Persistence, Purpose, Running, Wish, saves};
 use crate::snapshot::output::sum_of_pieces;
-use crate::snapshot::{Clocks, Limits, Output, Plan, Scribe};
+use crate::snapshot::{Clocks, Form, Frame, Limits, Output, Plan, Scribe};
 use crate::structure::crc64::Sum;
 use glommio::io::{BufferedFile, OpenOptions};
 use glommio::timer::Timer;
@@ -59,6 +59,8 @@ pub(super) struct Order {
     pub purpose: Purpose,
     /// The file; none: `dbfilename` in `dir`.
     pub file: Option<PathBuf>,
+    /// It is made of commands.
+    pub is_commands: bool,
     /// Runs on every engine at the cut.
     pub at_cut: Option<AtCut>,
     /// What becomes of it.
@@ -233,7 +235,8 @@ impl Core {
     /// Orders a snapshot under the configured name.
     fn order(&mut self, purpose: Purpose, then: impl FnOnce(&mut Core, Result<Written, Failure>) + 'static) {
         let then = Box::new(then);
-        self.order_snapshot(Order { purpose, file: None, at_cut: None, then, not_before_ms: 0 });
+        let order = Order { purpose, file: None, is_commands: false, at_cut: None, then, not_before_ms: 0 };
+        self.order_snapshot(order);
     }
 
     /// Ends the server, with a snapshot before where one is due.
@@ -249,7 +252,8 @@ impl Core {
         persistence.holds_all.store(true, Ordering::Release);
         let then: Then = Box::new(move |core, outcome| core.end_saved(ending, client, outcome.is_ok()));
         let not_before_ms = self.clocks.steady_ms() + SETTLE_MS;
-        let order = Order { purpose: Purpose::Shutdown, file: None, at_cut: None, then, not_before_ms };
+        let purpose = Purpose::Shutdown;
+        let order = Order { purpose, file: None, is_commands: false, at_cut: None, then, not_before_ms };
         self.saving.orders.push_front(order);
         self.begin_order();
     }
@@ -369,7 +373,7 @@ impl Core {
 
     /// The moment: all engines are held.
     fn cut(&mut self, order: Order) {
-        let Order { purpose, file, mut at_cut, then, .. } = order;
+        let Order { purpose, file, is_commands, mut at_cut, then, .. } = order;
         let (config, now_ms, shards) = (self.config.clone(), self.now_ms, self.map.shards());
         let (mut changes, mut keys) = (0, 0);
         let mut databases = vec![(0, 0); config.databases as usize];
@@ -396,19 +400,30 @@ impl Core {
             self.shared.log.keep_all();
         }
         let used_bytes = memory::used_bytes();
-        let about = file::About {
-            redis_version: REDIS_VERSION,
-            made_seconds: now_ms / 1000,
-            used_bytes,
-            is_log_base: purpose == Purpose::LogBase,
-            libraries: libraries.values().map(|library| library.code.clone()).collect(),
-            databases,
+        let libraries = libraries.values().map(|library| library.code.clone()).collect::<Vec<_>>();
+        let frame = if is_commands {
+            Frame::of_commands(config.aof_timestamp_enabled.then_some(now_ms / 1000), &libraries)
+        } else {
+            Frame::Snapshot(file::About {
+                redis_version: REDIS_VERSION,
+                made_seconds: now_ms / 1000,
+                used_bytes,
+                is_log_base: purpose == Purpose::LogBase,
+                libraries,
+                databases,
+            })
         };
-        let plan = Arc::new(Plan::new(file::head(rdb::VERSION, &about).len() as u64, config.rdbchecksum));
+        let sums = config.rdbchecksum && frame.has_sum();
+        let plan = Arc::new(Plan::new(frame.head(rdb::VERSION).len() as u64, sums));
         let outputs: Vec<Arc<Output>> = (0..shards).map(|_| Arc::new(Output::new(plan.clone()))).collect();
         let clocks = clocks(&config, &self.shard, now_ms);
+        let form = if is_commands {
+            Form::Commands
+        } else {
+            Form::Snapshot { clocks, compress: config.rdbcompression }
+        };
         for (engine, output) in self.engines().zip(&outputs) {
-            engine.keyspace.begin_walk(|db| Box::new(Scribe::new(db, output.clone(), clocks, config.rdbcompression)));
+            engine.keyspace.begin_walk(|db| Box::new(Scribe::new(db, output.clone(), form)));
         }
         let path = file.unwrap_or_else(|| config.dir.join(&config.dbfilename));
         let temporary = path.with_file_name(format!("temp-{}.rdb", std::process::id()));
@@ -437,7 +452,7 @@ impl Core {
         self.begin_part(job.clone());
         let (finished, finishing) = (outcome.clone(), job.clone());
         tasks::spawn(async move {
-            let result = finish(&finishing, &about, keys).await;
+            let result = finish(&finishing, &frame, keys).await;
             *finished.borrow_mut() = Some(result);
         });
         self.saving.ordered = Some(Ordered { job, running, then, outcome });
@@ -633,13 +648,13 @@ async fn write_pieces(job: &Job, core: usize) -> Result<(), Failure> {
 }
 
 /// Brings the file to its end when all cores have written theirs.
-async fn finish(job: &Job, about: &file::About, keys: u64) -> Result<Written, Failure> {
+async fn finish(job: &Job, frame: &Frame, keys: u64) -> Result<Written, Failure> {
     while job.writing.load(Ordering::Acquire) != 0 {
         Timer::new(LOOK).await;
     }
     let mut result = Err(Failure::Cancelled);
     if !job.has_failed() {
-        result = seal(job, about, keys).await;
+        result = seal(job, frame, keys).await;
     }
     if let Some(failure) = job.failure.lock().take() {
         result = Err(failure);
@@ -652,22 +667,26 @@ async fn finish(job: &Job, about: &file::About, keys: u64) -> Result<Written, Fa
     result
 }
 
-async fn seal(job: &Job, about: &file::About, keys: u64) -> Result<Written, Failure> {
+async fn seal(job: &Job, frame: &Frame, keys: u64) -> Result<Written, Failure> {
     const SYNC: &str = "Write error saving DB on disk:";
     let plan = job.outputs[0].plan();
     if rdb::VERSION < plan.version() {
         tracing::warn!(
-            "the snapshot is of RDB version {}, since fields of hashes have deadlines: Redis 7.0 cannot load it",
+            "{} needs what RDB version {} has, since fields of hashes have deadlines: Redis 7.0 cannot load it",
+            job.path.display(),
             plan.version()
         );
     }
-    let head = file::head(plan.version(), about);
+    let head = frame.head(plan.version());
     let sum = if plan.sums() { Some(join_sums(&head, job).await) } else { None };
     let file = open(&job.temporary).await?;
-    let end = file::end(sum);
+    let end = frame.end(sum);
     let bytes = plan.bytes() + end.len() as u64;
-    write_all(&file, &job.temporary, head, 0).await?;
-    write_all(&file, &job.temporary, end, plan.bytes()).await?;
+    for (part, offset) in [(head, 0), (end, plan.bytes())] {
+        if !part.is_empty() {
+            write_all(&file, &job.temporary, part, offset).await?;
+        }
+    }
     file.truncate(bytes).await.map_err(|error| refused(SYNC, &job.temporary, error))?;
     file.fdatasync().await.map_err(|error| refused(SYNC, &job.temporary, error))?;
     file.close().await.map_err(|error| refused(SYNC, &job.temporary, error))?;
