@@ -182,7 +182,7 @@ impl Commands {
         let added = counters.entries_added.to_string();
         let (last_id, max_deleted_id) = (counters.last_id.to_string(), counters.max_deleted_id.to_string());
         let (last_id, max_deleted_id) = (last_id.as_bytes(), max_deleted_id.as_bytes());
-        let args = [b"XSETID", key, last_id, b"ENTRIESADDED", added.as_bytes(), b"MAXDELETEDID", max_deleted_id];
+        let args: [&[u8]; 7] = [b"XSETID", key, last_id, b"ENTRIESADDED", added.as_bytes(), b"MAXDELETEDID", max_deleted_id];
         record::write(out, &args);
         stream.groups().for_each(|group| write_group(&group.parts(), key, out));
         false
@@ -212,15 +212,16 @@ fn write_group(group: &GroupParts, key: &[u8], out: &mut Vec<u8>) {
     let last_id = group.last_id.to_string();
     // What is not known Redis writes as -1.
     let read = group.entries_read.unwrap_or(-1).to_string();
-    let args = [b"XGROUP", b"CREATE", key, &group.name, last_id.as_bytes(), b"ENTRIESREAD", read.as_bytes()];
+    let args: [&[u8]; 7] = [b"XGROUP", b"CREATE", key, &group.name, last_id.as_bytes(), b"ENTRIESREAD", read.as_bytes()];
     record::write(out, &args);
     for consumer in &group.consumers {
         if consumer.pending.is_empty() {
             record::write(out, &[b"XGROUP", b"CREATECONSUMER", key, &group.name, &consumer.name]);
         }
         for id in &consumer.pending {
-            let pending = group.pending.iter().find(|(of, ..)| of == id);
-            let (_, delivered_ms, count) = pending.expect("what is pending for a consumer is pending for its group");
+            let at = group.pending.binary_search_by_key(id, |(of, ..)| *of);
+            let at = at.expect("what is pending for a consumer is pending for its group");
+            let (_, delivered_ms, count) = group.pending[at];
             let (id, delivered_ms, count) = (id.to_string(), delivered_ms.to_string(), count.to_string());
             let args: [&[u8]; 12] = [
                 b"XCLAIM",
