@@ -146,15 +146,45 @@ fn hash_of(db: u64, key: &[u8]) -> u128 {
     xxh3_128(&[&db.to_le_bytes()[..], key].concat())
 }
 
-/// Goes through the keys of a snapshot as far as it can be read.
+/// Why a key of a snapshot does not count.
+enum Wrong {
+    /// It is passed over by who loads it.
+    Empty,
+    /// It cannot be loaded.
+    Broken(String),
+}
+
+/// Reads the value of a key, with buffers for it.
+struct ValueReader {
+    limits: Limits,
+    text: Vec<u8>,
+}
+
+impl ValueReader {
+    fn new() -> ValueReader {
+        ValueReader { limits: limits(), text: Vec::new() }
+    }
+
+    fn read(&mut self, kind: u8, version: u16, mut value: &[u8]) -> Result<(), Wrong> {
+        match decode_as(kind, &mut value, version, &self.limits, &mut self.text) {
+            Ok(_) if !value.is_empty() => Err(Wrong::Broken(format!("{} bytes stand behind its value", value.len()))),
+            Ok(_) => Ok(()),
+            Err(Corrupt::EMPTY) => Err(Wrong::Empty),
+            Err(corrupt) => Err(Wrong::Broken(corrupt.0.to_string())),
+        }
+    }
+}
+
+/// Goes through the keys of a snapshot that count, as far as it can be read.
 fn walk_keys(source: &mut impl Source, each: &mut dyn FnMut(u128, u64)) -> io::Result<()> {
     let Ok(mut reader) = Reader::open(ReadFrom { source, offset: 0 }, false) else { return Ok(()) };
     let (mut key, mut value, mut db) = (Vec::new(), Vec::new(), 0);
+    let (version, mut values) = (reader.version(), ValueReader::new());
     loop {
         let start = reader.offset();
         match reader.next(&mut key, &mut value) {
             Ok(Item::Database(number)) => db = number,
-            Ok(Item::Key(_)) => each(hash_of(db, &key), start),
+            Ok(Item::Key(head)) if values.read(head.kind, version, &value).is_ok() => each(hash_of(db, &key), start),
             Err(Fault::System(reason)) => return Err(io::Error::other(reason)),
             Ok(Item::End) | Err(_) => return Ok(()),
             Ok(_) => {}
@@ -206,8 +236,7 @@ fn examine_with(
     };
     found.version = reader.version();
     found.bytes = reader.offset();
-    let (mut key, mut value, mut text, mut db) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    let limits = limits();
+    let (mut key, mut value, mut values, mut db) = (Vec::new(), Vec::new(), ValueReader::new(), 0);
     loop {
         let start = reader.offset();
         let item = match reader.next(&mut key, &mut value) {
@@ -239,20 +268,18 @@ fn examine_with(
             Item::ModuleAux(name) => found.modules.push(name),
             Item::Key(head) => {
                 let (type_name, encoding) = names(head.kind).unwrap_or(("unknown", "unknown"));
-                let mut rest = &value[..];
-                let wrong = match decode_as(head.kind, &mut rest, found.version, &limits, &mut text) {
-                    Ok(_) if !rest.is_empty() => Some(format!("{} bytes stand behind its value", rest.len())),
-                    Ok(_) => {
+                let wrong = match values.read(head.kind, found.version, &value) {
+                    Ok(()) => {
                         let Some(is_again) = repeated.has(|| hash_of(db, &key), start, hashes_max) else {
                             return Ok(None);
                         };
                         is_again.then(|| format!("it is there twice in database {db}"))
                     }
-                    Err(Corrupt::EMPTY) => {
+                    Err(Wrong::Empty) => {
                         found.empty += 1;
                         continue;
                     }
-                    Err(corrupt) => Some(corrupt.0.to_string()),
+                    Err(Wrong::Broken(why)) => Some(why),
                 };
                 if let Some(wrong) = wrong {
                     let what = format!("{type_name} '{}' ({encoding}, {bytes} bytes): {wrong}", key.escape_ascii());

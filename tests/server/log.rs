@@ -1,22 +1,18 @@
 //! The append-only file while the server runs: switched on and off, rewritten, its directory deleted, loaded again.
 //! Crashes, damage and round trips of its files: `tests/aof/run`.
 
-use crate::client::Client;
-use crate::extra::wait_until as wait_for;
-use crate::process::{Kind, Server};
+use crate::check::{check, is_valid, stop};
+use crate::client::{Client, Value};
+use crate::process::{Kind, Server, free_port};
 use crate::scratch::Scratch;
-use crate::snapshot::{digest, fill, info, say};
-use std::path::PathBuf;
+use crate::snapshot::{digest, fill, info, say, wait_for};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const REFUSED: &str = "-ERR CONFIG SET failed (possibly related to argument 'appendonly') - Unable to turn on AOF. Check \
                        server logs.";
 
 impl Scratch {
-    /// The directory of the log.
-    fn log(&self) -> PathBuf {
-        self.0.join("appendonlydir")
-    }
-
     fn manifest(&self) -> String {
         std::fs::read_to_string(self.log().join("appendonly.aof.manifest")).unwrap_or_default()
     }
@@ -193,4 +189,247 @@ fn a_log_that_is_off_can_be_rewritten_as_in_redis() {
         let (_server, mut client) = scratch.start(other, &["--appendonly", "yes"]);
         assert_eq!(digest(&mut client), expected, "{} has written it, {} loads it", kind.name(), other.name());
     }
+}
+
+/// A stream with everything that groups can have, and a library: neither is in a digest.
+fn add_what_no_digest_tells(client: &mut Client) {
+    for line in [
+        "XADD stream 1-1 a b c d",
+        "XADD stream 2-1 a b c d",
+        "XADD stream 3-1 e f",
+        "XGROUP CREATE stream first 0",
+        "XREADGROUP GROUP first alice COUNT 2 STREAMS stream >",
+        "XGROUP CREATECONSUMER stream first bob",
+        "XGROUP CREATE stream second $ ENTRIESREAD 3",
+        "XDEL stream 3-1",
+        "XADD empty 5-5 a b",
+        "XTRIM empty MAXLEN 0",
+    ] {
+        assert!(!say(client, line).starts_with('-'), "{line}");
+    }
+    let library = "#!lua name=lib\nredis.register_function('one', function() return 1 end)";
+    assert_eq!(client.call(&["FUNCTION", "LOAD", library]).expect("a reply").to_string(), "\"lib\"");
+}
+
+/// What is known of that stream and the library, but for times.
+fn what_no_digest_tells(client: &mut Client) -> Vec<String> {
+    let lines = [
+        "XINFO GROUPS stream",
+        "XPENDING stream first",
+        "XRANGE stream - +",
+        "XLEN empty",
+        "XADD empty 5-5 a b",
+        "XADD stream 3-1 a b",
+        "FCALL one 0",
+        "TTL long",
+    ];
+    lines.iter().map(|line| say(client, line)).collect()
+}
+
+#[test]
+fn a_base_of_commands_is_loaded_here_and_by_redis() {
+    for shards in [1, 2] {
+        let scratch = Scratch::new(&format!("log-commands-{shards}"));
+        let arguments = ["--appendonly", "yes", "--aof-use-rdb-preamble", "no", "--aof-timestamp-enabled", "yes"];
+        let (server, mut client) = scratch.start(Kind::Corering { shards }, &arguments);
+        fill(&mut client);
+        add_what_no_digest_tells(&mut client);
+        assert_eq!(say(&mut client, "PEXPIREAT long 4102444800000"), ":1");
+        assert_eq!(say(&mut client, "PEXPIREAT members 4102444800000"), ":1");
+        assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
+        wait_for_rewrite(&mut client);
+        assert!(scratch.manifest().starts_with("file appendonly.aof.1.base.aof seq 1 type b\n"));
+        let base = std::fs::read(scratch.log().join("appendonly.aof.1.base.aof")).expect("a base");
+        assert!(base.starts_with(b"#TS:"), "{}", base[..40].escape_ascii());
+        assert_eq!(say(&mut client, "SET behind v"), "+OK");
+        let (expected, others) = (digest(&mut client), what_no_digest_tells(&mut client));
+        stop((server, client));
+        assert!(is_valid("redis-check-aof", &scratch.log().join("appendonly.aof.manifest")));
+        let (status, told) = check(&scratch.log(), &[], "");
+        assert_eq!(status, 0, "{told}");
+        for kind in [Kind::Corering { shards: 1 }, Kind::Corering { shards: 3 }, Kind::Redis] {
+            let (server, mut client) = scratch.start(kind, &["--appendonly", "yes"]);
+            assert_eq!(digest(&mut client), expected, "{} loads what {shards} shards wrote", kind.name());
+            assert_eq!(what_no_digest_tells(&mut client), others, "{}", kind.name());
+            stop((server, client));
+        }
+    }
+}
+
+/// Field deadlines are newer than Redis 7.0: the base says them in a command that it does not know.
+#[test]
+fn a_base_of_commands_has_deadlines_of_fields() {
+    let scratch = Scratch::new("log-fields");
+    let arguments = ["--appendonly", "yes", "--aof-use-rdb-preamble", "no"];
+    let (server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &arguments);
+    for at in 0..300 {
+        assert_eq!(say(&mut client, &format!("HSET hash field:{at} v")), ":1");
+    }
+    assert_eq!(say(&mut client, "HPEXPIREAT hash 4102444800000 FIELDS 2 field:1 field:2"), "[:1, :1]");
+    assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
+    wait_for_rewrite(&mut client);
+    wait_for_line(&server, "Redis 7.0 cannot load it");
+    stop((server, client));
+    let (_server, mut client) = scratch.start(Kind::Corering { shards: 1 }, &arguments);
+    assert_eq!(say(&mut client, "HLEN hash"), ":300");
+    assert_eq!(
+        say(&mut client, "HPEXPIRETIME hash FIELDS 3 field:1 field:2 field:3"),
+        "[:4102444800000, :4102444800000, :-1]"
+    );
+}
+
+#[test]
+fn debug_loadaof_brings_back_what_the_log_has() {
+    for shards in [1, 2, 4] {
+        let scratch = Scratch::new(&format!("log-again-{shards}"));
+        let arguments = ["--appendonly", "yes"];
+        let (mut server, mut client) = scratch.start(Kind::Corering { shards }, &arguments);
+        fill(&mut client);
+        add_what_no_digest_tells(&mut client);
+        assert_eq!(say(&mut client, "DEBUG LOADAOF"), "+OK", "no base yet");
+        assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
+        wait_for_rewrite(&mut client);
+        assert_eq!(say(&mut client, "MSET a 1 b 2 c 3 d 4"), "+OK");
+        let expected = digest(&mut client);
+        assert_eq!(say(&mut client, "DEBUG LOADAOF"), "+OK");
+        assert_eq!(digest(&mut client), expected);
+        let others = what_no_digest_tells(&mut client);
+        assert_eq!(say(&mut client, "DEBUG LOADAOF"), "+OK");
+        assert_eq!(what_no_digest_tells(&mut client)[1..3], others[1..3]);
+        // What comes behind it is recorded.
+        assert_eq!(say(&mut client, "SET after v"), "+OK");
+        assert_eq!(say(&mut client, "FLUSHDB"), "+OK");
+        assert_eq!(say(&mut client, "SET last v"), "+OK");
+        assert_eq!(say(&mut client, "WAITAOF 1 0 0"), "[:1, :0]");
+        let expected = digest(&mut client);
+        server.child.kill().expect("it runs");
+        let _ = server.child.wait();
+        let (_server, mut client) = scratch.start(Kind::Corering { shards: 5 - shards }, &arguments);
+        assert_eq!(digest(&mut client), expected);
+    }
+}
+
+#[test]
+fn debug_loadaof_of_a_log_that_is_off_goes_back_to_its_base() {
+    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 2 }].into_iter().enumerate() {
+        let scratch = Scratch::new(&format!("log-back-{at}"));
+        let (_server, mut client) = scratch.start(kind, &[]);
+        assert_eq!(say(&mut client, "SET k v"), "+OK");
+        if kind != Kind::Redis {
+            // Redis ends here.
+            let refused = "-ERR Error trying to load the AOF files, check server logs.";
+            assert_eq!(say(&mut client, "DEBUG LOADAOF"), refused);
+            assert_eq!(say(&mut client, "GET k"), "\"v\"", "nothing is lost");
+        }
+        assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
+        wait_for_rewrite(&mut client);
+        assert_eq!(say(&mut client, "SET k later"), "+OK");
+        assert_eq!(say(&mut client, "DEBUG LOADAOF"), "+OK");
+        assert_eq!(say(&mut client, "GET k"), "\"v\"");
+        assert_eq!(say(&mut client, "SET k again"), "+OK");
+    }
+}
+
+#[test]
+fn info_tells_how_far_a_log_is_loaded() {
+    let scratch = Scratch::new("log-progress");
+    let arguments = ["--appendonly", "yes", "--rdbcompression", "no"];
+    let (server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &arguments);
+    say(&mut client, "DEBUG POPULATE 300000 key 200");
+    assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
+    wait_for_rewrite(&mut client);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (is_over, port) = (&is_over, server.port);
+        let watcher = scope.spawn(move || {
+            let mut client = Client::connect(port).expect("it accepts");
+            while !is_over.load(Ordering::Relaxed) {
+                let Ok(Value::Bulk(text)) = client.call(&["INFO", "persistence"]) else { panic!("no text") };
+                let text = String::from_utf8(text).expect("text");
+                let field = |name: &str| {
+                    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
+                    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse::<f64>().expect("a number")
+                };
+                if field("loading") == 0.0 {
+                    assert!(!text.contains("loading_start_time"));
+                    continue;
+                }
+                let (total, loaded) = (field("loading_total_bytes"), field("loading_loaded_bytes"));
+                assert_eq!(field("async_loading"), 0.0);
+                assert!(0.0 < field("loading_start_time") && 0.0 <= field("loading_eta_seconds"));
+                assert!(loaded <= total);
+                if 30e6 < total && 0.0 < loaded {
+                    let percent = field("loading_loaded_perc");
+                    assert!((percent - loaded * 100.0 / total).abs() < 0.01, "{percent} of {loaded}, {total}");
+                    assert!(0.0 < field("loading_rdb_used_mem"));
+                    return true;
+                }
+            }
+            false
+        });
+        // Until it was seen.
+        for _ in 0..20 {
+            assert_eq!(say(&mut client, "DEBUG LOADAOF"), "+OK");
+            if watcher.is_finished() {
+                break;
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(watcher.join().expect("it does not fail"), "nobody saw it");
+    });
+    assert_eq!(say(&mut client, "DBSIZE"), ":300000");
+    assert!(!server.output().contains("loading ["), "there is no terminal");
+}
+
+#[test]
+fn a_terminal_gets_a_bar_while_keys_are_loaded() {
+    let scratch = Scratch::new("log-bar");
+    let (server, mut client) = scratch.start(Kind::Corering { shards: 1 }, &["--appendonly", "yes"]);
+    say(&mut client, "DEBUG POPULATE 1000 key 100");
+    assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
+    wait_for_rewrite(&mut client);
+    stop((server, client));
+    let port = free_port();
+    let binary = Kind::Corering { shards: 1 }.binary().to_string_lossy().into_owned();
+    let directory = scratch.0.display();
+    let line = format!(
+        "exec {binary} --port {port} --bind 127.0.0.1 --shards 1 --save '' --appendonly yes --dir {directory}"
+    );
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let child = script.spawn().expect("Debian's bsdutils");
+    let mut client = None;
+    wait_for("a server on a terminal", || {
+        client = Client::connect(port).ok();
+        client.as_mut().is_some_and(|client| say(client, "DBSIZE") == ":1000")
+    });
+    let _ = client.expect("connected").call(&["SHUTDOWN"]); // It answers by going away.
+    let output = child.wait_with_output().expect("it ends");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("loading [##############################] 100.0 %    0 s left"), "{text}");
+    assert!(text.contains("Ready to accept connections"), "{text}");
+}
+
+/// After a crash files end with room that was not used, which Redis takes for damage.
+#[test]
+fn corering_check_cuts_off_the_room_that_redis_does_not_understand() {
+    let scratch = Scratch::new("log-room");
+    let arguments = ["--appendonly", "yes", "--appendfsync", "always"];
+    let (mut server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &arguments);
+    (0..50).for_each(|number| assert_eq!(say(&mut client, &format!("SET key:{number} v")), "+OK"));
+    server.child.kill().expect("it runs");
+    let _ = server.child.wait();
+    let manifest = scratch.log().join("appendonly.aof.manifest");
+    assert!(!is_valid("redis-check-aof", &manifest));
+    let (status, told) = check(&scratch.log(), &[], "");
+    assert!(status == 0 && told.contains("room that was not used"), "{told}");
+    let (status, told) = check(&scratch.log(), &["--fix"], "n\n");
+    assert!(status == 0 && told.contains("Nothing was changed."), "{told}");
+    let (status, told) = check(&scratch.log(), &["--fix"], "y\n");
+    assert!(status == 0 && told.contains("lost would be: 0 bytes, 0 commands, 0 keys"), "{told}");
+    assert!(is_valid("redis-check-aof", &manifest));
+    let (status, told) = check(&scratch.log(), &["--fix"], "");
+    assert!(status == 0 && told.contains("Nothing is to be done."), "{told}");
+    let (_redis, mut client) = scratch.start(Kind::Redis, &["--appendonly", "yes"]);
+    assert_eq!(say(&mut client, "DBSIZE"), ":50");
 }
