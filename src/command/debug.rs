@@ -49,7 +49,7 @@ const HELP: &[(&str, &str)] = &[
     ("POPULATE <count> [<prefix>] [<size>]", "Create keys <prefix>:0 and on, as far as they do not exist."),
     ("PROTOCOL <type>", "Reply with a value of this type, such as string, map or push."),
     ("QUICKLIST-PACKED-THRESHOLD <size>", "Accepted."),
-    ("RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "Save all keys, and load them again; MERGE: keys that are there stay."),
+    ("RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "Save all keys, and load them again, over those that are there."),
     ("REPLYBUFFER <PEAK-RESET-TIME|RESIZING> <value>", "Accepted: clients have no reply buffers of their own."),
     ("SET-ACTIVE-EXPIRE <0|1>", "Turn off and on that keys are removed as soon as their time has come."),
     ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Accepted."),
@@ -115,7 +115,7 @@ enum Call<'a> {
     Reload {
         saves: bool,
         flushes: bool,
-        /// What is there already is no error.
+        /// What is there already is no error, and becomes what the file has.
         merges: bool,
     },
     /// All keys come from the append-only file.

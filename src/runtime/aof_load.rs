@@ -6,7 +6,7 @@ use super::aof_place::{self, Directory, LaneFile, read_manifest};
 use super::core::unix_ms;
 use super::file_source::FileSource;
 use super::libraries::LibraryReader;
-use super::load::{Manner, load};
+use super::load::{Duplicates, Manner, load};
 use crate::aof::group::{self, Lane};
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::aof::plain::{self, Standing};
@@ -404,7 +404,7 @@ impl Loader {
             source.read_at(0, &mut head).map_err(failed)?;
             if is_snapshot(&head) {
                 // A base is one; an old single file may go on behind it.
-                let manner = Manner { is_exclusive: true, keeps_expired: true, is_part: true };
+                let manner = Manner { duplicates: Duplicates::Refused, keeps_expired: true, is_part: true };
                 start = load(path, &self.shards, &self.shared, manner)?.bytes;
             }
         }

@@ -56,11 +56,22 @@ pub(super) struct Loaded {
     pub bytes: u64,
 }
 
+/// What becomes of a key that is there and in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Duplicates {
+    /// That is an error.
+    Refused,
+    /// It stays as it is.
+    Kept,
+    /// It becomes that of the file.
+    Replaced,
+}
+
 /// How keys are loaded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manner {
-    /// A key that is there already is an error, or stays as it is; a library likewise, or goes.
-    pub is_exclusive: bool,
+    /// Keys, and libraries, of which there are some already.
+    pub duplicates: Duplicates,
     /// Keys whose time has come are loaded too: what follows may say otherwise.
     pub keeps_expired: bool,
     /// The file is one of several: who loads them tells how far that is.
@@ -227,7 +238,7 @@ impl Distributor {
                 Item::Sizes(..) => {}
                 Item::Library(code) => {
                     let reader = self.libraries.get_or_insert_with(LibraryReader::new);
-                    reader.load(shared, &code, self.manner.is_exclusive).map_err(Stop::Library)?;
+                    reader.load(shared, &code, self.manner.duplicates == Duplicates::Refused).map_err(Stop::Library)?;
                 }
                 Item::ModuleAux(name) => {
                     tracing::warn!("The RDB file contains AUX module data I can't load: no matching module '{name}'");
@@ -305,9 +316,10 @@ fn take_batches(engine: &'static Mutex<Shard>, receiver: &Receiver<Batch>, manne
                 };
                 // Before 1970 is as good as then.
                 let deadline_ms = head.deadline_ms.map(|deadline_ms| u64::try_from(deadline_ms).unwrap_or(0));
-                if shard.keyspace.load(*db, key, value, deadline_ms, clock) {
-                    entered += 1;
-                } else if manner.is_exclusive {
+                let replaces = manner.duplicates == Duplicates::Replaced;
+                let is_new = shard.keyspace.load(*db, key, value, deadline_ms, clock, replaces);
+                entered += u64::from(is_new || replaces);
+                if !is_new && manner.duplicates == Duplicates::Refused {
                     let what = format!("RDB has duplicated key '{}' in DB {db}", key.escape_ascii());
                     tally.failure.lock().get_or_insert(what);
                     return;
@@ -353,10 +365,13 @@ fn load_snapshot(shared: &Shared, engines: &[&'static Mutex<Shard>]) -> Result<(
     let path = config.dir.join(&config.dbfilename);
     let result = match path.try_exists() {
         Ok(false) => Ok(()),
-        _ => load(&path, engines, shared, Manner { is_exclusive: true, keeps_expired: false, is_part: false }).map(|loaded| {
-            let seconds = loaded.milliseconds as f64 / 1000.0;
-            tracing::info!("DB loaded from disk: {seconds:.3} seconds");
-        }),
+        _ => {
+            let manner = Manner { duplicates: Duplicates::Refused, keeps_expired: false, is_part: false };
+            load(&path, engines, shared, manner).map(|loaded| {
+                let seconds = loaded.milliseconds as f64 / 1000.0;
+                tracing::info!("DB loaded from disk: {seconds:.3} seconds");
+            })
+        }
     };
     result.map_err(|why| {
         tracing::error!("Terminating server after rdb file reading failure.");

@@ -8,7 +8,7 @@
 
 use super::aof_load;
 use super::core::Core;
-use super::load::{Manner, load};
+use super::load::{Duplicates, Manner, load};
 use super::mailbox::Control;
 use super::snapshot::Client;
 use crate::resp::{Error, Output, Protocol, Reply};
@@ -28,7 +28,7 @@ pub(super) enum Origin {
     Snapshot {
         /// The databases are emptied before.
         flushes: bool,
-        /// What is there already is no error.
+        /// What is there already is no error, and becomes what the file has.
         merges: bool,
     },
     /// The append-only file.
@@ -176,8 +176,13 @@ impl Core {
         let started = std::thread::Builder::new().name("loader".into()).spawn(move || {
             let loaded = match origin {
                 Origin::Snapshot { flushes, merges } => {
-                    // Commands that were under way may have made keys: those stay.
-                    let manner = Manner { is_exclusive: !flushes && !merges, keeps_expired: false, is_part: false };
+                    let duplicates = match (merges, flushes) {
+                        (true, _) => Duplicates::Replaced,
+                        // Commands that were under way may have made keys: those stay.
+                        (false, true) => Duplicates::Kept,
+                        (false, false) => Duplicates::Refused,
+                    };
+                    let manner = Manner { duplicates, keeps_expired: false, is_part: false };
                     load(&config.dir.join(&config.dbfilename), &engines, &shared, manner).map(drop)
                 }
                 Origin::Log => aof_load::load_again(&config, &files, &shared, &engines),

@@ -358,6 +358,39 @@ fn clients_are_told_while_keys_are_loaded() {
 }
 
 #[test]
+fn debug_reload_keeps_and_merges_as_redis_does() {
+    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 1 }, Kind::Corering { shards: 3 }].into_iter().enumerate() {
+        let scratch = Scratch::new(&format!("options-{at}"));
+        let (_server, mut client) = scratch.start(kind, &[]);
+        let mut expect = |line: &str, reply: &str| assert_eq!(say(&mut client, line), reply, "{}: {line}", kind.name());
+        expect("MSET saved 1 both old", "+OK");
+        expect("SAVE", "+OK");
+        expect("MSET new 1 both new", "+OK");
+        expect("EXPIRE both 1000", ":1");
+        // What is loaded takes the place of what is there.
+        expect("DEBUG RELOAD NOSAVE NOFLUSH MERGE", "+OK");
+        expect("MGET saved both new", "[\"1\", \"old\", \"1\"]");
+        expect("TTL both", ":-1");
+        expect("DEBUG RELOAD NOSAVE", "+OK");
+        expect("MGET saved both new", "[\"1\", \"old\", nil]");
+        expect("SET new 2", "+OK");
+        expect("DEBUG RELOAD NOSAVE MERGE", "+OK");
+        expect("MGET saved both new", "[\"1\", \"old\", nil]");
+        expect("SET new 3", "+OK");
+        expect("DEBUG RELOAD", "+OK");
+        expect("MGET saved both new", "[\"1\", \"old\", \"3\"]");
+        expect("DEBUG RELOAD MERGE NOFLUSH", "+OK");
+        expect("DBSIZE", ":3");
+        std::fs::write(scratch.file(), "REDIS9999").expect("it is writable");
+        if kind != Kind::Redis {
+            // Redis ends here, or serves without keys, as the version goes.
+            expect("DEBUG RELOAD NOSAVE", "-ERR Error trying to load the RDB dump");
+            expect("PING", "+PONG");
+        }
+    }
+}
+
+#[test]
 fn nobody_but_the_server_leaves_files() {
     let scratch = Scratch::new("files");
     let (_server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &["--dbfilename", "other.rdb"]);
