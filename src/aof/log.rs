@@ -380,12 +380,13 @@ impl Log {
     }
 
     /// Begins to record while the server runs, at a moment that the caller makes: he holds all engines. What was to be
-    /// written before is forgotten. Nobody waits for the log before [`Log::note_whole`]. Returns the number of the first
-    /// file.
-    pub fn begin_at_cut(&self) -> u64 {
+    /// written before is forgotten. Nobody waits for the log before [`Log::note_whole`]. `place` is told the number of
+    /// the first file before anybody writes it, which is returned.
+    pub fn begin_at_cut(&self, place: impl FnOnce(u64)) -> u64 {
         let mut locked = self.lock_all();
         locked.iter_mut().for_each(|pending| pending.segments.clear());
         let first = self.open_generation(&mut locked, false, Errand::Begun);
+        place(first);
         self.obsolete_before.store(first, Ordering::Release);
         for (lane, pending) in self.lanes.iter().zip(&locked) {
             lane.end.store(pending.end, Ordering::Release);
@@ -517,12 +518,19 @@ impl Log {
     /// All lanes go on in new files, at one moment that the caller makes: he holds all engines. Returns the number of
     /// the first file.
     pub fn rotate(&self) -> u64 {
+        self.move_on(|_| {}).0
+    }
+
+    /// The same at any moment, and into another place: `place` is told the number of the first file before anybody
+    /// writes it. Returns it, and up to where each lane goes with the head of its new file.
+    pub fn move_on(&self, place: impl FnOnce(u64)) -> (u64, Vec<u64>) {
         let mut locked = self.lock_all();
         let first = self.open_generation(&mut locked, false, Errand::Opened);
+        place(first);
         for (lane, pending) in self.lanes.iter().zip(&locked) {
             lane.end.store(pending.end, Ordering::Release);
         }
-        first
+        (first, locked.iter().map(|pending| pending.end).collect())
     }
 
     /// Appends what one shard did: `is_whole`: none of it without the rest. Returns the lane's position behind it.
@@ -797,8 +805,7 @@ impl Log {
         let mut pending = self.lanes[lane].pending.lock();
         // Files that were given up without a word, or whose records a base has.
         let obsolete_before = self.obsolete_before.load(Ordering::Acquire);
-        let is_over =
-            |front: &Segment| front.is_last && front.records.is_empty() || front.file < obsolete_before;
+        let is_over = |front: &Segment| front.is_last && front.records.is_empty() || front.file < obsolete_before;
         while pending.segments.front().is_some_and(is_over) {
             pending.segments.pop_front();
         }

@@ -554,7 +554,6 @@ mod tests {
             ("object none", "ERR no such key"),
             ("quicklist-packed-threshold x", "ERR argument must be a memory value bigger than 1 and smaller than 4gb"),
             ("reload foo", "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."),
-            ("loadaof", "ERR DEBUG LOADAOF is not served: the log is read when the server starts"),
             ("restart", "ERR failed to restart the server. Check server logs."),
             (
                 "protocol foo",

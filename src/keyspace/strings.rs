@@ -212,8 +212,8 @@ impl Keyspace {
         self.insert_known(db, hash, entry);
     }
 
-    /// A key comes from a file: no event, no change counted. `replaces`: over the one that is there already. False: there
-    /// was one.
+    /// A key comes from a file: no event, no change counted. `replaces`: over the one that is there already. False:
+    /// there was one.
     pub fn load(
         &mut self,
         db: usize,

@@ -224,9 +224,10 @@ impl Core {
             ready = self.writer.begin(self.core).map(|bytes| log.note_bytes(self.core, bytes));
         }
         if let Err(error) = ready.and_then(|()| self.writer.make_ready(&batch)) {
+            let directory = self.writer.files.of_file(batch.file);
             log.put_back(self.core, batch);
-            if error.kind() == io::ErrorKind::NotFound {
-                // Its directory is: the clerk finds another one.
+            if directory.is_none_or(|directory| !directory.is_there()) {
+                // The clerk finds another one.
                 log.note_gone(libc::ENOENT as u32);
             }
             return self.log_failed(&error);

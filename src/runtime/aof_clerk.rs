@@ -51,6 +51,15 @@ pub(super) fn write_manifest(path: &Path, prefix: &str, manifest: &Manifest) -> 
     file::sync_directory(path)
 }
 
+/// The log on its way into another directory: what is behind the base is copied there, when all of it is written.
+struct Moving {
+    directory: Arc<Directory>,
+    /// The first file that is written there.
+    first: u64,
+    /// Lanes are in it when they are written up to here.
+    positions: Vec<u64>,
+}
+
 /// See the module's page.
 pub(super) struct Clerk {
     place: Arc<Place>,
@@ -67,6 +76,8 @@ pub(super) struct Clerk {
     rewritten: Option<(Entry, Option<u64>, u64)>,
     /// The log has begun, and has no base yet: the manifest on disk is of another time.
     is_partial: bool,
+    /// Lanes go on in another directory, which has a base and no manifest yet.
+    moving: Option<Moving>,
     has_failed: bool,
     /// It was told why there is no new directory.
     has_told: bool,
@@ -97,6 +108,7 @@ impl Clerk {
             replacing: None,
             rewritten: None,
             is_partial: false,
+            moving: None,
             has_failed: false,
             has_told: false,
             look_due: Instant::now() + LOOK,
@@ -116,7 +128,7 @@ impl Clerk {
     fn tend(&mut self) -> bool {
         loop {
             let is_naming = !self.waiting.is_empty() && !self.is_partial;
-            let is_waiting = is_naming || self.replacing.is_some() || self.rewritten.is_some();
+            let is_waiting = is_naming || self.moving.is_some() || self.replacing.is_some() || self.rewritten.is_some();
             match self.errands.recv_timeout(if is_waiting { PAUSE } else { LOOK }) {
                 Ok(errand) => {
                     self.take(errand);
@@ -175,8 +187,21 @@ impl Clerk {
     }
 
     fn work(&mut self) -> io::Result<()> {
+        if self.is_partial
+            && let Some(current) = self.place.current().filter(|current| !Arc::ptr_eq(current, &self.directory))
+        {
+            // It has begun in another directory, which had no log.
+            self.directory = current;
+            self.manifest = Manifest::default();
+        }
+        let target = self.place.target();
+        let of_base = self.moving.as_ref().map(|moving| &moving.directory).or(target.as_ref());
+        let is_base_in = |directory: &Arc<Directory>, base: &Entry| directory.path.join(&base.name).exists();
+        let moves = matches!(&self.rewritten, Some((base, Some(_), _)) if !self.is_partial
+            && of_base.is_some_and(|directory| is_base_in(directory, base)));
         if let Some((base, ..)) = &self.rewritten
-            && !self.directory.path.join(&base.name).exists()
+            && !moves
+            && !is_base_in(&self.directory, base)
         {
             tracing::warn!("the new base {} of the append-only file is gone", base.name);
             self.end_rewrite(false);
@@ -189,24 +214,13 @@ impl Clerk {
         if self.is_partial {
             return self.begin();
         }
-        if !self.waiting.is_empty() {
-            let lanes = self.log.lanes();
-            let mut manifest = self.manifest.clone();
-            for opened in &self.waiting {
-                create_files(&self.directory, opened.first, lanes)?;
-                add_generation(&mut manifest, &self.directory.prefix, opened.first, lanes);
-            }
-            self.write(&manifest)?;
-            self.manifest = manifest;
-            if GENERATIONS_MAX * lanes < self.manifest.incrs.len() {
-                self.log.want_rewrite(true);
-            }
-            for opened in self.waiting.drain(..) {
-                self.log.note_known(opened.ordinal);
-                if let Some(positions) = opened.replaces {
-                    self.replacing = Some((opened.first, positions));
-                }
-            }
+        let later_from = self.moving.as_ref().map_or(u64::MAX, |moving| moving.first);
+        let later = self.waiting.extract_if(.., |opened| later_from <= opened.first).collect::<Vec<_>>();
+        let named = self.name_waiting();
+        self.waiting.extend(later);
+        named?;
+        if moves {
+            return self.move_on();
         }
         let is_safe = |positions: &[u64]| {
             // What shares a moment with the command at the head of the generation is on disk too.
@@ -229,6 +243,100 @@ impl Clerk {
             self.end_rewrite(true);
         }
         Ok(())
+    }
+
+    /// Makes and names the files of generations that wait for it.
+    fn name_waiting(&mut self) -> io::Result<()> {
+        if !self.waiting.is_empty() {
+            let lanes = self.log.lanes();
+            let mut manifest = self.manifest.clone();
+            for opened in &self.waiting {
+                create_files(&self.directory, opened.first, lanes)?;
+                add_generation(&mut manifest, &self.directory.prefix, opened.first, lanes);
+            }
+            self.write(&manifest)?;
+            self.manifest = manifest;
+            if GENERATIONS_MAX * lanes < self.manifest.incrs.len() {
+                self.log.want_rewrite(true);
+            }
+            for opened in self.waiting.drain(..) {
+                self.log.note_known(opened.ordinal);
+                if let Some(positions) = opened.replaces {
+                    self.replacing = Some((opened.first, positions));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The base is in another directory: the log goes there, with what came behind the base. Until the manifest there
+    /// says so, the one here names all that counts, and replies that wait for the disk wait.
+    fn move_on(&mut self) -> io::Result<()> {
+        let Some((base, Some(first), bytes)) = self.rewritten.clone() else { return Ok(()) };
+        let moving = match self.moving.take() {
+            Some(moving) => moving,
+            None => {
+                let directory = self.place.target().expect("it has the base");
+                let (first, positions) = self.log.move_on(|first| self.place.switch(first));
+                self.moving = Some(Moving { directory, first, positions });
+                return Ok(());
+            }
+        };
+        let is_there = |(lane, position): (usize, &u64)| *position <= self.log.settled(lane);
+        let knows_next = self.waiting.iter().any(|opened| opened.first == moving.first);
+        if !knows_next || !moving.positions.iter().enumerate().all(is_there) {
+            self.moving = Some(moving);
+            return Ok(());
+        }
+        let (target, old) = (moving.directory, self.directory.path.clone());
+        match self.copy_behind(base, first, &target) {
+            Ok((manifest, copied_bytes)) => {
+                self.manifest = manifest;
+                self.directory = target;
+                self.replacing = None;
+                for opened in self.waiting.drain(..) {
+                    self.log.note_known(opened.ordinal);
+                    if let Some(positions) = opened.replaces {
+                        self.replacing = Some((opened.first, positions));
+                    }
+                }
+                self.place.forget_before(moving.first);
+                self.log.note_new_files(bytes + copied_bytes);
+                self.log.note_base_bytes(self.log.bytes());
+                let new = self.directory.path.display();
+                tracing::warn!("the append-only file is in {new} now; what is in {} is of before", old.display());
+                self.end_rewrite(true);
+            }
+            Err(error) => {
+                // Lanes are there already: so a new base is made there.
+                tracing::warn!("cannot move the append-only file to {}: {}", target.path.display(), reason(&error));
+                self.directory = target;
+                self.manifest = Manifest::default();
+                self.log.note_gone(error.raw_os_error().unwrap_or(libc::EIO) as u32);
+                self.look_due = Instant::now();
+                self.end_rewrite(false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what came behind a base into its directory, and names everything there. Gives the manifest, and how many
+    /// bytes were copied.
+    fn copy_behind(&self, base: Entry, first: u64, target: &Directory) -> io::Result<(Manifest, u64)> {
+        let mut manifest = Manifest { base: Some(base), ..Manifest::default() };
+        let mut copied_bytes = 0;
+        for entry in self.manifest.incrs.iter().filter(|entry| first <= entry.seq) {
+            let copy = target.path.join(&entry.name);
+            copied_bytes += std::fs::copy(self.directory.path.join(&entry.name), &copy)?;
+            File::open(&copy)?.sync_all()?;
+            manifest.incrs.push(entry.clone());
+        }
+        for opened in &self.waiting {
+            create_files(target, opened.first, self.log.lanes())?;
+            add_generation(&mut manifest, &target.prefix, opened.first, self.log.lanes());
+        }
+        write_manifest(&target.path, &target.prefix, &manifest)?;
+        Ok((manifest, copied_bytes))
     }
 
     fn end_rewrite(&mut self, is_ok: bool) {
@@ -366,12 +474,11 @@ impl Clerk {
         if !self.directory.is_there() {
             return Some(format!("the directory {} was deleted, or another one took its place", path.display()));
         }
-        if self.is_partial {
+        if self.is_partial || self.moving.is_some() {
             return None;
         }
-        let is_missing = |path: &Path| {
-            matches!(std::fs::symlink_metadata(path), Err(error) if error.kind() == io::ErrorKind::NotFound)
-        };
+        let is_missing =
+            |path: &Path| std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         let started = Instant::now();
         let found = self.manifest.files().find(|entry| is_missing(&path.join(&entry.name)));
         slow::note_event(&self.shared, &self.shared.config(), "aof-fstat", started.elapsed());
@@ -390,7 +497,7 @@ impl Clerk {
 
     /// Has a directory in which the log can begin anew.
     fn find_place(&mut self) -> Result<(), String> {
-        if !self.directory.is_there() {
+        if !self.directory.is_there() && self.place.target().is_none() {
             let directory = Directory::open(self.directory.path.clone(), &self.directory.prefix)?;
             if read_manifest(&directory, None)? != Manifest::default() {
                 return Err(format!("there is another log in {}: move it away", directory.path.display()));

@@ -4,8 +4,8 @@
 //! ```text
 //!  start with appendonly ─▶ begin ─┐
 //!  CONFIG SET appendonly yes ──────┼─▶ a directory, locked, with a clerk ──▶ release: the log is off, and all written
-//!  BGREWRITEAOF with appendonly no ┘             │ deleted ▲
-//!                                                └─────────┘ move_to: a new one
+//!  BGREWRITEAOF with appendonly no ┘             │ deleted ▲            ▲
+//!                                                └─────────┘ move_to    └ aim, switch: CONFIG SET dir
 //! ```
 
 use super::aof_clerk::{Clerk, write_manifest};
@@ -50,9 +50,8 @@ impl Directory {
     /// # Errors
     /// Why it cannot be, for the operator.
     pub(super) fn open(path: PathBuf, prefix: &str) -> Result<Directory, String> {
-        let told = |error: io::Error| {
-            format!("Can't open or create append-only dir {}: {}", path.display(), reason(&error))
-        };
+        let told =
+            |error: io::Error| format!("Can't open or create append-only dir {}: {}", path.display(), reason(&error));
         match fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(told(error)),
             _ => {}
@@ -79,6 +78,15 @@ impl Directory {
             (Ok(found), Ok(held)) => identity(found) == identity(held),
             _ => false,
         }
+    }
+
+    /// Whether files can be written into it.
+    ///
+    /// # Errors
+    /// Why not, for the operator.
+    fn check_writable(&self) -> Result<(), String> {
+        let told = |error| format!("Can't write into the append-only dir {}: {}", self.path.display(), reason(&error));
+        self.try_writing().map_err(told)
     }
 
     /// Writes a file, and removes it.
@@ -144,6 +152,8 @@ struct State {
     directories: Vec<(u64, Arc<Directory>)>,
     /// The log is on, or about to be.
     is_wanted: bool,
+    /// Where it is to go, with its next base.
+    target: Option<Arc<Directory>>,
 }
 
 /// The same, for all who use it.
@@ -170,6 +180,54 @@ impl Place {
         self.state.lock().directories.last().map(|(_, directory)| directory.clone())
     }
 
+    /// The directory of the next base.
+    pub(super) fn of_base(&self) -> Option<Arc<Directory>> {
+        self.target().or_else(|| self.current())
+    }
+
+    /// Where the log is to go.
+    pub(super) fn target(&self) -> Option<Arc<Directory>> {
+        self.state.lock().target.clone()
+    }
+
+    /// The log is on, and is to go into another directory, which has no log.
+    ///
+    /// # Errors
+    /// Why it cannot, for the operator.
+    pub(super) fn aim(&self, config: &Config) -> Result<(), String> {
+        let mut state = self.state.lock();
+        let path = config.dir.join(&config.appenddirname);
+        state.target = None;
+        if state.directories.last().is_none_or(|(_, directory)| directory.path == path) {
+            return Ok(());
+        }
+        let directory = Directory::open(path, &config.appendfilename)?;
+        if read_manifest(&directory, None)? != Manifest::default() {
+            return Err(format!("there is another log in {}: move it away", directory.path.display()));
+        }
+        directory.check_writable()?;
+        state.target = Some(Arc::new(directory));
+        Ok(())
+    }
+
+    /// It stays where it is.
+    pub(super) fn stay(&self) {
+        self.state.lock().target = None;
+    }
+
+    /// Files from a number on are where the log is to go, if it is to go anywhere.
+    pub(super) fn switch(&self, first: u64) {
+        let mut state = self.state.lock();
+        if let Some(target) = state.target.take() {
+            state.directories.push((first, target));
+        }
+    }
+
+    /// Nothing is written any more into files before this one.
+    pub(super) fn forget_before(&self, first: u64) {
+        self.state.lock().directories.retain(|(of, _)| first <= *of);
+    }
+
     /// The directory of a file.
     pub(super) fn of_file(&self, file: u64) -> Option<Arc<Directory>> {
         let state = self.state.lock();
@@ -187,12 +245,7 @@ impl Place {
         self.begin_in(&mut state, directory, manifest)
     }
 
-    fn begin_in(
-        self: &Arc<Self>,
-        state: &mut State,
-        directory: Directory,
-        manifest: Manifest,
-    ) -> Result<(), String> {
+    fn begin_in(self: &Arc<Self>, state: &mut State, directory: Directory, manifest: Manifest) -> Result<(), String> {
         let shared = self.shared.get().and_then(Weak::upgrade).expect("attached, and the server runs");
         let directory = Arc::new(directory);
         let (errands, received) = std::sync::mpsc::channel();
@@ -210,13 +263,16 @@ impl Place {
     /// Why it cannot be written, for the operator.
     pub(super) fn make_ready(self: &Arc<Self>, config: &Config, is_for_good: bool) -> Result<(), String> {
         let mut state = self.state.lock();
+        let path = config.dir.join(&config.appenddirname);
+        let is_elsewhere = state.directories.last().is_some_and(|(_, directory)| directory.path != path);
+        let shared = self.shared.get().and_then(Weak::upgrade).expect("attached, and the server runs");
+        if is_elsewhere && !shared.log.is_on() {
+            return Err("the directory in which the log was before is still in use: try again".to_string());
+        }
         if state.directories.is_empty() {
-            let directory = Directory::open(config.dir.join(&config.appenddirname), &config.appendfilename)?;
+            let directory = Directory::open(path, &config.appendfilename)?;
             let manifest = read_manifest(&directory, None)?;
-            directory.try_writing().map_err(|error| {
-                format!("Can't write into the append-only dir {}: {}", directory.path.display(), reason(&error))
-            })?;
-            let shared = self.shared.get().and_then(Weak::upgrade).expect("attached, and the server runs");
+            directory.check_writable()?;
             shared.log.reserve_files(manifest.next_incr());
             self.begin_in(&mut state, directory, manifest)?;
         }
@@ -226,7 +282,9 @@ impl Place {
 
     /// The log is not wanted any more: its directory may be given up.
     pub(super) fn let_go(&self) {
-        self.state.lock().is_wanted = false;
+        let mut state = self.state.lock();
+        state.is_wanted = false;
+        state.target = None;
     }
 
     /// Files from a number on are in another directory.

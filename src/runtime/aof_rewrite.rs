@@ -37,8 +37,7 @@ impl Core {
         }
         // While keys are loaded, what is there is not what there should be.
         let persistence = &self.shared.persistence;
-        let is_idle =
-            !persistence.is_claimed() && !persistence.is_loading() && log.rewrites().since_ms.is_none();
+        let is_idle = !persistence.is_claimed() && !persistence.is_loading() && log.rewrites().since_ms.is_none();
         if !is_idle || self.clocks.steady_ms() < self.rewrite_due_ms || !log.has_place() {
             return;
         }
@@ -87,7 +86,9 @@ impl Core {
             }
             return;
         }
-        if self.core == 0 && self.is_log_to_begin() {
+        // Into another directory it goes with a new base.
+        let is_to_go = log.is_on() && self.writer.files().target().is_some();
+        if self.core == 0 && (self.is_log_to_begin() || is_to_go) {
             self.rewrite_due_ms = 0;
             // INFO tells of it, also where it has to wait.
             log.want_rewrite(self.shared.persistence.is_claimed());
@@ -101,7 +102,7 @@ impl Core {
         // Before the directory is looked for: who sees this does not give it up.
         log.begin_rewrite(self.now_ms);
         let directory = match files.make_ready(&self.config, self.config.appendonly) {
-            Ok(()) => files.current().expect("it is ready"),
+            Ok(()) => files.of_base().expect("it is ready"),
             Err(why) => {
                 tracing::warn!("Can't rewrite append only file in background: {why}");
                 log.end_rewrite(self.now_ms, false);
@@ -115,13 +116,14 @@ impl Core {
         tracing::info!("Background append only file rewriting started");
         // With the log off a base is all that is wanted.
         let at_cut: Option<AtCut> = self.config.appendonly.then(|| {
-            let cut = first.clone();
+            let (cut, files) = (first.clone(), files.clone());
             // The first engine stands for all: they are held together.
             Box::new(move |engine: &mut Shard| {
                 if cut.get().is_none() {
                     let log = &engine.log;
                     let goes_on = log.is_on() && !log.is_gone();
-                    cut.set(Some(if goes_on { log.rotate() } else { log.begin_at_cut() }));
+                    let begin = || log.begin_at_cut(|first| files.switch(first));
+                    cut.set(Some(if goes_on { log.rotate() } else { begin() }));
                 }
                 engine.keyspace.records.is_on = true;
             }) as AtCut
@@ -139,7 +141,8 @@ impl Core {
     /// Without a base the log is worth nothing, or not all that it should: another attempt is made, later each time.
     fn try_again(&mut self) {
         let log = &self.shared.log;
-        if log.is_partial() || log.has_lost() || log.is_gone() || self.is_log_to_begin() {
+        let is_to_go = log.is_on() && self.writer.files().target().is_some();
+        if log.is_partial() || log.has_lost() || log.is_gone() || self.is_log_to_begin() || is_to_go {
             let doublings = log.rewrites().failures.saturating_sub(1).min(u64::from(RETRY_DOUBLINGS_MAX)) as u32;
             self.rewrite_due_ms = self.clocks.steady_ms() + (RETRY_MS << doublings);
             log.want_rewrite(true);

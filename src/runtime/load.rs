@@ -7,8 +7,8 @@
 //! Clients are connected meanwhile and told `-LOADING`. The threads take a shard's engine for some keys at a time, as
 //! visitors do, so its core answers. How many shards the file's writer had does not matter: keys go where they belong.
 
-use super::aof_place::LogFiles;
 use super::aof_load;
+use super::aof_place::LogFiles;
 use super::core::unix_ms;
 use super::libraries::LibraryReader;
 use super::progress::Reporter;

@@ -87,6 +87,8 @@ impl Machine for ThisMachine {
             }
             if !old.appendonly {
                 self.log_files.let_go();
+            } else if old.dir != new.dir {
+                self.log_files.stay();
             }
             return Err((name, text));
         }
@@ -114,6 +116,14 @@ impl ThisMachine {
         }
         if old.dir != new.dir {
             std::env::set_current_dir(&new.dir).map_err(|error| ("dir", crate::config::reason(&error)))?;
+        }
+        if old.appendonly
+            && new.appendonly
+            && old.dir != new.dir
+            && let Err(why) = self.log_files.aim(new)
+        {
+            tracing::warn!("{why}");
+            return Err(("dir", "Unable to move the append-only file. Check server logs.".into()));
         }
         if !old.appendonly
             && new.appendonly

@@ -2,8 +2,8 @@
 //! `-LOADING`. Loading itself: [`super::load`], [`super::aof_load`].
 //!
 //! ```text
-//!  RELOAD   ─▶ a snapshot (unless NOSAVE) ─▶ -LOADING ─▶ all engines held: emptied (unless NOFLUSH) ─┬─▶ a thread loads
-//!  LOADAOF  ─▶ -LOADING ─▶ all engines held: nothing is recorded ─▶ lanes written ─▶ held: emptied ──┘   ─▶ the reply
+//!  RELOAD   ─▶ a snapshot (unless NOSAVE) ─▶ -LOADING ─▶ all engines held: emptied (unless NOFLUSH) ─┬─▶ a thread
+//!  LOADAOF  ─▶ -LOADING ─▶ all engines held: nothing is recorded ─▶ lanes written ─▶ held: emptied ──┘   loads
 //! ```
 
 use super::aof_load;

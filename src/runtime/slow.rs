@@ -68,3 +68,19 @@ pub fn log(shared: &Shared, config: &Config, entry: slowlog::Entry, session: &Se
     let entry = slowlog::Entry { peer: session.peer.to_string(), name: session.name.clone(), ..entry };
     shared.slow_log.push(entry, config.slowlog_max_len);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_reaches_the_threshold_is_an_event() {
+        let shared = Shared::new(Config::default(), vec![0], 1, String::new());
+        let note = |threshold_ms, milliseconds| {
+            let config = Config { latency_monitor_threshold: threshold_ms, ..Config::default() };
+            note_event(&shared, &config, "aof-write", Duration::from_millis(milliseconds));
+            shared.latency.reset(&[])
+        };
+        assert_eq!((note(0, 1000), note(100, 99), note(100, 100), note(1, 5000)), (0, 0, 1, 1));
+    }
+}

@@ -417,11 +417,8 @@ impl Core {
         let plan = Arc::new(Plan::new(frame.head(rdb::VERSION).len() as u64, sums));
         let outputs: Vec<Arc<Output>> = (0..shards).map(|_| Arc::new(Output::new(plan.clone()))).collect();
         let clocks = clocks(&config, &self.shard, now_ms);
-        let form = if is_commands {
-            Form::Commands
-        } else {
-            Form::Snapshot { clocks, compress: config.rdbcompression }
-        };
+        let form =
+            if is_commands { Form::Commands } else { Form::Snapshot { clocks, compress: config.rdbcompression } };
         for (engine, output) in self.engines().zip(&outputs) {
             engine.keyspace.begin_walk(|db| Box::new(Scribe::new(db, output.clone(), form)));
         }

@@ -140,12 +140,7 @@ impl Commands {
     }
 
     /// Elements by the cursor of a scan.
-    fn step_table(
-        &mut self,
-        end: usize,
-        out: &mut Vec<u8>,
-        mut scan: impl FnMut(u64, &mut Vec<u8>) -> u64,
-    ) -> bool {
+    fn step_table(&mut self, end: usize, out: &mut Vec<u8>, mut scan: impl FnMut(u64, &mut Vec<u8>) -> u64) -> bool {
         loop {
             self.at = scan(self.at, out);
             if self.at == 0 || end <= out.len() {
@@ -182,7 +177,8 @@ impl Commands {
         let added = counters.entries_added.to_string();
         let (last_id, max_deleted_id) = (counters.last_id.to_string(), counters.max_deleted_id.to_string());
         let (last_id, max_deleted_id) = (last_id.as_bytes(), max_deleted_id.as_bytes());
-        let args: [&[u8]; 7] = [b"XSETID", key, last_id, b"ENTRIESADDED", added.as_bytes(), b"MAXDELETEDID", max_deleted_id];
+        let args: [&[u8]; 7] =
+            [b"XSETID", key, last_id, b"ENTRIESADDED", added.as_bytes(), b"MAXDELETEDID", max_deleted_id];
         record::write(out, &args);
         stream.groups().for_each(|group| write_group(&group.parts(), key, out));
         false
@@ -212,7 +208,8 @@ fn write_group(group: &GroupParts, key: &[u8], out: &mut Vec<u8>) {
     let last_id = group.last_id.to_string();
     // What is not known Redis writes as -1.
     let read = group.entries_read.unwrap_or(-1).to_string();
-    let args: [&[u8]; 7] = [b"XGROUP", b"CREATE", key, &group.name, last_id.as_bytes(), b"ENTRIESREAD", read.as_bytes()];
+    let args: [&[u8]; 7] =
+        [b"XGROUP", b"CREATE", key, &group.name, last_id.as_bytes(), b"ENTRIESREAD", read.as_bytes()];
     record::write(out, &args);
     for consumer in &group.consumers {
         if consumer.pending.is_empty() {

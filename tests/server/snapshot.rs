@@ -359,7 +359,8 @@ fn clients_are_told_while_keys_are_loaded() {
 
 #[test]
 fn debug_reload_keeps_and_merges_as_redis_does() {
-    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 1 }, Kind::Corering { shards: 3 }].into_iter().enumerate() {
+    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 1 }, Kind::Corering { shards: 3 }].into_iter().enumerate()
+    {
         let scratch = Scratch::new(&format!("options-{at}"));
         let (_server, mut client) = scratch.start(kind, &[]);
         let mut expect = |line: &str, reply: &str| assert_eq!(say(&mut client, line), reply, "{}: {line}", kind.name());
