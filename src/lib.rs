@@ -107,8 +107,8 @@
 //! thread writes, cores only queue lines), by [`memory`] (the allocator), and by the programs: `src/main.rs` reads the
 //! files of the configuration, `src/bin/corering_check.rs` asks and answers. Clocks are read there too, and by `TIME`
 //! and `INFO`, which tell it. Beside one thread per core there are the main thread, which waits, one for signals, one
-//! for the log, with `appendonly` one for its manifest, from the first snapshot on one that keeps cores with tasks
-//! awake, and, where systemd asks, one for its watchdog.
+//! for the log, with `appendonly` one for its manifest, while keys are loaded one that tells how far that is, from the
+//! first snapshot on one that keeps cores with tasks awake, and, where systemd asks, one for its watchdog.
 //!
 //! **Wire and rows.** Only [`resp`] knows the wire format. Nothing outside the rows asks for a command's name: routing,
 //! arity, flags, `COMMAND`, the slow log's secrets and the README's table derive from them.
@@ -198,6 +198,8 @@
 //! | `FORGET_SLICE` | `src/pubsub/tracking.rs` | `1000` | further keys beyond `tracking-table-max-keys` are forgotten later |
 //! | `ROOM_BYTES_MAX` | `src/runtime/aof.rs` | `16 << 20` | so much room is made ahead in a file of the log, no more |
 //! | `ANNOTATION_BYTES_MAX` | `src/aof/record.rs` | `1023` | a log with a longer line is damaged |
+//! | `ELEMENTS_MAX` | `src/snapshot/commands.rs` | `64` | a base of commands goes on with another command |
+//! | `HASHES_MAX` | `src/check/twice.rs` | `1 << 20` | `corering-check` goes through a file once more |
 //! | `MEMORY_BYTES_MAX` | `src/script/mod.rs` | `256 << 20` | a script's allocation fails |
 //! | `TEXT_BYTES_MAX` | `src/script/mod.rs` | `64 << 20` | a script is refused |
 //! | `DEPTH_MAX` | `src/script/convert.rs` | `1000` | an error stands in the place of what a script returns |
@@ -323,7 +325,7 @@
 //! | 2 | `connection` | `aof` `resp` `session` `value` `mutant` |
 //! | 2 | `script` | `config` `resp` `value` `sys` |
 //! | 3 | `pubsub` | `resp` `session` `keyspace` `structure` `sync` |
-//! | 3 | `snapshot` | `keyspace` `rdb` `value` `structure` |
+//! | 3 | `snapshot` | `aof` `keyspace` `rdb` `value` `structure` |
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` `script` |
 //! | 4 | `stats` | `command` |
 //! | 4 | `check` | `aof` `command` `rdb` `structure` `value` |

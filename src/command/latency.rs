@@ -301,7 +301,8 @@ fn advice_for(event: &str, setting: Setting) -> Vec<Advice> {
         "aof-write-alone"
         | "aof-write-active-child"
         | "aof-write"
-        | "aof-stat"
+        | "aof-fsync"
+        | "aof-fstat"
         | "aof-rename"
         | "rdb-unlink-temp-file" => {
             vec![Disk, DiskShared]

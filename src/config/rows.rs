@@ -321,7 +321,7 @@ directives! {
         /// Loads a log whose last bytes, up to so many, are damaged.
         aof_load_corrupt_tail_max_size: u64 = "aof-load-corrupt-tail-max-size", SIZE, "0", NEWER;
         /// A rewritten log begins with a snapshot.
-        aof_use_rdb_preamble: bool = "aof-use-rdb-preamble", YesNo, "yes", PENDING;
+        aof_use_rdb_preamble: bool = "aof-use-rdb-preamble", YesNo, "yes";
         /// Writes the time into the log.
         aof_timestamp_enabled: bool = "aof-timestamp-enabled", YesNo, "no";
         /// Syncs a rewritten log bit by bit while writing it.

@@ -14,7 +14,8 @@
 //! out), `follow` (clients that move to another core), and `cron` (what nobody asks for).
 
 use super::accept::{AcceptFailures, Listener};
-use super::aof::{LogFiles, Writer};
+use super::aof::Writer;
+use super::aof_place::LogFiles;
 use super::aof_share::LogWait;
 use super::block::Waiting;
 use super::clocks::{Clocks, moved};

@@ -268,11 +268,8 @@ impl Core {
 
     /// Notes for `LATENCY` how long it took.
     fn note_eviction(&mut self, started: u64) {
-        let threshold_ms = self.config.latency_monitor_threshold;
-        let milliseconds = self.clock.delta_as_nanos(started, self.clock.raw()) / 1_000_000;
-        if 0 < threshold_ms && threshold_ms <= milliseconds {
-            self.shared.latency.add("eviction-cycle", milliseconds, self.now_ms / 1000);
-        }
+        let took = self.clock.delta(started, self.clock.raw());
+        super::slow::note_event(&self.shared, &self.config, "eviction-cycle", took);
     }
 
     /// Tells other cores how many entries may go here, and the adviser how large this shard can be.

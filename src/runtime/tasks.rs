@@ -136,7 +136,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use super::super::aof::LogFiles;
+    use super::super::aof_place::LogFiles;
     use super::super::core::Parts;
     use super::super::listen::Doors;
     use super::super::listen::tests::free_port;

@@ -21,6 +21,7 @@ mod dump;
 mod extra;
 mod follow;
 mod listed;
+mod log;
 mod long;
 mod memory;
 mod operation;
