@@ -23,6 +23,7 @@ use super::send::list_once;
 use super::slow;
 use super::visit::{end_visit_to_lender, hold_several};
 use crate::command::lookup::{self, Row};
+use crate::command::slowlog::Split;
 use crate::command::{Args, Flags, Joint, Keys, Part, Run, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
 use crate::keyspace::{Effect, Effects};
@@ -253,7 +254,8 @@ impl Core {
                 noted = Noted::new(&self.config, row, &args, nanoseconds);
             } else if self.slow_nanoseconds <= nanoseconds {
                 let kept = || slowlog::kept(row, &args);
-                slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
+                let split = self.timing.split(planned.batch, started, &self.clock);
+                slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, &connection.session);
             }
             let told = self.holds.then(|| Told::of_call(row, &args));
             drop(args);
@@ -712,7 +714,8 @@ impl Core {
         self.stats.record(row.id, nanoseconds);
         if self.slow_nanoseconds <= nanoseconds {
             let session = &self.connections[index as usize].session;
-            slow::record(&self.shared, &self.config, row, || slowlog::kept(row, args), nanoseconds, session);
+            let kept = || slowlog::kept(row, args);
+            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), session);
         }
     }
 

@@ -46,6 +46,7 @@ mod spares;
 mod supervise;
 mod survey;
 pub mod tasks;
+mod timing;
 mod visit;
 mod walk;
 

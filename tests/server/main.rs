@@ -29,6 +29,7 @@ mod pubsub;
 mod scratch;
 mod settings;
 mod snapshot;
+mod stages;
 mod survey;
 mod transcript;
 
