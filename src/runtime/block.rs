@@ -17,6 +17,7 @@ use super::needs::{Needs, shards_of};
 use super::slow;
 use super::visit::hold_several;
 use crate::command::lookup::Row;
+use crate::command::slowlog::Split;
 use crate::command::{Args, Wait, slowlog};
 use crate::config::Config;
 use crate::mutant::Mutant;
@@ -180,7 +181,7 @@ impl Core {
             && let total = noted.nanoseconds + nanoseconds
             && self.slow_nanoseconds <= total
         {
-            slow::record(&self.shared, &self.config, ticket.row, || noted.args, total, session);
+            slow::record(&self.shared, &self.config, ticket.row, || noted.args, total, Split::default(), session);
         }
         if self.holds {
             self.shards_waited_for(ticket).into_iter().for_each(|shard| self.hold_for_all(ticket.connection, shard));

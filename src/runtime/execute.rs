@@ -54,7 +54,9 @@ impl Core {
                 self.prefetch(&planned[window..next], Keyspace::prefetch_entry);
                 window = next;
             }
-            clock = self.run_one(&planned[at], clock);
+            let ended = self.run_one(&planned[at], clock);
+            self.note_run(&planned[at], clock, ended);
+            clock = ended;
             self.deliver_mail();
         }
         self.end_visits();
@@ -336,7 +338,9 @@ impl Core {
                         self.stats.counters.commands_visiting += 1;
                         if self.slow_nanoseconds <= nanoseconds {
                             let kept = || slowlog::kept(row, &args);
-                            slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
+                            let split = self.timing.split(planned.batch, started, &self.clock);
+                            let session = &connection.session;
+                            slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, session);
                         }
                         drop(args);
                         if self.holds && told != 0 {
@@ -346,6 +350,7 @@ impl Core {
                         return ended;
                     }
                     // What comes after must not overtake this one.
+                    self.timing.is_forwarded = true;
                     let header = RequestHeader {
                         target: planned.connection,
                         sequence: connection.replies.reserve(),
@@ -353,7 +358,12 @@ impl Core {
                         db: call.db as u16,
                         flags: flags_of(call),
                         client: call.actor.client,
+                        handed: started,
                     };
+                    if self.config.slowlog_stages {
+                        let (read, queue) = self.timing.before(planned.batch, started, &self.clock);
+                        connection.sent_last = Some((header.sequence, read, queue));
+                    }
                     if connection.bodies.is_empty() {
                         self.mailbox.request(to, header, &args);
                     } else {
@@ -373,6 +383,7 @@ impl Core {
                     && let need = need_of(row, &args)
                     && self.shard.locks.conflicts_with(&need, row.flags.contains(Flags::READONLY))
                 {
+                    self.timing.is_unanswered = true;
                     let sequence = connection.replies.reserve();
                     let args = args.iter().map(|arg| arg.to_vec()).collect();
                     self.shard
@@ -396,6 +407,7 @@ impl Core {
                 }
                 let told = self.shard.told;
                 if let Some(long) = long {
+                    self.timing.is_unanswered = true;
                     let (connection, sequence) = (planned.connection, connection.replies.reserve());
                     let owned = args.iter().map(|arg| arg.to_vec()).collect();
                     drop(args);
@@ -410,14 +422,9 @@ impl Core {
                 let nanoseconds = self.clock.delta_as_nanos(started, ended);
                 self.stats.record(row.id, nanoseconds);
                 if self.slow_nanoseconds <= nanoseconds {
-                    slow::record(
-                        &self.shared,
-                        &self.config,
-                        row,
-                        || slowlog::kept(row, &args),
-                        nanoseconds,
-                        &connection.session,
-                    );
+                    let split = self.timing.split(planned.batch, started, &self.clock);
+                    let (kept, session) = (|| slowlog::kept(row, &args), &connection.session);
+                    slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, session);
                     self.now_ms = unix_ms();
                 }
                 drop(args);
@@ -510,7 +517,8 @@ impl Core {
         if threshold <= nanoseconds {
             let kept = || slowlog::kept(row, &args);
             let config = newest.as_deref().unwrap_or(&self.config);
-            slow::record(&self.shared, config, row, kept, nanoseconds, &connection.session);
+            let split = self.timing.split(planned.batch, started, &self.clock);
+            slow::record(&self.shared, config, row, kept, nanoseconds, split, &connection.session);
         }
         drop(args);
         list_once(&mut self.dirty, &mut connection.dirty, planned.connection);

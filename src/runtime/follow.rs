@@ -128,7 +128,9 @@ impl Core {
     }
 
     fn send_off(&mut self, index: u32) {
+        self.owe_nothing(index);
         let mut connection = self.connections.remove(index as usize);
+        connection.waits_since = 0; // By this core's clock.
         let to = connection.leaving_for.take().expect("one that leaves knows where to") as usize;
         self.forget_client(&connection);
         connection.counted_bytes = 0;

@@ -14,6 +14,7 @@ use super::snapshot::Client;
 use super::survey::Survey;
 use super::walk::Walk;
 use crate::command::lookup::Row;
+use crate::command::slowlog::Split;
 use crate::command::{Clients, CoreView, Part, Run, SessionView, slowlog};
 use crate::connection::{Arriving, Connection, arguments};
 use crate::resp::{Output, Reply};
@@ -305,7 +306,7 @@ impl Core {
         self.stats.record(row.id, nanoseconds);
         if self.slow_nanoseconds <= nanoseconds {
             let session = &self.connections[connection as usize].session;
-            slow::record(&self.shared, &self.config, row, kept, nanoseconds, session);
+            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), session);
         }
     }
 

@@ -25,6 +25,7 @@ use super::send::list_once;
 use super::slow;
 use super::visit::{DEFERRALS_MAX, end_visit_to_lender, hold_several};
 use crate::command::lookup::{self, Row};
+use crate::command::slowlog::Split;
 use crate::command::{Args, Flags, Gather, Joint, Part, Run, SessionView, Spread, slowlog};
 use crate::connection::arguments;
 use crate::keyspace::{Effect, Effects};
@@ -137,7 +138,8 @@ impl Core {
                 noted = Noted::new(&self.config, row, &args, nanoseconds);
             } else if self.slow_nanoseconds <= nanoseconds {
                 let kept = || slowlog::kept(row, &args);
-                slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
+                let split = self.timing.split(planned.batch, started, &self.clock);
+                slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, &connection.session);
             }
             let told = self.holds.then(|| Told::of_call(row, &args));
             drop(args);
@@ -648,7 +650,8 @@ impl Core {
         self.stats.record(row.id, nanoseconds);
         if self.slow_nanoseconds <= nanoseconds {
             let session = &self.connections[index as usize].session;
-            slow::record(&self.shared, &self.config, row, || slowlog::kept(row, args), nanoseconds, session);
+            let kept = || slowlog::kept(row, args);
+            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), session);
         }
     }
 

@@ -24,6 +24,7 @@ use super::long::Reader;
 use super::mailbox::Control;
 use super::visit::Visited;
 use crate::command::lookup::{self, Row};
+use crate::command::slowlog::Split;
 use crate::command::{Args, Run, Wait, slowlog};
 use crate::config::Config;
 use crate::keyspace::{Class, Effect, Entry, Keyspace};
@@ -330,7 +331,7 @@ impl Core {
                 if wait.is_none() && self.slow_nanoseconds <= nanoseconds {
                     let session = &self.connections[index as usize].session;
                     let kept = || slowlog::kept(row, &args);
-                    super::slow::record(&self.shared, &self.config, row, kept, nanoseconds, session);
+                    super::slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), session);
                 }
                 let done = self.gatherings.remove(gathering as usize);
                 match wait {

@@ -51,6 +51,7 @@ mod supervise;
 mod survey;
 pub mod tasks;
 mod ticker;
+mod timing;
 mod visit;
 mod walk;
 

@@ -44,6 +44,7 @@ use super::slow;
 use super::visit::hold_several;
 use crate::command::info::REDIS_VERSION;
 use crate::command::lookup::{self, Row};
+use crate::command::slowlog::Split;
 use crate::command::{Args, Flags, Keys, Run, ScriptCall, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
 use crate::keyspace::{Class, Effects, Entry, Keyspace, Records};
@@ -333,7 +334,7 @@ impl Core {
         if self.slow_nanoseconds <= nanoseconds {
             let slices: ArgSlices<'_> = args.args(0).collect();
             let kept = || slowlog::kept(row, &slices);
-            slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
+            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), &connection.session);
             self.now_ms = unix_ms();
         }
         self.script_args = args;
@@ -674,6 +675,7 @@ impl Core {
             })
             .collect();
         self.now_ms = unix_ms();
+        let batches = self.timing.batches_len();
         self.ring.enter(None, 0, 1);
         self.take_events();
         if reads_mail {
@@ -714,6 +716,9 @@ impl Core {
         let Aside { planned, spans, active, buffers, now_ms } = aside;
         (self.planned, self.spans, self.active, self.used_buffers, self.now_ms) =
             (planned, spans, active, buffers, now_ms);
+        self.timing.forget_batches(batches);
+        self.timing.is_forwarded = false;
+        self.timing.is_unanswered = false;
         self.serving_beside = false;
     }
 
@@ -1135,7 +1140,8 @@ impl Caller for Runner<'_> {
         core.stats.record(row.id, nanoseconds);
         if core.slow_nanoseconds <= nanoseconds {
             let session = &core.connections[self.index as usize].session;
-            slow::record(&core.shared, &core.config, row, || slowlog::kept(row, args), nanoseconds, session);
+            let kept = || slowlog::kept(row, args);
+            slow::record(&core.shared, &core.config, row, kept, nanoseconds, Split::default(), session);
         }
         answer.unwrap_or(Answer::Replied)
     }

@@ -1,6 +1,7 @@
 //! What took long leaves a trace: a command an entry in the slow log and a latency event, other work an event.
 
 use crate::command::lookup::Row;
+use crate::command::slowlog::Split;
 use crate::command::{Flags, slowlog};
 use crate::config::Config;
 use crate::session::Session;
@@ -23,7 +24,13 @@ pub fn threshold_nanoseconds(config: &Config) -> u64 {
     slow_log.min(latency)
 }
 
-/// Notes a command of one of this core's clients that took at least [`threshold_nanoseconds`].
+/// From how many nanoseconds on a pass is a stall; `u64::MAX`: never.
+pub fn stall_nanoseconds(config: &Config) -> u64 {
+    u64::try_from(config.stall_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000))
+}
+
+/// Notes a command of one of this core's clients that took at least [`threshold_nanoseconds`]. `split`: what came before
+/// it ran, as far as that is known.
 #[cold]
 pub fn record(
     shared: &Shared,
@@ -31,9 +38,10 @@ pub fn record(
     row: &'static Row,
     kept: impl FnOnce() -> Vec<Vec<u8>>,
     nanoseconds: u64,
+    split: Split,
     session: &Session,
 ) {
-    if let Some(entry) = entry(shared, config, row, kept, nanoseconds) {
+    if let Some(entry) = entry(shared, config, row, kept, nanoseconds, split) {
         log(shared, config, entry, session);
     }
 }
@@ -47,6 +55,7 @@ pub fn entry(
     row: &'static Row,
     kept: impl FnOnce() -> Vec<Vec<u8>>,
     nanoseconds: u64,
+    split: Split,
 ) -> Option<slowlog::Entry> {
     let unix_s = super::core::unix_ms() / 1000;
     let microseconds = nanoseconds / 1000;
@@ -57,6 +66,7 @@ pub fn entry(
         id: 0, // Given by the log.
         unix_s,
         microseconds,
+        split,
         args: kept(),
         peer: String::new(),
         name: Vec::new(),

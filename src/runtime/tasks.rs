@@ -103,7 +103,9 @@ impl Core {
         };
         self.sends = 0;
         let idle_ms = self.idle_ms();
+        self.sample_writes();
         let may_sleep = !self.is_busy(idle_ms) && self.park();
+        self.timing.has_slept = may_sleep;
         // What completed before the bell was there, or since the last look, rings no more.
         self.ring.enter(None, 0, 1);
         if may_sleep && !self.ring.has_events() {

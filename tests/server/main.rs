@@ -30,6 +30,7 @@ mod pubsub;
 mod scratch;
 mod settings;
 mod snapshot;
+mod stages;
 mod survey;
 mod transcript;
 
