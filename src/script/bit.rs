@@ -23,13 +23,11 @@ pub fn build(stack: &mut Stack<'_>) {
     set_functions(stack, functions);
 }
 
-/// A number modulo 2^32, rounded to the nearest integer, to the even one if there are two.
+/// A number as BitOp reads it: the low bits of a double so large that its last one counts ones. Up to 2^51 that is the
+/// nearest integer modulo 2^32; hashes that multiply go beyond, and what comes of them is remembered by clients.
 fn bits(stack: &mut Stack<'_>, at: i32, function: &str) -> Result<u32, Thrown> {
-    const MODULUS: f64 = 4_294_967_296.0;
-    let number = args::number(stack, at, function)?;
-    let rounded = number.round_ties_even();
-    // Beyond 2^51 the low bits of a double are not those of its integer in BitOp either; what is no number is 0.
-    Ok(if rounded.is_finite() { rounded.rem_euclid(MODULUS) as u32 } else { 0 })
+    const ONES: f64 = 6_755_399_441_055_744.0;
+    Ok((args::number(stack, at, function)? + ONES).to_bits() as u32)
 }
 
 fn push(stack: &mut Stack<'_>, value: u32) -> Result<usize, Thrown> {

@@ -30,6 +30,9 @@ const TOO_DEEP: Error = Error::fixed("ERR reached lua stack limit");
 
 /// Pushes what a reply is to a script.
 pub fn push_reply(stack: &mut Stack<'_>, reply: &[u8]) {
+    if reply.is_empty() {
+        return stack.push_boolean(false); // `CLIENT REPLY OFF`, where suites let scripts call it.
+    }
     let end = push_element(stack, reply);
     assert_eq!(end, reply.len(), "a command writes one reply");
 }

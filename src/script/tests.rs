@@ -32,7 +32,7 @@ impl Caller for Double {
 
     fn tick(&mut self) -> Option<&'static str> {
         self.ticks_left = self.ticks_left.saturating_sub(1);
-        (self.ticks_left == 0).then_some("Script killed by user with SCRIPT KILL.")
+        (self.ticks_left == 0).then_some("Script killed by user with SCRIPT KILL...")
     }
 
     fn cpu_seconds(&mut self) -> f64 {
@@ -69,7 +69,7 @@ fn run(text: &str) -> String {
     run_on(&mut Engine::new("7.2.4"), text)
 }
 
-const KILLED: &str = "Script killed by user with SCRIPT KILL.";
+const KILLED: &str = "Script killed by user with SCRIPT KILL...";
 
 #[test]
 fn there_is_nothing_that_reaches_the_machine() {

@@ -42,7 +42,7 @@ impl Caller for Server {
 
     fn tick(&mut self) -> Option<&'static str> {
         self.ticks += 1;
-        (TICKS_MAX < self.ticks).then_some("Script killed by user with SCRIPT KILL.")
+        (TICKS_MAX < self.ticks).then_some("Script killed by user with SCRIPT KILL...")
     }
 
     fn cpu_seconds(&mut self) -> f64 {
