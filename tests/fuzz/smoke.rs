@@ -1,10 +1,10 @@
 //! The fuzz targets' checks on the corpus and on seeded mutations of it, without a fuzzer: a few seconds in every run
 //! of the tests. `run` (beside this file) does the coverage-guided form for as long as one likes.
 //!
-//! `CORERING_FUZZ_SECONDS` sets the seconds per target (default 4), `CORERING_FUZZ_SEED` the seed, `CORERING_FUZZ_TARGET`
-//! the only target. What breaks a check
-//! is written to `CARGO_TARGET_TMPDIR` and named.
+//! `CORERING_FUZZ_SECONDS` sets the seconds per target (default 4), `CORERING_FUZZ_SEED` the seed,
+//! `CORERING_FUZZ_TARGET` the only target. What breaks a check is written to `CARGO_TARGET_TMPDIR` and named.
 #![allow(clippy::disallowed_methods, reason = "it ends by the clock")]
+#![allow(clippy::duplicate_mod, reason = "a target has one check, and here are all of them")]
 
 #[path = "checks/cjson.rs"]
 mod cjson;
