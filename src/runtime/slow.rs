@@ -29,8 +29,8 @@ pub fn stall_nanoseconds(config: &Config) -> u64 {
     u64::try_from(config.stall_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000))
 }
 
-/// Notes a command of one of this core's clients that took at least [`threshold_nanoseconds`]. `split`: what came before
-/// it ran, as far as that is known.
+/// Notes a command of one of this core's clients that took at least [`threshold_nanoseconds`]. `split`: what came
+/// before it ran, as far as that is known.
 #[cold]
 pub fn record(
     shared: &Shared,
