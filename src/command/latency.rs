@@ -3,8 +3,8 @@
 //! An event (`command`, `fast-command`, names of background work) has a ring of 160 seconds with the worst latency of
 //! each; only what took at least `latency-monitor-threshold` milliseconds takes the lock. The histograms are another
 //! thing: every core counts every call, see [`crate::stats`]; of them `LATENCY HISTOGRAM` tells the execution as Redis
-//! does, `LATENCY STAGES` every stage of a command's time ([`crate::stats::stages`]). `LATENCY RESET` forgets spikes, as
-//! in Redis; what is counted, `CONFIG RESETSTAT` forgets.
+//! does, `LATENCY STAGES` every stage of a command's time ([`crate::stats::stages`]). `LATENCY RESET` forgets spikes,
+//! as in Redis; what is counted, `CONFIG RESETSTAT` forgets.
 //!
 //! ```text
 //! LATENCY STAGES [command ...] [WINDOW seconds]          all commands; since the start or CONFIG RESETSTAT

@@ -2,13 +2,11 @@
 
 use crate::client::{Client, Value, encode};
 use crate::cores::{connect, ok, start_with_core_ports, tag_of};
+use crate::extra::wait_until;
 use crate::process::{Kind, Server};
-use std::time::{Duration, Instant};
 
 /// Commands of a kind that a test sends, one after the other: enough for a pass of which the write is sampled.
 const TIMES: i64 = 128;
-/// How long a test waits for what the server does by itself.
-const WAIT: Duration = Duration::from_secs(30);
 
 /// A value of a map, which in RESP2 is an array of names and values.
 fn entry<'a>(map: &'a Value, name: &str) -> Option<&'a Value> {
@@ -114,11 +112,7 @@ fn a_window_forgets_what_is_older() {
     let mut client = connect(server.port);
     client.call(&["INCR", "n"]).expect("it is answered");
     assert_eq!(calls(&stages(&mut client, "incr", &["WINDOW", "300"]), "local", "execute"), 1);
-    let since = Instant::now();
-    while calls(&stages(&mut client, "incr", &["WINDOW", "1"]), "local", "execute") != 0 {
-        assert!(since.elapsed() < WAIT, "it is told for ever");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("it is told no more", || calls(&stages(&mut client, "incr", &["WINDOW", "1"]), "local", "execute") == 0);
     assert_eq!(calls(&stages(&mut client, "incr", &["WINDOW", "300"]), "local", "execute"), 1);
     assert_eq!(calls(&stages(&mut client, "incr", &[]), "local", "execute"), 1);
 }

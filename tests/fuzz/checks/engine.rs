@@ -35,7 +35,7 @@ impl Caller for Server {
     }
 
     fn may_call(&mut self, args: &[&[u8]]) -> Option<bool> {
-        (args[0].len() % 2 == 0).then_some(true)
+        args[0].len().is_multiple_of(2).then_some(true)
     }
 
     fn log(&mut self, _: usize, _: &[u8]) {}
