@@ -130,3 +130,43 @@ fn a_client_that_dies_at_any_step_leaves_nothing_behind() {
         });
     }
 }
+
+/// What a command that waits has borrowed comes when its client is gone already.
+#[test]
+fn who_dies_while_a_command_borrows_waits_for_nothing() {
+    const LISTS: usize = 1000;
+    const NAMED: usize = 40;
+    let server = Server::start(Kind::Corering { shards: 4 }, &[]);
+    let mut other = connect(&server);
+    let mut random = fastrand::Rng::with_seed(1);
+    for round in 0..800 {
+        let mut client = connect(&server);
+        let names: Vec<String> = (0..NAMED).map(|_| format!("list:{}", random.usize(..LISTS))).collect();
+        let named = |command: &'static str| -> Vec<&str> {
+            std::iter::once(command).chain(names.iter().map(String::as_str)).collect()
+        };
+        let mut bytes = encode(&["PING"]); // Who leaves with a reply unread breaks the connection.
+        if round % 2 == 0 {
+            bytes.extend(encode(&[&named("BLPOP")[..], &["0"]].concat()));
+            bytes.extend(encode(&["SET", "behind", "v"]));
+        } else {
+            bytes.extend(encode(&named("WATCH")));
+            bytes.extend(encode(&["MULTI"]));
+            names.iter().for_each(|name| bytes.extend(encode(&["RPUSH", name, &"never".repeat(60)])));
+        }
+        client.send_raw(&bytes).expect("it is sent");
+        if random.u8(..) < 150 {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        drop(client);
+    }
+    wait_for_silence(&mut other, 1, "after them");
+    for list in 0..LISTS {
+        let pushed = other.call(&["RPUSH", &format!("list:{list}"), "e"]).expect("it is answered");
+        assert_eq!(pushed, Value::Integer(1));
+    }
+    for list in 0..LISTS {
+        let len = other.call(&["LLEN", &format!("list:{list}")]).expect("it is answered");
+        assert_eq!(len, Value::Integer(1), "list {list} went to nobody");
+    }
+}
