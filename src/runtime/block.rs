@@ -85,8 +85,8 @@ impl Core {
             self.wait_deadlines.insert((waiting.next_ms, index));
         }
         self.waits.insert(index, waiting);
-        // As Redis does with a client that closed its side and waits. And with one that broke while it borrowed: who looked
-        // after it then found a command under way, and would not look again.
+        // As Redis does with a client that closed its side and waits. And with one that broke while it borrowed: who
+        // looked after it then found a command under way, and would not look again.
         if connection.broken || connection.session.mode.intersects(Mode::INPUT_ENDED | Mode::CLOSE_NOW) {
             self.closing.push(index);
         }
