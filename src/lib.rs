@@ -60,12 +60,13 @@
 //!
 //! **Who touches an entry.** An engine is held by one core at a time, and only its holder touches its entries. The
 //! owner takes it when it has work for it, lets visitors in between two windows, and lets go before it enters the
-//! kernel (with one shard only while keys are loaded). A visitor holds it for one window at most, and no longer than
-//! until it runs something slow of its own. The owner waits for a visitor (a lock); a visitor never waits for anybody:
-//! it tries for some microseconds, and sends a parcel instead. Only a command on several shards waits for engines, with
-//! a limit, and then holds only lower ones; a core that waits for its own engine otherwise holds none. So no circle of
-//! cores waits. Every eighth window the owner hands its engine to who waits for it. A visitor runs only commands that
-//! end soon by their row (`FAST`, or of constant cost), and only while no entry of that shard is lent.
+//! kernel (with one shard only while keys are loaded). A visitor holds it for one window at most, or for a fraction of
+//! a millisecond of commands on several shards, and no longer than until it runs something slow of its own. The owner
+//! waits for a visitor (a lock); a visitor never waits for anybody: it tries for some microseconds, and sends a parcel
+//! instead. Only a command on several shards waits for engines, with a limit, and then holds only lower ones; a core
+//! that waits for its own engine otherwise holds none. So no circle of cores waits. Every eighth window the owner hands
+//! its engine to who waits for it. A visitor runs only commands that end soon by their row (`FAST`, or of constant
+//! cost), and only while no entry of that shard is lent.
 //!
 //! **A command runs to completion.** [`shard::Shard::execute`] and all below it are plain functions: no await, no lock,
 //! no kernel, no clock, no randomness of their own; `now` and a seeded generator are handed in. `now` is read once a
@@ -97,16 +98,17 @@
 //! `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]: atomics that the hot path reads at most once, and locks
 //! that only configuration changes and slow commands take. (5) What clients are told unasked, through inboxes: see
 //! [`pubsub`]. (6) The lanes of the append-only file, to which whoever changed keys appends: see [`aof`]. (7) The log's
-//! queue, the allocator's counters, who sleeps, the alarm that a stop raises, and who may answer a blocked client.
-//! Nothing else. A `CONFIG SET` is answered when every core has taken the new configuration.
+//! queue, the allocator's counters, who sleeps, the alarm that a stop raises, who may answer a blocked client, and
+//! whose watched keys have changed. Nothing else. A `CONFIG SET` is answered when every core has taken the new
+//! configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one
 //! thread writes, cores only queue lines), by [`memory`] (the allocator), and by the programs: `src/main.rs` reads the
 //! files of the configuration, `src/bin/corering_check.rs` asks and answers. Clocks are read there too, and by `TIME`
 //! and `INFO`, which tell it. Beside one thread per core there are the main thread, which waits, one for signals, one
-//! for the log, with `appendonly` one for its manifest, from the first snapshot on one that keeps cores with tasks
-//! awake, and, where systemd asks, one for its watchdog.
+//! for the log, with `appendonly` one for its manifest, while keys are loaded one that tells how far that is, from the
+//! first snapshot on one that keeps cores with tasks awake, and, where systemd asks, one for its watchdog.
 //!
 //! **Wire and rows.** Only [`resp`] knows the wire format. Nothing outside the rows asks for a command's name: routing,
 //! arity, flags, `COMMAND`, the slow log's secrets and the README's table derive from them.
@@ -127,6 +129,8 @@
 //! | `MESSAGES_PER_PASS_MAX` | `src/runtime/hop.rs` | `16` | the rest of a peer's messages waits likewise |
 //! | `PREFETCH_COMMANDS` | `src/runtime/execute.rs` | `16` | the next window begins |
 //! | `WAIT_MAX` | `src/runtime/visit.rs` | `Duration::from_micros(500)` | a command on several shards borrows |
+//! | `KEPT_NANOSECONDS_MAX` | `src/runtime/visit.rs` | `200_000` | engines are handed over to who waits for them |
+//! | `DEFERRALS_MAX` | `src/runtime/visit.rs` | `4` | a command on several shards borrows, rather than wait for the next pass |
 //! | `FAIR_WINDOWS` | `src/runtime/visit.rs` | `8` | an engine is handed over to who waits for it |
 //! | `ARGS_AT_ONCE_MAX` | `src/runtime/joint.rs` | `256` | a call borrows rather than keeping engines of others |
 //! | `CALLS_AT_ONCE_MAX` | `src/runtime/joint.rs` | `64` | a transaction borrows likewise |
@@ -187,12 +191,18 @@
 //! | `EVENTS_MAX` | `src/command/latency.rs` | `64` | a broken belief: the kinds are few and fixed |
 //! | `SAMPLES_MAX` | `src/command/latency.rs` | `160` | the oldest sample goes |
 //! | `ERRORS_MAX` | `src/stats.rs` | `128` | further error words are counted together |
+//! | `CHANGE_SLICE` | `src/runtime/pubsub.rs` | `256` | a client joins or leaves further names in later passes |
+//! | `SLICES_BYTES_MAX` | `src/stats/stages.rs` | `512 << 10` | of a core's last seconds the oldest are forgotten |
+//! | `WINDOW_SECONDS_MAX` | `src/stats/stages.rs` | `300` | likewise; a longer window is refused |
+//! | `POOL_MAX` | `src/stats.rs` | `16` | emptied histograms beyond are freed |
 //! | `FORGET_SLICE` | `src/runtime/pubsub.rs` | `500` | a closed client loses further subscriptions in later passes |
 //! | `STRIPES` | `src/pubsub/directory.rs` | `64` | subscribers of some name and publishers of another wait for each other |
 //! | `STRIPES` | `src/pubsub/tracking.rs` | `64` | likewise for keys that are remembered |
 //! | `FORGET_SLICE` | `src/pubsub/tracking.rs` | `1000` | further keys beyond `tracking-table-max-keys` are forgotten later |
 //! | `ROOM_BYTES_MAX` | `src/runtime/aof.rs` | `16 << 20` | so much room is made ahead in a file of the log, no more |
 //! | `ANNOTATION_BYTES_MAX` | `src/aof/record.rs` | `1023` | a log with a longer line is damaged |
+//! | `ELEMENTS_MAX` | `src/snapshot/commands.rs` | `64` | a base of commands goes on with another command |
+//! | `HASHES_MAX` | `src/check/twice.rs` | `1 << 20` | `corering-check` goes through a file once more |
 //! | `MEMORY_BYTES_MAX` | `src/script/mod.rs` | `256 << 20` | a script's allocation fails |
 //! | `TEXT_BYTES_MAX` | `src/script/mod.rs` | `64 << 20` | a script is refused |
 //! | `DEPTH_MAX` | `src/script/convert.rs` | `1000` | an error stands in the place of what a script returns |
@@ -287,7 +297,7 @@
 //! | [`config`] | directives, one row each; files, `CONFIG` |
 //! | [`shared`] | what all cores see |
 //! | [`pubsub`] | who is told what unasked: published messages, events on keys, stale caches |
-//! | [`stats`] | what one core counts |
+//! | [`stats`] | what one core counts, and where the time of its commands went |
 //! | [`check`] | what `corering-check` knows of snapshots and logs: whether they are whole, what they would be if mended |
 //! | [`memory`] | the allocator, and how much of it is in use |
 //! | [`sync`] | what the protocols between cores are made of, replaced by loom's in `tests/model/` |
@@ -311,18 +321,18 @@
 //! | 0 | `sys` | – |
 //! | 0 | `aof` | – |
 //! | 1 | `value` | `structure` |
-//! | 1 | `session` | `resp` |
+//! | 1 | `session` | `resp` `sync` |
 //! | 1 | `log` | `config` |
-//! | 2 | `keyspace` | `aof` `value` `structure` |
+//! | 2 | `keyspace` | `aof` `value` `structure` `sync` |
 //! | 2 | `rdb` | `value` `structure` |
 //! | 2 | `connection` | `aof` `resp` `session` `value` `mutant` |
 //! | 2 | `script` | `config` `resp` `value` `sys` |
 //! | 3 | `pubsub` | `resp` `session` `keyspace` `structure` `sync` |
-//! | 3 | `snapshot` | `keyspace` `rdb` `value` `structure` |
+//! | 3 | `snapshot` | `aof` `keyspace` `rdb` `value` `structure` |
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` `script` |
 //! | 4 | `stats` | `command` |
 //! | 4 | `check` | `aof` `command` `rdb` `structure` `value` |
-//! | 4 | `shared` | `aof` `command` `config` `pubsub` `session` `script` |
+//! | 4 | `shared` | `aof` `command` `config` `pubsub` `session` `script` `sync` `mutant` |
 //! | 4 | `route` | `command` `resp` |
 //! | 5 | `shard` | `aof` `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` `sync` `mutant` |
 //!

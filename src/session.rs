@@ -79,9 +79,11 @@ pub enum Deferred {
         saves: bool,
         /// The databases are emptied before.
         flushes: bool,
-        /// What is there already is no error.
+        /// What is there already is no error, and becomes what the file has.
         merges: bool,
     },
+    /// All keys come from the append-only file.
+    LoadLog,
     /// The server ends: there is a reply only if it does not.
     Shutdown(Ending),
 }

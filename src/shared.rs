@@ -2,6 +2,7 @@
 //! server (shut down, pause). Everything here is off the hot path, or one relaxed load on it.
 
 mod budget;
+mod gate;
 pub mod persistence;
 pub mod scripts;
 mod steering;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub clients_of_core: Vec<AtomicUsize>,
     /// How often each core has looked after itself: several times a second, unless it is stuck.
     pub beats_of_core: Vec<AtomicU64>,
+    /// What each core's histograms of latencies take, in bytes: it does not count against `maxmemory`.
+    pub latency_bytes_of_core: Vec<AtomicU64>,
     /// Clients in `MONITOR`, over all cores.
     pub monitors: AtomicUsize,
     /// `CLIENT PAUSE`: until when (Unix milliseconds; 0: not paused) …
@@ -97,6 +100,7 @@ impl Shared {
             clients: AtomicUsize::new(0),
             clients_of_core: (0..cores).map(|_| AtomicUsize::new(0)).collect(),
             beats_of_core: (0..cores).map(|_| AtomicU64::new(0)).collect(),
+            latency_bytes_of_core: (0..cores).map(|_| AtomicU64::new(0)).collect(),
             monitors: AtomicUsize::new(0),
             pause_until_ms: AtomicU64::new(0),
             pause_mode: AtomicU8::new(0),

@@ -50,16 +50,20 @@
 //!   purpose: Purpose::LogBase        the preamble: a whole file of this format that says that a log goes on behind it
 //!   file: Some(path)                 its name; written as a temporary file, synced, renamed, its directory synced
 //!   at_cut: Some(FnMut(&mut Shard))  runs on every engine at the cut, all of them held: switch the shard's log there
+//!   is_commands                      commands instead, for a base with `aof-use-rdb-preamble no`
 //!   then: FnOnce(&mut Core, Result<Written, Failure>)    what became of it, on the core that ordered it
 //! ```
-//! For a base made of commands (`aof-use-rdb-preamble no`) only [`Recorder`](crate::keyspace::walk::Recorder) is
-//! another one. One snapshot is under way at a time, whoever ordered it.
+//! Only what entries are written as differs then ([`Form`]), and what stands around them ([`Frame`]). One snapshot is
+//! under way at a time, whoever ordered it.
 
+mod commands;
+mod form;
 pub mod output;
 pub mod scribe;
 #[cfg(test)]
 mod tests;
 
+pub use form::{Form, Frame};
 pub use output::{Output, Piece, Plan};
 pub use scribe::{Clocks, Scribe};
 

@@ -3,18 +3,18 @@
 //!
 //! Not here: asking the other cores, and the clock. `INFO` and `LATENCY HISTOGRAM` print what this file formats.
 //!
-//! A latency goes into a bucket of a log-linear histogram, the one HdrHistogram calls "two significant digits": every
-//! power of two is cut into 128 equal buckets, so that a bucket is at most 1/128 of its value wide. The powers of two
-//! ("octaves") of one command are allocated when they are first hit, 1 KiB each; a command that was never called has
-//! none.
-//!
-//! ```text
-//! nanoseconds   0..127   128..255   256..511   512..1023   …   2^36-128..2^36
-//! octave           0         1          2          3       …        29
-//! bucket width     1         1          2          4       …       2^28
-//! ```
+//! Latencies are histograms: [`histogram`]. Of every command there is one per stage of its time, apart for what ran
+//! here and on another core: [`stages`]. How the loop itself does is [`health`].
+
+pub mod health;
+pub mod histogram;
+pub mod stages;
 
 use crate::command::lookup::{self, COMMAND_COUNT, CommandId, Row};
+use health::Health;
+use histogram::Histogram;
+use stages::{Lane, Lanes, Slice, Slices, Stage, Way};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// Makes the struct and its sum of one list of fields.
@@ -157,127 +157,6 @@ impl RatesNow {
     }
 }
 
-/// Nanoseconds above this are counted as this: 2^36, about 69 seconds.
-pub const LATENCY_MAX: u64 = (1 << 36) - 1;
-/// Buckets of an octave.
-const OCTAVE_BUCKETS: usize = 128;
-const OCTAVE_BITS: u32 = OCTAVE_BUCKETS.trailing_zeros();
-/// Octaves up to [`LATENCY_MAX`].
-const OCTAVES: usize = place(LATENCY_MAX) / OCTAVE_BUCKETS + 1;
-
-/// The bucket of a latency, over all octaves.
-#[inline]
-const fn place(nanoseconds: u64) -> usize {
-    // Values below 256 have buckets of width 1, in the octaves 0 and 1.
-    let doublings = (u64::BITS - OCTAVE_BITS - 1) - (nanoseconds | 0xff).leading_zeros();
-    (doublings as usize) * OCTAVE_BUCKETS + (nanoseconds >> doublings) as usize
-}
-
-/// The smallest latency of a bucket.
-const fn lowest(place: usize) -> u64 {
-    let octave = place / OCTAVE_BUCKETS;
-    if octave == 0 { place as u64 } else { ((OCTAVE_BUCKETS + place % OCTAVE_BUCKETS) as u64) << (octave - 1) }
-}
-
-/// The largest latency of a bucket.
-const fn highest(place: usize) -> u64 {
-    lowest(place + 1) - 1
-}
-
-/// How many calls took how long.
-#[derive(Clone, Default)]
-pub struct Histogram {
-    octaves: [Option<Box<[u64; OCTAVE_BUCKETS]>>; OCTAVES],
-}
-
-impl Histogram {
-    /// Counts one latency. Above [`LATENCY_MAX`] it counts as that, 0 as 1.
-    #[inline]
-    pub fn record(&mut self, nanoseconds: u64) {
-        let place = place(nanoseconds.clamp(1, LATENCY_MAX));
-        let octave = &mut self.octaves[place / OCTAVE_BUCKETS];
-        octave.get_or_insert_with(|| Box::new([0; OCTAVE_BUCKETS]))[place % OCTAVE_BUCKETS] += 1;
-    }
-
-    /// Adds another histogram.
-    pub fn merge(&mut self, other: &Histogram) {
-        for (own, other) in self.octaves.iter_mut().zip(&other.octaves) {
-            let Some(other) = other else { continue };
-            let own = own.get_or_insert_with(|| Box::new([0; OCTAVE_BUCKETS]));
-            for (own, other) in own.iter_mut().zip(other.iter()) {
-                *own += other;
-            }
-        }
-    }
-
-    /// The buckets that are not empty, in order: smallest latency, largest latency (nanoseconds), count.
-    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
-        let octaves = self.octaves.iter().enumerate().filter_map(|(index, octave)| Some((index, octave.as_deref()?)));
-        octaves.flat_map(|(octave, counts)| {
-            let counted = counts.iter().enumerate().filter(|(_, count)| **count > 0);
-            counted.map(move |(bucket, &count)| {
-                let place = octave * OCTAVE_BUCKETS + bucket;
-                (lowest(place), highest(place), count)
-            })
-        })
-    }
-
-    /// How many latencies were counted.
-    pub fn count(&self) -> u64 {
-        self.buckets().map(|(_, _, count)| count).sum()
-    }
-
-    /// The largest latency of the bucket that holds the percentile (0 to 100), in nanoseconds; for 0 its smallest.
-    pub fn percentile(&self, percentile: f64) -> u64 {
-        let total = self.count();
-        let rank = (percentile.min(100.0) / 100.0 * total as f64 + 0.5) as u64;
-        let mut seen = 0;
-        for (lowest, highest, count) in self.buckets() {
-            seen += count;
-            if rank.max(1) <= seen {
-                return if percentile == 0.0 { lowest } else { highest };
-            }
-        }
-        0
-    }
-
-    /// The steps of `LATENCY HISTOGRAM`: a power of two in microseconds, and how many calls took no longer. A step that
-    /// adds no call is left out.
-    ///
-    /// The numbers are those of HdrHistogram's walk by doublings of 1024 ns: a step includes the whole bucket its bound
-    /// falls into, and is named by that bucket's end in whole microseconds (…, 8, 16, 33, 66, …, 541065). Redis counts
-    /// everything from 2^29 ns on as the last step, 1073741; here further steps follow it.
-    pub fn steps(&self) -> Vec<(u64, u64)> {
-        /// Where Redis' histograms end.
-        const LAST: u64 = 1 << 30;
-        let mut steps = Vec::new();
-        let mut buckets = self.buckets().peekable();
-        let (mut bound, mut seen) = (1024, 0);
-        while buckets.peek().is_some() {
-            let end = if bound == LAST { LAST - 1 } else { highest(place(bound)) };
-            let before = seen;
-            while let Some((_, _, count)) = buckets.next_if(|(lowest, ..)| *lowest <= end) {
-                seen += count;
-            }
-            if before < seen {
-                steps.push((end / 1000, seen));
-            }
-            bound *= 2;
-        }
-        steps
-    }
-
-    /// The same counts as an HdrHistogram, for its file formats.
-    pub fn to_hdr(&self) -> hdrhistogram::Histogram<u64> {
-        let bounds = hdrhistogram::Histogram::new_with_bounds(1, LATENCY_MAX, 2);
-        let mut histogram = bounds.expect("the bounds are fixed and valid");
-        for (lowest, _, count) in self.buckets() {
-            histogram.record_n(lowest, count).expect("a bucket lies within the bounds");
-        }
-        histogram
-    }
-}
-
 /// What is counted of one command.
 #[derive(Clone, Default)]
 pub struct CommandStats {
@@ -289,8 +168,10 @@ pub struct CommandStats {
     pub rejected: u64,
     /// Times it ran and replied with an error.
     pub failed: u64,
-    /// How long it ran; none while latency tracking was off.
-    pub histogram: Option<Box<Histogram>>,
+    /// Its stages in the running second …
+    current: Lanes,
+    /// … and before; none while latency tracking was off.
+    before: Option<Box<Lanes>>,
 }
 
 impl CommandStats {
@@ -303,9 +184,36 @@ impl CommandStats {
         self.nanoseconds += other.nanoseconds;
         self.rejected += other.rejected;
         self.failed += other.failed;
-        if let Some(histogram) = &other.histogram {
-            self.histogram.get_or_insert_default().merge(histogram);
+        for lanes in other.before.as_deref().into_iter().chain([&other.current]) {
+            for (lane, histogram) in lanes.used() {
+                self.before.get_or_insert_default().merge_into(lane, histogram);
+            }
         }
+    }
+
+    /// What was counted in some lanes, added up; `None`: nothing.
+    fn sum(&self, of: impl Fn(Lane) -> bool) -> Option<Histogram> {
+        let mut sum: Option<Histogram> = None;
+        for lanes in self.before.as_deref().into_iter().chain([&self.current]) {
+            for (_, histogram) in lanes.used().filter(|(lane, _)| of(*lane)) {
+                match &mut sum {
+                    Some(sum) => sum.merge(histogram),
+                    None => sum = Some(histogram.clone()),
+                }
+            }
+        }
+        sum
+    }
+
+    /// A copy that knows of no stage but the execution, which is what `INFO` tells.
+    fn executions(&self) -> CommandStats {
+        let mut before = None;
+        for lane in Way::ALL.map(|way| Lane::of(way, Stage::Execute)) {
+            if let Some(sum) = self.sum(|of| of == lane) {
+                before.get_or_insert_with(Box::<Lanes>::default).merge_into(lane, &sum);
+            }
+        }
+        CommandStats { current: Lanes::default(), before, ..*self }
     }
 }
 
@@ -314,17 +222,39 @@ const ERRORS_MAX: usize = 128;
 /// Counts the errors beyond [`ERRORS_MAX`].
 const ERRORS_OVERFLOW: &str = "ERRORSTATS_OVERFLOW";
 
-/// Everything that one core counts, or, merged, the server. A clone is a snapshot that can be sent to another core.
-#[derive(Clone)]
+/// Stages of one command: those in which something was counted.
+pub type StagesOf = (CommandId, Lanes);
+
+/// Histograms that are kept for reuse.
+const POOL_MAX: usize = 16;
+
+/// Everything that one core counts, or, merged, the server.
 pub struct Stats {
     /// Counters outside commands.
     pub counters: Counters,
+    /// How the core's loop does.
+    pub health: Health,
     /// By command number.
     commands: Box<[CommandStats]>,
     /// Count by first word, sorted by the word.
     errors: Vec<(Box<str>, u64)>,
     rates: Rates,
     is_tracking: bool,
+    /// The running second, by the core's steady clock, …
+    second: u64,
+    /// … the one in which counting began, …
+    since: u64,
+    /// … those before, …
+    slices: Slices,
+    /// … and the commands of which something was counted in it; some of them twice.
+    touched: Vec<CommandId>,
+    /// Emptied histograms, which move whole into their places.
+    #[expect(clippy::vec_box, reason = "a place holds a box, so that those of commands never called are small")]
+    pool: Vec<Box<Histogram>>,
+    /// The command that took longest in the running pass, and how long.
+    slowest: Option<(CommandId, u64)>,
+    /// What the histograms of seconds before the running one take.
+    before_bytes: usize,
 }
 
 impl Default for Stats {
@@ -337,12 +267,39 @@ impl Default for Stats {
 impl Stats {
     /// Nothing counted yet. `is_tracking`: `latency-tracking`.
     pub fn new(is_tracking: bool) -> Stats {
+        let commands = vec![CommandStats::default(); COMMAND_COUNT].into_boxed_slice();
+        Stats { commands, ..Stats::empty(is_tracking) }
+    }
+
+    /// A copy that can be sent to another core, with what `INFO` tells: of the stages the execution alone.
+    pub fn snapshot(&self) -> Stats {
+        Stats {
+            counters: self.counters,
+            health: self.health,
+            commands: self.commands.iter().map(CommandStats::executions).collect(),
+            errors: self.errors.clone(),
+            rates: self.rates,
+            second: self.second,
+            since: self.since,
+            ..Stats::empty(self.is_tracking)
+        }
+    }
+
+    fn empty(is_tracking: bool) -> Stats {
         Stats {
             counters: Counters::default(),
-            commands: vec![CommandStats::default(); COMMAND_COUNT].into_boxed_slice(),
+            health: Health::default(),
+            commands: Box::default(),
             errors: Vec::new(),
             rates: Rates::default(),
             is_tracking,
+            second: 0,
+            since: 0,
+            slices: Slices::default(),
+            touched: Vec::new(),
+            pool: Vec::new(),
+            slowest: None,
+            before_bytes: 0,
         }
     }
 
@@ -351,15 +308,130 @@ impl Stats {
         self.is_tracking = is_tracking;
     }
 
-    /// A command ran for so long.
+    /// Whether they do.
+    pub fn is_tracking(&self) -> bool {
+        self.is_tracking
+    }
+
+    /// A command ran for so long, on the core that read it.
     #[inline]
     pub fn record(&mut self, id: CommandId, nanoseconds: u64) {
+        self.record_run(id, Way::Local, nanoseconds);
+    }
+
+    /// A command ran for so long.
+    #[inline]
+    pub fn record_run(&mut self, id: CommandId, way: Way, nanoseconds: u64) {
         self.counters.commands_processed += 1;
         let stats = &mut self.commands[id.index()];
         stats.calls += 1;
         stats.nanoseconds += nanoseconds;
-        if self.is_tracking {
-            stats.histogram.get_or_insert_default().record(nanoseconds);
+        if self.slowest.is_none_or(|(_, slowest)| slowest < nanoseconds) {
+            self.slowest = Some((id, nanoseconds));
+        }
+        self.record_stage(id, Lane::of(way, Stage::Execute), nanoseconds, 1);
+    }
+
+    /// A stage of so many calls of a command took so long. Nothing while latencies are not tracked.
+    #[inline]
+    pub fn record_stage(&mut self, id: CommandId, lane: Lane, nanoseconds: u64, count: u64) {
+        if !self.is_tracking {
+            return;
+        }
+        match self.commands[id.index()].current.slot(lane) {
+            Some(histogram) => histogram.record_many(nanoseconds, count),
+            none => {
+                let mut histogram = self.pool.pop().unwrap_or_default();
+                histogram.record_many(nanoseconds, count);
+                *none = Some(histogram);
+                self.touched.push(id);
+            }
+        }
+    }
+
+    /// The time is now this second, by the core's steady clock. What was counted in another becomes a slice.
+    ///
+    /// Once a second, some microseconds: what it takes is the buckets that were hit, not those there are.
+    pub fn turn(&mut self, second: u64) {
+        if second <= self.second {
+            return;
+        }
+        let mut slice = Slice { second: std::mem::replace(&mut self.second, second), ..Slice::default() };
+        for id in self.touched.drain(..) {
+            let stats = &mut self.commands[id.index()];
+            for lane in Lane::all() {
+                let Some(mut histogram) = stats.current.slot(lane).take() else { continue };
+                slice.push(id, lane, &histogram);
+                let before = stats.before.get_or_insert_default().slot(lane);
+                let bytes = before.as_ref().map_or(0, |before| before.bytes());
+                let before = before.get_or_insert_default();
+                before.merge(&histogram);
+                self.before_bytes += before.bytes() - bytes;
+                if self.pool.len() < POOL_MAX {
+                    histogram.clear();
+                    self.pool.push(histogram);
+                }
+            }
+        }
+        if !slice.counted.is_empty() {
+            self.slices.push(slice);
+        }
+    }
+
+    /// What all that is known of latencies takes. It grows by what is measured, and is not the users' data: it does not
+    /// count against `maxmemory`.
+    pub fn latency_bytes(&self) -> usize {
+        let of = |id: &CommandId| self.commands[id.index()].current.used().map(|(_, histogram)| histogram.bytes());
+        let current: usize = self.touched.iter().collect::<BTreeSet<_>>().into_iter().flat_map(of).sum();
+        let pool: usize = self.pool.iter().map(|histogram| histogram.bytes()).sum();
+        self.before_bytes + current + pool + self.slices.bytes()
+    }
+
+    /// A pass of the loop begins: none of its commands has run.
+    #[inline]
+    pub fn begin_pass(&mut self) {
+        self.slowest = None;
+    }
+
+    /// The command that took longest in the running pass, and how long.
+    pub fn slowest(&self) -> Option<(CommandId, u64)> {
+        self.slowest
+    }
+
+    /// The stages of some commands since the start, by command.
+    pub fn stages(&self, is_wanted: impl Fn(CommandId) -> bool) -> Vec<StagesOf> {
+        let wanted = lookup::rows().iter().map(|row| row.id).filter(|id| is_wanted(*id));
+        let of = |id: CommandId| {
+            let stats = &self.commands[id.index()];
+            let mut lanes = stats.before.as_deref().cloned().unwrap_or_default();
+            lanes.merge(&stats.current);
+            let is_used = lanes.used().next().is_some();
+            is_used.then_some((id, lanes))
+        };
+        wanted.filter_map(of).collect()
+    }
+
+    /// The same of the last seconds and the running one.
+    pub fn stages_within(&self, seconds: u64, is_wanted: impl Fn(CommandId) -> bool) -> Vec<StagesOf> {
+        let mut found: BTreeMap<CommandId, Lanes> = BTreeMap::new();
+        for slice in self.slices.last(seconds, self.second) {
+            for counted in slice.counted.iter().filter(|counted| is_wanted(counted.command)) {
+                let lanes = found.entry(counted.command).or_default();
+                counted.add_to(lanes.slot(counted.lane).get_or_insert_default());
+            }
+        }
+        for id in self.touched.iter().copied().filter(|id| is_wanted(*id)).collect::<BTreeSet<_>>() {
+            found.entry(id).or_default().merge(&self.commands[id.index()].current);
+        }
+        found.into_iter().collect()
+    }
+
+    /// How many seconds, the running one included, are counted since the start or `CONFIG RESETSTAT`; of a window of so
+    /// many seconds, how many of it.
+    pub fn seconds_counted(&self, window: Option<u64>) -> u64 {
+        match window {
+            None => self.second - self.since + 1,
+            Some(window) => self.slices.known(self.second).min(window) + 1,
         }
     }
 
@@ -408,9 +480,10 @@ impl Stats {
         &self.commands[id.index()]
     }
 
-    /// Commands whose latencies were counted, with them.
-    pub fn histograms(&self) -> impl Iterator<Item = (&'static Row, &Histogram)> {
-        lookup::rows().iter().filter_map(|row| Some((row, self.commands[row.id.index()].histogram.as_deref()?)))
+    /// Commands whose execution was timed, with how long it took, wherever it was.
+    pub fn histograms(&self) -> impl Iterator<Item = (&'static Row, Histogram)> {
+        let executions = |id: CommandId| self.commands[id.index()].sum(|lane| lane.stage() == Stage::Execute);
+        lookup::rows().iter().filter_map(move |row| Some((row, executions(row.id)?)))
     }
 
     /// Takes the samples of the rates. Due every 100 ms; `now_us` may come from any steady clock.
@@ -442,7 +515,8 @@ impl Stats {
 
     /// `CONFIG RESETSTAT`: forgets everything counted.
     pub fn reset(&mut self) {
-        *self = Stats::new(self.is_tracking);
+        let second = self.second;
+        *self = Stats { second, since: second, slices: Slices::since(second), ..Stats::new(self.is_tracking) };
     }
 
     /// The lines of `INFO commandstats`.
@@ -472,7 +546,7 @@ impl Stats {
             return;
         }
         for (row, histogram) in self.histograms() {
-            let microseconds = |percentile: f64| histogram.percentile(percentile) as f64 / 1000.0;
+            let microseconds = |percentile: f64| histogram.percentile_as_redis(percentile) as f64 / 1000.0;
             let values = percentiles.iter().map(|&percentile| {
                 let digits = format!("{percentile:.6}");
                 let digits = digits.trim_end_matches('0').trim_end_matches('.');
@@ -505,77 +579,6 @@ fn safe_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn histogram(nanoseconds: &[u64]) -> Histogram {
-        let mut histogram = Histogram::default();
-        nanoseconds.iter().for_each(|&value| histogram.record(value));
-        histogram
-    }
-
-    #[test]
-    fn buckets_cover_all_latencies_without_gaps() {
-        assert_eq!(lowest(0), 0);
-        for bucket in 0..OCTAVES * OCTAVE_BUCKETS {
-            assert_eq!(place(lowest(bucket)), bucket);
-            assert_eq!(place(highest(bucket)), bucket);
-        }
-        assert_eq!(highest(OCTAVES * OCTAVE_BUCKETS - 1), LATENCY_MAX);
-    }
-
-    /// The numbers are those of a Redis 7.0 that ran `DEBUG SLEEP`.
-    #[test]
-    fn steps_are_named_as_redis_names_them() {
-        let steps = |values: &[u64]| histogram(values).steps();
-        assert_eq!(steps(&[]), []);
-        assert_eq!(steps(&[0]), [(1, 1)]);
-        assert_eq!(steps(&[1031, 1032, 3007]), [(1, 1), (2, 2), (4, 3)]);
-        assert_eq!(steps(&[53_900, 700_000_000, 300_000_000]), [(66, 1), (541_065, 2), (1_073_741, 3)]);
-        let bounds: Vec<u64> = (10..30).map(|bit| 1 << bit).collect();
-        let names: Vec<u64> = steps(&bounds).iter().map(|(name, _)| *name).collect();
-        let expected =
-            [1, 2, 4, 8, 16, 33, 66, 132, 264, 528, 1056, 2113, 4227, 8454, 16908, 33816, 67633, 135266, 270532];
-        assert_eq!(names[..expected.len()], expected);
-        assert_eq!(steps(&[1_000_000_000, 2_000_000_000, u64::MAX]).len(), 3);
-    }
-
-    #[test]
-    fn percentiles_are_ends_of_buckets() {
-        let latencies = histogram(&[300_000_000, 700_000_000, 1_000_000_000]);
-        let shown = |percentile| format!("{:.3}", latencies.percentile(percentile) as f64 / 1000.0);
-        assert_eq!(shown(0.0), "299892.736");
-        assert_eq!(shown(50.0), "700448.767");
-        assert_eq!(shown(99.0), "1002438.655");
-        assert_eq!(shown(100.0), "1002438.655");
-        assert_eq!(histogram(&[]).percentile(50.0), 0);
-    }
-
-    proptest! {
-        #[test]
-        fn histograms_agree_with_hdr(
-            latencies in proptest::collection::vec(
-                (0_u32..37, any::<u64>()).prop_map(|(bits, x)| x & ((1 << bits) - 1)),
-                1..200,
-            ),
-            split in 0_usize..200,
-        ) {
-            let split = split.min(latencies.len());
-            let mut ours = histogram(&latencies[..split]);
-            ours.merge(&histogram(&latencies[split..]));
-            let mut reference = hdrhistogram::Histogram::<u64>::new_with_bounds(1, LATENCY_MAX, 2).unwrap();
-            latencies.iter().for_each(|&latency| reference.record(latency.max(1)).unwrap());
-            prop_assert_eq!(ours.to_hdr(), reference.clone());
-            prop_assert_eq!(ours.count(), latencies.len() as u64);
-            let total = ours.steps().last().map(|(_, count)| *count);
-            prop_assert_eq!(total, Some(latencies.len() as u64));
-            for percentile in [50.0, 90.0, 99.0, 99.9, 100.0] {
-                let rank = ((percentile / 100.0 * latencies.len() as f64 + 0.5) as usize).max(1);
-                let mut sorted = latencies.clone();
-                sorted.sort_unstable();
-                prop_assert_eq!(ours.percentile(percentile), reference.highest_equivalent(sorted[rank - 1].max(1)));
-            }
-        }
-    }
 
     #[test]
     fn errors_beyond_the_bound_are_counted_together() {
@@ -631,6 +634,71 @@ mod tests {
         here.record(row.id, 1);
         assert_eq!(here.histograms().count(), 0);
         assert_eq!(here.counters, Counters { commands_processed: 1, ..Counters::default() });
+    }
+
+    const EXECUTE: Lane = Lane::of(Way::Local, Stage::Execute);
+    const HOP: Lane = Lane::of(Way::Forwarded, Stage::Hop);
+
+    fn counts(stages: &[StagesOf]) -> Vec<(CommandId, Lane, u64)> {
+        let of = |(id, lanes): &StagesOf| lanes.used().map(|(lane, sum)| (*id, lane, sum.count())).collect::<Vec<_>>();
+        stages.iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn seconds_become_slices_and_nothing_is_lost() {
+        let [get, set] = [b"get", b"set"].map(|name| lookup::lookup(name).expect("a row").id);
+        let mut stats = Stats::default();
+        stats.turn(100);
+        stats.record(get, 1_000);
+        stats.record_stage(get, HOP, 2_000, 3);
+        stats.turn(101);
+        stats.record(set, 1_000);
+        stats.turn(101);
+        stats.turn(103);
+        stats.record(get, 5_000);
+        let all = counts(&stats.stages(|_| true));
+        assert_eq!(all, {
+            let mut all = vec![(get, EXECUTE, 2), (get, HOP, 3), (set, EXECUTE, 1)];
+            all.sort();
+            all
+        });
+        assert_eq!(counts(&stats.stages(|id| id == set)), [(set, EXECUTE, 1)]);
+        assert_eq!(counts(&stats.stages_within(1, |_| true)), [(get, EXECUTE, 1)]);
+        assert_eq!(counts(&stats.stages_within(2, |_| true)).len(), 2);
+        assert_eq!(counts(&stats.stages_within(3, |id| id == get)), [(get, EXECUTE, 2), (get, HOP, 3)]);
+        assert_eq!((stats.seconds_counted(None), stats.seconds_counted(Some(2))), (104, 3));
+        let bytes = stats.latency_bytes();
+        (0..100).for_each(|bits| stats.record(set, 1 << (bits % 30)));
+        assert!(bytes + 11_000 < stats.latency_bytes() && stats.latency_bytes() < bytes + 30_000);
+        // What clients ask for in Redis' words is the execution alone, on whichever core.
+        stats.record_run(get, Way::Forwarded, 9_000);
+        let executions: Vec<u64> = stats.histograms().map(|(_, histogram)| histogram.count()).collect();
+        assert_eq!(executions.iter().sum::<u64>(), 104);
+        let snapshot = stats.snapshot();
+        assert_eq!(snapshot.histograms().map(|(_, histogram)| histogram.count()).sum::<u64>(), 104);
+        assert_eq!(snapshot.stages(|_| true).iter().flat_map(|(_, lanes)| lanes.used()).count(), 3);
+        assert_eq!(snapshot.command(get).calls, 3);
+        stats.reset();
+        assert!(stats.stages(|_| true).is_empty() && stats.stages_within(300, |_| true).is_empty());
+        assert_eq!(stats.latency_bytes(), 0);
+        assert_eq!((stats.seconds_counted(None), stats.seconds_counted(Some(300))), (1, 1));
+        stats.track_latency(false);
+        stats.record(get, 1);
+        stats.record_stage(get, HOP, 1, 1);
+        assert!(stats.stages(|_| true).is_empty());
+    }
+
+    #[test]
+    fn the_slowest_command_of_a_pass_is_known() {
+        let [get, set] = [b"get", b"set"].map(|name| lookup::lookup(name).expect("a row").id);
+        let mut stats = Stats::default();
+        assert_eq!(stats.slowest(), None);
+        stats.record(get, 10);
+        stats.record(set, 30);
+        stats.record(get, 20);
+        assert_eq!(stats.slowest(), Some((set, 30)));
+        stats.begin_pass();
+        assert_eq!(stats.slowest(), None);
     }
 
     #[test]

@@ -37,7 +37,6 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         &["Mutex", "RwLock", "Condvar", "RefCell", "AtomicBool", "AtomicUsize", "AtomicU64", "AtomicI64", "AtomicU8"],
         &[
             "src/runtime/",
-            "src/shard/mod.rs",       // The hold on an engine.
             "src/shard/answering.rs", // Who answers a client that waits on several shards.
             "src/sync.rs",            // What such protocols are made of.
             "src/aof/log.rs",         // Any core appends, the owner writes.
@@ -48,6 +47,7 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "src/snapshot/output.rs",     // Pieces of a file, from every core to the one that writes it.
             "src/keyspace/walk/tests.rs", // What a recorder was told.
             "src/shared/steering.rs",
+            "src/shared/gate.rs",     // Who asks for all clients, and who moves.
             "src/pubsub/",            // Who is told what; by any core.
             "src/command/slowlog.rs", // One log for all cores.
             "src/command/latency.rs", // One monitor for all cores.

@@ -103,8 +103,8 @@ pub enum Errand {
         name: String,
         /// Its number.
         seq: u64,
-        /// The number of the first file behind it.
-        first: u64,
+        /// The number of the first file behind it; `None`: the log is off, there are none.
+        first: Option<u64>,
         /// Its length.
         bytes: u64,
     },
@@ -167,6 +167,8 @@ struct Lane {
     bytes: AtomicU64,
     /// Clients of its core wait for other lanes.
     is_waiting: AtomicBool,
+    /// Its owner has a file of it open.
+    is_open: AtomicBool,
 }
 
 /// What a flush writes.
@@ -226,6 +228,12 @@ pub struct Log {
     delayed: AtomicU64,
     /// The newest file of which a sync has failed; 0: none.
     lost_file: AtomicU64,
+    /// Files or their directory are not there any more: the error number; 0: they are.
+    gone: AtomicU32,
+    /// They are gone, and there is a directory in which the log can begin anew.
+    has_place: AtomicBool,
+    /// What belongs into files before this one need not be written: a base has it, or will.
+    obsolete_before: AtomicU64,
     /// Bytes of the log when it was loaded or rewritten last.
     base_bytes: AtomicU64,
 }
@@ -249,6 +257,7 @@ impl Log {
             is_asked: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             is_waiting: AtomicBool::new(false),
+            is_open: AtomicBool::new(false),
         };
         Log {
             lanes: (0..lanes).map(lane).collect(),
@@ -275,6 +284,9 @@ impl Log {
             syncing: AtomicU64::new(0),
             delayed: AtomicU64::new(0),
             lost_file: AtomicU64::new(0),
+            gone: AtomicU32::new(0),
+            has_place: AtomicBool::new(false),
+            obsolete_before: AtomicU64::new(0),
             base_bytes: AtomicU64::new(0),
         }
     }
@@ -367,11 +379,15 @@ impl Log {
         first
     }
 
-    /// Begins to record while the server runs, at a moment that the caller makes: he holds all engines. Nobody waits
-    /// for the log before [`Log::note_whole`]. Returns the number of the first file.
-    pub fn begin_at_cut(&self) -> u64 {
+    /// Begins to record while the server runs, at a moment that the caller makes: he holds all engines. What was to be
+    /// written before is forgotten. Nobody waits for the log before [`Log::note_whole`]. `place` is told the number of
+    /// the first file before anybody writes it, which is returned.
+    pub fn begin_at_cut(&self, place: impl FnOnce(u64)) -> u64 {
         let mut locked = self.lock_all();
+        locked.iter_mut().for_each(|pending| pending.segments.clear());
         let first = self.open_generation(&mut locked, false, Errand::Begun);
+        place(first);
+        self.obsolete_before.store(first, Ordering::Release);
         for (lane, pending) in self.lanes.iter().zip(&locked) {
             lane.end.store(pending.end, Ordering::Release);
         }
@@ -387,10 +403,57 @@ impl Log {
         self.is_partial.load(Ordering::Relaxed)
     }
 
-    /// There is a base: what is in the log is all there is.
-    pub fn note_whole(&self) {
+    /// There is a base: what is in the log is all there is. Whether it had been gone before.
+    pub fn note_whole(&self) -> bool {
         self.is_partial.store(false, Ordering::Relaxed);
+        self.has_place.store(false, Ordering::Relaxed);
+        let was_gone = self.gone.swap(0, Ordering::AcqRel) != 0;
+        self.has_failed.store(self.error().is_some(), Ordering::Release);
         self.look_who_waits();
+        was_gone
+    }
+
+    /// Files of the log, or its directory, are not there any more: nothing in it is safe, and writes are refused, until
+    /// it has begun anew somewhere ([`Log::begin_at_cut`], [`Log::note_whole`]). `error`: for clients. Whether that is
+    /// news.
+    pub fn note_gone(&self, error: u32) -> bool {
+        let is_news = self.gone.swap(error, Ordering::AcqRel) == 0;
+        self.has_place.store(false, Ordering::Release);
+        self.has_failed.store(true, Ordering::Release);
+        is_news
+    }
+
+    /// Whether they are not.
+    #[inline]
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire) != 0
+    }
+
+    /// There is a directory in which a log that is gone can begin anew, and a rewrite that does it is wanted.
+    pub fn note_place(&self) {
+        self.has_place.store(true, Ordering::Release);
+        self.want_rewrite(false);
+    }
+
+    /// Whether there is a directory for it.
+    pub fn has_place(&self) -> bool {
+        !self.is_gone() || self.has_place.load(Ordering::Acquire)
+    }
+
+    /// The number of the next file.
+    pub fn next_file(&self) -> u64 {
+        self.next_file.load(Ordering::Acquire)
+    }
+
+    /// The owner of a lane has a file of it open, or has not.
+    pub fn note_open(&self, lane: usize, is_open: bool) {
+        self.lanes[lane].is_open.store(is_open, Ordering::Release);
+    }
+
+    /// Whether the log is off, and nobody has anything to write into its files any more.
+    pub fn is_closed(&self) -> bool {
+        let is_open = |lane: usize| self.lanes[lane].is_open.load(Ordering::Acquire) || self.has_pending(lane);
+        !self.is_on() && !self.is_rewriting() && !(0..self.lanes.len()).any(is_open)
     }
 
     /// The number of the next file is at least this.
@@ -409,6 +472,12 @@ impl Log {
         }
         self.is_on.store(false, Ordering::Release);
         drop(locked);
+        // What was wrong with it is nobody's concern any more.
+        self.is_partial.store(false, Ordering::Relaxed);
+        self.lost_file.store(0, Ordering::Release);
+        self.gone.store(0, Ordering::Release);
+        self.lanes.iter().for_each(|lane| lane.error.store(0, Ordering::Release));
+        self.has_failed.store(false, Ordering::Release);
         self.look_who_waits();
     }
 
@@ -449,12 +518,19 @@ impl Log {
     /// All lanes go on in new files, at one moment that the caller makes: he holds all engines. Returns the number of
     /// the first file.
     pub fn rotate(&self) -> u64 {
+        self.move_on(|_| {}).0
+    }
+
+    /// The same at any moment, and into another place: `place` is told the number of the first file before anybody
+    /// writes it. Returns it, and up to where each lane goes with the head of its new file.
+    pub fn move_on(&self, place: impl FnOnce(u64)) -> (u64, Vec<u64>) {
         let mut locked = self.lock_all();
         let first = self.open_generation(&mut locked, false, Errand::Opened);
+        place(first);
         for (lane, pending) in self.lanes.iter().zip(&locked) {
             lane.end.store(pending.end, Ordering::Release);
         }
-        first
+        (first, locked.iter().map(|pending| pending.end).collect())
     }
 
     /// Appends what one shard did: `is_whole`: none of it without the rest. Returns the lane's position behind it.
@@ -710,6 +786,12 @@ impl Log {
         self.dropped_bytes.fetch_add(dropped, Ordering::Relaxed);
     }
 
+    /// The log has begun anew with a base of so many bytes: no lane has files of before.
+    pub fn note_new_files(&self, base: u64) {
+        self.own_base_bytes.store(base, Ordering::Relaxed);
+        self.dropped_bytes.store(0, Ordering::Relaxed);
+    }
+
     /// Whether there is something to write.
     #[inline]
     pub fn has_pending(&self, lane: usize) -> bool {
@@ -721,8 +803,10 @@ impl Log {
     /// without records has something to be written, once: which lane it is, and its end.
     pub fn take(&self, lane: usize, spare: Vec<u8>) -> Option<Batch> {
         let mut pending = self.lanes[lane].pending.lock();
-        // Files that were given up without a word.
-        while pending.segments.front().is_some_and(|front| front.is_last && front.records.is_empty()) {
+        // Files that were given up without a word, or whose records a base has.
+        let obsolete_before = self.obsolete_before.load(Ordering::Acquire);
+        let is_over = |front: &Segment| front.is_last && front.records.is_empty() || front.file < obsolete_before;
+        while pending.segments.front().is_some_and(is_over) {
             pending.segments.pop_front();
         }
         let front = pending.segments.front_mut()?;
@@ -762,8 +846,11 @@ impl Log {
         }
     }
 
-    /// A lane is synced up to here.
+    /// A lane is synced up to here. What lies in files that nobody finds is not safe: it does not count.
     pub fn note_synced(&self, lane: usize, position: u64) {
+        if self.is_gone() {
+            return;
+        }
         let Lane { synced, pending, .. } = &self.lanes[lane];
         synced.store(position, Ordering::Release);
         if self.holds_replies() {
@@ -836,9 +923,10 @@ impl Log {
         self.base_bytes.load(Ordering::Relaxed)
     }
 
-    /// The error number of a lane whose last write or sync failed.
+    /// The error number of a lane whose last write or sync failed, or why nothing can be written.
     pub fn error(&self) -> Option<u32> {
-        self.lanes.iter().map(|lane| lane.error.load(Ordering::Relaxed)).find(|error| *error != 0)
+        let lanes = self.lanes.iter().map(|lane| &lane.error);
+        std::iter::once(&self.gone).chain(lanes).map(|error| error.load(Ordering::Relaxed)).find(|error| *error != 0)
     }
 
     /// Bytes of a lane's files on disk.

@@ -9,20 +9,37 @@ pub const ANNOTATION_BYTES_MAX: usize = 1023;
 /// Digits of a count, with the letter before and the end of line behind.
 const COUNT_BYTES_MAX: usize = 32;
 
+/// What stands behind each argument.
+pub const ARGUMENT_END: &[u8] = b"\r\n";
+
 /// Appends a command.
 pub fn write(out: &mut Vec<u8>, args: &[&[u8]]) {
-    let mut digits = itoa::Buffer::new();
     out.reserve(args.iter().map(|arg| arg.len() + 16).sum::<usize>() + 16);
-    out.push(b'*');
-    out.extend_from_slice(digits.format(args.len()).as_bytes());
+    begin(out, args.len());
+    args.iter().for_each(|arg| write_argument(out, arg));
+}
+
+/// Begins a command of so many arguments, which follow.
+pub fn begin(out: &mut Vec<u8>, arguments: usize) {
+    write_count(out, b'*', arguments);
+}
+
+/// Appends an argument of a command.
+pub fn write_argument(out: &mut Vec<u8>, argument: &[u8]) {
+    begin_argument(out, argument.len());
+    out.extend_from_slice(argument);
+    out.extend_from_slice(ARGUMENT_END);
+}
+
+/// Begins an argument of so many bytes, which follow, and [`ARGUMENT_END`] behind them.
+pub fn begin_argument(out: &mut Vec<u8>, bytes: usize) {
+    write_count(out, b'$', bytes);
+}
+
+fn write_count(out: &mut Vec<u8>, letter: u8, count: usize) {
+    out.push(letter);
+    out.extend_from_slice(itoa::Buffer::new().format(count).as_bytes());
     out.extend_from_slice(b"\r\n");
-    for arg in args {
-        out.push(b'$');
-        out.extend_from_slice(digits.format(arg.len()).as_bytes());
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
-    }
 }
 
 /// What stands in a log.

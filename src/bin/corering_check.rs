@@ -131,7 +131,9 @@ fn change(arguments: &Arguments, subject: &Subject, report: &Report) -> Result<(
     say(arguments, tell::plan_text(&plan).trim_end());
     if !is_agreed(arguments, &plan)? {
         say(arguments, "Nothing was changed.");
-        return Ok((Verdict::Damaged.status(), Some(tell::plan_json(&plan, false))));
+        // Room that was not used is no damage.
+        let verdict = if arguments.fix { report.verdict() } else { Verdict::Damaged };
+        return Ok((verdict.status(), Some(tell::plan_json(&plan, false))));
     }
     for (name, backup) in subject.carry_out(&plan)? {
         say(arguments, &format!("{name} is changed, what it was is {backup}"));

@@ -23,6 +23,7 @@ pub mod repair;
 pub mod snapshot;
 pub mod tell;
 pub mod time;
+mod twice;
 
 use crate::aof::group::Lane;
 use crate::aof::recovery::Source;

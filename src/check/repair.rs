@@ -36,13 +36,15 @@ impl Draft {
     }
 }
 
-/// What makes it whole again: everything before what is broken, on all lanes up to the same moment.
+/// What makes it whole again: everything before what is broken, on all lanes up to the same moment. Room that was not
+/// used goes too: to the server it is none, but other servers take it for damage.
 ///
 /// # Errors
 /// Those of the medium; within: why it cannot be made whole.
 pub fn repair<F: Files>(files: &F, report: &Report, now_ms: u64) -> io::Result<Planned> {
     match report.verdict() {
-        Verdict::Whole => return Ok(Ok(None)),
+        Verdict::Whole if report.files.iter().all(|file| file.room_bytes == 0) => return Ok(Ok(None)),
+        Verdict::Whole => return finish(files, report, Draft::default(), now_ms),
         Verdict::Unknown => {
             let what = &report.problems[0];
             return Ok(Err(format!("nothing is known to be damaged, and what is not known stays as it is: {what}")));
@@ -282,7 +284,11 @@ fn generation(report: &Report, number: u64) -> Option<std::ops::Range<u64>> {
 
 /// Tries a draft, and counts what is lost.
 fn finish<F: Files>(files: &F, report: &Report, draft: Draft, now_ms: u64) -> io::Result<Planned> {
-    let Draft { steps, lost_from, is_middle } = draft;
+    let Draft { mut steps, lost_from, is_middle } = draft;
+    for file in report.files.iter().filter(|file| file.room_bytes != 0) {
+        let trimmed = || Step::Write(vec![Part::Old(0..file.whole_bytes)]);
+        steps.entry(file.name.clone()).or_insert_with(trimmed);
+    }
     let patched = Patched { files, steps: &steps };
     let after = match &report.manifest_name {
         Some(manifest) => examine(&patched, Some(manifest), now_ms)?,
@@ -302,7 +308,8 @@ fn finish<F: Files>(files: &F, report: &Report, draft: Draft, now_ms: u64) -> io
             Step::Write(parts) => parts.iter().map(part_bytes).sum(),
             Step::Remove => 0,
         };
-        loss.bytes += file.len().saturating_sub(kept);
+        let room_bytes = report.files.iter().find(|of| of.name == *name).map_or(0, |of| of.room_bytes);
+        loss.bytes += file.len().saturating_sub(kept).saturating_sub(room_bytes);
     }
     let behind: u64 = report.files.iter().map(|file| file.behind.1).sum();
     loss.commands = (report.commands().commands + behind).saturating_sub(after.commands().commands);

@@ -1,6 +1,6 @@
 //! What is in a snapshot, whether all of it can be read, and how much can be saved if not.
 
-use super::{Problem, Weight, time};
+use super::{Problem, Weight, time, twice};
 use crate::aof::recovery::Source;
 use crate::rdb::load::{Fault, Item, Reader};
 use crate::rdb::{Corrupt, Limits, decode_as, names};
@@ -8,7 +8,7 @@ use crate::structure::crc64::Sum;
 use crate::value::list::Fill;
 use crate::value::{hash, set, sorted_set};
 use ahash::AHashSet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_128;
@@ -123,12 +123,107 @@ impl<S: Source> Read for ReadFrom<'_, S> {
     }
 }
 
-/// Looks through a snapshot that stands at the beginning of a file of this name. Memory: 16 bytes for each key, to see
-/// whether it comes twice, and the largest value.
+/// How it is known which keys come twice.
+enum Repeated {
+    /// The hashes of all keys so far.
+    Seen(AHashSet<u128>),
+    /// Where those are that were there before.
+    Known(BTreeSet<u64>),
+}
+
+impl Repeated {
+    /// Whether the key at an offset was there before; `None`: there are too many keys to know.
+    fn has(&mut self, hash: impl FnOnce() -> u128, offset: u64, hashes_max: usize) -> Option<bool> {
+        match self {
+            Repeated::Seen(seen) if seen.len() == hashes_max => None,
+            Repeated::Seen(seen) => Some(!seen.insert(hash())),
+            Repeated::Known(known) => Some(known.contains(&offset)),
+        }
+    }
+}
+
+fn hash_of(db: u64, key: &[u8]) -> u128 {
+    xxh3_128(&[&db.to_le_bytes()[..], key].concat())
+}
+
+/// Why a key of a snapshot does not count.
+enum Wrong {
+    /// It is passed over by who loads it.
+    Empty,
+    /// It cannot be loaded.
+    Broken(String),
+}
+
+/// Reads the value of a key, with buffers for it.
+struct ValueReader {
+    limits: Limits,
+    text: Vec<u8>,
+}
+
+impl ValueReader {
+    fn new() -> ValueReader {
+        ValueReader { limits: limits(), text: Vec::new() }
+    }
+
+    fn read(&mut self, kind: u8, version: u16, mut value: &[u8]) -> Result<(), Wrong> {
+        match decode_as(kind, &mut value, version, &self.limits, &mut self.text) {
+            Ok(_) if !value.is_empty() => Err(Wrong::Broken(format!("{} bytes stand behind its value", value.len()))),
+            Ok(_) => Ok(()),
+            Err(Corrupt::EMPTY) => Err(Wrong::Empty),
+            Err(corrupt) => Err(Wrong::Broken(corrupt.0.to_string())),
+        }
+    }
+}
+
+/// Goes through the keys of a snapshot that count, as far as it can be read.
+fn walk_keys(source: &mut impl Source, each: &mut dyn FnMut(u128, u64)) -> io::Result<()> {
+    let Ok(mut reader) = Reader::open(ReadFrom { source, offset: 0 }, false) else { return Ok(()) };
+    let (mut key, mut value, mut db) = (Vec::new(), Vec::new(), 0);
+    let (version, mut values) = (reader.version(), ValueReader::new());
+    loop {
+        let start = reader.offset();
+        match reader.next(&mut key, &mut value) {
+            Ok(Item::Database(number)) => db = number,
+            Ok(Item::Key(head)) if values.read(head.kind, version, &value).is_ok() => each(hash_of(db, &key), start),
+            Err(Fault::System(reason)) => return Err(io::Error::other(reason)),
+            Ok(Item::End) | Err(_) => return Ok(()),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Looks through a snapshot that stands at the beginning of a file of this name. Memory: some tens of MiB, and the
+/// largest value a few times; a file with many keys is read several times.
 ///
 /// # Errors
 /// Those of the medium.
 pub fn examine(source: &mut impl Source, file: &str, now_ms: u64) -> io::Result<(Snapshot, Vec<Problem>)> {
+    examine_within(source, file, now_ms, twice::HASHES_MAX)
+}
+
+fn examine_within(
+    source: &mut impl Source,
+    file: &str,
+    now_ms: u64,
+    hashes_max: usize,
+) -> io::Result<(Snapshot, Vec<Problem>)> {
+    let seen = Repeated::Seen(AHashSet::new());
+    if let Some(all) = examine_with(source, file, now_ms, seen, hashes_max)? {
+        return Ok(all);
+    }
+    let known = twice::find(&mut |each| walk_keys(source, each))?;
+    let all = examine_with(source, file, now_ms, Repeated::Known(known), hashes_max)?;
+    Ok(all.expect("what comes twice is known"))
+}
+
+/// `None`: there are so many keys that it has to be known before which of them come twice.
+fn examine_with(
+    source: &mut impl Source,
+    file: &str,
+    now_ms: u64,
+    mut repeated: Repeated,
+    hashes_max: usize,
+) -> io::Result<Option<(Snapshot, Vec<Problem>)>> {
     let mut found = Snapshot::default();
     let mut problems = Vec::new();
     let len = source.len();
@@ -136,13 +231,12 @@ pub fn examine(source: &mut impl Source, file: &str, now_ms: u64) -> io::Result<
         Ok(reader) => reader,
         Err(fault) => {
             problems.push(problem(file, 0, &fault, len)?);
-            return Ok((found, problems));
+            return Ok(Some((found, problems)));
         }
     };
     found.version = reader.version();
     found.bytes = reader.offset();
-    let (mut key, mut value, mut text, mut db) = (Vec::new(), Vec::new(), Vec::new(), 0);
-    let (mut seen, limits) = (AHashSet::<u128>::new(), limits());
+    let (mut key, mut value, mut values, mut db) = (Vec::new(), Vec::new(), ValueReader::new(), 0);
     loop {
         let start = reader.offset();
         let item = match reader.next(&mut key, &mut value) {
@@ -154,7 +248,7 @@ pub fn examine(source: &mut impl Source, file: &str, now_ms: u64) -> io::Result<
                 }
                 found.is_short = fault == Fault::Corrupt(Corrupt::SHORT);
                 problems.push(problem(file, start, &fault, len)?);
-                return Ok((found, problems));
+                return Ok(Some((found, problems)));
             }
         };
         let bytes = reader.offset() - start;
@@ -174,18 +268,18 @@ pub fn examine(source: &mut impl Source, file: &str, now_ms: u64) -> io::Result<
             Item::ModuleAux(name) => found.modules.push(name),
             Item::Key(head) => {
                 let (type_name, encoding) = names(head.kind).unwrap_or(("unknown", "unknown"));
-                let mut rest = &value[..];
-                let wrong = match decode_as(head.kind, &mut rest, found.version, &limits, &mut text) {
-                    Ok(_) if !rest.is_empty() => Some(format!("{} bytes stand behind its value", rest.len())),
-                    Ok(_) => {
-                        let name = [&db.to_le_bytes()[..], &key].concat();
-                        (!seen.insert(xxh3_128(&name))).then(|| format!("it is there twice in database {db}"))
+                let wrong = match values.read(head.kind, found.version, &value) {
+                    Ok(()) => {
+                        let Some(is_again) = repeated.has(|| hash_of(db, &key), start, hashes_max) else {
+                            return Ok(None);
+                        };
+                        is_again.then(|| format!("it is there twice in database {db}"))
                     }
-                    Err(Corrupt::EMPTY) => {
+                    Err(Wrong::Empty) => {
                         found.empty += 1;
                         continue;
                     }
-                    Err(corrupt) => Some(corrupt.0.to_string()),
+                    Err(Wrong::Broken(why)) => Some(why),
                 };
                 if let Some(wrong) = wrong {
                     let what = format!("{type_name} '{}' ({encoding}, {bytes} bytes): {wrong}", key.escape_ascii());
@@ -217,7 +311,7 @@ pub fn examine(source: &mut impl Source, file: &str, now_ms: u64) -> io::Result<
         source.read_at(found.bytes - 8, &mut checksum)?;
         found.has_checksum = checksum != [0; 8];
     }
-    Ok((found, problems))
+    Ok(Some((found, problems)))
 }
 
 /// What a fault means for the file.
@@ -407,6 +501,8 @@ mod tests {
 
         let twice = [&bytes[..starts[1]], &bytes[starts[0]..]].concat();
         let (found, problems) = examined(&twice);
+        let within_little = examine_within(&mut twice.clone(), "dump.rdb", 1_000, 1).expect("memory");
+        assert_eq!(within_little, (found.clone(), problems.clone()), "however much memory there is");
         assert!(problems[0].what.contains("'one' (string, 7 bytes): it is there twice in database 0"), "{problems:?}");
         let mended = parts_of(&twice, &salvage(&mut twice.clone(), &found).expect("memory").expect("parts"));
         assert_eq!(mended, bytes);

@@ -83,7 +83,11 @@ fn file_text(file: &FileReport, out: &mut String) {
         }
     }
     if 0 < file.room_bytes {
-        line(out, 2, format!("{} zeros behind: room that was not used", file.room_bytes));
+        line(
+            out,
+            2,
+            format!("{} zeros behind: room that was not used (--fix cuts it off, for Redis)", file.room_bytes),
+        );
     }
     if file.whole_bytes < file.bytes - file.room_bytes && file.format != Format::Missing {
         line(

@@ -56,18 +56,25 @@ impl WaitAof {
     }
 }
 
+/// As in Redis there is a base afterwards also where the log is off: it, and nothing else, is the log then.
 fn bgrewriteaof(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let log = &view.shared.log;
-    if !log.is_on() {
-        tracing::warn!("BGREWRITEAOF: there is no append-only file, since appendonly is no");
-        return Err(Error::fixed(
-            "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
-        ));
-    }
     if log.is_rewriting() {
         return Err(Error::fixed("ERR Background append only file rewriting already in progress"));
     }
     let is_later = view.shared.persistence.is_claimed() || view.session.mode.contains(Mode::DENY_BLOCKING);
+    let ready = match log.is_on() {
+        true if log.has_place() => Ok(()),
+        true => Err("the directory of the append-only file is gone, and there is no new one yet".to_string()),
+        false if is_later => Ok(()),
+        false => view.shared.machine.make_log_ready(view.config),
+    };
+    if let Err(why) = ready {
+        tracing::warn!("{why}");
+        return Err(Error::fixed(
+            "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+        ));
+    }
     log.want_rewrite(is_later);
     reply.simple(if is_later {
         "Background append only file rewriting scheduled"

@@ -353,6 +353,7 @@ fn letters(session: &Session) -> String {
         (has(Mode::TRACKING), 't'),
         (is_broken, 'R'),
         (is_broadcast, 'B'),
+        (session.watched.first().is_some_and(|watched| watched.flag.is_raised()), 'd'),
         (has(Mode::CLOSE_AFTER_REPLY), 'c'),
         (has(Mode::CLOSE_NOW), 'A'),
         (has(Mode::UNIX_SOCKET), 'U'),

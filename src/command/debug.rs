@@ -1,8 +1,7 @@
 //! `DEBUG`: what test suites and people who hunt bugs use. Off by default (`enable-debug-command`).
 //!
 //! Every subcommand goes to all cores: what concerns keys is done where the keys are (`part`), the rest at home once
-//! all cores have answered (`merge`). Subcommands that tune what does not exist here are accepted, so that suites run;
-//! those that need a log say that there is none.
+//! all cores have answered (`merge`). Subcommands that tune what does not exist here are accepted, so that suites run.
 
 use super::client::write_help_lines;
 use super::config::is_local;
@@ -42,6 +41,7 @@ const HELP: &[(&str, &str)] = &[
     ("ERROR <string>", "Reply with this error."),
     ("HTSTATS <dbid>", "Return the sizes of a database's tables, shard by shard."),
     ("HTSTATS-KEY <key>", "Return the sizes of the table of a key's value."),
+    ("LOADAOF", "Write the append-only file to its end, and load all keys from it again."),
     ("LOG <message>", "Write a line to the log."),
     ("OBJECT <key>", "Show low level info about a key and its value."),
     ("PANIC | ASSERT | OOM | SEGFAULT", "End the process at once, as after a bug."),
@@ -49,7 +49,7 @@ const HELP: &[(&str, &str)] = &[
     ("POPULATE <count> [<prefix>] [<size>]", "Create keys <prefix>:0 and on, as far as they do not exist."),
     ("PROTOCOL <type>", "Reply with a value of this type, such as string, map or push."),
     ("QUICKLIST-PACKED-THRESHOLD <size>", "Accepted."),
-    ("RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "Save all keys, and load them again; MERGE: keys that are there stay."),
+    ("RELOAD [MERGE] [NOFLUSH] [NOSAVE]", "Save all keys, and load them again, over those that are there."),
     ("REPLYBUFFER <PEAK-RESET-TIME|RESIZING> <value>", "Accepted: clients have no reply buffers of their own."),
     ("SET-ACTIVE-EXPIRE <0|1>", "Turn off and on that keys are removed as soon as their time has come."),
     ("SET-DISABLE-DENY-SCRIPTS <0|1>", "Accepted."),
@@ -115,10 +115,12 @@ enum Call<'a> {
     Reload {
         saves: bool,
         flushes: bool,
-        /// What is there already is no error.
+        /// What is there already is no error, and becomes what the file has.
         merges: bool,
     },
-    /// What needs a log, with its name.
+    /// All keys come from the append-only file.
+    LoadLog,
+    /// What is not there, with the reason.
     NotServed(&'static str),
     ActiveExpire(bool),
     TrustChecksums(bool),
@@ -185,7 +187,7 @@ impl<'a> Call<'a> {
                 let has = |option: &[u8]| options.iter().any(|word| word.eq_ignore_ascii_case(option));
                 Call::Reload { saves: !has(b"NOSAVE"), flushes: !has(b"NOFLUSH"), merges: has(b"MERGE") }
             }
-            (b"LOADAOF", []) => Call::NotServed("DEBUG LOADAOF is not served: the log is read when the server starts"),
+            (b"LOADAOF", []) => Call::LoadLog,
             (b"RESTART" | b"CRASH-AND-RECOVER", [] | [_]) => {
                 Call::NotServed("failed to restart the server. Check server logs.")
             }
@@ -227,7 +229,7 @@ fn check(view: &SessionView<'_>, args: &Args<'_>) -> CommandResult {
             Err(Error::STRING_TOO_LONG)
         }
         Call::NotServed(text) => Err(Error::new(format!("ERR {text}"))),
-        Call::Reload { .. } if view.shared.persistence.is_loading() => Err(Error::LOADING),
+        Call::Reload { .. } | Call::LoadLog if view.shared.persistence.is_loading() => Err(Error::LOADING),
         Call::Protocol(name) if !TYPES.contains(&name.to_ascii_lowercase().as_slice()) => Err(Error::new(format!(
             "ERR Wrong protocol type name. Please use one of the following: {}",
             TYPES.map(|name| std::str::from_utf8(name).expect("written as text")).join("|")
@@ -385,9 +387,10 @@ fn merge(view: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &
             reply.ok();
         }
         Call::Matches { pattern, text } => reply.integer(i64::from(glob::matches(pattern, text))),
-        Call::Reload { .. } if view.session.mode.contains(Mode::DENY_BLOCKING) => {
-            return Err(Error::fixed("ERR DEBUG RELOAD is not served in transactions and scripts"));
+        Call::Reload { .. } | Call::LoadLog if view.session.mode.contains(Mode::DENY_BLOCKING) => {
+            return Err(Error::fixed("ERR DEBUG RELOAD and LOADAOF are not served in transactions and scripts"));
         }
+        Call::LoadLog => view.session.deferred = Some(Box::new(Deferred::LoadLog)),
         Call::Reload { saves, flushes, merges } => {
             view.session.deferred = Some(Box::new(Deferred::Reload { saves, flushes, merges }));
         }
@@ -551,7 +554,6 @@ mod tests {
             ("object none", "ERR no such key"),
             ("quicklist-packed-threshold x", "ERR argument must be a memory value bigger than 1 and smaller than 4gb"),
             ("reload foo", "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."),
-            ("loadaof", "ERR DEBUG LOADAOF is not served: the log is read when the server starts"),
             ("restart", "ERR failed to restart the server. Check server logs."),
             (
                 "protocol foo",

@@ -8,12 +8,14 @@
 //! line.
 
 use super::client::memory_bytes;
+use super::lookup::find_by_id;
 use super::{Args, Categories, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView};
 use crate::keyspace::adviser::{Advice, FACTORS};
 use crate::keyspace::{DatabaseStats, ExpireLags, KeyspaceStats};
 use crate::memory;
 use crate::resp::Reply;
 use crate::session::{Audience, Mode};
+use crate::stats::health::Health;
 use crate::stats::{Counters, RatesNow, Stats};
 use crate::sys::process::{self, CpuOf};
 use std::fmt::{Display, Write};
@@ -117,6 +119,7 @@ impl Selection<'_> {
 /// What one core tells, here and to `MEMORY`.
 pub(super) struct Report {
     counters: Counters,
+    health: Health,
     rates: RatesNow,
     /// With what every command counted; only where it is needed, for it is large.
     stats: Option<Stats>,
@@ -158,8 +161,9 @@ impl Report {
         let mut report = Report {
             used_bytes,
             counters: view.stats.counters,
+            health: view.stats.health,
             rates: view.stats.rates(),
-            stats: with_commands.then(|| view.stats.clone()),
+            stats: with_commands.then(|| view.stats.snapshot()),
             keyspace: keyspace.stats,
             expire_lags: keyspace.expire_lags,
             stale_share: keyspace.stale_share(),
@@ -704,6 +708,35 @@ fn write_corering(server: &Server<'_>, lines: &mut Lines) {
             ),
         );
     }
+    for (core, report) in server.reports.iter().enumerate() {
+        lines.put(&format!("loop{core}"), loop_line(&report.counters, &report.health));
+    }
+}
+
+/// How a core's loop does. Times are in microseconds; what the last stall was follows if there was one.
+fn loop_line(counters: &Counters, health: &Health) -> String {
+    let us = |nanoseconds: u64| nanoseconds / 1000;
+    let mut line = format!(
+        "passes={},busy_usec={},parked_usec={},longest_pass_usec={},run_queue_usec={},stalls={}",
+        counters.passes,
+        us(health.busy_nanoseconds),
+        us(health.parked_nanoseconds),
+        us(health.longest_nanoseconds),
+        us(health.delayed_nanoseconds),
+        health.stalls,
+    );
+    if let Some(stall) = health.last_stall {
+        let command = stall.command.map_or("-".into(), |command| find_by_id(command).full_name());
+        write!(
+            line,
+            ",last_stall_time={},last_stall_usec={},last_stall_command={command},last_stall_run_queue_usec={}",
+            stall.unix_ms / 1000,
+            us(stall.nanoseconds),
+            us(stall.delayed_nanoseconds),
+        )
+        .expect("a string takes any text");
+    }
+    line
 }
 
 #[cfg(test)]
@@ -823,6 +856,9 @@ mod tests {
             }
         }
         server.shards[1].keyspace.set_string(5, b"k", b"v", Expiry::Clear);
+        let slow = super::super::lookup::lookup_full_name(b"get").unwrap().id;
+        server.stats[1].health.note_stall(1_700_000_000_999, 20_000_000, Some((slow, 19_000_000)), 5_000);
+        server.stats[2].health.parked_nanoseconds = 7_999;
         server.stats[0].error("WRONGTYPE");
         server.stats[2].error("WRONGTYPE");
         server.session(4).query_bytes = 26;
@@ -853,6 +889,11 @@ mod tests {
         ] {
             assert_eq!(field(&text, name), value, "{name}");
         }
+        let stall =
+            "last_stall_time=1700000000,last_stall_usec=20000,last_stall_command=get,last_stall_run_queue_usec=5";
+        let healthy = "passes=0,busy_usec=0,parked_usec=7,longest_pass_usec=0,run_queue_usec=0,stalls=";
+        assert_eq!(field(&text, "loop1"), format!("{healthy}1,{stall}").replace("parked_usec=7", "parked_usec=0"));
+        assert_eq!(field(&text, "loop2"), format!("{healthy}0"));
         assert!(field(&text, "core1").starts_with("cpu=1,clients=3,keys=3,bytes="), "{}", field(&text, "core1"));
         let number = |name| field(&text, name).parse::<u64>().unwrap();
         assert!(number("used_memory") <= number("used_memory_peak"));

@@ -7,7 +7,7 @@ use super::client::write_help;
 use super::key_spec::{self, Begin, Find, KeySpec};
 use super::lookup::{self, Row};
 use super::syntax::{self, Argument};
-use super::{Args, Categories, Command, CommandResult, Flags, Group, Run, SessionView};
+use super::{Args, Categories, Command, CommandResult, Flags, Group, Keys, Run, SessionView};
 use crate::resp::{Error, Reply};
 use crate::structure::glob;
 use std::sync::LazyLock;
@@ -139,8 +139,19 @@ fn keys_of_call(call: &Args<'_>) -> Result<(&'static Row, Vec<usize>), Error> {
     if !row.accepts(call.len()) {
         return Err(Error::fixed("ERR Invalid number of arguments specified for command"));
     }
+    // Redis believes the specifications before its own code, which knows the words of a call better.
+    if matches!(row.keys, Keys::Custom(_))
+        && let Some(positions) = key_spec::specified_positions(row, call)
+    {
+        let is_enough = !positions.is_empty() || row.flags.contains(Flags::NO_MANDATORY_KEYS);
+        return if is_enough { Ok((row, positions)) } else { Err(lookup::BAD_KEYS) };
+    }
     let mut positions = Vec::new();
     match lookup::key_positions(row, call, &mut positions) {
+        // A destination without sources is no call.
+        Ok(()) if matches!(row.keys, Keys::Counted { destination: 1.., .. }) && positions.len() == 1 => {
+            Err(lookup::BAD_KEYS)
+        }
         Ok(()) => Ok((row, positions)),
         Err(_) if row.flags.contains(Flags::NO_MANDATORY_KEYS) => Ok((row, Vec::new())),
         Err(error) => Err(error),

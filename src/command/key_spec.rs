@@ -162,9 +162,9 @@ impl KeySpec {
             Begin::Keyword(word, from) => {
                 let is_word = |index: &usize| args[*index].eq_ignore_ascii_case(word.as_bytes());
                 let at = if from < 0 {
-                    (1..=argc.checked_sub(from.unsigned_abs() as usize)?).rev().find(is_word)?
+                    (2..=argc.checked_sub(from.unsigned_abs() as usize)?).rev().find(is_word)?
                 } else {
-                    (from as usize..argc).find(is_word)?
+                    (from as usize..argc.checked_sub(1)?).find(is_word)? // Behind the last word there is nothing.
                 };
                 at + 1
             }
@@ -278,6 +278,19 @@ pub fn accesses(command: &Command, args: &Args<'_>, positions: &[usize]) -> Vec<
         spec.map_or(otherwise, |(access, _)| *access)
     };
     positions.iter().map(access).collect()
+}
+
+/// Where the keys of a call are by the specifications alone, as far as it fits them; `None`: they do not tell of all.
+pub fn specified_positions(command: &Command, args: &Args<'_>) -> Option<Vec<usize>> {
+    let mut all = Vec::new();
+    for spec in key_specs(command) {
+        let is_unknown = spec.begin == Begin::Unknown || spec.find == Find::Unknown;
+        if is_unknown || spec.access.intersects(KeyAccess::INCOMPLETE | KeyAccess::VARIABLE_FLAGS) {
+            return None;
+        }
+        all.extend(spec.positions(args).into_iter().flatten());
+    }
+    Some(all)
 }
 
 /// Whether a client can be told of keys: the command has some, and they are more than places for routing.

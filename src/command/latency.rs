@@ -2,13 +2,27 @@
 //!
 //! An event (`command`, `fast-command`, names of background work) has a ring of 160 seconds with the worst latency of
 //! each; only what took at least `latency-monitor-threshold` milliseconds takes the lock. The histograms are another
-//! thing: every core counts every call, see [`crate::stats`].
+//! thing: every core counts every call, see [`crate::stats`]; of them `LATENCY HISTOGRAM` tells the execution as Redis
+//! does, `LATENCY STAGES` every stage of a command's time ([`crate::stats::stages`]). `LATENCY RESET` forgets spikes,
+//! as in Redis; what is counted, `CONFIG RESETSTAT` forgets.
+//!
+//! ```text
+//! LATENCY STAGES [command ...] [WINDOW seconds]          all commands; since the start or CONFIG RESETSTAT
+//!
+//! seconds   how many seconds it tells of: of a window fewer than asked for, where it is not known for as long
+//! stages    command ─▶ local | forwarded ─▶ stage ─▶ calls, mean_nsec, p50_nsec … p99.99_nsec, max_nsec
+//! ```
+//! Names are maps, in RESP2 arrays of names and values. Only what was counted is told; where nothing was, the map is
+//! empty. Numbers are nanoseconds, the upper ends of buckets: of three digits since the start, of two in a window.
 
 use super::client::write_help;
 use super::lookup::{self, CommandId, Row, find_by_id};
 use super::{Args, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView};
 use crate::resp::{Error, Reply};
-use crate::stats::{Histogram, Stats};
+use crate::stats::histogram::Histogram;
+use crate::stats::stages::{Lanes, Stage, WINDOW_SECONDS_MAX, Way};
+use crate::stats::{StagesOf, Stats};
+use crate::value::number::parse_integer;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard};
@@ -54,6 +68,15 @@ const SUBCOMMANDS: &[Command] = &[
         .arity(-2)
         .syntax("[event [event ...]]")
         .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
+    row(
+        "STAGES",
+        Run::Everywhere { check: check_stages, part: stages_part, merge: stages_merge },
+        "7.2.4",
+        "Returns where the time of some or all commands went, since the start or in the last seconds.",
+    )
+    .arity(-2)
+    .complexity("O(N*M) where N is the number of commands with latencies and M the number of seconds")
+    .syntax("[command [command ...]] [WINDOW seconds]"),
 ];
 
 /// Samples that an event keeps.
@@ -301,7 +324,8 @@ fn advice_for(event: &str, setting: Setting) -> Vec<Advice> {
         "aof-write-alone"
         | "aof-write-active-child"
         | "aof-write"
-        | "aof-stat"
+        | "aof-fsync"
+        | "aof-fstat"
         | "aof-rename"
         | "rdb-unlink-temp-file" => {
             vec![Disk, DiskShared]
@@ -399,7 +423,7 @@ fn histograms(stats: &Stats, names: &[&[u8]]) -> Histograms {
     let asked_for = rows_asked_for(names);
     let is_asked_for = |row: &Row| names.is_empty() || asked_for.iter().any(|asked| asked.id == row.id);
     let found = stats.histograms().filter(|(row, _)| is_asked_for(row));
-    found.map(|(row, histogram)| (row.id, histogram.clone())).collect()
+    found.map(|(row, histogram)| (row.id, histogram)).collect()
 }
 
 fn histogram_merge(_: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
@@ -433,6 +457,113 @@ fn write_histogram(histogram: &Histogram, reply: &mut Reply<'_>) {
     for (microseconds, count) in steps {
         reply.integer(microseconds as i64);
         reply.integer(count as i64);
+    }
+}
+
+// Stages
+
+/// What `LATENCY STAGES` was asked for.
+struct Asked<'a> {
+    names: &'a Args<'a>,
+    /// Seconds; none: all since the start.
+    window: Option<u64>,
+}
+
+impl Asked<'_> {
+    fn parse<'a>(args: &'a Args<'a>) -> Result<Asked<'a>, Error> {
+        let words = &args[2..];
+        let Some(at) = words.iter().position(|word| word.eq_ignore_ascii_case(b"WINDOW")) else {
+            return Ok(Asked { names: words, window: None });
+        };
+        let [seconds] = &words[at + 1..] else { return Err(Error::SYNTAX) };
+        let seconds = parse_integer(seconds).and_then(|seconds| u64::try_from(seconds).ok());
+        let window = seconds.filter(|seconds| (1..=WINDOW_SECONDS_MAX).contains(seconds)).ok_or(BAD_WINDOW)?;
+        Ok(Asked { names: &words[..at], window: Some(window) })
+    }
+}
+
+const BAD_WINDOW: Error = Error::fixed("ERR WINDOW must be between 1 and 300 seconds");
+
+/// What one core knows of the stages asked for, and of how many seconds.
+struct StagesPart {
+    seconds: u64,
+    stages: Vec<StagesOf>,
+}
+
+fn check_stages(_: &SessionView<'_>, args: &Args<'_>) -> CommandResult {
+    Asked::parse(args).map(|_| ())
+}
+
+fn stages_part(view: &mut CoreView<'_>, args: &Args<'_>) -> Part {
+    let Asked { names, window } = Asked::parse(args).expect("checked before");
+    let asked_for = rows_asked_for(names);
+    let is_wanted = |id| names.is_empty() || asked_for.iter().any(|row| row.id == id);
+    let stages = match window {
+        None => view.stats.stages(is_wanted),
+        Some(seconds) => view.stats.stages_within(seconds, is_wanted),
+    };
+    Box::new(StagesPart { seconds: view.stats.seconds_counted(window), stages })
+}
+
+fn stages_merge(_: &mut SessionView<'_>, args: &Args<'_>, parts: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
+    let mut seconds = 0;
+    let mut all: BTreeMap<CommandId, Lanes> = BTreeMap::new();
+    for part in parts {
+        let part: Box<StagesPart> = part.downcast().expect("a part of this command");
+        seconds = seconds.max(part.seconds);
+        for (id, lanes) in part.stages {
+            all.entry(id).or_default().merge(&lanes);
+        }
+    }
+    let names = Asked::parse(args)?.names;
+    let order: Vec<CommandId> = match names {
+        [] => all.keys().copied().collect(),
+        names => {
+            let mut asked: Vec<CommandId> = rows_asked_for(names).iter().map(|row| row.id).collect();
+            let mut told = std::collections::BTreeSet::new();
+            asked.retain(|id| all.contains_key(id) && told.insert(*id));
+            asked
+        }
+    };
+    reply.map(2);
+    reply.bulk("seconds");
+    reply.integer(i64::try_from(seconds).unwrap_or(i64::MAX));
+    reply.bulk("stages");
+    reply.map(order.len());
+    for id in order {
+        reply.bulk(find_by_id(id).full_name());
+        write_stages(&all[&id], reply);
+    }
+    Ok(())
+}
+
+/// The percentiles that are told, and their names.
+const PERCENTILES: [(f64, &str); 5] =
+    [(50.0, "p50_nsec"), (90.0, "p90_nsec"), (99.0, "p99_nsec"), (99.9, "p99.9_nsec"), (99.99, "p99.99_nsec")];
+
+fn write_stages(lanes: &Lanes, reply: &mut Reply<'_>) {
+    let of = |way: Way| -> Vec<(Stage, &Histogram)> {
+        lanes.used().filter(|(lane, _)| lane.way() == way).map(|(lane, histogram)| (lane.stage(), histogram)).collect()
+    };
+    let ways: Vec<(Way, Vec<(Stage, &Histogram)>)> = Way::ALL.map(|way| (way, of(way))).into();
+    let ways: Vec<_> = ways.into_iter().filter(|(_, stages)| !stages.is_empty()).collect();
+    reply.map(ways.len());
+    for (way, stages) in ways {
+        reply.bulk(way.name());
+        reply.map(stages.len());
+        for (stage, histogram) in stages {
+            reply.bulk(stage.name());
+            reply.map(3 + PERCENTILES.len());
+            let mut put = |name: &str, number: u64| {
+                reply.bulk(name);
+                reply.integer(i64::try_from(number).unwrap_or(i64::MAX));
+            };
+            put("calls", histogram.count());
+            put("mean_nsec", histogram.mean());
+            let values = histogram.percentiles(&PERCENTILES.map(|(percentile, _)| percentile));
+            PERCENTILES.iter().zip(values).for_each(|((_, name), value)| put(name, value));
+            put("max_nsec", histogram.max());
+        }
     }
 }
 
@@ -542,5 +673,55 @@ mod tests {
         server.session(1).protocol = Protocol::Resp3;
         let resp3 = "%1|$4|ping|%2|$5|calls|:1|$14|histogram_usec|%1|:1|:1|";
         assert_eq!(server.say(COMMANDS, 1, "LATENCY HISTOGRAM ping"), resp3);
+    }
+
+    #[test]
+    fn stages_of_all_cores_are_added() {
+        use crate::stats::stages::Lane;
+        let mut server = Server::new(2, 1, &[]);
+        let id = |name: &str| lookup::lookup_full_name(name.as_bytes()).unwrap().id;
+        for (core, second) in [(0, 5), (1, 6)] {
+            server.stats[core].turn(second);
+            server.stats[core].record(id("get"), 1_000);
+        }
+        server.stats[0].record_stage(id("get"), Lane::of(Way::Forwarded, Stage::Hop), 2_047, 2);
+        server.stats[1].turn(9);
+        server.stats[1].record(id("config|get"), 700);
+        let numbers = |calls: u64, nanoseconds: u64| {
+            let value = |name: &str| format!("${}|{name}|:{nanoseconds}|", name.len());
+            let middle: String = PERCENTILES.iter().map(|(_, name)| value(name)).collect();
+            format!("$5|calls|:{calls}|{}{middle}{}", value("mean_nsec"), value("max_nsec"))
+        };
+        let execute = |calls, nanoseconds| format!("$7|execute|*16|{}", numbers(calls, nanoseconds));
+        let hop = format!("$9|forwarded|*2|$3|hop|*16|{}", numbers(2, 2_047));
+        let get = format!("$3|get|*4|$5|local|*2|{}{hop}", execute(2, 1_000));
+        let config = format!("$10|config|get|*2|$5|local|*2|{}", execute(1, 700));
+        let mut say = |line: &str| server.say(COMMANDS, 1, line);
+        assert_eq!(
+            say("LATENCY STAGES config GET get nosuch"),
+            format!("*4|$7|seconds|:10|$6|stages|*4|{config}{get}")
+        );
+        assert_eq!(say("latency stages nosuch"), "*4|$7|seconds|:10|$6|stages|*0|");
+        // Within a window: the second that runs, those before it, two digits.
+        assert_eq!(say("LATENCY STAGES config|get WINDOW 2"), format!("*4|$7|seconds|:3|$6|stages|*2|{config}"));
+        let of_get = say("LATENCY STAGES get WINDOW 3");
+        assert!(of_get.contains("$7|execute|*16|$5|calls|:2|"), "{of_get}");
+        assert!(of_get.contains("$8|p50_nsec|:1000|"), "{of_get}");
+        for wrong in ["0", "301", "-1", "x", "99999999999999999999", ""] {
+            let answer = say(&format!("LATENCY STAGES get WINDOW {wrong}"));
+            assert_eq!(answer, "-ERR WINDOW must be between 1 and 300 seconds|");
+        }
+        for wrong in ["WINDOW", "window 1 2", "get WINDOW"] {
+            assert_eq!(say(&format!("LATENCY STAGES {wrong}")), "-ERR syntax error|");
+        }
+        server.session(1).protocol = Protocol::Resp3;
+        let resp3 = server.say(COMMANDS, 1, "LATENCY STAGES config|get");
+        let config =
+            config.replace("config|get|*2|", "config|get|%1|").replace("local|*2|", "local|%1|").replace("*16", "%8");
+        assert_eq!(resp3, format!("%2|$7|seconds|:10|$6|stages|%1|{config}"));
+        assert_eq!(server.say(COMMANDS, 1, "LATENCY RESET"), ":0|");
+        assert_eq!(server.say(COMMANDS, 1, "LATENCY STAGES config|get"), resp3);
+        server.stats.iter_mut().for_each(Stats::reset);
+        assert_eq!(server.say(COMMANDS, 1, "LATENCY STAGES"), "%2|$7|seconds|:1|$6|stages|%0|");
     }
 }

@@ -8,8 +8,9 @@ use crate::config::Config;
 use crate::resp::{Error, Reply};
 use crate::session::{Audience, Session};
 use crate::value::Type;
-use crate::value::number::parse_double;
+use crate::value::number::Extended;
 use bitflags::bitflags;
+use std::cmp::Ordering;
 
 mod aof;
 mod bitmap;
@@ -260,14 +261,14 @@ impl Refused {
 /// The timeout of a blocking command, in seconds with fractions, as milliseconds; 0: for ever.
 ///
 /// # Errors
-/// No number, or negative; what 64 bits cannot count in milliseconds is negative in Redis 7.0.
+/// No number, or negative, as more milliseconds than 64 bits can count are told to be. Redis reads it as a `long
+/// double`, in whose range there are far more numbers than in that of a double.
 pub fn parse_timeout_ms(word: &[u8]) -> Result<u64, Error> {
-    let seconds = parse_double(word).filter(|seconds| !seconds.is_nan());
-    let milliseconds = (seconds.ok_or(Error::TIMEOUT_NOT_FLOAT)? * 1000.0).ceil();
-    if milliseconds < 0.0 || i64::MAX as f64 <= milliseconds {
-        return Err(Error::TIMEOUT_NEGATIVE);
+    let milliseconds = Extended::parse(word).ok_or(Error::TIMEOUT_NOT_FLOAT)?.times(1000);
+    if milliseconds.compare(Extended::from_integer(i64::MAX)) == Ordering::Greater {
+        return Err(Error::TIMEOUT_NEGATIVE); // In Redis 7.0, whose conversion overflows.
     }
-    Ok(milliseconds as u64)
+    u64::try_from(milliseconds.ceil()).map_err(|_| Error::TIMEOUT_NEGATIVE)
 }
 
 /// How a command with several keys, or with none, meets several shards.

@@ -164,12 +164,9 @@ pub fn write_loading(text: &mut String, shared: &Shared, now_ms: u64) {
         return;
     }
     let since = loading.since_seconds.load(Ordering::Relaxed);
-    let total = loading.total_bytes.load(Ordering::Relaxed);
-    let loaded = loading.loaded_bytes.load(Ordering::Relaxed).min(total);
-    let percent = if total == 0 { 0.0 } else { loaded as f64 * 100.0 / total as f64 };
-    let elapsed = (now_ms / 1000).saturating_sub(since);
-    // As Redis reckons: one second where nothing is known yet.
-    let eta = ((total - loaded) * elapsed).checked_div(loaded).unwrap_or(1);
+    let progress = loading.progress(now_ms);
+    let (total, loaded) = (progress.total_bytes, progress.loaded_bytes);
+    let (percent, eta) = (progress.percent(), progress.left_seconds());
     let used = loading.used_bytes.load(Ordering::Relaxed);
     write!(
         text,

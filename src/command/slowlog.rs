@@ -7,6 +7,7 @@ use super::client::write_help;
 use super::lookup::Row;
 use super::{Args, Command, CommandResult, Flags, Group, Run, SessionView};
 use crate::resp::{Error, Reply};
+use crate::stats::stages::Stage;
 use crate::value::number::parse_integer;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -29,7 +30,8 @@ const SUBCOMMANDS: &[Command] = &[
         .docs(
             Group::Server,
             "2.2.12",
-            "Returns the newest entries (10; -1: all): id, Unix time, microseconds, arguments, client's address and name.",
+            "Returns the newest entries (10; -1: all): id, Unix time, microseconds, arguments, client's address and name; \
+             with slowlog-stages, nanoseconds by stage.",
         )
         .complexity("O(N) where N is the number of entries returned")
         .syntax("[count]")
@@ -61,6 +63,18 @@ const BAD_COUNT: Error = Error::fixed("ERR count should be greater than or equal
 /// Stands for an argument that logs must not show.
 const REDACTED: &[u8] = b"(redacted)";
 
+/// What a command went through before it ran, in nanoseconds, as far as it is known where the entry is made. See
+/// [`crate::stats::stages`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Split {
+    /// Its bytes were read and parsed.
+    pub read: Option<u64>,
+    /// It waited for its turn.
+    pub queue: Option<u64>,
+    /// It went to another core.
+    pub hop: Option<u64>,
+}
+
 /// One slow command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -70,6 +84,8 @@ pub struct Entry {
     pub unix_s: u64,
     /// How long it ran, in microseconds.
     pub microseconds: u64,
+    /// What came before that.
+    pub split: Split,
     /// Its arguments, secrets hidden, cut short.
     pub args: Vec<Vec<u8>>,
     /// Address of the client.
@@ -185,8 +201,9 @@ fn get(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Co
     // -1, all entries, becomes the largest number.
     let entries = view.shared.slow_log.newest(usize::try_from(count).unwrap_or(usize::MAX));
     reply.array(entries.len());
+    let tells_stages = view.config.slowlog_stages;
     for entry in entries {
-        reply.array(6);
+        reply.array(if tells_stages { 7 } else { 6 });
         reply.integer(entry.id as i64);
         reply.integer(entry.unix_s as i64);
         reply.integer(entry.microseconds as i64);
@@ -194,6 +211,17 @@ fn get(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Co
         entry.args.iter().for_each(|argument| reply.bulk(argument));
         reply.bulk(&entry.peer);
         reply.bulk(&entry.name);
+        if tells_stages {
+            let Split { read, queue, hop } = entry.split;
+            let execute = Some(entry.microseconds.saturating_mul(1000));
+            let stages = [(Stage::Read, read), (Stage::Queue, queue), (Stage::Hop, hop), (Stage::Execute, execute)];
+            reply.map(stages.iter().filter(|(_, nanoseconds)| nanoseconds.is_some()).count());
+            for (stage, nanoseconds) in stages {
+                let Some(nanoseconds) = nanoseconds else { continue };
+                reply.bulk(stage.name());
+                reply.integer(i64::try_from(nanoseconds).unwrap_or(i64::MAX));
+            }
+        }
     }
     Ok(())
 }
@@ -223,7 +251,9 @@ mod tests {
 
     fn entry(microseconds: u64) -> Entry {
         let args = vec![b"GET".to_vec(), b"k".to_vec()];
-        Entry { id: 0, unix_s: 1_700_000_000, microseconds, args, peer: "127.0.0.1:1".into(), name: b"n".to_vec() }
+        let split = Split { read: Some(1_500), queue: Some(70), hop: None };
+        let (peer, name) = ("127.0.0.1:1".into(), b"n".to_vec());
+        Entry { id: 0, unix_s: 1_700_000_000, microseconds, split, args, peer, name }
     }
 
     #[test]
@@ -265,6 +295,17 @@ mod tests {
         assert_eq!(say("SLOWLOG RESET"), "+OK|");
         assert_eq!(say("SLOWLOG LEN"), ":0|");
         assert!(say("SLOWLOG HELP").contains("|+LEN|"));
+    }
+
+    #[test]
+    fn stages_are_told_to_who_asks_for_them() {
+        let mut server = Server::new(2, 1, &[("slowlog-stages", "yes")]);
+        server.shared.slow_log.push(entry(12), 128);
+        let before = "*1|*7|:0|:1700000000|:12|*2|$3|GET|$1|k|$11|127.0.0.1:1|$1|n|";
+        let stages = "$4|read|:1500|$5|queue|:70|$7|execute|:12000|";
+        assert_eq!(server.say(COMMANDS, 1, "SLOWLOG GET"), format!("{before}*6|{stages}"));
+        server.session(1).protocol = crate::resp::Protocol::Resp3;
+        assert_eq!(server.say(COMMANDS, 1, "SLOWLOG GET"), format!("{before}%3|{stages}"));
     }
 
     #[test]

@@ -83,7 +83,7 @@ mod tests {
         check("MULTI", "-ERR MULTI calls can not be nested|");
         let session = server.session(1);
         session.transaction.push(1, [&b"PING"[..]].into_iter());
-        session.watched.push(Watched { db: 0, key: b"k".to_vec(), version: 1 });
+        session.watched.push(Watched { db: 0, key: b"k".to_vec(), version: 1, flag: Default::default() });
         assert_eq!(server.say(COMMANDS, 1, "DISCARD"), "+OK|");
         let session = server.session(1);
         assert!(session.transaction.is_empty() && session.mode.is_empty());
@@ -94,7 +94,7 @@ mod tests {
     fn unwatch_leaves_the_transaction_alone() {
         let mut server = Server::new(1, 1, &[]);
         assert_eq!(server.say(COMMANDS, 1, "MULTI"), "+OK|");
-        server.session(1).watched.push(Watched { db: 0, key: b"k".to_vec(), version: 1 });
+        server.session(1).watched.push(Watched { db: 0, key: b"k".to_vec(), version: 1, flag: Default::default() });
         assert_eq!(server.say(COMMANDS, 1, "UNWATCH"), "+OK|");
         let session = server.session(1);
         assert!(session.mode.contains(Mode::IN_TRANSACTION));

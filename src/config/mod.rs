@@ -65,6 +65,14 @@ pub trait Machine: Send + Sync {
     /// The directive that cannot be put into force, and why, in words for the client; then the old configuration is in
     /// force.
     fn apply(&self, old: &Config, new: &Config) -> Result<(), (&'static str, String)>;
+
+    /// Has the directory of the append-only file open, which is off, so that a base can be written into it.
+    ///
+    /// # Errors
+    /// Why it cannot be written, for the operator.
+    fn make_log_ready(&self, _: &Config) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// No machine at all: nothing can be read or written there, and nothing has to be put into force.

@@ -257,6 +257,8 @@ directives! {
     "Watching" {
         /// Commands that take longer than so many microseconds go into the slow log; -1: none, 0: all.
         slowlog_log_slower_than: i64 = "slowlog-log-slower-than" | "commandlog-execution-slower-than", Integer(-1, i64::MAX), "10000";
+        /// Tells of each entry of the slow log where its time went, in a seventh element: nanoseconds by stage.
+        slowlog_stages: bool = "slowlog-stages", YesNo, "no", OWN;
         /// Entries of the slow log.
         slowlog_max_len: usize = "slowlog-max-len" | "commandlog-slow-execution-max-len", LONG_COUNT, "128";
         /// Arguments kept of a command in the slow log.
@@ -275,7 +277,10 @@ directives! {
         key_memory_histograms: bool = "key-memory-histograms", YesNo, "no", NEWER, PENDING;
         /// Events that take at least so many milliseconds are kept by LATENCY; 0: none.
         latency_monitor_threshold: u64 = "latency-monitor-threshold", LONG_COUNT, "0";
-        /// Keeps a latency histogram per command.
+        /// A pass of a core that takes longer than so many microseconds is a stall: INFO tells how many there were, and
+        /// of the last one the command that took most of it; -1: none, 0: all.
+        stall_slower_than: i64 = "stall-slower-than", Integer(-1, i64::MAX), "10000", OWN;
+        /// Keeps latency histograms per command and stage.
         latency_tracking: bool = "latency-tracking", YesNo, "yes";
         /// Percentiles of INFO latencystats.
         latency_tracking_info_percentiles: Percentiles = "latency-tracking-info-percentiles", Words("percentile [percentile ...]"), "50 99 99.9";
@@ -321,7 +326,7 @@ directives! {
         /// Loads a log whose last bytes, up to so many, are damaged.
         aof_load_corrupt_tail_max_size: u64 = "aof-load-corrupt-tail-max-size", SIZE, "0", NEWER;
         /// A rewritten log begins with a snapshot.
-        aof_use_rdb_preamble: bool = "aof-use-rdb-preamble", YesNo, "yes", PENDING;
+        aof_use_rdb_preamble: bool = "aof-use-rdb-preamble", YesNo, "yes";
         /// Writes the time into the log.
         aof_timestamp_enabled: bool = "aof-timestamp-enabled", YesNo, "no";
         /// Syncs a rewritten log bit by bit while writing it.

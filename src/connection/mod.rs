@@ -43,6 +43,12 @@ pub struct Connection {
     pub held_back: Vec<u8>,
     /// When it was seen last, for the pace of its core.
     pub seen: u32,
+    /// Since when whole commands have waited in its input, because of earlier ones: a reading of the core's clock. 0:
+    /// none do.
+    pub waits_since: u64,
+    /// When the command that went to another core last was read and left, for the slow log: the place of its reply,
+    /// `read` and `queue` in nanoseconds.
+    pub sent_last: Option<(u32, u64, u64)>,
     /// Replies, in order.
     pub replies: Replies,
     /// The error after which the connection is closed, once the replies before it are written.
@@ -59,6 +65,8 @@ pub struct Connection {
     pub again: bool,
     /// A command that involves several cores is under way; later ones wait.
     pub barrier: bool,
+    /// How often its next command was put off because shards that it needs were busy.
+    pub deferrals: u8,
     /// Waits for the end of `CLIENT PAUSE`.
     pub paused: bool,
     /// The socket ended or broke: nothing more is read, executed or sent.
@@ -91,6 +99,8 @@ impl Connection {
             bodies: Vec::new(),
             held_back: Vec::new(),
             seen: u32::MAX,
+            waits_since: 0,
+            sent_last: None,
             replies: Replies::default(),
             protocol_error: None,
             is_listed_held: false,
@@ -99,6 +109,7 @@ impl Connection {
             dirty: false,
             again: false,
             barrier: false,
+            deferrals: 0,
             paused: false,
             broken: false,
             soft_limit_since_ms: None,

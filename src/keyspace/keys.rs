@@ -194,14 +194,20 @@ impl Keyspace {
             let (drain, wheels, entry_bytes) = self.databases[db].take();
             self.graveyard.bury(drain, wheels, entry_bytes);
         }
+        self.note_watched_database(db);
         len
     }
 
     /// Swaps the contents of two databases. Not counted as a change, since every shard does it for one call.
     pub fn swap(&mut self, a: usize, b: usize) {
+        if a == b {
+            return;
+        }
         self.databases.swap(a, b);
         self.effects.note(Event::SWAPPED, a, b"");
         self.effects.note(Event::SWAPPED, b, b"");
+        self.note_watched_database(a);
+        self.note_watched_database(b);
     }
 }
 

@@ -60,6 +60,7 @@ mod strings;
 #[cfg(test)]
 mod tests;
 pub mod walk;
+mod watch;
 
 pub use crate::value::StringRef;
 pub use access::AccessPolicy;
@@ -68,6 +69,7 @@ pub use entry::{Entry, EntryRef, SAMPLE_LEN_MAX};
 pub use eviction::{Evicted, Eviction};
 pub use keys::Passage;
 pub use records::Records;
+pub use watch::Watches;
 
 use crate::structure::table::Position;
 use crate::structure::wheel::Wheel;
@@ -176,6 +178,8 @@ pub struct Keyspace {
     pub trusts_checksums: bool,
     /// What happened to keys.
     pub effects: Effects,
+    /// Keys that clients watch: they go with the keyspace where that is lent as a whole.
+    pub watches: Watches,
     /// What the log of writes has to be told.
     pub records: Records,
     /// A log is replayed: nothing expires, since the log says what went.
@@ -273,6 +277,7 @@ impl Keyspace {
             is_emptied: false,
             trusts_checksums: false,
             effects: Effects::default(),
+            watches: Watches::default(),
             records: Records::default(),
             is_replaying: false,
             stats: KeyspaceStats::default(),

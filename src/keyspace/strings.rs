@@ -212,7 +212,8 @@ impl Keyspace {
         self.insert_known(db, hash, entry);
     }
 
-    /// A key comes from a file: no event, no change counted. False: it is there already.
+    /// A key comes from a file: no event, no change counted. `replaces`: over the one that is there already. False:
+    /// there was one.
     pub fn load(
         &mut self,
         db: usize,
@@ -220,14 +221,20 @@ impl Keyspace {
         value: Value<'_>,
         deadline_ms: Option<u64>,
         clock: Option<u32>,
+        replaces: bool,
     ) -> bool {
         let hash = self.hash(key);
-        if self.databases[db].find(hash, key).is_some() {
+        let old = self.databases[db].find(hash, key).map(|(position, _)| position);
+        if old.is_some() && !replaces {
             return false;
+        }
+        if let Some(position) = old {
+            let entry = self.databases[db].remove(position);
+            self.discard(entry);
         }
         let clock = clock.unwrap_or_else(|| self.new_clock(db, hash));
         self.insert_known(db, hash, Entry::new(key, value, deadline_ms, clock));
-        true
+        old.is_none()
     }
 
     /// The same without the event.

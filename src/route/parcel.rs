@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! request   [ bytes: u32 ][ target: u32 ][ sequence: u32 ][ command: u16 ][ db: u16 ][ flags: u32 ][ argc: u32 ]
-//!           [ client: u64 ][ length: u32 × argc ][ arguments, back to back ]       bytes: of the whole record
-//! reply     [ bytes: u64 ][ target: u32 ][ sequence: u32 ][ flags: u32 ][ RESP ]
+//!           [ client: u64 ][ handed: u64 ][ length: u32 × argc ][ arguments, back to back ]
+//! reply     [ bytes: u64 ][ target: u32 ][ sequence: u32 ][ flags: u32 ][ command: u32 ][ handed: u64 ][ RESP ]
 //! ```
 //!
 //! A parcel belongs to whoever holds it. The receiver of requests keeps the emptied buffer for its next replies, so
@@ -19,8 +19,8 @@ pub const PARCEL_BYTES_MAX: usize = 256 * 1024;
 /// A larger buffer is freed instead of kept for reuse: beside what filled it an allocation costs nothing, and what is
 /// kept is memory that nobody has the use of.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
-const REQUEST_HEADER_BYTES: usize = 32;
-const REPLY_HEADER_BYTES: usize = 20;
+const REQUEST_HEADER_BYTES: usize = 40;
+const REPLY_HEADER_BYTES: usize = 32;
 
 /// The slices of one call's arguments.
 pub type ArgSlices<'a> = SmallVec<[&'a [u8]; 8]>;
@@ -47,6 +47,8 @@ pub struct Parcel {
     /// The records; long strings, only of replies, stand among their bytes.
     output: Output,
     records: u32,
+    /// Where the last reply begins.
+    last_reply: usize,
 }
 
 /// What stands in front of a request's arguments.
@@ -64,6 +66,8 @@ pub struct RequestHeader {
     pub flags: u32,
     /// The client's id.
     pub client: u64,
+    /// When it left, by the clock that all cores read.
+    pub handed: u64,
 }
 
 /// What stands in front of a reply.
@@ -75,6 +79,14 @@ pub struct ReplyHeader {
     pub sequence: u32,
     /// See [`flags`].
     pub flags: u32,
+    /// The row, by its number.
+    pub command: u16,
+    /// When it was made, by the clock that all cores read; 0: nobody noted. See [`Parcel::stamp_last`].
+    pub handed: u64,
+}
+
+fn read_u64(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
 fn read_u32(bytes: &[u8], at: usize) -> u32 {
@@ -100,6 +112,7 @@ impl Parcel {
     /// Emptied for reuse; a buffer that grew too large is freed.
     pub fn recycle(mut self) -> Parcel {
         self.records = 0;
+        self.last_reply = 0;
         self.output.clear_keeping(KEPT_BYTES_MAX);
         self
     }
@@ -118,6 +131,7 @@ impl Parcel {
         head[16..20].copy_from_slice(&header.flags.to_le_bytes());
         head[20..24].copy_from_slice(&(args.len() as u32).to_le_bytes());
         head[24..32].copy_from_slice(&header.client.to_le_bytes());
+        head[32..40].copy_from_slice(&header.handed.to_le_bytes());
         self.output.extend_from_slice(&head);
         for arg in args {
             self.output.extend_from_slice(&(arg.len() as u32).to_le_bytes());
@@ -142,7 +156,8 @@ impl Parcel {
             command: u16::from_le_bytes([record[12], record[13]]),
             db: u16::from_le_bytes([record[14], record[15]]),
             flags: read_u32(record, 16),
-            client: u64::from_le_bytes(record[24..32].try_into().expect("eight bytes")),
+            client: read_u64(record, 24),
+            handed: read_u64(record, 32),
         };
         let argc = read_u32(record, 20) as usize;
         let mut at = REQUEST_HEADER_BYTES + 4 * argc;
@@ -165,13 +180,25 @@ impl Parcel {
         if header.flags & flags::LATER != 0 {
             return self.output.truncate(start);
         }
+        self.last_reply = start;
         let bytes = (self.output.len() - start) as u64;
         let head = &mut self.output.bytes_mut()[start..start + REPLY_HEADER_BYTES];
         head[0..8].copy_from_slice(&bytes.to_le_bytes());
         head[8..12].copy_from_slice(&header.target.to_le_bytes());
         head[12..16].copy_from_slice(&header.sequence.to_le_bytes());
         head[16..20].copy_from_slice(&header.flags.to_le_bytes());
+        head[20..24].copy_from_slice(&u32::from(header.command).to_le_bytes());
+        head[24..32].copy_from_slice(&header.handed.to_le_bytes());
         self.records += 1;
+    }
+
+    /// Notes when the last reply was made.
+    #[inline]
+    pub fn stamp_last(&mut self, handed: u64) {
+        let at = self.last_reply + 24;
+        if let Some(stamp) = self.output.bytes_mut().get_mut(at..at + 8) {
+            stamp.copy_from_slice(&handed.to_le_bytes());
+        }
     }
 
     /// Reads the reply at `offset`: header, RESP bytes, and the offset behind it.
@@ -180,9 +207,14 @@ impl Parcel {
             return None;
         }
         let record = &self.output.bytes()[offset..];
-        let bytes = u64::from_le_bytes(record[0..8].try_into().expect("eight bytes")) as usize;
-        let header =
-            ReplyHeader { target: read_u32(record, 8), sequence: read_u32(record, 12), flags: read_u32(record, 16) };
+        let bytes = read_u64(record, 0) as usize;
+        let header = ReplyHeader {
+            target: read_u32(record, 8),
+            sequence: read_u32(record, 12),
+            flags: read_u32(record, 16),
+            command: read_u32(record, 20) as u16,
+            handed: read_u64(record, 24),
+        };
         Some((header, &record[REPLY_HEADER_BYTES..bytes], offset + bytes))
     }
 
@@ -200,8 +232,15 @@ mod tests {
     #[test]
     fn requests_and_replies_come_out_as_they_went_in() {
         let mut parcel = Parcel::default();
-        let header =
-            RequestHeader { target: 7, sequence: 9, command: 3, db: 15, flags: flags::RESP3, client: u64::MAX };
+        let header = RequestHeader {
+            target: 7,
+            sequence: 9,
+            command: 3,
+            db: 15,
+            flags: flags::RESP3,
+            client: u64::MAX,
+            handed: 5,
+        };
         parcel.push_request(header, &[b"SET", b"k", b""]);
         parcel.push_request(RequestHeader { target: 8, ..header }, &[b"GET", b"\0\r\n"]);
         let mut args = ArgSlices::new();
@@ -213,12 +252,20 @@ mod tests {
         drop(args);
 
         let mut parcel = parcel.recycle();
-        parcel.push_reply(ReplyHeader { target: 7, sequence: 9, flags: 0 }, |out| {
+        parcel.push_reply(ReplyHeader { target: 7, sequence: 9, flags: 0, command: 3, handed: 0 }, |out| {
             out.extend_from_slice(b"+OK\r\n");
             flags::FAILED
         });
-        let (header, resp, end) = parcel.reply(0).unwrap();
-        assert_eq!((header.flags, resp), (flags::FAILED, &b"+OK\r\n"[..]));
+        parcel.push_reply(ReplyHeader { target: 8, sequence: 9, flags: 0, command: 4, handed: 0 }, |out| {
+            out.extend_from_slice(b":1\r\n");
+            0
+        });
+        parcel.stamp_last(77);
+        let (header, resp, next) = parcel.reply(0).unwrap();
+        assert_eq!((header.flags, header.command, header.handed, resp), (flags::FAILED, 3, 0, &b"+OK\r\n"[..]));
+        let (header, resp, end) = parcel.reply(next).unwrap();
+        assert_eq!((header.target, header.command, header.handed, resp), (8, 4, 77, &b":1\r\n"[..]));
         assert!(parcel.reply(end).is_none());
+        parcel.recycle().stamp_last(78); // Nothing to stamp.
     }
 }

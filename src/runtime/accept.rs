@@ -236,6 +236,7 @@ impl Core {
             }
             self.connections[index as usize].session.unwatch();
             self.tell_unwatched(index);
+            self.owe_nothing(index);
             let connection = self.connections.remove(index as usize);
             self.forget_client(&connection);
             if connection.session.durability == Some(Durability::Always) {

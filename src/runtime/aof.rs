@@ -7,10 +7,12 @@
 //!                         └─── meanwhile the next ones ◀───────┘
 //! ```
 //! `always`: whatever is there is written at the end of each pass. `everysec` and `no`: ten times a second, or when
-//! there is much; `everysec` syncs once a second.
+//! there is much; `everysec` syncs once a second. How long the disk takes is measured, and told as latency events with
+//! Redis' names; `aof-fsync` for syncs that no reply waits for is ours.
 
-use super::aof_load::{Directory, LaneFile};
+use super::aof_place::{LaneFile, LogFiles};
 use super::core::Core;
+use super::slow;
 use crate::aof::group;
 use crate::aof::log::Batch;
 use crate::config::Appendfsync;
@@ -18,7 +20,7 @@ use crate::sys::file::{self, Blocks};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// Records that are written before the next tick.
 const EAGER_BYTES: u64 = 256 * 1024;
@@ -46,18 +48,39 @@ struct Open {
 
 /// What is under way.
 enum Flight {
-    /// A group, of which so many bytes are written.
-    Write { batch: Batch, bytes: usize, written: usize, is_synced: bool },
-    /// A sync, of what is written up to here.
-    Sync { position: u64 },
+    /// A group, of which so many bytes are written; since when it should have been, and what the disk had to do beside.
+    Write { batch: Batch, bytes: usize, written: usize, is_synced: bool, since: u64, beside: Beside },
+    /// A sync, of what is written up to here, and since when.
+    Sync { position: u64, since: u64 },
 }
 
-/// Where the log is, once it is loaded.
-pub type LogFiles = Arc<OnceLock<Arc<Directory>>>;
+/// What a write met at the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    /// Nothing of ours.
+    Nothing,
+    /// A sync, of this lane or another one.
+    Sync,
+    /// A snapshot or a rewrite.
+    Snapshot,
+}
+
+impl Beside {
+    /// Redis' name for writes that took long so.
+    fn event(self) -> &'static str {
+        match self {
+            Beside::Nothing => "aof-write-alone",
+            Beside::Sync => "aof-write-pending-fsync",
+            Beside::Snapshot => "aof-write-active-child",
+        }
+    }
+}
 
 /// See the module's page.
 pub(super) struct Writer {
     files: LogFiles,
+    /// The log has had a directory.
+    has_place: bool,
     /// The lane's file of the last run was looked at.
     has_begun: bool,
     open: Option<Open>,
@@ -71,6 +94,8 @@ pub(super) struct Writer {
     /// A sync of the open file has failed: what the system was to write then is lost, and another sync that succeeds
     /// says nothing of it. A rewrite brings all keys into new files; until then writes are refused.
     is_untrusted: bool,
+    /// There was something to write, and a sync was under way: since when, by the raw clock.
+    waits_since: Option<u64>,
     /// Bytes of the lane's earlier files.
     closed_bytes: u64,
     /// Nothing more comes into the file that is open.
@@ -84,6 +109,7 @@ impl Writer {
     pub(super) fn new(files: LogFiles) -> Writer {
         Writer {
             files,
+            has_place: false,
             has_begun: false,
             open: None,
             flight: None,
@@ -93,6 +119,7 @@ impl Writer {
             retry_due_ms: 0,
             has_failed: false,
             is_untrusted: false,
+            waits_since: None,
             closed_bytes: 0,
             is_finished: false,
             is_warned: false,
@@ -104,14 +131,9 @@ impl Writer {
         &self.files
     }
 
-    /// Where the log is.
-    pub(super) fn directory(&self) -> Option<Arc<Directory>> {
-        self.files.get().cloned()
-    }
-
     /// Begins to write into the lane's file, which goes on where it ends.
     fn begin(&mut self, lane: usize) -> io::Result<u64> {
-        let directory = self.directory().expect("a log that is on has a directory");
+        let directory = self.files.current().expect("a log that is on has a directory");
         let mut bytes = 0;
         if let Some(LaneFile { path, number, bytes: offset, groups }) = directory.lanes.get(lane) {
             let (file, _) = file::open_direct(path)?;
@@ -122,9 +144,9 @@ impl Writer {
         Ok(bytes)
     }
 
-    /// Whether something is under way.
+    /// Whether something is under way, or a file is open, though perhaps nothing is recorded any more.
     pub(super) fn is_busy(&self) -> bool {
-        self.flight.is_some()
+        self.flight.is_some() || self.open.is_some()
     }
 }
 
@@ -133,16 +155,21 @@ impl Core {
     #[cold]
     #[inline(never)]
     pub(super) fn flush_log(&mut self) {
-        if self.writer.files.get().is_none() {
+        self.writer.has_place = self.writer.has_place || self.writer.files.is_open();
+        if !self.writer.has_place {
             return; // It is about to begin.
         }
         let log = self.shared.log.clone();
+        if !log.is_on() && self.writer.flight.is_none() {
+            return self.close_lane();
+        }
         let is_asked = log.take_asked(self.core) | std::mem::take(&mut self.is_flush_asked);
         if let Some(flight) = &self.writer.flight {
             self.is_flush_asked = is_asked;
             if matches!(flight, Flight::Sync { .. }) && self.log_tick && log.has_pending(self.core) {
                 self.log_tick = false;
                 log.count_delayed();
+                self.writer.waits_since.get_or_insert(self.clock.raw());
             }
             return;
         }
@@ -159,7 +186,8 @@ impl Core {
         if is_retry && steady_ms < self.writer.retry_due_ms {
             return;
         }
-        let is_unsynced = log.synced(self.core) < log.written(self.core);
+        // Of files that nobody finds no sync is worth anything.
+        let is_unsynced = log.synced(self.core) < log.written(self.core) && !log.is_gone();
         let is_synced = policy == Appendfsync::Always || is_asked;
         let is_due = policy == Appendfsync::Everysec && self.writer.sync_due_ms <= steady_ms && !self.skips_sync();
         // A write that is synced by itself says nothing of those before it, nor one of another file.
@@ -170,7 +198,7 @@ impl Core {
         {
             self.is_flush_asked = is_asked && 0 < pending;
             self.writer.sync_due_ms = steady_ms + SYNC_MS;
-            self.writer.flight = Some(Flight::Sync { position: log.written(self.core) });
+            self.writer.flight = Some(Flight::Sync { position: log.written(self.core), since: self.clock.raw() });
             log.count_sync(true);
             self.ring.sync_file(open.file.as_raw_fd());
         } else if 0 < pending
@@ -191,19 +219,20 @@ impl Core {
         let log = self.shared.log.clone();
         let spare = std::mem::take(&mut self.writer.spare_records);
         let Some(batch) = log.take(self.core, spare) else { return };
+        let mut ready = Ok(());
         if !self.writer.has_begun {
-            match self.writer.begin(self.core) {
-                Ok(bytes) => log.note_bytes(self.core, bytes),
-                Err(error) => {
-                    log.put_back(self.core, batch);
-                    return self.log_failed(&error);
-                }
-            }
+            ready = self.writer.begin(self.core).map(|bytes| log.note_bytes(self.core, bytes));
         }
-        if let Err(error) = self.writer.make_ready(&batch) {
+        if let Err(error) = ready.and_then(|()| self.writer.make_ready(&batch)) {
+            let directory = self.writer.files.of_file(batch.file);
             log.put_back(self.core, batch);
+            if directory.is_none_or(|directory| !directory.is_there()) {
+                // The clerk finds another one.
+                log.note_gone(libc::ENOENT as u32);
+            }
             return self.log_failed(&error);
         }
+        log.note_open(self.core, true);
         let bytes = group::bytes_for(batch.records.len());
         let mut blocks = match self.writer.spare_blocks.take() {
             Some(blocks) => blocks.resized(bytes),
@@ -212,12 +241,27 @@ impl Core {
         let open = self.writer.open.as_ref().expect("made ready");
         group::seal(blocks.bytes_mut(), open.number, open.groups, batch.shares, &batch.records);
         self.ring.write_file(open.file.as_raw_fd(), open.offset, blocks, 0, is_synced);
-        self.writer.flight = Some(Flight::Write { batch, bytes, written: 0, is_synced });
+        let waits_since = self.writer.waits_since.take();
+        let beside = if waits_since.is_some() || log.syncing() != 0 {
+            Beside::Sync
+        } else if self.shared.persistence.is_claimed() {
+            Beside::Snapshot
+        } else {
+            Beside::Nothing
+        };
+        let since = waits_since.unwrap_or_else(|| self.clock.raw());
+        self.writer.flight = Some(Flight::Write { batch, bytes, written: 0, is_synced, since, beside });
+    }
+
+    /// Something at the disk has taken that long: each event gets it.
+    fn note_disk(&self, events: &[&'static str], since: u64) {
+        let took = self.clock.delta(since, self.clock.raw());
+        events.iter().for_each(|event| slow::note_event(&self.shared, &self.config, event, took));
     }
 
     /// A write has ended.
     pub(super) fn log_written(&mut self, result: Result<usize, i32>, blocks: Blocks) {
-        let Some(Flight::Write { batch, bytes, written, is_synced }) = self.writer.flight.take() else {
+        let Some(Flight::Write { batch, bytes, written, is_synced, since, beside }) = self.writer.flight.take() else {
             panic!("a write that nobody began")
         };
         let log = self.shared.log.clone();
@@ -229,10 +273,13 @@ impl Core {
                 let open = self.writer.open.as_ref().expect("written into");
                 let (file, offset) = (open.file.as_raw_fd(), open.offset + written as u64);
                 self.ring.write_file(file, offset, blocks, written, is_synced);
-                self.writer.flight = Some(Flight::Write { batch, bytes, written, is_synced });
+                self.writer.flight = Some(Flight::Write { batch, bytes, written, is_synced, since, beside });
                 return;
             }
             Ok(_) => {
+                // A write that is synced is one operation: most of it is the sync.
+                let events = if is_synced { ["aof-write", "aof-fsync-always"] } else { ["aof-write", beside.event()] };
+                self.note_disk(&events, since);
                 let Batch { end, mut records, is_last, .. } = batch;
                 self.writer.is_finished = is_last;
                 let open = self.writer.open.as_mut().expect("written into");
@@ -267,8 +314,12 @@ impl Core {
 
     /// A sync has ended.
     pub(super) fn log_synced(&mut self, result: Result<(), i32>) {
-        let Some(Flight::Sync { position }) = self.writer.flight.take() else { panic!("a sync that nobody began") };
+        let Some(Flight::Sync { position, since }) = self.writer.flight.take() else {
+            panic!("a sync that nobody began")
+        };
         self.shared.log.count_sync(false);
+        let is_always = self.config.appendfsync == Appendfsync::Always;
+        self.note_disk(&[if is_always { "aof-fsync-always" } else { "aof-fsync" }], since);
         match result {
             Ok(()) => {
                 self.shared.log.note_synced(self.core, position);
@@ -305,8 +356,9 @@ impl Core {
         if is_new {
             tracing::warn!("Error writing to the AOF file: {reason}");
         }
-        // Before there is a base nothing is lost but time.
-        if self.config.appendfsync == Appendfsync::Always && !self.shared.log.is_partial() {
+        // Before there is a base nothing is lost but time; where the files are gone, what is in memory is all there is.
+        let has_other = self.shared.log.is_partial() || self.shared.log.is_gone();
+        if self.config.appendfsync == Appendfsync::Always && !has_other {
             tracing::error!("Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...");
             crate::log::flush();
             std::process::exit(1);
@@ -332,21 +384,36 @@ impl Core {
             }
             self.ring.enter(Some(std::time::Duration::from_millis(100)), 0, 1);
         }
-        if log.has_pending(self.core) && !self.writer.has_begun {
+        if log.has_pending(self.core) && !self.writer.has_begun && self.writer.files.is_open() {
             let _ = self.writer.begin(self.core); // What is wrong, the write says.
         }
+        self.close_lane();
+    }
+
+    /// All that was recorded goes to disk, and the file is cut to its length and closed: nothing comes behind it.
+    #[cold]
+    fn close_lane(&mut self) {
+        let log = self.shared.log.clone();
+        let told = |error: &io::Error| {
+            tracing::error!("Error writing to the AOF file: {}", crate::config::reason(error));
+        };
         while let Some(batch) = log.take(self.core, Vec::new()) {
             if let Err(error) = self.writer.write_now(&batch) {
-                tracing::error!("Error writing to the AOF file: {}", crate::config::reason(&error));
+                told(&error);
+                log.put_back(self.core, batch);
                 break;
             }
             log.note_written(self.core, batch.end, true);
         }
-        if let Some(open) = &self.writer.open
+        if let Some(open) = self.writer.open.take()
             && let Err(error) = open.file.set_len(open.offset).and_then(|()| open.file.sync_all())
         {
-            tracing::error!("Error writing to the AOF file: {}", crate::config::reason(&error));
+            told(&error);
         }
+        self.writer.is_finished = false;
+        self.writer.closed_bytes = 0;
+        log.note_bytes(self.core, 0);
+        log.note_open(self.core, false);
     }
 }
 
@@ -354,7 +421,7 @@ impl Writer {
     /// Has the file of a batch open, with room for it.
     fn make_ready(&mut self, batch: &Batch) -> io::Result<()> {
         if self.open.as_ref().is_none_or(|open| open.number != batch.file) {
-            let directory = self.directory().expect("a lane that is written has a directory");
+            let directory = self.files.of_file(batch.file).ok_or(io::ErrorKind::NotFound)?;
             let path = directory.incr_path(batch.file);
             let (file, is_direct) = file::open_direct(&path)?;
             file.set_len(0)?;
@@ -368,6 +435,10 @@ impl Writer {
                 // It is synced: see `flush_log`.
                 old.file.set_len(old.offset)?;
                 self.closed_bytes += old.offset;
+                let is_moved = self.files.of_file(old.number).is_none_or(|of| !Arc::ptr_eq(&of, &directory));
+                if is_moved {
+                    self.closed_bytes = 0;
+                }
             }
             self.open = Some(Open { number: batch.file, file, offset: 0, groups: 0, room_end: 0 });
         }

@@ -1,23 +1,30 @@
 //! Keeps the manifest of the append-only file: one thread, since a manifest takes several syncs, and no core waits for
-//! them. It makes the files of new generations, names them, and deletes what nobody needs any more.
+//! them. It makes the files of new generations, names them, deletes what nobody needs any more, and looks whether what
+//! is needed is still there: somebody may have deleted the directory, and a file that is open does not tell.
 
-use super::aof_load::{Directory, add_generation};
+use super::aof_load::add_generation;
+use super::aof_place::{Directory, Place, read_manifest};
+use super::core::unix_ms;
+use super::slow;
 use crate::aof::log::{Errand, Log, Opened};
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::config::reason;
+use crate::shared::Shared;
 use crate::sys::file;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// So many generations, each of which is a file of each lane, and the log is rewritten, however small it is.
 const GENERATIONS_MAX: usize = 128;
 
 /// How often it looks whether old files may go, or tries again what failed.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often it looks whether the files are still there.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Makes the files of a generation.
 ///
@@ -44,21 +51,37 @@ pub(super) fn write_manifest(path: &Path, prefix: &str, manifest: &Manifest) -> 
     file::sync_directory(path)
 }
 
+/// The log on its way into another directory: what is behind the base is copied there, when all of it is written.
+struct Moving {
+    directory: Arc<Directory>,
+    /// The first file that is written there.
+    first: u64,
+    /// Lanes are in it when they are written up to here.
+    positions: Vec<u64>,
+}
+
 /// See the module's page.
 pub(super) struct Clerk {
+    place: Arc<Place>,
     directory: Arc<Directory>,
     manifest: Manifest,
     log: Arc<Log>,
+    shared: Arc<Shared>,
     errands: Receiver<Errand>,
     /// Generations that are not in the manifest on disk yet.
     waiting: Vec<Opened>,
     /// A generation that replaces all before it, once the lanes are safe up to these positions.
     replacing: Option<(u64, Vec<u64>)>,
-    /// A base that is written, the number of the first file behind it, and its length.
-    rewritten: Option<(Entry, u64, u64)>,
+    /// A base that is written, the number of the first file behind it, if any comes, and its length.
+    rewritten: Option<(Entry, Option<u64>, u64)>,
     /// The log has begun, and has no base yet: the manifest on disk is of another time.
     is_partial: bool,
+    /// Lanes go on in another directory, which has a base and no manifest yet.
+    moving: Option<Moving>,
     has_failed: bool,
+    /// It was told why there is no new directory.
+    has_told: bool,
+    look_due: Instant,
 }
 
 impl Clerk {
@@ -67,53 +90,78 @@ impl Clerk {
     /// # Errors
     /// There is no room for another thread.
     pub(super) fn start(
+        place: Arc<Place>,
         directory: Arc<Directory>,
         manifest: Manifest,
-        log: Arc<Log>,
+        shared: Arc<Shared>,
         errands: Receiver<Errand>,
     ) -> io::Result<()> {
-        log.set_next_base(manifest.next_base());
+        shared.log.set_next_base(manifest.next_base());
         let mut clerk = Clerk {
+            place,
             directory,
             manifest,
-            log,
+            log: shared.log.clone(),
+            shared,
             errands,
             waiting: Vec::new(),
             replacing: None,
             rewritten: None,
             is_partial: false,
+            moving: None,
             has_failed: false,
+            has_told: false,
+            look_due: Instant::now() + LOOK,
         };
-        std::thread::Builder::new().name("aof-clerk".into()).spawn(move || clerk.run()).map(drop)
+        let serve = move || {
+            while clerk.tend() {
+                match clerk.place.release(clerk.directory, &clerk.log) {
+                    Ok(()) => return,
+                    Err(directory) => clerk.directory = directory,
+                }
+            }
+        };
+        std::thread::Builder::new().name("aof-clerk".into()).spawn(serve).map(drop)
     }
 
-    fn run(&mut self) {
+    /// Does what there is to do until the log is closed: then true. False: nobody wants it any more.
+    fn tend(&mut self) -> bool {
         loop {
             let is_naming = !self.waiting.is_empty() && !self.is_partial;
-            let is_waiting = is_naming || self.replacing.is_some() || self.rewritten.is_some();
-            let errand = if is_waiting {
-                self.errands.recv_timeout(PAUSE)
-            } else {
-                self.errands.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            };
-            match errand {
+            let is_waiting = is_naming || self.moving.is_some() || self.replacing.is_some() || self.rewritten.is_some();
+            match self.errands.recv_timeout(if is_waiting { PAUSE } else { LOOK }) {
                 Ok(errand) => {
                     self.take(errand);
                     while let Ok(errand) = self.errands.try_recv() {
                         self.take(errand);
                     }
                 }
+                Err(RecvTimeoutError::Timeout) if self.rewritten.is_none() && self.log.is_closed() => {
+                    // What was sent before that was so, is there.
+                    let Ok(errand) = self.errands.try_recv() else { return true };
+                    self.take(errand);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return false,
             }
+            let place = self.place.clone();
+            let still = place.keep_still();
             match self.work() {
                 Ok(()) => self.has_failed = false,
                 Err(error) => {
+                    if error.kind() == io::ErrorKind::NotFound {
+                        self.look_due = Instant::now();
+                    }
                     if !std::mem::replace(&mut self.has_failed, true) {
                         tracing::error!("cannot write the AOF manifest: {}", reason(&error));
                     }
                 }
             }
+            if self.look_due <= Instant::now() {
+                self.look_due = Instant::now() + LOOK;
+                self.look();
+            }
+            drop(still);
         }
     }
 
@@ -131,28 +179,48 @@ impl Clerk {
         }
     }
 
+    fn write(&self, manifest: &Manifest) -> io::Result<()> {
+        let started = Instant::now();
+        write_manifest(&self.directory.path, &self.directory.prefix, manifest)?;
+        slow::note_event(&self.shared, &self.shared.config(), "aof-rename", started.elapsed());
+        Ok(())
+    }
+
     fn work(&mut self) -> io::Result<()> {
+        if self.is_partial
+            && let Some(current) = self.place.current().filter(|current| !Arc::ptr_eq(current, &self.directory))
+        {
+            // It has begun in another directory, which had no log.
+            self.directory = current;
+            self.manifest = Manifest::default();
+        }
+        let target = self.place.target();
+        let of_base = self.moving.as_ref().map(|moving| &moving.directory).or(target.as_ref());
+        let is_base_in = |directory: &Arc<Directory>, base: &Entry| directory.path.join(&base.name).exists();
+        let moves = matches!(&self.rewritten, Some((base, Some(_), _)) if !self.is_partial
+            && of_base.is_some_and(|directory| is_base_in(directory, base)));
+        if let Some((base, ..)) = &self.rewritten
+            && !moves
+            && !is_base_in(&self.directory, base)
+        {
+            tracing::warn!("the new base {} of the append-only file is gone", base.name);
+            self.end_rewrite(false);
+            self.log.want_rewrite(false);
+        }
+        if let Some((base, None, bytes)) = &self.rewritten {
+            let (base, bytes) = (base.clone(), *bytes);
+            return self.name_alone(base, bytes);
+        }
         if self.is_partial {
             return self.begin();
         }
-        if !self.waiting.is_empty() {
-            let lanes = self.log.lanes();
-            let mut manifest = self.manifest.clone();
-            for opened in &self.waiting {
-                create_files(&self.directory, opened.first, lanes)?;
-                add_generation(&mut manifest, &self.directory.prefix, opened.first, lanes);
-            }
-            write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
-            self.manifest = manifest;
-            if GENERATIONS_MAX * lanes < self.manifest.incrs.len() {
-                self.log.want_rewrite(true);
-            }
-            for opened in self.waiting.drain(..) {
-                self.log.note_known(opened.ordinal);
-                if let Some(positions) = opened.replaces {
-                    self.replacing = Some((opened.first, positions));
-                }
-            }
+        let later_from = self.moving.as_ref().map_or(u64::MAX, |moving| moving.first);
+        let later = self.waiting.extract_if(.., |opened| later_from <= opened.first).collect::<Vec<_>>();
+        let named = self.name_waiting();
+        self.waiting.extend(later);
+        named?;
+        if moves {
+            return self.move_on();
         }
         let is_safe = |positions: &[u64]| {
             // What shares a moment with the command at the head of the generation is on disk too.
@@ -164,42 +232,170 @@ impl Clerk {
             self.replacing = Some((first, Vec::new()));
             return Err(error);
         }
-        if let Some((base, first, bytes)) = self.rewritten.take() {
+        if let Some((base, Some(first), bytes)) = self.rewritten.take() {
             if let Err(error) = self.drop_before(first, Some(base.clone()), bytes) {
-                self.rewritten = Some((base, first, bytes));
+                self.rewritten = Some((base, Some(first), bytes));
                 return Err(error);
             }
             // A command that emptied everything before the base was made has nothing left to replace.
             self.replacing.take_if(|(replacing, _)| *replacing <= first);
             self.log.note_base_bytes(self.log.bytes());
-            tracing::info!("Background AOF rewrite finished successfully");
+            self.end_rewrite(true);
         }
         Ok(())
     }
 
+    /// Makes and names the files of generations that wait for it.
+    fn name_waiting(&mut self) -> io::Result<()> {
+        if !self.waiting.is_empty() {
+            let lanes = self.log.lanes();
+            let mut manifest = self.manifest.clone();
+            for opened in &self.waiting {
+                create_files(&self.directory, opened.first, lanes)?;
+                add_generation(&mut manifest, &self.directory.prefix, opened.first, lanes);
+            }
+            self.write(&manifest)?;
+            self.manifest = manifest;
+            if GENERATIONS_MAX * lanes < self.manifest.incrs.len() {
+                self.log.want_rewrite(true);
+            }
+            for opened in self.waiting.drain(..) {
+                self.log.note_known(opened.ordinal);
+                if let Some(positions) = opened.replaces {
+                    self.replacing = Some((opened.first, positions));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The base is in another directory: the log goes there, with what came behind the base. Until the manifest there
+    /// says so, the one here names all that counts, and replies that wait for the disk wait.
+    fn move_on(&mut self) -> io::Result<()> {
+        let Some((base, Some(first), bytes)) = self.rewritten.clone() else { return Ok(()) };
+        let moving = match self.moving.take() {
+            Some(moving) => moving,
+            None => {
+                let directory = self.place.target().expect("it has the base");
+                let (first, positions) = self.log.move_on(|first| self.place.switch(first));
+                self.moving = Some(Moving { directory, first, positions });
+                return Ok(());
+            }
+        };
+        let is_there = |(lane, position): (usize, &u64)| *position <= self.log.settled(lane);
+        let knows_next = self.waiting.iter().any(|opened| opened.first == moving.first);
+        if !knows_next || !moving.positions.iter().enumerate().all(is_there) {
+            self.moving = Some(moving);
+            return Ok(());
+        }
+        let (target, old) = (moving.directory, self.directory.path.clone());
+        match self.copy_behind(base, first, &target) {
+            Ok((manifest, copied_bytes)) => {
+                self.manifest = manifest;
+                self.directory = target;
+                self.replacing = None;
+                for opened in self.waiting.drain(..) {
+                    self.log.note_known(opened.ordinal);
+                    if let Some(positions) = opened.replaces {
+                        self.replacing = Some((opened.first, positions));
+                    }
+                }
+                self.place.forget_before(moving.first);
+                self.log.note_new_files(bytes + copied_bytes);
+                self.log.note_base_bytes(self.log.bytes());
+                let new = self.directory.path.display();
+                tracing::warn!("the append-only file is in {new} now; what is in {} is of before", old.display());
+                self.end_rewrite(true);
+            }
+            Err(error) => {
+                // Lanes are there already: so a new base is made there.
+                tracing::warn!("cannot move the append-only file to {}: {}", target.path.display(), reason(&error));
+                self.directory = target;
+                self.manifest = Manifest::default();
+                self.log.note_gone(error.raw_os_error().unwrap_or(libc::EIO) as u32);
+                self.look_due = Instant::now();
+                self.end_rewrite(false);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what came behind a base into its directory, and names everything there. Gives the manifest, and how many
+    /// bytes were copied.
+    fn copy_behind(&self, base: Entry, first: u64, target: &Directory) -> io::Result<(Manifest, u64)> {
+        let mut manifest = Manifest { base: Some(base), ..Manifest::default() };
+        let mut copied_bytes = 0;
+        for entry in self.manifest.incrs.iter().filter(|entry| first <= entry.seq) {
+            let copy = target.path.join(&entry.name);
+            copied_bytes += std::fs::copy(self.directory.path.join(&entry.name), &copy)?;
+            File::open(&copy)?.sync_all()?;
+            manifest.incrs.push(entry.clone());
+        }
+        for opened in &self.waiting {
+            create_files(target, opened.first, self.log.lanes())?;
+            add_generation(&mut manifest, &target.prefix, opened.first, self.log.lanes());
+        }
+        write_manifest(&target.path, &target.prefix, &manifest)?;
+        Ok((manifest, copied_bytes))
+    }
+
+    fn end_rewrite(&mut self, is_ok: bool) {
+        self.rewritten = None;
+        if is_ok {
+            tracing::info!("Background AOF rewrite finished successfully");
+        }
+        self.log.end_rewrite(unix_ms(), is_ok);
+    }
+
     /// The first base is there: what the manifest named before is history.
     fn begin(&mut self) -> io::Result<()> {
-        let Some((base, first, bytes)) = &self.rewritten else { return Ok(()) };
+        let Some((base, Some(first), bytes)) = &self.rewritten else { return Ok(()) };
+        if !self.waiting.iter().any(|opened| opened.first == *first) {
+            // It was begun before the log was gone: what came behind it is not there any more.
+            self.end_rewrite(false);
+            return Ok(());
+        }
         let lanes = self.log.lanes();
-        let mut manifest = Manifest { base: Some(base.clone()), ..Manifest::default() };
+        let mut manifest = self.with_history(base.clone());
         for opened in self.waiting.iter().filter(|opened| *first <= opened.first) {
             create_files(&self.directory, opened.first, lanes)?;
             add_generation(&mut manifest, &self.directory.prefix, opened.first, lanes);
         }
-        let old = self.manifest.base.iter().chain(&self.manifest.incrs).chain(&self.manifest.history).cloned();
-        manifest.history = old.map(|entry| Entry { kind: Kind::History, ..entry }).collect();
-        write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
+        self.write(&manifest)?;
         self.manifest = manifest;
-        self.log.note_files(*bytes, 0);
-        self.rewritten = None;
+        self.log.note_new_files(*bytes);
         self.is_partial = false;
         for opened in self.waiting.drain(..) {
             self.log.note_known(opened.ordinal);
         }
-        self.log.note_whole();
+        if self.log.note_whole() {
+            tracing::warn!("AOF write error looks solved, Redis can write again.");
+        }
         self.log.note_base_bytes(self.log.bytes());
-        tracing::info!("Background AOF rewrite finished successfully");
+        self.end_rewrite(true);
         self.delete_history().map(drop)
+    }
+
+    /// The log is off: a base is all there is of it.
+    fn name_alone(&mut self, base: Entry, bytes: u64) -> io::Result<()> {
+        let manifest = self.with_history(base);
+        self.write(&manifest)?;
+        self.manifest = manifest;
+        if !self.is_partial {
+            self.waiting.clear(); // Else they belong to a log that has begun meanwhile.
+        }
+        self.replacing = None;
+        self.log.note_new_files(bytes);
+        self.log.note_base_bytes(bytes);
+        self.end_rewrite(true);
+        self.delete_history().map(drop)
+    }
+
+    /// A base, and all that was named before as history.
+    fn with_history(&self, base: Entry) -> Manifest {
+        let old = self.manifest.base.iter().chain(&self.manifest.incrs).chain(&self.manifest.history).cloned();
+        let history = old.map(|entry| Entry { kind: Kind::History, ..entry }).collect();
+        Manifest { base: Some(base), history, ..Manifest::default() }
     }
 
     /// Base and increments before a file are history, and go; `base` takes their place, of so many bytes.
@@ -214,7 +410,7 @@ impl Clerk {
             entry
         }));
         manifest.base = base;
-        write_manifest(&self.directory.path, &self.directory.prefix, &manifest)?;
+        self.write(&manifest)?;
         self.manifest = manifest;
         let dropped = self.delete_history()?;
         self.log.note_files(bytes, dropped);
@@ -235,7 +431,87 @@ impl Clerk {
             }
         }
         self.manifest.history.clear();
-        write_manifest(&self.directory.path, &self.directory.prefix, &self.manifest)?;
+        self.write(&self.manifest)?;
         Ok(dropped)
+    }
+
+    // What somebody else has deleted
+
+    /// Looks whether the files are there. Where they are not, the log begins anew, in the same directory or another
+    /// one of the same name.
+    fn look(&mut self) {
+        if !self.log.is_on() {
+            return;
+        }
+        if !self.log.is_gone() {
+            let Some(what) = self.missing() else { return };
+            tracing::warn!(
+                "{what}: nothing that is written into the append-only file is safe. Writes are refused until all keys \
+                 are written anew."
+            );
+            self.log.note_gone(libc::ENOENT as u32);
+        } else if self.log.has_place() && self.directory.is_there() {
+            return;
+        } else {
+            self.log.note_gone(libc::ENOENT as u32);
+        }
+        match self.find_place() {
+            Ok(()) => {
+                self.has_told = false;
+                self.log.note_place();
+            }
+            Err(why) => {
+                if !std::mem::replace(&mut self.has_told, true) {
+                    tracing::error!("the append-only file cannot begin anew: {why}");
+                }
+            }
+        }
+    }
+
+    /// What is not there though it is needed. A manifest is made anew.
+    fn missing(&mut self) -> Option<String> {
+        let Directory { path, prefix, .. } = &*self.directory;
+        if !self.directory.is_there() {
+            return Some(format!("the directory {} was deleted, or another one took its place", path.display()));
+        }
+        if self.is_partial || self.moving.is_some() {
+            return None;
+        }
+        let is_missing =
+            |path: &Path| std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        let started = Instant::now();
+        let found = self.manifest.files().find(|entry| is_missing(&path.join(&entry.name)));
+        slow::note_event(&self.shared, &self.shared.config(), "aof-fstat", started.elapsed());
+        if let Some(entry) = found {
+            return Some(format!("{} was deleted", path.join(&entry.name).display()));
+        }
+        let file = path.join(manifest::manifest_name(prefix));
+        if is_missing(&file) {
+            tracing::warn!("{} was deleted: it is written anew", file.display());
+            if let Err(error) = write_manifest(path, prefix, &self.manifest) {
+                tracing::error!("cannot write the AOF manifest: {}", reason(&error));
+            }
+        }
+        None
+    }
+
+    /// Has a directory in which the log can begin anew.
+    fn find_place(&mut self) -> Result<(), String> {
+        if !self.directory.is_there() && self.place.target().is_none() {
+            let directory = Directory::open(self.directory.path.clone(), &self.directory.prefix)?;
+            if read_manifest(&directory, None)? != Manifest::default() {
+                return Err(format!("there is another log in {}: move it away", directory.path.display()));
+            }
+            self.directory = Arc::new(directory);
+            self.manifest = Manifest::default();
+            self.place.move_to(self.log.next_file(), self.directory.clone());
+        }
+        self.waiting.clear();
+        self.replacing = None;
+        if self.rewritten.is_some() {
+            self.end_rewrite(false);
+        }
+        self.is_partial = true;
+        Ok(())
     }
 }

@@ -1,12 +1,12 @@
 //! The append-only file when the server starts: the directory is opened and locked, what a crash left is cut to what
 //! belongs together, the files are loaded, and the lanes go on where they end or in new files. See [`crate::aof`].
 
-use super::aof::LogFiles;
-use super::aof_clerk::{Clerk, create_files, write_manifest};
+use super::aof_clerk::{create_files, write_manifest};
+use super::aof_place::{self, Directory, LaneFile, read_manifest};
 use super::core::unix_ms;
 use super::file_source::FileSource;
 use super::libraries::LibraryReader;
-use super::load::{Manner, load};
+use super::load::{Duplicates, Manner, load};
 use crate::aof::group::{self, Lane};
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::aof::plain::{self, Standing};
@@ -28,40 +28,15 @@ use parking_lot::{Mutex, MutexGuard};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The longest beginning that tells that a file is a snapshot.
 const HEAD_BYTES: u64 = 16;
+/// How far loading is, is told about so often, in bytes.
+const NOTE_BYTES: u64 = 64 * 1024;
 /// Replies that are errors are told of, up to so many.
 const ERRORS_TOLD_MAX: u64 = 10;
-
-/// A lane's file that is gone on with.
-pub(super) struct LaneFile {
-    pub(super) path: PathBuf,
-    pub(super) number: u64,
-    /// Where the next group begins.
-    pub(super) bytes: u64,
-    pub(super) groups: u64,
-}
-
-/// The directory of the log.
-pub struct Directory {
-    pub(super) path: PathBuf,
-    /// What the names of its files begin with.
-    pub(super) prefix: String,
-    /// The files that the lanes go on in; none: they have new ones.
-    pub(super) lanes: Vec<LaneFile>,
-    /// Held as long as the server runs.
-    _lock: File,
-}
-
-impl Directory {
-    /// The path of an incr file.
-    pub(super) fn incr_path(&self, number: u64) -> PathBuf {
-        self.path.join(manifest::incr_name(&self.prefix, number))
-    }
-}
 
 /// What was loaded, for the log.
 #[derive(Default)]
@@ -78,26 +53,87 @@ pub(super) fn open(
     config: &Config,
     shared: &Arc<Shared>,
     shards: &[&'static Mutex<Shard>],
-) -> Result<(Arc<Directory>, Manifest), String> {
-    let path = config.dir.join(&config.appenddirname);
-    let prefix = config.appendfilename.clone();
-    let told = |what: &str, error: &io::Error| format!("{what} {}: {}", path.display(), reason(error));
-    std::fs::create_dir_all(&path).map_err(|error| told("Can't open or create append-only dir", &error))?;
-    let lock = File::open(&path).map_err(|error| told("Can't open or create append-only dir", &error))?;
-    if !file::lock(&lock) {
-        return Err(format!("another server uses the append-only directory {}", path.display()));
+) -> Result<(Directory, Manifest), String> {
+    let mut directory = Directory::open(config.dir.join(&config.appenddirname), &config.appendfilename)?;
+    let mut manifest = read_manifest(&directory, Some(&config.dir.join(&config.appendfilename)))?;
+    let files = load_files(&directory, &manifest, config, shared, shards, false)?;
+    let first = go_on(&mut directory, &mut manifest, &files, shared)?;
+    for shard in shards {
+        let mut shard = shard.lock();
+        shard.keyspace.is_replaying = false;
+        shard.keyspace.records.is_on = true;
     }
-    let mut manifest = read_manifest(&config.dir, &path, &prefix)?;
+    tracing::info!("the append-only file goes on in {} files from number {first} on", shared.cores);
+    Ok((directory, manifest))
+}
+
+/// Whether there is a log that `DEBUG LOADAOF` can load.
+///
+/// # Errors
+/// Why not, for the operator.
+pub(super) fn find(config: &Config, place: &aof_place::Place) -> Result<(), String> {
+    find_again(config, place).map(drop)
+}
+
+/// The directory, and what it holds now.
+fn find_again(config: &Config, place: &aof_place::Place) -> Result<(Arc<Directory>, Manifest), String> {
+    let directory = match place.current() {
+        Some(directory) => directory,
+        None => {
+            let path = config.dir.join(&config.appenddirname);
+            if !path.exists() {
+                return Err(format!("there is no append-only directory {}", path.display()));
+            }
+            Arc::new(Directory::open(path, &config.appendfilename)?)
+        }
+    };
+    let manifest = read_manifest(&directory, None)?;
+    if manifest.files().next().is_none() {
+        return Err(format!("there is no append-only file in {}", directory.path.display()));
+    }
+    Ok((directory, manifest))
+}
+
+/// Loads the log once more, for `DEBUG LOADAOF`. Nothing is recorded meanwhile, and all that was is written.
+///
+/// # Errors
+/// As for [`open`]; some of it may be loaded.
+pub(super) fn load_again(
+    config: &Config,
+    place: &aof_place::Place,
+    shared: &Arc<Shared>,
+    shards: &[&'static Mutex<Shard>],
+) -> Result<(), String> {
+    let _still = place.keep_still();
+    let (directory, manifest) = find_again(config, place)?;
+    load_files(&directory, &manifest, config, shared, shards, place.is_open()).map(drop)
+}
+
+/// Loads what a manifest names. `is_in_use`: lanes are open behind what is loaded, nothing of them is to be cut.
+fn load_files(
+    directory: &Directory,
+    manifest: &Manifest,
+    config: &Config,
+    shared: &Arc<Shared>,
+    shards: &[&'static Mutex<Shard>],
+    is_in_use: bool,
+) -> Result<Vec<Scanned>, String> {
+    let path = &directory.path;
     let started = std::time::Instant::now();
-    let mut files = scan_files(&path, &manifest, config)?;
-    cut_files(&path, &mut files, config)?;
+    let mut files = scan_files(path, manifest, config)?;
+    if !is_in_use {
+        cut_files(path, &mut files, config)?;
+    }
+    let loading = &shared.persistence.loading;
+    let bytes_of = |entry: &Entry| std::fs::metadata(path.join(&entry.name)).map_or(0, |metadata| metadata.len());
+    loading.begin(unix_ms(), manifest.files().map(bytes_of).sum());
     let mut loader = Loader::new(shared, shards, config);
     let last = manifest.files().last().map(|entry| entry.name.clone());
     for entry in manifest.files() {
         let file = path.join(&entry.name);
         loader.is_last_file = last.as_ref() == Some(&entry.name);
         match files.iter().find(|scanned| scanned.name == entry.name && entry.kind == Kind::Incr) {
-            Some(scanned) if 0 < scanned.file.scan.groups => {
+            Some(scanned) if 0 < scanned.file.scan.groups || scanned.file.scan.tail == Tail::Room => {
                 loader.load_lane(&file, scanned.file.file, scanned.file.scan.bytes)?;
                 if scanned.file.scan.tail == Tail::Foreign {
                     loader.load_plain(&file, scanned.file.scan.bytes, entry)?;
@@ -105,94 +141,14 @@ pub(super) fn open(
             }
             _ => loader.load_plain(&file, 0, entry)?,
         }
+        loading.end_file(bytes_of(entry));
     }
     let Loaded { commands, errors } = loader.finish();
     if manifest.base.is_some() || !manifest.incrs.is_empty() {
         let seconds = started.elapsed().as_secs_f64();
         tracing::info!("DB loaded from append only file: {seconds:.3} seconds, {commands} commands, {errors} errors");
     }
-    let (directory, first) = go_on(path, prefix, lock, &mut manifest, &files, shared)?;
-    for shard in shards {
-        let mut shard = shard.lock();
-        shard.keyspace.is_replaying = false;
-        shard.keyspace.records.is_on = true;
-    }
-    tracing::info!("the append-only file goes on in {} files from number {first} on", shared.cores);
-    Ok((Arc::new(directory), manifest))
-}
-
-/// Opens the directory of the log while the server runs: what is in it is of another time.
-///
-/// # Errors
-/// Why it cannot be, for the operator.
-pub(super) fn open_late(config: &Config, shared: &Arc<Shared>, log_files: &LogFiles) -> Result<(), String> {
-    if log_files.get().is_some() {
-        return Ok(());
-    }
-    let path = config.dir.join(&config.appenddirname);
-    let prefix = config.appendfilename.clone();
-    let told =
-        |error: io::Error| format!("Can't open or create append-only dir {}: {}", path.display(), reason(&error));
-    std::fs::create_dir_all(&path).map_err(told)?;
-    let lock = File::open(&path).map_err(told)?;
-    if !file::lock(&lock) {
-        return Err(format!("another server uses the append-only directory {}", path.display()));
-    }
-    let manifest = read_manifest(&config.dir, &path, &prefix)?;
-    shared.log.reserve_files(manifest.next_incr());
-    let directory = Directory { path, prefix, lanes: Vec::new(), _lock: lock };
-    start_clerk(Arc::new(directory), manifest, shared, log_files)
-}
-
-/// Begins to keep the manifest, and says where the log is.
-///
-/// # Errors
-/// There is no room for another thread.
-pub(super) fn start_clerk(
-    directory: Arc<Directory>,
-    manifest: Manifest,
-    shared: &Arc<Shared>,
-    log_files: &LogFiles,
-) -> Result<(), String> {
-    let (errands, received) = std::sync::mpsc::channel();
-    shared.log.set_clerk(Some(errands));
-    Clerk::start(directory.clone(), manifest, shared.log.clone(), received)
-        .map_err(|error| format!("cannot start a thread for the log: {error}"))?;
-    if log_files.set(directory).is_err() {
-        panic!("the log is opened once");
-    }
-    Ok(())
-}
-
-/// The manifest; where there is none, the one that an old single file makes, or an empty one.
-fn read_manifest(dir: &Path, path: &Path, prefix: &str) -> Result<Manifest, String> {
-    let file = path.join(manifest::manifest_name(prefix));
-    let text = match std::fs::read(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let old = dir.join(prefix);
-            if !old.is_file() {
-                return Ok(Manifest::default());
-            }
-            // As Redis 7.0 takes over the file of the versions before it.
-            tracing::info!("Successfully migrated an old-style AOF configuration ({prefix}) into the AOF directory");
-            let base = Entry { name: prefix.to_string(), seq: 1, kind: Kind::Base };
-            let manifest = Manifest { base: Some(base), ..Manifest::default() };
-            let failed = |error: io::Error| format!("cannot take over {}: {}", old.display(), reason(&error));
-            write_manifest(path, prefix, &manifest).map_err(failed)?;
-            std::fs::rename(&old, path.join(prefix)).map_err(failed)?;
-            file::sync_directory(path).map_err(failed)?;
-            return Ok(manifest);
-        }
-        Err(error) => {
-            return Err(format!(
-                "Fatal error: can't open the AOF manifest file {}: {}",
-                file.display(),
-                reason(&error)
-            ));
-        }
-    };
-    Manifest::parse(&text).map_err(|wrong| format!("{wrong} ({})", file.display()))
+    Ok(files)
 }
 
 /// An incr file, and what is in it.
@@ -290,13 +246,11 @@ fn cut_at(path: &Path, number: u64, cut: Cut) -> io::Result<()> {
 
 /// The lanes go on in the files of the last generation, if it is theirs, or in new ones. The number of the first.
 fn go_on(
-    path: PathBuf,
-    prefix: String,
-    lock: File,
+    directory: &mut Directory,
     manifest: &mut Manifest,
     files: &[Scanned],
     shared: &Arc<Shared>,
-) -> Result<(Directory, u64), String> {
+) -> Result<u64, String> {
     let lanes = shared.cores;
     let last = files.len().checked_sub(lanes).map(|start| &files[start..]);
     let is_ours = |last: &&[Scanned]| {
@@ -307,9 +261,8 @@ fn go_on(
             is_lane && !scan.has_end && scan.tail != Tail::Foreign
         })
     };
-    let base = manifest.base.as_ref().and_then(|base| std::fs::metadata(path.join(&base.name)).ok());
+    let base = manifest.base.as_ref().and_then(|base| std::fs::metadata(directory.path.join(&base.name)).ok());
     let base_bytes = base.map_or(0, |metadata| metadata.len());
-    let mut directory = Directory { path, prefix, lanes: Vec::new(), _lock: lock };
     let log = &shared.log;
     let bytes: u64 = files.iter().map(|scanned| scanned.file.scan.bytes).sum();
     let own = last.filter(is_ours).map_or(0, |last| last.iter().map(|scanned| scanned.file.scan.bytes).sum::<u64>());
@@ -322,8 +275,7 @@ fn go_on(
             let path = directory.path.join(&scanned.name);
             directory.lanes.push(LaneFile { path, number: scanned.file.file, bytes: scan.bytes, groups: scan.groups });
         }
-        let first = log.begin(Some(last[0].file.file), manifest.next_incr());
-        return Ok((directory, first));
+        return Ok(log.begin(Some(last[0].file.file), manifest.next_incr()));
     }
     let failed = |error: io::Error| format!("cannot open new files of the log: {}", reason(&error));
     // Each generation is complete from now on, also lanes into which nothing was ever written.
@@ -340,10 +292,10 @@ fn go_on(
     }
     let first = log.begin(None, manifest.next_incr());
     add_generation(manifest, &directory.prefix, first, lanes);
-    create_files(&directory, first, lanes).map_err(failed)?;
+    create_files(directory, first, lanes).map_err(failed)?;
     write_manifest(&directory.path, &directory.prefix, manifest).map_err(failed)?;
     log.note_known(log.generation());
-    Ok((directory, first))
+    Ok(first)
 }
 
 /// Names the files of a new generation in the manifest.
@@ -433,6 +385,7 @@ impl Loader {
             }
             offset += header.bytes;
             group += 1;
+            self.shared.persistence.loading.note(offset);
         }
         Ok(())
     }
@@ -451,13 +404,18 @@ impl Loader {
             source.read_at(0, &mut head).map_err(failed)?;
             if is_snapshot(&head) {
                 // A base is one; an old single file may go on behind it.
-                let manner = Manner { is_exclusive: true, keeps_expired: true };
+                let manner = Manner { duplicates: Duplicates::Refused, keeps_expired: true, is_part: true };
                 start = load(path, &self.shards, &self.shared, manner)?.bytes;
             }
         }
         // A transaction counts when its EXEC is there.
         let mut queued: Vec<Vec<Vec<u8>>> = Vec::new();
+        let mut note_due = start;
         let end = plain::read_all(&mut source, start, |read| {
+            if note_due <= read.offset {
+                note_due = read.offset + NOTE_BYTES;
+                self.shared.persistence.loading.note(read.offset);
+            }
             let Item::Command(args) = read.item else { return Ok::<(), String>(()) };
             match read.standing {
                 Standing::Begins => {}

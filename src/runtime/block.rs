@@ -10,14 +10,17 @@
 
 use super::core::Core;
 use super::gathering::{Gathering, Kind};
-use super::joint::{Borrowing, Needs, Work, shards_of};
+use super::joint::{Borrowing, Work};
 use super::lend::Ground;
 use super::mailbox::Control;
+use super::needs::{Needs, shards_of};
 use super::slow;
 use super::visit::hold_several;
 use crate::command::lookup::Row;
+use crate::command::slowlog::Split;
 use crate::command::{Args, Wait, slowlog};
 use crate::config::Config;
+use crate::mutant::Mutant;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::session::Mode;
 use crate::shard::{Answer, Call, Shard, Ticket};
@@ -101,6 +104,18 @@ impl Core {
     ) {
         let sequence = self.connections[index as usize].replies.reserve();
         let ticket = self.start_waiting(index, sequence, row, call, wait, noted);
+        if Mutant::WaitersLookAway.is_on() {
+            let shards = self.shards_waited_for(&ticket);
+            self.settle_engines();
+            self.end_visits();
+            self.shard.let_go();
+            std::thread::sleep(std::time::Duration::from_micros(200));
+            while !hold_several(&mut self.shard, &mut self.visited, &shards, |_, engine| engine.locks.is_free()) {
+                self.end_visits();
+                self.shard.let_go();
+                std::thread::yield_now();
+            }
+        }
         for shard in self.shards_waited_for(&ticket) {
             if shard == self.core {
                 self.shard.block(&ticket);
@@ -168,7 +183,7 @@ impl Core {
             && let total = noted.nanoseconds + nanoseconds
             && self.slow_nanoseconds <= total
         {
-            slow::record(&self.shared, &self.config, ticket.row, || noted.args, total, session);
+            slow::record(&self.shared, &self.config, ticket.row, || noted.args, total, Split::default(), session);
         }
         if self.holds {
             self.shards_waited_for(ticket).into_iter().for_each(|shard| self.hold_for_all(ticket.connection, shard));

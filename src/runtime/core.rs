@@ -14,7 +14,8 @@
 //! out), `follow` (clients that move to another core), and `cron` (what nobody asks for).
 
 use super::accept::{AcceptFailures, Listener};
-use super::aof::{LogFiles, Writer};
+use super::aof::Writer;
+use super::aof_place::LogFiles;
 use super::aof_share::LogWait;
 use super::block::Waiting;
 use super::clocks::{Clocks, moved};
@@ -24,6 +25,7 @@ use super::listen::Doors;
 use super::long::Writing;
 use super::mailbox::Mailbox;
 use super::pace::Pace;
+use super::pubsub::Changing;
 use super::read::Planned;
 use super::script::Scripting;
 use super::send::{SPARE_OUTPUTS, keep_output};
@@ -31,6 +33,7 @@ use super::snapshot::Saving;
 use super::spares::Spares;
 use super::survey::Step;
 use super::tasks;
+use super::timing::Timing;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::keyspace::{KeyHasher, Keyspace};
@@ -42,6 +45,7 @@ use crate::session::Transaction;
 use crate::shard::{Held, Shard, Ticket};
 use crate::shared::Shared;
 use crate::stats::Stats;
+use crate::sys::process::RunQueue;
 use crate::sys::ring::{Buffer, Event, Ring};
 use ahash::AHashMap;
 use parking_lot::{Mutex, MutexGuard};
@@ -79,6 +83,10 @@ pub struct Core {
     pub(super) hasher: KeyHasher,
     /// Engines of other cores that this one holds for a window of commands.
     pub(super) visited: Vec<Option<MutexGuard<'static, Shard>>>,
+    /// Since when, by the clock …
+    pub(super) held_since: u64,
+    /// … and whether it kept them from one window to the next.
+    pub(super) keeps_visits: bool,
     /// Windows of commands so far.
     pub(super) windows: u32,
     pub(super) shared: Arc<Shared>,
@@ -113,6 +121,8 @@ pub struct Core {
     pub(super) used_buffers: Vec<Buffer>,
     /// Which connections are subscribed to what.
     pub(super) members: Members,
+    /// Clients that join or leave very many names, the next one first.
+    pub(super) changing: VecDeque<Changing>,
     /// Emptied, for the next time that there is mail.
     pub(super) deliveries: Vec<Delivery>,
     /// Connections with input to plan.
@@ -152,8 +162,14 @@ pub struct Core {
     pub(super) receives: u32,
     /// Sends queued in this pass: completions that are sure to come at once.
     pub(super) sends: usize,
-    /// Commands that take this long are recorded as slow.
+    /// Commands that take this long are recorded as slow, …
     pub(super) slow_nanoseconds: u64,
+    /// … and passes that take this long as stalls.
+    pub(super) stall_nanoseconds: u64,
+    /// When what happened in this pass.
+    pub(super) timing: Timing,
+    /// Tells for how long this thread was ready and did not run.
+    pub(super) run_queue: RunQueue,
     /// `maxmemory-clients` in bytes; 0: no limit.
     pub(super) clients_bytes_max: u64,
     /// What this core's clients take, as far as was counted, …
@@ -234,6 +250,8 @@ impl Core {
             now_ms: 0,
             hasher: parts.hasher,
             visited: (0..parts.shards.len()).map(|_| None).collect(),
+            held_since: 0,
+            keeps_visits: false,
             windows: 0,
             shared: parts.shared,
             gatherings: Slab::new(),
@@ -253,6 +271,7 @@ impl Core {
             request_spans: Vec::new(),
             used_buffers: Vec::new(),
             members: Members::default(),
+            changing: VecDeque::new(),
             deliveries: Vec::new(),
             again: Vec::new(),
             dirty: Vec::new(),
@@ -264,6 +283,8 @@ impl Core {
             questions: Vec::new(),
             paused: Vec::new(),
             spare_outputs: Spares::new(SPARE_OUTPUTS),
+            timing: Timing::new(&clock),
+            run_queue: RunQueue::default(),
             started: clock.now(),
             clock,
             clocks: Clocks::default(),
@@ -275,6 +296,7 @@ impl Core {
             receives: 0,
             sends: 0,
             slow_nanoseconds: super::slow::threshold_nanoseconds(&config),
+            stall_nanoseconds: super::slow::stall_nanoseconds(&config),
             clients_bytes_max: 0,
             clients_bytes: 0,
             touched: Vec::new(),
@@ -299,6 +321,9 @@ impl Core {
     /// Serves until the server stops. The executor's other tasks run between passes when there are any; see
     /// [`super::tasks`].
     pub async fn run(mut self) {
+        self.run_queue = RunQueue::of_this_thread();
+        self.look_at_delay();
+        self.stats.health = Default::default(); // What came before is no delay of a pass.
         self.take_doors();
         mapped::give_back_slowly();
         self.take_limit(0);
@@ -332,12 +357,14 @@ impl Core {
 
     /// One pass over everything that is ready.
     fn pass(&mut self) {
-        let now = self.clock.now();
+        let raw = self.clock.raw();
+        let now = self.clock.scaled(raw);
         self.now_ms = unix_ms();
         let steady_ms = now.duration_since(self.started).as_millis() as u64;
         if let Some(step_ms) = self.clocks.note(self.now_ms, steady_ms) {
             self.clock_was_set(step_ms);
         }
+        self.begin_timing(raw, steady_ms);
         self.stats.counters.passes += 1;
         self.shard.be_patient();
         let spare = &mut self.spare_outputs;
@@ -360,6 +387,9 @@ impl Core {
         }
         if !self.steps.is_empty() {
             self.run_step();
+        }
+        if !self.changing.is_empty() {
+            self.change_some_subscriptions();
         }
         if self.wait_due_ms() <= self.clocks.steady_ms() {
             self.end_waits();
@@ -389,11 +419,13 @@ impl Core {
             self.end_log_waits();
         }
         self.flush();
+        self.settle();
         self.close_closing();
         if mapped::has_freed() {
             mapped::give_back_some(GIVE_BACK_BYTES);
         }
         self.pace.note(std::mem::take(&mut self.receives), now);
+        self.end_timing();
     }
 
     /// Takes all that the ring completed.
@@ -434,6 +466,7 @@ impl Core {
             || !self.knocks.is_empty()
             || !self.long_replies.is_empty()
             || !self.steps.is_empty()
+            || !self.changing.is_empty()
             || self.saving.is_busy(self.core)
             || !self.questions.is_empty()
             || self.has_ready_leavers()
@@ -450,10 +483,14 @@ impl Core {
     fn rest(&mut self) {
         let sends = std::mem::take(&mut self.sends);
         let idle_ms = self.idle_ms();
-        if self.is_busy(idle_ms) || !self.park() {
-            self.ring.enter(None, 0, 1);
-            return;
+        if self.is_busy(idle_ms) {
+            return self.ring.enter(None, 0, 1);
         }
+        self.sample_writes();
+        if !self.park() {
+            return self.ring.enter(None, 0, 1);
+        }
+        self.timing.has_slept = true;
         self.ring.enter(Some(Duration::from_millis(idle_ms)), sends, self.pace.batch());
         self.mailbox.unpark();
     }

@@ -49,6 +49,9 @@ impl Core {
         counters.wakes += std::mem::take(&mut self.mailbox.wakes);
         counters.ring_enters += std::mem::take(&mut self.ring.enters);
         self.stats.sample_rates(steady_ms * 1000);
+        self.look_at_delay();
+        let latency_bytes = self.stats.latency_bytes() as u64;
+        self.shared.latency_bytes_of_core[self.core].store(latency_bytes, Ordering::Relaxed);
         self.log_tick = true;
         if self.core == 0 {
             let seconds = if self.config.aof_timestamp_enabled { now_ms / 1000 } else { 0 };
@@ -135,6 +138,7 @@ impl Core {
         let old_limit = self.config.maxmemory.bytes;
         self.config = self.shared.config();
         self.slow_nanoseconds = slow::threshold_nanoseconds(&self.config);
+        self.stall_nanoseconds = slow::stall_nanoseconds(&self.config);
         self.take_log_policy();
         self.take_appendonly();
         self.stats.track_latency(self.config.latency_tracking);

@@ -7,7 +7,7 @@ use super::long::Reader;
 use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
 use super::pubsub::{begin_tracked, remember_read};
-use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request};
+use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request, raw_request};
 use super::room::{needs_room, transaction_needs_room};
 use super::send::list_once;
 use super::slow;
@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::connection::arguments;
 use crate::keyspace::{Actor, Keyspace};
 use crate::memory;
+use crate::mutant::Mutant;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::Place;
 use crate::route::locks::Need;
@@ -53,7 +54,9 @@ impl Core {
                 self.prefetch(&planned[window..next], Keyspace::prefetch_entry);
                 window = next;
             }
-            clock = self.run_one(&planned[at], clock);
+            let ended = self.run_one(&planned[at], clock);
+            self.note_run(&planned[at], clock, ended);
+            clock = ended;
             self.deliver_mail();
         }
         self.end_visits();
@@ -127,7 +130,10 @@ impl Core {
                 };
                 connection.held_back.extend_from_slice(&bytes[planned.base..end]);
             } else {
-                connection.held_back.append(&mut encode_request(&slices()));
+                match raw_request(bytes, planned, spans).filter(|_| connection.bodies.is_empty()) {
+                    Some(raw) => connection.held_back.extend_from_slice(raw),
+                    None => connection.held_back.append(&mut encode_request(&slices())),
+                }
             }
             return started;
         }
@@ -308,7 +314,7 @@ impl Core {
                     if let Some(peer) = &mut self.visited[to]
                         && row.is_quick
                         && args.len() <= VISIT_ARGUMENTS_MAX
-                        && connection.replies.outstanding() == 0
+                        && (connection.replies.outstanding() == 0 || Mutant::VisitsOvertake.is_on())
                         && may_visit(peer, row, call.db, &args)
                     {
                         peer.keyspace.hint(args[1], planned.hash);
@@ -332,7 +338,9 @@ impl Core {
                         self.stats.counters.commands_visiting += 1;
                         if self.slow_nanoseconds <= nanoseconds {
                             let kept = || slowlog::kept(row, &args);
-                            slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
+                            let split = self.timing.split(planned.batch, started, &self.clock);
+                            let session = &connection.session;
+                            slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, session);
                         }
                         drop(args);
                         if self.holds && told != 0 {
@@ -342,6 +350,7 @@ impl Core {
                         return ended;
                     }
                     // What comes after must not overtake this one.
+                    self.timing.is_forwarded = true;
                     let header = RequestHeader {
                         target: planned.connection,
                         sequence: connection.replies.reserve(),
@@ -349,7 +358,12 @@ impl Core {
                         db: call.db as u16,
                         flags: flags_of(call),
                         client: call.actor.client,
+                        handed: started,
                     };
+                    if self.config.slowlog_stages {
+                        let (read, queue) = self.timing.before(planned.batch, started, &self.clock);
+                        connection.sent_last = Some((header.sequence, read, queue));
+                    }
                     if connection.bodies.is_empty() {
                         self.mailbox.request(to, header, &args);
                     } else {
@@ -369,6 +383,7 @@ impl Core {
                     && let need = need_of(row, &args)
                     && self.shard.locks.conflicts_with(&need, row.flags.contains(Flags::READONLY))
                 {
+                    self.timing.is_unanswered = true;
                     let sequence = connection.replies.reserve();
                     let args = args.iter().map(|arg| arg.to_vec()).collect();
                     self.shard
@@ -392,6 +407,7 @@ impl Core {
                 }
                 let told = self.shard.told;
                 if let Some(long) = long {
+                    self.timing.is_unanswered = true;
                     let (connection, sequence) = (planned.connection, connection.replies.reserve());
                     let owned = args.iter().map(|arg| arg.to_vec()).collect();
                     drop(args);
@@ -406,14 +422,9 @@ impl Core {
                 let nanoseconds = self.clock.delta_as_nanos(started, ended);
                 self.stats.record(row.id, nanoseconds);
                 if self.slow_nanoseconds <= nanoseconds {
-                    slow::record(
-                        &self.shared,
-                        &self.config,
-                        row,
-                        || slowlog::kept(row, &args),
-                        nanoseconds,
-                        &connection.session,
-                    );
+                    let split = self.timing.split(planned.batch, started, &self.clock);
+                    let (kept, session) = (|| slowlog::kept(row, &args), &connection.session);
+                    slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, session);
                     self.now_ms = unix_ms();
                 }
                 drop(args);
@@ -428,7 +439,7 @@ impl Core {
             Run::Joint(joint) => self.run_joint(joint, planned, row, started),
             Run::Subscription { audience, joins } => {
                 let names: Vec<Vec<u8>> = spans[1..].iter().map(|span| span.of(request).to_vec()).collect();
-                self.run_subscription(planned.connection, row, audience, joins, &names, started)
+                self.run_subscription(planned.connection, row, audience, joins, names, started)
             }
             Run::Everywhere { check, .. } => {
                 let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
@@ -506,7 +517,8 @@ impl Core {
         if threshold <= nanoseconds {
             let kept = || slowlog::kept(row, &args);
             let config = newest.as_deref().unwrap_or(&self.config);
-            slow::record(&self.shared, config, row, kept, nanoseconds, &connection.session);
+            let split = self.timing.split(planned.batch, started, &self.clock);
+            slow::record(&self.shared, config, row, kept, nanoseconds, split, &connection.session);
         }
         drop(args);
         list_once(&mut self.dirty, &mut connection.dirty, planned.connection);

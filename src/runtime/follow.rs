@@ -25,6 +25,7 @@ use super::core::Core;
 use super::mailbox::Control;
 use super::send::list_once;
 use crate::connection::Connection;
+use crate::mutant::Mutant;
 use crate::session::Mode;
 use crate::sys::process::{self, CpuOf};
 use std::sync::atomic::Ordering;
@@ -111,7 +112,7 @@ impl Core {
         if is_under_way(connection) || self.ring.has_quick_sends() {
             return false;
         }
-        if self.shared.steering.begin_move() {
+        if self.shared.steering.gate.begin_move() {
             self.send_off(index);
         } else {
             self.keep(index);
@@ -127,7 +128,9 @@ impl Core {
     }
 
     fn send_off(&mut self, index: u32) {
+        self.owe_nothing(index);
         let mut connection = self.connections.remove(index as usize);
+        connection.waits_since = 0; // By this core's clock.
         let to = connection.leaving_for.take().expect("one that leaves knows where to") as usize;
         self.forget_client(&connection);
         connection.counted_bytes = 0;
@@ -145,14 +148,14 @@ impl Core {
         (session.core, session.index) = (self.core, index);
         let socket = session.fd;
         connection.receiving = true;
-        if 0 < connection.unplanned_bytes() {
+        if 0 < connection.unplanned_bytes() && !Mutant::MovedInputWaits.is_on() {
             list_once(&mut self.again, &mut connection.again, index);
         }
         let at = self.connections.insert(connection);
         assert_eq!(at, index as usize);
         self.ring.receive(socket, index);
         self.note_client(index);
-        self.shared.steering.end_move();
+        self.shared.steering.gate.end_move();
     }
 
     /// Says how busy this core was since it said so last.

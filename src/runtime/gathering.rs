@@ -14,6 +14,7 @@ use super::snapshot::Client;
 use super::survey::Survey;
 use super::walk::Walk;
 use crate::command::lookup::Row;
+use crate::command::slowlog::Split;
 use crate::command::{Clients, CoreView, Part, Run, SessionView, slowlog};
 use crate::connection::{Arriving, Connection, arguments};
 use crate::resp::{Output, Reply};
@@ -134,7 +135,7 @@ impl Core {
     /// Asks every core for its part of a command, for a gathering that waits for them. Not while a client is on its way
     /// from core to core: it would be counted twice, or not at all.
     pub(super) fn ask_cores(&mut self, gathering: u32, row: &'static Row, args: Arc<Vec<Vec<u8>>>) {
-        if self.map.shards() == 1 || self.shared.steering.begin_question() {
+        if self.map.shards() == 1 || self.shared.steering.gate.begin_question() {
             self.put_question(gathering, row, args);
         } else {
             self.questions.push((gathering, row, args));
@@ -143,7 +144,7 @@ impl Core {
 
     /// Asks what had to wait, if it need not any more.
     pub(super) fn put_questions(&mut self) {
-        if !self.questions.is_empty() && self.shared.steering.may_ask() {
+        if !self.questions.is_empty() && self.shared.steering.gate.may_ask() {
             for (gathering, row, args) in std::mem::take(&mut self.questions) {
                 self.put_question(gathering, row, args);
             }
@@ -241,7 +242,7 @@ impl Core {
             return;
         }
         if 1 < self.map.shards() && matches!(waiting.kind, Kind::Parts(_) | Kind::Asking { .. }) {
-            self.shared.steering.end_question();
+            self.shared.steering.gate.end_question();
         }
         if let Kind::Asking { .. } = waiting.kind {
             let index = waiting.connection;
@@ -305,7 +306,7 @@ impl Core {
         self.stats.record(row.id, nanoseconds);
         if self.slow_nanoseconds <= nanoseconds {
             let session = &self.connections[connection as usize].session;
-            slow::record(&self.shared, &self.config, row, kept, nanoseconds, session);
+            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), session);
         }
     }
 

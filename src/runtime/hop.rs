@@ -10,10 +10,12 @@ use super::send::list_once;
 use super::slow;
 use crate::command::long_reply::LongReply;
 use crate::command::lookup::Row;
+use crate::command::slowlog::Split;
 use crate::command::{Args, Flags, Spread, lookup, slowlog};
 use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
 use crate::session::Mode;
 use crate::shard::{Call, Waiter};
+use crate::stats::stages::{Lane, Stage, Way};
 use crate::value::LongString;
 
 /// Messages of one core taken in one pass.
@@ -72,8 +74,13 @@ impl Core {
         row: &'static Row,
         args: &Args<'_>,
     ) -> Option<LongReply> {
-        let reply =
-            ReplyHeader { target: header.target, sequence: header.sequence, flags: header.flags & flags::GATHER };
+        let reply = ReplyHeader {
+            target: header.target,
+            sequence: header.sequence,
+            flags: header.flags & flags::GATHER,
+            command: header.command,
+            handed: 0,
+        };
         let (shard, stats, now_ms) = (&mut self.shard, &mut self.stats, self.now_ms);
         let holds = self.holds && header.flags & flags::GATHER == 0;
         let mut long = None;
@@ -126,12 +133,17 @@ impl Core {
         let nanoseconds = self.clock.delta_as_nanos(started, ended);
         // Parts of a spread command are counted where the command came in.
         if header.flags & flags::GATHER == 0 {
-            self.stats.record(row.id, nanoseconds);
-        }
-        if self.slow_nanoseconds <= nanoseconds && header.flags & flags::GATHER == 0 {
-            let kept = || slowlog::kept(row, args);
-            if let Some(entry) = slow::entry(&self.shared, &self.config, row, kept, nanoseconds) {
-                self.mailbox.control_before_reply(from, Control::Slow { connection: header.target, entry });
+            self.mailbox.stamp_reply(from, ended);
+            self.stats.record_run(row.id, Way::Forwarded, nanoseconds);
+            let hop = self.clock.delta_as_nanos(header.handed, started);
+            self.stats.record_stage(row.id, Lane::of(Way::Forwarded, Stage::Hop), hop, 1);
+            if self.slow_nanoseconds <= nanoseconds {
+                let split = Split { hop: Some(hop), ..Split::default() };
+                let kept = || slowlog::kept(row, args);
+                if let Some(entry) = slow::entry(&self.shared, &self.config, row, kept, nanoseconds, split) {
+                    let RequestHeader { target, sequence, .. } = header;
+                    self.mailbox.control_before_reply(from, Control::Slow { connection: target, sequence, entry });
+                }
             }
         }
         ended
@@ -151,6 +163,7 @@ impl Core {
 
     /// Hands replies of another core to the clients and gatherings that wait for them.
     pub(super) fn take_replies(&mut self, from: usize, mut parcel: Parcel) {
+        let now = self.clock.raw();
         let mut offset = 0;
         while let Some((_, _, next)) = parcel.reply(offset) {
             let long = parcel.take_long(offset, next);
@@ -166,6 +179,10 @@ impl Core {
                 continue;
             }
             self.fill(header.target, header.sequence, resp, long);
+            if header.handed != 0 {
+                let row = lookup::find_by_index(header.command as usize);
+                self.note_returned(header.target, row.id, header.handed, now);
+            }
         }
         self.mailbox.recycle(parcel);
     }
@@ -206,9 +223,13 @@ impl Core {
             Control::Synced => {}                 // What waits for it is looked at in every pass.
             Control::Sooner => self.shard.take(), // Letting go of it tells when to be back.
             Control::Request { header, args, bodies } => self.run_long(from, header, &args, bodies),
-            Control::Slow { connection, entry } => {
-                let session = &self.connections[connection as usize].session;
-                slow::log(&self.shared, &self.config, entry, session);
+            Control::Slow { connection, sequence, mut entry } => {
+                let connection = &self.connections[connection as usize];
+                if let Some((_, read, queue)) = connection.sent_last.filter(|(place, ..)| *place == sequence) {
+                    entry.split.read = Some(read);
+                    entry.split.queue = Some(queue);
+                }
+                slow::log(&self.shared, &self.config, entry, &connection.session);
             }
             Control::Snapshot(job) => self.begin_part(job),
             Control::Monitor(line) => {

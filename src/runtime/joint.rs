@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   engines free      hold 0, 2 ─▶ run ─▶ let go                                   (this file)
+//!   one is busy       next pass, some times                                        (this file)
 //!   one stays busy    borrow from 0 ─▶ borrow from 2 ─▶ run ─▶ home                (`lend`)
 //!   EXEC with INFO    borrow … ─▶ run ─▶ ask all cores ─▶ run on ─▶ home           (`lend`, `gathering`)
 //! ```
@@ -16,24 +17,24 @@ use super::gathering::{Gathering, Kind};
 use super::lend::{Ground, Loan};
 use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
+use super::needs::{Needs, shards_of};
 use super::pubsub::remember_read;
-use super::read::{Planned, Source};
+use super::read::{Planned, Source, raw_request};
 use super::script::ScriptWork;
 use super::send::list_once;
 use super::slow;
-use super::visit::{end_visit_to_lender, hold_several};
+use super::visit::{DEFERRALS_MAX, end_visit_to_lender, hold_several};
 use crate::command::lookup::{self, Row};
-use crate::command::{Args, Flags, Joint, Keys, Part, Run, SessionView, Spread, key_positions, slowlog};
+use crate::command::slowlog::Split;
+use crate::command::{Args, Flags, Gather, Joint, Part, Run, SessionView, Spread, slowlog};
 use crate::connection::arguments;
 use crate::keyspace::{Effect, Effects};
 use crate::mutant::Mutant;
 use crate::resp::{Error, Output, Protocol, Reply};
-use crate::route::SlotMap;
-use crate::route::locks::Need;
 use crate::route::parcel::ArgSlices;
 use crate::session::{Mode, Transaction, Watched};
-use crate::shard::{Call, Request, Shard, Ticket, fail, finish};
-use smallvec::SmallVec;
+use crate::shard::{Call, Request, Ticket, fail, finish};
+use crate::sync::Flag;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,9 +44,6 @@ use std::sync::atomic::Ordering;
 const ARGS_AT_ONCE_MAX: usize = 256;
 /// So does a transaction of more calls.
 const CALLS_AT_ONCE_MAX: usize = 64;
-
-/// Numbers of shards, rising.
-pub(super) type Shards = SmallVec<[usize; 8]>;
 
 /// What has to be done when everything borrowed is there.
 pub(super) enum Work {
@@ -84,113 +82,6 @@ pub(super) struct Borrowing {
     pub(super) work: Work,
 }
 
-/// What is needed, of which shards.
-pub(super) struct Needs {
-    map: SlotMap,
-    is_everything: bool,
-    /// With their shards, in any order and perhaps twice: most needs are met at once, and nobody asks for an order.
-    keys: Vec<(usize, Vec<u8>)>,
-    watched: Vec<(usize, Watched)>,
-}
-
-impl Needs {
-    fn new(map: SlotMap) -> Needs {
-        Needs { map, is_everything: false, keys: Vec::new(), watched: Vec::new() }
-    }
-
-    /// What one call needs.
-    pub(super) fn of_call(map: SlotMap, row: &'static Row, args: &Args<'_>) -> Needs {
-        let mut needs = Needs::new(map);
-        needs.add_call(row, args);
-        needs
-    }
-
-    /// What a script needs that names these keys, or everything.
-    pub(super) fn of_keys<'k>(map: SlotMap, keys: impl Iterator<Item = &'k [u8]>, is_everything: bool) -> Needs {
-        let mut needs = Needs { is_everything, ..Needs::new(map) };
-        keys.for_each(|key| needs.add(key));
-        needs
-    }
-
-    fn add(&mut self, key: &[u8]) {
-        self.keys.push((self.map.shard_of(key), key.to_vec()));
-    }
-
-    fn add_call(&mut self, row: &'static Row, args: &Args<'_>) {
-        if matches!(row.command.run, Run::Joint(Joint::Script(_))) {
-            self.is_everything = true; // It may use keys that it does not name, and is not run twice.
-            return;
-        }
-        if !matches!(row.command.run, Run::Keyspace(_) | Run::Blocking(_) | Run::Joint(_)) {
-            return;
-        }
-        if matches!(row.command.keys, Keys::None) {
-            self.is_everything |= !matches!(row.command.spread, Spread::Owner);
-            return;
-        }
-        self.is_everything |= row.command.derived.is_some_and(|derived| (derived.is_used)(args));
-        let mut positions = Vec::new();
-        // If the keys cannot be found, the command's own code says what is wrong, and touches none.
-        if key_positions(row.command, args, &mut positions).is_ok() {
-            positions.into_iter().for_each(|at| self.add(args[at]));
-        }
-    }
-
-    fn add_watched(&mut self, watched: &[Watched]) {
-        for key in watched {
-            self.add(&key.key);
-            self.watched.push((self.map.shard_of(&key.key), key.clone()));
-        }
-    }
-
-    /// Whether nothing of it is away from a shard, or waited for there, nor has to be recorded by a snapshot before.
-    pub(super) fn is_clear(&self, shard: usize, engine: &Shard) -> bool {
-        let keys = || self.keys.iter().filter(|&&(owner, _)| owner == shard).map(|(_, key)| key.as_slice());
-        let is_free = engine.locks.is_free();
-        (is_free || !self.is_everything && !engine.locks.conflicts_with_keys(keys()))
-            && !(engine.keyspace.is_walked() && keys().any(|key| engine.has_to_record(key)))
-    }
-
-    /// What a reply about it tells of.
-    fn told(&self) -> Told {
-        if self.is_everything { Told::All } else { Told::Keys(self.keys.iter().map(|(_, key)| key.clone()).collect()) }
-    }
-
-    pub(super) fn shards(&self) -> Shards {
-        if self.is_everything {
-            (0..self.map.shards()).collect()
-        } else {
-            rising(self.keys.iter().map(|&(shard, _)| shard))
-        }
-    }
-
-    /// What to ask of each shard.
-    pub(super) fn into_requests(mut self, watches_in: Option<usize>) -> Vec<(usize, Request)> {
-        let shards = self.shards();
-        self.keys.sort_unstable();
-        self.keys.dedup();
-        let (mut keys, mut watched) = (self.keys.into_iter().peekable(), self.watched);
-        let mut request = |shard: usize| {
-            let mut own = Vec::new();
-            while let Some((_, key)) = keys.next_if(|&(owner, _)| owner == shard) {
-                own.push(key);
-            }
-            let need = if self.is_everything { Need::Everything } else { Need::Keys(own) };
-            let watched = watched.extract_if(.., |(owner, _)| *owner == shard).map(|(_, watched)| watched).collect();
-            (shard, Request { need, watched, watches_in })
-        };
-        shards.into_iter().map(&mut request).collect()
-    }
-}
-
-/// Shards in rising order, each once.
-pub(super) fn rising(shards: impl Iterator<Item = usize>) -> Shards {
-    let mut shards: Shards = shards.collect();
-    shards.sort_unstable();
-    shards.dedup();
-    shards
-}
-
 /// Whether a call ends soon enough to run in engines of other cores.
 fn is_brief(row: &'static Row, argc: usize) -> bool {
     // They only take tables away; what was in them is freed later.
@@ -200,18 +91,6 @@ fn is_brief(row: &'static Row, argc: usize) -> bool {
         || is_flush
         || is_split
         || matches!(row.command.run, Run::Session(_) | Run::Blocking(_) | Run::Subscription { .. })
-}
-
-/// The shards that a call with keys on several of them, or on all, needs; none if its keys cannot be found.
-pub(super) fn shards_of(map: SlotMap, row: &'static Row, args: &Args<'_>) -> Shards {
-    if matches!(row.command.keys, Keys::None) {
-        return (0..map.shards()).collect();
-    }
-    let mut positions = Vec::new();
-    if key_positions(row.command, args, &mut positions).is_err() {
-        return Shards::new(); // The command's own code says what is wrong.
-    }
-    rising(positions.into_iter().map(|at| map.shard_of(args[at])))
 }
 
 impl Core {
@@ -229,6 +108,11 @@ impl Core {
         let call = call_of(&connection.session);
         let needs = OnceCell::new();
         let needs_of_call = || Needs::of_call(self.map, row, &args);
+        if Mutant::SplitCommandsLetGo.is_on() && matches!(row.command.spread, Spread::Split(Gather::Ok)) {
+            let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+            drop(args);
+            return self.run_apart(planned.connection, row, call, &owned);
+        }
         // At once only if nothing this client sent before is still on its way.
         if connection.replies.outstanding() == 0
             && is_brief(row, args.len())
@@ -244,6 +128,7 @@ impl Core {
                 Ground::Engines.run(engines, overlay, config, wait, row, call, &args, now_ms, stats, out)
             });
             list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
+            connection.deferrals = 0;
             let ended = self.clock.raw();
             let nanoseconds = self.clock.delta_as_nanos(started, ended);
             self.stats.record(row.id, nanoseconds);
@@ -253,7 +138,8 @@ impl Core {
                 noted = Noted::new(&self.config, row, &args, nanoseconds);
             } else if self.slow_nanoseconds <= nanoseconds {
                 let kept = || slowlog::kept(row, &args);
-                slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
+                let split = self.timing.split(planned.batch, started, &self.clock);
+                slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, &connection.session);
             }
             let told = self.holds.then(|| Told::of_call(row, &args));
             drop(args);
@@ -266,6 +152,23 @@ impl Core {
             }
             return ended;
         }
+        // An engine was busy, which soon it is not, and nothing of the call has been done yet, not even what the modes
+        // of its client ask for: it has its turn in the next pass, and what the client sent after it with it.
+        if self.shard.is_impatient()
+            && connection.replies.outstanding() == 0
+            && connection.deferrals < DEFERRALS_MAX
+            && is_brief(row, args.len())
+            && connection.session.mode.is_empty()
+            && connection.bodies.is_empty()
+            && self.shared.monitors.load(Ordering::Relaxed) == 0
+            && let Some(raw) = raw_request(bytes, planned, spans)
+        {
+            connection.held_back.extend_from_slice(raw);
+            connection.deferrals += 1;
+            connection.session.commands -= 1;
+            return self.clock.raw();
+        }
+        connection.deferrals = 0;
         let needs = needs.into_inner().unwrap_or_else(needs_of_call);
         let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
         drop(args);
@@ -325,6 +228,36 @@ impl Core {
             self.serve_visited(owner);
         }
         self.end_visits_to_lenders();
+    }
+
+    /// See [`Mutant::SplitCommandsLetGo`].
+    #[cold]
+    fn run_apart(&mut self, index: u32, row: &'static Row, call: Call, args: &[Vec<u8>]) -> u64 {
+        let mut out = Output::default();
+        for pair in args[1..].chunks(2) {
+            let shard = [self.map.shard_of(&pair[0])];
+            while !hold_several(&mut self.shard, &mut self.visited, &shard, |_, engine| engine.locks.is_free()) {
+                self.end_visits();
+                self.shard.let_go();
+                std::thread::yield_now();
+            }
+            out.truncate(0);
+            let args: ArgSlices<'_> = std::iter::once(&args[0]).chain(pair).map(Vec::as_slice).collect();
+            let (now_ms, stats) = (self.now_ms, &mut self.stats);
+            let engines = (&mut self.shard, &mut self.visited[..]);
+            let (overlay, config) = (&mut self.overlay, &self.config);
+            Ground::Engines.run(engines, overlay, config, None, row, call, &args, now_ms, stats, &mut out);
+            self.settle_engines();
+            self.end_visits();
+            self.shard.let_go();
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        self.shard.take();
+        let connection = &mut *self.connections[index as usize];
+        let sequence = connection.replies.reserve();
+        connection.barrier = true;
+        self.finish_gathering(index, sequence, out);
+        self.clock.raw()
     }
 
     /// See [`Mutant::TransactionsLetGo`].
@@ -427,6 +360,8 @@ impl Core {
             return;
         }
         let db = session.db;
+        // One for all that it watches.
+        let flag = session.watched.first().map_or_else(Flag::default, |watched| watched.flag.clone());
         let is_known = |key: &[u8]| session.watched.iter().any(|watched| watched.db == db && watched.key == key);
         let mut needs = Needs::new(self.map);
         let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
@@ -445,8 +380,7 @@ impl Core {
                 } else {
                     self.visited[owner].as_mut().expect("held above")
                 };
-                let version = engine.watch(db, &key, self.now_ms);
-                session.watched.push(Watched { db, key, version });
+                session.watched.push(engine.watch(db, &key, &flag, self.now_ms));
             }
             self.visited.iter_mut().for_each(end_visit_to_lender);
             connection.replies.write(|out| Reply::new(&mut *out, Protocol::Resp2).ok());
@@ -455,7 +389,8 @@ impl Core {
             return;
         }
         let call = call_of(session);
-        self.borrow_for(planned.connection, row, Vec::new(), call, needs.into_requests(Some(db)), Work::Watch, started);
+        let requests = needs.into_requests(Some((db, flag)));
+        self.borrow_for(planned.connection, row, Vec::new(), call, requests, Work::Watch, started);
     }
 
     /// Tells the shards what a client watches no more.
@@ -474,7 +409,7 @@ impl Core {
             if owner == self.core {
                 self.unwatch(&unwatched);
             } else if let Some(peer) = &mut self.visited[owner] {
-                unwatched.iter().for_each(|watched| peer.unwatch(watched.db, &watched.key));
+                unwatched.iter().for_each(|watched| peer.unwatch(watched));
             } else {
                 self.mailbox.control(owner, Control::Unwatch(unwatched));
             }
@@ -484,7 +419,7 @@ impl Core {
     /// Keys of this shard are watched by one client less.
     pub(super) fn unwatch(&mut self, unwatched: &[Watched]) {
         self.shard.take();
-        unwatched.iter().for_each(|watched| self.shard.unwatch(watched.db, &watched.key));
+        unwatched.iter().for_each(|watched| self.shard.unwatch(watched));
     }
 
     // Transactions
@@ -562,7 +497,7 @@ impl Core {
                 };
                 let is_looked_at = owner == self.core || !Mutant::ExecLooksAtOwnKeysOnly.is_on();
                 is_unchanged &= !is_looked_at || engine.is_unchanged(watched, self.now_ms);
-                engine.unwatch(watched.db, &watched.key);
+                engine.unwatch(watched);
             }
             // Messages that come to the client meanwhile wait for the reply.
             let sequence = subscribes.then(|| connection.replies.reserve());
@@ -610,6 +545,8 @@ impl Core {
             self.show_to_monitors(index, row, &args);
             let start = out.len();
             let session = &mut self.connections[index as usize].session;
+            // Who has killed itself sees that, and nothing after it.
+            let is_leaving = session.mode.contains(Mode::CLOSE_AFTER_REPLY);
             remember_read(&self.shared.pubsub, &self.config, session, row, &args, &[]);
             let call = call_of(session);
             // What a call before this one set is there for this one, though the cores take it only afterwards.
@@ -658,7 +595,7 @@ impl Core {
                 Run::Joint(_) | Run::Container => panic!("{} is not queued", row.full_name()),
             }
             let session = &self.connections[index as usize].session;
-            if discards(session.mode) {
+            if discards(session.mode) || is_leaving {
                 out.truncate(start);
             }
             self.note_call(index, row, &args, started);
@@ -675,8 +612,9 @@ impl Core {
         let Run::Everywhere { merge, .. } = row.command.run else { panic!("parts of a call that asks nobody") };
         let started = self.clock.raw();
         let start = out.len();
+        let is_leaving = self.connections[index as usize].session.mode.contains(Mode::CLOSE_AFTER_REPLY);
         self.merge_parts(index, row, merge, &args, parts, out);
-        if discards(self.connections[index as usize].session.mode) {
+        if discards(self.connections[index as usize].session.mode) || is_leaving {
             out.truncate(start);
         }
         self.note_call(index, row, &args, started);
@@ -712,7 +650,8 @@ impl Core {
         self.stats.record(row.id, nanoseconds);
         if self.slow_nanoseconds <= nanoseconds {
             let session = &self.connections[index as usize].session;
-            slow::record(&self.shared, &self.config, row, || slowlog::kept(row, args), nanoseconds, session);
+            let kept = || slowlog::kept(row, args);
+            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), session);
         }
     }
 

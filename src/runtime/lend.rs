@@ -24,6 +24,7 @@ use super::long::Reader;
 use super::mailbox::Control;
 use super::visit::Visited;
 use crate::command::lookup::{self, Row};
+use crate::command::slowlog::Split;
 use crate::command::{Args, Run, Wait, slowlog};
 use crate::config::Config;
 use crate::keyspace::{Class, Effect, Entry, Keyspace};
@@ -175,7 +176,7 @@ impl Core {
         let mut is_unchanged = true;
         for watched in &watched {
             is_unchanged &= shard.is_unchanged(watched, now_ms);
-            shard.unwatch(watched.db, &watched.key);
+            shard.unwatch(watched);
         }
         let mut watched = Vec::new();
         shard.keyspace.begin(now_ms, false);
@@ -183,9 +184,8 @@ impl Core {
             Need::Keys(keys) => {
                 let mut entries = Vec::new();
                 for key in keys {
-                    if let Some(db) = watches_in {
-                        let version = shard.watch(db, key, now_ms);
-                        watched.push(Watched { db, key: key.clone(), version });
+                    if let Some((db, flag)) = &watches_in {
+                        watched.push(shard.watch(*db, key, flag, now_ms));
                     } else {
                         shard.keyspace.lend(key, |db, entry| entries.push((db, entry)));
                     }
@@ -331,7 +331,7 @@ impl Core {
                 if wait.is_none() && self.slow_nanoseconds <= nanoseconds {
                     let session = &self.connections[index as usize].session;
                     let kept = || slowlog::kept(row, &args);
-                    super::slow::record(&self.shared, &self.config, row, kept, nanoseconds, session);
+                    super::slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), session);
                 }
                 let done = self.gatherings.remove(gathering as usize);
                 match wait {

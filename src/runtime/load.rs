@@ -1,4 +1,4 @@
-//! Keys come from a file: at the start, and for `DEBUG RELOAD`.
+//! Keys come from a file: at the start, and for `DEBUG RELOAD` (`reload.rs`).
 //!
 //! ```text
 //!   reader: blocks ─▶ keys and the bytes of their values ─┬─▶ batches ─▶ a thread: decodes, enters into shard 0
@@ -7,11 +7,11 @@
 //! Clients are connected meanwhile and told `-LOADING`. The threads take a shard's engine for some keys at a time, as
 //! visitors do, so its core answers. How many shards the file's writer had does not matter: keys go where they belong.
 
-use super::aof::LogFiles;
 use super::aof_load;
-use super::core::{Core, unix_ms};
+use super::aof_place::LogFiles;
+use super::core::unix_ms;
 use super::libraries::LibraryReader;
-use super::snapshot::Client;
+use super::progress::Reporter;
 use crate::command::persistence::value_limits;
 use crate::config::Appendfsync;
 use crate::keyspace::AccessPolicy;
@@ -24,7 +24,7 @@ use crate::shared::Shared;
 use crate::shared::persistence::obstacle;
 use parking_lot::Mutex;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -56,13 +56,26 @@ pub(super) struct Loaded {
     pub bytes: u64,
 }
 
+/// What becomes of a key that is there and in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Duplicates {
+    /// That is an error.
+    Refused,
+    /// It stays as it is.
+    Kept,
+    /// It becomes that of the file.
+    Replaced,
+}
+
 /// How keys are loaded.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manner {
-    /// A key that is there already is an error, or stays as it is; a library likewise, or goes.
-    pub is_exclusive: bool,
+    /// Keys, and libraries, of which there are some already.
+    pub duplicates: Duplicates,
     /// Keys whose time has come are loaded too: what follows may say otherwise.
     pub keeps_expired: bool,
+    /// The file is one of several: who loads them tells how far that is.
+    pub is_part: bool,
 }
 
 /// Keys of one shard, on their way.
@@ -104,10 +117,9 @@ pub(super) fn load(
     let file = File::open(path).map_err(|error| named(&error))?;
     let loading = &shared.persistence.loading;
     let now_ms = unix_ms();
-    loading.since_seconds.store(now_ms / 1000, Ordering::Relaxed);
-    loading.total_bytes.store(file.metadata().map_or(0, |metadata| metadata.len()), Ordering::Relaxed);
-    loading.loaded_bytes.store(0, Ordering::Relaxed);
-    loading.used_bytes.store(0, Ordering::Relaxed);
+    if !manner.is_part {
+        loading.begin(now_ms, file.metadata().map_or(0, |metadata| metadata.len()));
+    }
     let config = shared.config();
     let mut reader = Reader::open(file, config.rdbchecksum).map_err(|fault| named(&fault))?;
     let tally = Tally::default();
@@ -208,7 +220,7 @@ impl Distributor {
                     batch.keys.push(Loading { db, head, key_len: key.len(), value_len: value.len() });
                     if BATCH_BYTES <= batch.bytes.len() || BATCH_KEYS <= batch.keys.len() {
                         self.send(shard)?;
-                        shared.persistence.loading.loaded_bytes.store(reader.offset(), Ordering::Relaxed);
+                        shared.persistence.loading.note(reader.offset());
                     }
                     if BATCH_BYTES < value.capacity() {
                         value = Vec::new();
@@ -226,7 +238,7 @@ impl Distributor {
                 Item::Sizes(..) => {}
                 Item::Library(code) => {
                     let reader = self.libraries.get_or_insert_with(LibraryReader::new);
-                    reader.load(shared, &code, self.manner.is_exclusive).map_err(Stop::Library)?;
+                    reader.load(shared, &code, self.manner.duplicates == Duplicates::Refused).map_err(Stop::Library)?;
                 }
                 Item::ModuleAux(name) => {
                     tracing::warn!("The RDB file contains AUX module data I can't load: no matching module '{name}'");
@@ -234,7 +246,7 @@ impl Distributor {
             }
         }
         (0..self.batches.len()).try_for_each(|shard| self.send(shard))?;
-        shared.persistence.loading.loaded_bytes.store(reader.offset(), Ordering::Relaxed);
+        shared.persistence.loading.note(reader.offset());
         Ok(())
     }
 
@@ -304,9 +316,10 @@ fn take_batches(engine: &'static Mutex<Shard>, receiver: &Receiver<Batch>, manne
                 };
                 // Before 1970 is as good as then.
                 let deadline_ms = head.deadline_ms.map(|deadline_ms| u64::try_from(deadline_ms).unwrap_or(0));
-                if shard.keyspace.load(*db, key, value, deadline_ms, clock) {
-                    entered += 1;
-                } else if manner.is_exclusive {
+                let replaces = manner.duplicates == Duplicates::Replaced;
+                let is_new = shard.keyspace.load(*db, key, value, deadline_ms, clock, replaces);
+                entered += u64::from(is_new || replaces);
+                if !is_new && manner.duplicates == Duplicates::Refused {
                     let what = format!("RDB has duplicated key '{}' in DB {db}", key.escape_ascii());
                     tally.failure.lock().get_or_insert(what);
                     return;
@@ -323,7 +336,7 @@ fn open_log(shared: &Arc<Shared>, engines: &[&'static Mutex<Shard>], log_files: 
     let (directory, manifest) = aof_load::open(&config, shared, engines)?;
     shared.log.set_always(config.appendfsync == Appendfsync::Always);
     shared.log.set_unsynced(config.appendfsync == Appendfsync::No);
-    aof_load::start_clerk(directory, manifest, shared, log_files)
+    log_files.begin(directory, manifest)
 }
 
 /// Loads what the last run has left, if it has.
@@ -335,11 +348,13 @@ pub(super) fn load_at_start(
     engines: &[&'static Mutex<Shard>],
     log_files: &LogFiles,
 ) -> Result<(), String> {
+    let reporter = Reporter::start(shared);
     if shared.config().appendonly {
         open_log(shared, engines, log_files)?;
     } else {
         load_snapshot(shared, engines)?;
     }
+    drop(reporter);
     // Not before: nobody may be told that there is nothing by a server that is about to give up.
     shared.persistence.set_obstacle(obstacle::LOADING, false);
     Ok(())
@@ -350,115 +365,16 @@ fn load_snapshot(shared: &Shared, engines: &[&'static Mutex<Shard>]) -> Result<(
     let path = config.dir.join(&config.dbfilename);
     let result = match path.try_exists() {
         Ok(false) => Ok(()),
-        _ => load(&path, engines, shared, Manner { is_exclusive: true, keeps_expired: false }).map(|loaded| {
-            let seconds = loaded.milliseconds as f64 / 1000.0;
-            tracing::info!("DB loaded from disk: {seconds:.3} seconds");
-        }),
+        _ => {
+            let manner = Manner { duplicates: Duplicates::Refused, keeps_expired: false, is_part: false };
+            load(&path, engines, shared, manner).map(|loaded| {
+                let seconds = loaded.milliseconds as f64 / 1000.0;
+                tracing::info!("DB loaded from disk: {seconds:.3} seconds");
+            })
+        }
     };
     result.map_err(|why| {
         tracing::error!("Terminating server after rdb file reading failure.");
         format!("Fatal error loading the DB: {why}. Exiting.")
     })
-}
-
-/// `DEBUG RELOAD`, from when it is asked for.
-pub(super) struct Reload {
-    flushes: bool,
-    merges: bool,
-    under_way: Option<UnderWay>,
-}
-
-struct UnderWay {
-    client: Client,
-    is_flushed: bool,
-    result: Arc<Mutex<Option<Result<Loaded, String>>>>,
-    thread: bool,
-}
-
-impl Reload {
-    /// One that empties everything before, or not; then what is there already is no error, or is.
-    pub fn new(flushes: bool, merges: bool) -> Reload {
-        Reload { flushes, merges, under_way: None }
-    }
-}
-
-impl Core {
-    /// The file is there: its keys replace those that are.
-    pub(super) fn begin_reload(&mut self, client: Client) {
-        let reload = self.saving.reload.as_mut().expect("it was asked for");
-        reload.under_way = Some(UnderWay { client, is_flushed: false, result: Arc::default(), thread: false });
-        self.shared.persistence.set_obstacle(obstacle::LOADING, true);
-        self.obstacles |= obstacle::LOADING;
-        self.tend_reload();
-    }
-
-    /// Goes on with it.
-    pub(super) fn tend_reload(&mut self) {
-        let Some(Reload { flushes, merges, under_way: Some(under_way) }) = &self.saving.reload else { return };
-        let (flushes, is_flushed, has_thread) = (*flushes, under_way.is_flushed, under_way.thread);
-        // Commands that were under way may have made keys: those stay.
-        let manner = Manner { is_exclusive: !flushes && !merges, keeps_expired: false };
-        let result = under_way.result.clone();
-        if !is_flushed {
-            if flushes {
-                if !self.hold_all() {
-                    return self.shared.persistence.holds_loans.store(true, Ordering::Release);
-                }
-                for engine in self.engines() {
-                    (0..engine.keyspace.databases()).for_each(|db| {
-                        engine.keyspace.flush(db);
-                    });
-                    engine.settle();
-                }
-                self.end_visits();
-                let none = |_: &_| Ok::<_, std::convert::Infallible>(Default::default());
-                let _ = self.shared.scripts.change_libraries(none);
-            }
-            self.shared.persistence.holds_loans.store(false, Ordering::Release);
-            self.note_reload(|under_way| under_way.is_flushed = true);
-        }
-        if !has_thread {
-            self.note_reload(|under_way| under_way.thread = true);
-            let engines: Vec<&'static Mutex<Shard>> =
-                (0..self.map.shards()).map(|core| self.shard.engine_of(core)).collect();
-            let (shared, path): (_, PathBuf) = (self.shared.clone(), self.config.dir.join(&self.config.dbfilename));
-            let reader = std::thread::Builder::new().name("loader".into());
-            let for_thread = result.clone();
-            let started = reader.spawn(move || {
-                let loaded = load(&path, &engines, &shared, manner);
-                *for_thread.lock() = Some(loaded);
-            });
-            if let Err(error) = started {
-                *result.lock() = Some(Err(error.to_string()));
-            }
-        }
-        let Some(loaded) = result.lock().take() else { return };
-        let client = self.saving.reload.take().and_then(|reload| reload.under_way).expect("seen above").client;
-        let changes = self.hold_all().then(|| self.engines().map(|engine| engine.keyspace.dirty).sum());
-        self.end_visits();
-        if let Some(changes) = changes {
-            self.shared.persistence.set_saved_changes(changes);
-        }
-        self.shared.persistence.set_obstacle(obstacle::LOADING, false);
-        self.obstacles = self.shared.persistence.obstacles.load(Ordering::Relaxed);
-        match loaded {
-            Ok(_) => {
-                tracing::warn!("DB reloaded by DEBUG RELOAD");
-                self.answer(client, true);
-            }
-            Err(why) => {
-                tracing::warn!("Error trying to load the RDB dump: {why}");
-                let mut out = crate::resp::Output::default();
-                let error = crate::resp::Error::fixed("ERR Error trying to load the RDB dump, check server logs.");
-                crate::resp::Reply::new(&mut out, crate::resp::Protocol::Resp2).error(&error);
-                self.finish_gathering(client.connection, client.sequence, out);
-            }
-        }
-    }
-
-    fn note_reload(&mut self, note: impl FnOnce(&mut UnderWay)) {
-        if let Some(Reload { under_way: Some(under_way), .. }) = &mut self.saving.reload {
-            note(under_way);
-        }
-    }
 }

@@ -7,9 +7,11 @@ use super::slow;
 use crate::command::long_reply::{Gone, LongReply};
 use crate::command::lookup::Row;
 use crate::command::slowlog;
+use crate::command::slowlog::Split;
 use crate::resp::{Output, Reply};
 use crate::route::parcel::{ReplyHeader, RequestHeader, flags};
 use crate::shard::Call;
+use crate::stats::stages::Way;
 use bytes::Bytes;
 
 /// Whose reply it is.
@@ -109,7 +111,8 @@ impl Core {
             self.shard.locks.end_reading(key);
         }
         self.shard.keyspace.discard_value(reply.into_remains());
-        self.stats.record(row.id, nanoseconds);
+        let way = if matches!(reader, Reader::Own { .. }) { Way::Local } else { Way::Forwarded };
+        self.stats.record_run(row.id, way, nanoseconds);
         let is_slow = self.slow_nanoseconds <= nanoseconds;
         let slices: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
         let kept = || slowlog::kept(row, &slices);
@@ -118,7 +121,7 @@ impl Core {
             Reader::Own { connection, sequence } => {
                 if is_slow {
                     let session = &self.connections[connection as usize].session;
-                    slow::record(&self.shared, &self.config, row, kept, nanoseconds, session);
+                    slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), session);
                 }
                 self.fill_with(connection, sequence, reply);
             }
@@ -127,13 +130,17 @@ impl Core {
                     target: header.target,
                     sequence: header.sequence,
                     flags: header.flags & flags::GATHER,
+                    command: header.command,
+                    handed: 0,
                 };
                 self.mailbox.reply(from, head, |out| {
                     out.append(reply);
                     0
                 });
-                if is_slow && let Some(entry) = slow::entry(&self.shared, &self.config, row, kept, nanoseconds) {
-                    self.mailbox.control_before_reply(from, Control::Slow { connection: header.target, entry });
+                let split = Split::default();
+                if is_slow && let Some(entry) = slow::entry(&self.shared, &self.config, row, kept, nanoseconds, split) {
+                    let RequestHeader { target, sequence, .. } = header;
+                    self.mailbox.control_before_reply(from, Control::Slow { connection: target, sequence, entry });
                 }
             }
         }

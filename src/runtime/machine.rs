@@ -1,5 +1,6 @@
 //! What changing the configuration at run time asks of the machine: limits, directories, files, the log.
 
+use super::aof_place::LogFiles;
 use super::host;
 use super::listen::Doors;
 use super::oom::OomScore;
@@ -19,6 +20,8 @@ pub struct ThisMachine {
     pub cores: usize,
     /// How willing the kernel is to kill it.
     pub oom: OomScore,
+    /// Where the log is.
+    pub log_files: LogFiles,
 }
 
 impl Machine for ThisMachine {
@@ -82,11 +85,20 @@ impl Machine for ThisMachine {
             if let Err(why) = self.oom.apply(old) {
                 tracing::warn!("{why}");
             }
+            if !old.appendonly {
+                self.log_files.let_go();
+            } else if old.dir != new.dir {
+                self.log_files.stay();
+            }
             return Err((name, text));
         }
         crate::log::set_level(new.loglevel);
         host::warn_of_pending(new, old);
         Ok(())
+    }
+
+    fn make_log_ready(&self, config: &Config) -> Result<(), String> {
+        self.log_files.make_ready(config, false)
     }
 }
 
@@ -104,6 +116,21 @@ impl ThisMachine {
         }
         if old.dir != new.dir {
             std::env::set_current_dir(&new.dir).map_err(|error| ("dir", crate::config::reason(&error)))?;
+        }
+        if old.appendonly
+            && new.appendonly
+            && old.dir != new.dir
+            && let Err(why) = self.log_files.aim(new)
+        {
+            tracing::warn!("{why}");
+            return Err(("dir", "Unable to move the append-only file. Check server logs.".into()));
+        }
+        if !old.appendonly
+            && new.appendonly
+            && let Err(why) = self.log_files.make_ready(new, true)
+        {
+            tracing::warn!("{why}");
+            return Err(("appendonly", "Unable to turn on AOF. Check server logs.".into()));
         }
         if (old.port, &old.bind) != (new.port, &new.bind)
             && let Err(why) = self.doors.change(new)
@@ -139,7 +166,7 @@ mod tests {
         let config = Config { port: 0, unixsocket, ..Config::default() };
         let doors = Arc::new(Doors::open(&config, 1).expect("a unix socket"));
         fs::remove_dir_all(&directory).expect("removed");
-        ThisMachine { doors, cores: 1, oom: OomScore::default() }
+        ThisMachine { doors, cores: 1, oom: OomScore::default(), log_files: LogFiles::default() }
     }
 
     fn scratch(name: &str) -> PathBuf {

@@ -122,8 +122,10 @@ pub enum Control {
     Sooner,
     /// A command of one of your clients took long here: note it, with the client's address and name.
     Slow {
-        /// The client's connection.
+        /// The client's connection, …
         connection: u32,
+        /// … and the place of the reply.
+        sequence: u32,
         /// What there is to say of the command.
         entry: slowlog::Entry,
     },
@@ -191,6 +193,12 @@ impl Mailbox {
             self.post_replies(to);
         }
         self.replies[to].push_reply(header, write);
+    }
+
+    /// Notes when the reply was made that was packed last for a core.
+    #[inline]
+    pub fn stamp_reply(&mut self, to: usize, handed: u64) {
+        self.replies[to].stamp_last(handed);
     }
 
     /// Sends a rarer message about the reply that was packed last, so that it comes before it: while the reply is

@@ -1,6 +1,7 @@
 //! What clients of this core are told without having asked, and their subscriptions. The whole picture: see
 //! [`crate::pubsub`].
 
+use super::accept::CLOSING;
 use super::core::Core;
 use super::send::{list_once, passes_output_limit};
 use crate::command::lookup::{self, Row};
@@ -15,6 +16,22 @@ use crate::shard::fail;
 
 /// Subscriptions of each kind that a client which is gone loses in one pass.
 const FORGET_SLICE: usize = 500;
+
+/// Names that one client joins or leaves in a pass: about a millisecond. Others are served before it goes on.
+const CHANGE_SLICE: usize = 256;
+
+/// A client that joins or leaves more names than one pass is for. It is behind its barrier until all are done.
+pub(super) struct Changing {
+    connection: u32,
+    row: &'static Row,
+    audience: Audience,
+    joins: bool,
+    names: Vec<Vec<u8>>,
+    /// The first that is left.
+    next: usize,
+    /// What the slices so far have taken.
+    nanoseconds: u64,
+}
 
 /// A message as it is on the wire, in the protocols in which somebody wants it.
 #[derive(Default)]
@@ -195,10 +212,21 @@ impl Core {
         row: &'static Row,
         audience: Audience,
         joins: bool,
-        names: &[Vec<u8>],
+        mut names: Vec<Vec<u8>>,
         started: u64,
     ) -> u64 {
-        if let Err(error) = self.change_subscriptions(index, audience, joins, names, None) {
+        let session = &self.connections[index as usize].session;
+        if !joins && names.is_empty() && CHANGE_SLICE < session.subscriptions_len(audience) {
+            let subscriptions = session.subscriptions.as_ref().expect("it has some");
+            names = subscriptions.names(audience).map(|name| name.to_vec()).collect();
+        }
+        if CHANGE_SLICE < names.len() {
+            self.connections[index as usize].barrier = true;
+            let changing = Changing { connection: index, row, audience, joins, names, next: 0, nanoseconds: 0 };
+            self.changing.push_back(changing);
+            return self.clock.raw();
+        }
+        if let Err(error) = self.change_subscriptions(index, audience, joins, &names, None) {
             let connection = &mut *self.connections[index as usize];
             connection.replies.write(|out| fail(&mut self.stats, row, &error, out.len(), out));
         }
@@ -206,6 +234,35 @@ impl Core {
         let ended = self.clock.raw();
         self.stats.record(row.id, self.clock.delta_as_nanos(started, ended));
         ended
+    }
+
+    /// Goes on with the subscriptions of a client that changes very many.
+    #[cold]
+    pub(super) fn change_some_subscriptions(&mut self) {
+        let Some(mut changing) = self.changing.pop_front() else { return };
+        let started = self.clock.raw();
+        let index = changing.connection;
+        let mode = self.connections[index as usize].session.mode;
+        let is_gone = self.connections[index as usize].broken || mode.contains(Mode::CLOSE_NOW);
+        let end = (changing.next + CHANGE_SLICE).min(changing.names.len());
+        if !is_gone {
+            let names = &changing.names[changing.next..end];
+            self.change_subscriptions(index, changing.audience, changing.joins, names, None)
+                .expect("outside of transactions everybody may");
+            list_once(&mut self.dirty, &mut self.connections[index as usize].dirty, index);
+        }
+        changing.next = end;
+        changing.nanoseconds += self.clock.delta_as_nanos(started, self.clock.raw());
+        if !is_gone && end < changing.names.len() {
+            return self.changing.push_back(changing);
+        }
+        self.stats.record(changing.row.id, changing.nanoseconds);
+        let connection = &mut *self.connections[index as usize];
+        connection.barrier = false;
+        list_once(&mut self.again, &mut connection.again, index);
+        if connection.broken || mode.intersects(CLOSING) {
+            self.closing.push(index);
+        }
     }
 
     fn join(&mut self, index: u32, audience: Audience, name: &[u8], subscriptions: &mut Subscriptions) {

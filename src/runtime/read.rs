@@ -6,7 +6,7 @@ use super::send::list_once;
 use crate::command::lookup::{self, Row};
 use crate::command::{Args, Flags, Joint, Keys, Run};
 use crate::connection::{Arriving, Connection, arguments};
-use crate::resp::Limits;
+use crate::resp::{Limits, Span};
 use crate::route::parcel::ArgSlices;
 use crate::route::{Place, place};
 use crate::session::{Mode, Session};
@@ -61,6 +61,8 @@ pub(super) struct Planned {
     pub(super) place: Place,
     /// Hash of its first key, where it has one and it is here.
     pub(super) hash: u64,
+    /// The reading that it came with.
+    pub(super) batch: u32,
 }
 
 impl Core {
@@ -208,6 +210,7 @@ impl Core {
                         what: What::ProtocolError,
                         place: Place::Anywhere,
                         hash: 0,
+                        batch: self.timing.next_batch(),
                     });
                     connection.planned += 1;
                     at = end;
@@ -244,6 +247,7 @@ impl Core {
                 what,
                 place: Place::Anywhere,
                 hash: 0,
+                batch: self.timing.next_batch(),
             };
             if let What::Row(row) = what {
                 // What is refused anyhow is refused at once.
@@ -320,8 +324,14 @@ impl Core {
         if is_partial && connection.planned == 0 {
             connection.set_aside();
         }
+        let waits_since = std::mem::take(&mut connection.waits_since);
         if 0 < connection.planned {
+            self.timing.read(waits_since, self.clock.raw());
             self.active.push(index);
+        }
+        if at < end && !is_partial {
+            connection.waits_since =
+                if connection.planned == 0 && waits_since != 0 { waits_since } else { self.clock.raw() };
         }
         // Whole commands may be left: look again after this pass.
         if at < end && (!blocked || connection.planned != 0) && connection.protocol_error.is_none() {
@@ -341,6 +351,14 @@ pub(super) fn is_stalled(connection: &Connection) -> bool {
 /// that has not all arrived everything is received.
 fn is_behind(connection: &Connection) -> bool {
     (is_stalled(connection) || connection.again) && INPUT_PAUSE_BYTES < connection.unplanned_bytes()
+}
+
+/// A planned request as it came, to be read again; `None`: it was decoded in place.
+pub(super) fn raw_request<'a>(bytes: &'a [u8], planned: &Planned, spans: &[Span]) -> Option<&'a [u8]> {
+    let request = &bytes[planned.base..];
+    let last = spans.last()?;
+    let end = (last.start + last.len) as usize + b"\r\n".len();
+    (request.first() == Some(&b'*') && end <= request.len()).then(|| &request[..end])
 }
 
 /// A request as an array of bulks.

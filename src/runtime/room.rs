@@ -21,12 +21,13 @@
 //! ([`crate::shared::Budget`]'s ceiling) and goes down from there in slices, beside the commands.
 
 use super::core::Core;
-use super::visit::visit;
 use crate::command::Flags;
 use crate::command::lookup::Row;
 use crate::config::MaxmemoryPolicy;
 use crate::memory;
 use crate::session::Session;
+use crate::shard::held::visit;
+use std::sync::atomic::Ordering;
 
 /// Entries that go between two looks at the sum and at the clock: some ten microseconds.
 const EVICT_KEYS: usize = 16;
@@ -83,9 +84,11 @@ pub(super) fn transaction_needs_room(session: &Session, row: &'static Row) -> bo
 
 impl Core {
     /// What counts against the limit, in bytes. What a snapshot under way holds does not: no key has to go for it, as
-    /// in Redis, where a child has it.
+    /// in Redis, where a child has it. Nor do histograms of latencies, which grow with what is measured.
     fn counted_bytes(&self) -> u64 {
-        memory::used_bytes().saturating_sub(self.shared.persistence.uncounted_bytes(self.map.shards()))
+        let latencies: u64 = self.shared.latency_bytes_of_core.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
+        let uncounted = self.shared.persistence.uncounted_bytes(self.map.shards()) + latencies;
+        memory::used_bytes().saturating_sub(uncounted)
     }
 
     /// Whether there is room for a command with a request of so many bytes.
@@ -268,11 +271,8 @@ impl Core {
 
     /// Notes for `LATENCY` how long it took.
     fn note_eviction(&mut self, started: u64) {
-        let threshold_ms = self.config.latency_monitor_threshold;
-        let milliseconds = self.clock.delta_as_nanos(started, self.clock.raw()) / 1_000_000;
-        if 0 < threshold_ms && threshold_ms <= milliseconds {
-            self.shared.latency.add("eviction-cycle", milliseconds, self.now_ms / 1000);
-        }
+        let took = self.clock.delta(started, self.clock.raw());
+        super::slow::note_event(&self.shared, &self.config, "eviction-cycle", took);
     }
 
     /// Tells other cores how many entries may go here, and the adviser how large this shard can be.

@@ -32,10 +32,11 @@ use super::accept::CLOSING;
 use super::aof_share::{Told, records_of};
 use super::core::{Core, unix_ms};
 use super::execute::{call_of, discards};
-use super::joint::{Borrowing, Needs, Work, rising};
+use super::joint::{Borrowing, Work};
 use super::lend::{Ground, Lent, Loan};
 use super::libraries::{LoadCaller, log};
 use super::monitor::{self, feed_monitors};
+use super::needs::{Needs, rising};
 use super::pubsub::remember_read;
 use super::read::{Planned, Source, What};
 use super::send::list_once;
@@ -43,10 +44,12 @@ use super::slow;
 use super::visit::hold_several;
 use crate::command::info::REDIS_VERSION;
 use crate::command::lookup::{self, Row};
+use crate::command::slowlog::Split;
 use crate::command::{Args, Flags, Keys, Run, ScriptCall, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
 use crate::keyspace::{Class, Effects, Entry, Keyspace, Records};
 use crate::memory;
+use crate::mutant::Mutant;
 use crate::resp::{Error, Output, Protocol, Reply, Span};
 use crate::route::locks::Need;
 use crate::route::parcel::ArgSlices;
@@ -331,7 +334,7 @@ impl Core {
         if self.slow_nanoseconds <= nanoseconds {
             let slices: ArgSlices<'_> = args.args(0).collect();
             let kept = || slowlog::kept(row, &slices);
-            slow::record(&self.shared, &self.config, row, kept, nanoseconds, &connection.session);
+            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), &connection.session);
             self.now_ms = unix_ms();
         }
         self.script_args = args;
@@ -619,6 +622,7 @@ impl Core {
         self.scripting = Some(scripting);
         if roams {
             out.truncate(start);
+            let undo = if Mutant::ScriptsKeepTheirFirstTry.is_on() { Vec::new() } else { undo };
             self.undo(ground, undo);
         } else if is_logged && !is_in_transaction {
             self.log_script(index, ground, keys, extra, holds_everything && needed_more);
@@ -677,6 +681,7 @@ impl Core {
             })
             .collect();
         self.now_ms = unix_ms();
+        let batches = self.timing.batches_len();
         self.ring.enter(None, 0, 1);
         self.take_events();
         if reads_mail {
@@ -717,6 +722,9 @@ impl Core {
         let Aside { planned, spans, active, buffers, now_ms } = aside;
         (self.planned, self.spans, self.active, self.used_buffers, self.now_ms) =
             (planned, spans, active, buffers, now_ms);
+        self.timing.forget_batches(batches);
+        self.timing.is_forwarded = false;
+        self.timing.is_unanswered = false;
         self.serving_beside = false;
     }
 
@@ -1155,7 +1163,8 @@ impl Caller for Runner<'_> {
         core.stats.record(row.id, nanoseconds);
         if core.slow_nanoseconds <= nanoseconds {
             let session = &core.connections[self.index as usize].session;
-            slow::record(&core.shared, &core.config, row, || slowlog::kept(row, args), nanoseconds, session);
+            let kept = || slowlog::kept(row, args);
+            slow::record(&core.shared, &core.config, row, kept, nanoseconds, Split::default(), session);
         }
         answer.unwrap_or(Answer::Replied)
     }

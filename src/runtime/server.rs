@@ -1,6 +1,6 @@
 //! The server: from a configuration to a running thread per core, and to its end.
 
-use super::aof::LogFiles;
+use super::aof_place::LogFiles;
 use super::core::{Core, Parts};
 use super::host;
 use super::listen::Doors;
@@ -209,7 +209,8 @@ fn run(mut config: Config, supervisor: Arc<Supervisor>, starter: Option<&mut Opt
     if let Err(why) = oom.apply(&shared.config()) {
         tracing::warn!("{why}");
     }
-    shared.machine = Box::new(ThisMachine { doors: doors.clone(), cores, oom });
+    let log_files = LogFiles::default();
+    shared.machine = Box::new(ThisMachine { doors: doors.clone(), cores, oom, log_files: log_files.clone() });
     let alarms = (0..cores).map(|_| Alarm::new().map(Arc::new)).collect::<std::io::Result<Vec<_>>>();
     let alarms = alarms.map_err(|error| format!("cannot make an event descriptor: {error}"))?;
     shared.alarm = Box::new({
@@ -217,9 +218,9 @@ fn run(mut config: Config, supervisor: Arc<Supervisor>, starter: Option<&mut Opt
         move || alarms.iter().for_each(|alarm| alarm.raise())
     });
     let shared = Arc::new(shared);
+    log_files.attach(&shared);
     let config = shared.config();
     shared.persistence.set_obstacle(obstacle::LOADING, true);
-    let log_files = LogFiles::default();
     let (threads, engines) = start_cores(&shared, &doors, &alarms, &log_files).inspect_err(|_| doors.close())?;
     memory::mark_startup();
     let pidfile = PidFile::path(&config, is_background).and_then(|path| PidFile::create(&path));

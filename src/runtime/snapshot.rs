@@ -8,9 +8,10 @@
 //! Files are written by tasks of glommio beside the loop ([`super::tasks`]), with buffered writes through its io_uring.
 
 use super::core::Core;
-use super::load::Reload;
 use super::mailbox::Control;
+use super::reload::{Origin, Reload};
 use super::send::list_once;
+use super::slow;
 use super::tasks;
 use super::visit::hold_several;
 use crate::command::info::REDIS_VERSION;
@@ -21,9 +22,10 @@ use crate::rdb::{self, file};
 use crate::resp::{Error, Output as Replies, Protocol, Reply};
 use crate::session::{Deferred, Ending, Mode};
 use crate::shard::Shard;
+use crate::shared::Shared;
 use crate::shared::persistence::{Persistence, Purpose, Running, Wish, saves};
 use crate::snapshot::output::sum_of_pieces;
-use crate::snapshot::{Clocks, Limits, Output, Plan, Scribe};
+use crate::snapshot::{Clocks, Form, Frame, Limits, Output, Plan, Scribe};
 use crate::structure::crc64::Sum;
 use glommio::io::{BufferedFile, OpenOptions};
 use glommio::timer::Timer;
@@ -34,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A slice of a walk between two looks at the clock: some 10 to 20 µs, …
 const SLICE: Slice = Slice { entries: 128, bytes: 16 * 1024 };
@@ -57,6 +59,8 @@ pub(super) struct Order {
     pub purpose: Purpose,
     /// The file; none: `dbfilename` in `dir`.
     pub file: Option<PathBuf>,
+    /// It is made of commands.
+    pub is_commands: bool,
     /// Runs on every engine at the cut.
     pub at_cut: Option<AtCut>,
     /// What becomes of it.
@@ -111,9 +115,16 @@ pub struct Job {
     has_failed: AtomicBool,
     syncs: bool,
     limits: Limits,
+    purpose: Purpose,
+    shared: Arc<Shared>,
 }
 
 impl Job {
+    /// Something at the disk has taken that long.
+    fn note_event(&self, event: &'static str, started: Instant) {
+        slow::note_event(&self.shared, &self.shared.config(), event, started.elapsed());
+    }
+
     fn fail(&self, failure: Failure) {
         self.failure.lock().get_or_insert(failure);
         self.has_failed.store(true, Ordering::Release);
@@ -199,9 +210,13 @@ impl Core {
             Deferred::Save => {
                 self.order(Purpose::Save, move |core, outcome| core.answer(client, outcome.is_ok()));
             }
-            Deferred::Reload { .. } if self.saving.reload.is_some() => self.answer(client, false),
+            Deferred::Reload { .. } | Deferred::LoadLog if self.saving.reload.is_some() => self.answer(client, false),
+            Deferred::LoadLog => {
+                self.saving.reload = Some(Reload::new(Origin::Log));
+                self.begin_reload(client);
+            }
             Deferred::Reload { saves, flushes, merges } => {
-                self.saving.reload = Some(Reload::new(flushes, merges));
+                self.saving.reload = Some(Reload::new(Origin::Snapshot { flushes, merges }));
                 if !saves {
                     return self.begin_reload(client);
                 }
@@ -220,7 +235,8 @@ impl Core {
     /// Orders a snapshot under the configured name.
     fn order(&mut self, purpose: Purpose, then: impl FnOnce(&mut Core, Result<Written, Failure>) + 'static) {
         let then = Box::new(then);
-        self.order_snapshot(Order { purpose, file: None, at_cut: None, then, not_before_ms: 0 });
+        let order = Order { purpose, file: None, is_commands: false, at_cut: None, then, not_before_ms: 0 };
+        self.order_snapshot(order);
     }
 
     /// Ends the server, with a snapshot before where one is due.
@@ -236,7 +252,8 @@ impl Core {
         persistence.holds_all.store(true, Ordering::Release);
         let then: Then = Box::new(move |core, outcome| core.end_saved(ending, client, outcome.is_ok()));
         let not_before_ms = self.clocks.steady_ms() + SETTLE_MS;
-        let order = Order { purpose: Purpose::Shutdown, file: None, at_cut: None, then, not_before_ms };
+        let purpose = Purpose::Shutdown;
+        let order = Order { purpose, file: None, is_commands: false, at_cut: None, then, not_before_ms };
         self.saving.orders.push_front(order);
         self.begin_order();
     }
@@ -356,7 +373,7 @@ impl Core {
 
     /// The moment: all engines are held.
     fn cut(&mut self, order: Order) {
-        let Order { purpose, file, mut at_cut, then, .. } = order;
+        let Order { purpose, file, is_commands, mut at_cut, then, .. } = order;
         let (config, now_ms, shards) = (self.config.clone(), self.now_ms, self.map.shards());
         let (mut changes, mut keys) = (0, 0);
         let mut databases = vec![(0, 0); config.databases as usize];
@@ -383,19 +400,27 @@ impl Core {
             self.shared.log.keep_all();
         }
         let used_bytes = memory::used_bytes();
-        let about = file::About {
-            redis_version: REDIS_VERSION,
-            made_seconds: now_ms / 1000,
-            used_bytes,
-            is_log_base: purpose == Purpose::LogBase,
-            libraries: libraries.values().map(|library| library.code.clone()).collect(),
-            databases,
+        let libraries = libraries.values().map(|library| library.code.clone()).collect::<Vec<_>>();
+        let frame = if is_commands {
+            Frame::of_commands(config.aof_timestamp_enabled.then_some(now_ms / 1000), &libraries)
+        } else {
+            Frame::Snapshot(file::About {
+                redis_version: REDIS_VERSION,
+                made_seconds: now_ms / 1000,
+                used_bytes,
+                is_log_base: purpose == Purpose::LogBase,
+                libraries,
+                databases,
+            })
         };
-        let plan = Arc::new(Plan::new(file::head(rdb::VERSION, &about).len() as u64, config.rdbchecksum));
+        let sums = config.rdbchecksum && frame.has_sum();
+        let plan = Arc::new(Plan::new(frame.head(rdb::VERSION).len() as u64, sums));
         let outputs: Vec<Arc<Output>> = (0..shards).map(|_| Arc::new(Output::new(plan.clone()))).collect();
         let clocks = clocks(&config, &self.shard, now_ms);
+        let form =
+            if is_commands { Form::Commands } else { Form::Snapshot { clocks, compress: config.rdbcompression } };
         for (engine, output) in self.engines().zip(&outputs) {
-            engine.keyspace.begin_walk(|db| Box::new(Scribe::new(db, output.clone(), clocks, config.rdbcompression)));
+            engine.keyspace.begin_walk(|db| Box::new(Scribe::new(db, output.clone(), form)));
         }
         let path = file.unwrap_or_else(|| config.dir.join(&config.dbfilename));
         let temporary = path.with_file_name(format!("temp-{}.rdb", std::process::id()));
@@ -409,6 +434,8 @@ impl Core {
             has_failed: AtomicBool::new(false),
             syncs: config.rdb_save_incremental_fsync,
             limits: Limits::of_shard(shards, used_bytes as usize),
+            purpose,
+            shared: self.shared.clone(),
         });
         let running = Running { purpose, since_ms: now_ms, keys, changes };
         self.shared.persistence.set_running(running);
@@ -422,7 +449,7 @@ impl Core {
         self.begin_part(job.clone());
         let (finished, finishing) = (outcome.clone(), job.clone());
         tasks::spawn(async move {
-            let result = finish(&finishing, &about, keys).await;
+            let result = finish(&finishing, &frame, keys).await;
             *finished.borrow_mut() = Some(result);
         });
         self.saving.ordered = Some(Ordered { job, running, then, outcome });
@@ -618,46 +645,56 @@ async fn write_pieces(job: &Job, core: usize) -> Result<(), Failure> {
 }
 
 /// Brings the file to its end when all cores have written theirs.
-async fn finish(job: &Job, about: &file::About, keys: u64) -> Result<Written, Failure> {
+async fn finish(job: &Job, frame: &Frame, keys: u64) -> Result<Written, Failure> {
     while job.writing.load(Ordering::Acquire) != 0 {
         Timer::new(LOOK).await;
     }
     let mut result = Err(Failure::Cancelled);
     if !job.has_failed() {
-        result = seal(job, about, keys).await;
+        result = seal(job, frame, keys).await;
     }
     if let Some(failure) = job.failure.lock().take() {
         result = Err(failure);
     }
     if result.is_err() {
+        let started = Instant::now();
         let _ = glommio::io::remove(&job.temporary).await; // There may be none.
+        job.note_event("rdb-unlink-temp-file", started);
     }
     result
 }
 
-async fn seal(job: &Job, about: &file::About, keys: u64) -> Result<Written, Failure> {
+async fn seal(job: &Job, frame: &Frame, keys: u64) -> Result<Written, Failure> {
     const SYNC: &str = "Write error saving DB on disk:";
     let plan = job.outputs[0].plan();
     if rdb::VERSION < plan.version() {
         tracing::warn!(
-            "the snapshot is of RDB version {}, since fields of hashes have deadlines: Redis 7.0 cannot load it",
+            "{} needs what RDB version {} has, since fields of hashes have deadlines: Redis 7.0 cannot load it",
+            job.path.display(),
             plan.version()
         );
     }
-    let head = file::head(plan.version(), about);
+    let head = frame.head(plan.version());
     let sum = if plan.sums() { Some(join_sums(&head, job).await) } else { None };
     let file = open(&job.temporary).await?;
-    let end = file::end(sum);
+    let end = frame.end(sum);
     let bytes = plan.bytes() + end.len() as u64;
-    write_all(&file, &job.temporary, head, 0).await?;
-    write_all(&file, &job.temporary, end, plan.bytes()).await?;
+    for (part, offset) in [(head, 0), (end, plan.bytes())] {
+        if !part.is_empty() {
+            write_all(&file, &job.temporary, part, offset).await?;
+        }
+    }
     file.truncate(bytes).await.map_err(|error| refused(SYNC, &job.temporary, error))?;
     file.fdatasync().await.map_err(|error| refused(SYNC, &job.temporary, error))?;
     file.close().await.map_err(|error| refused(SYNC, &job.temporary, error))?;
+    let started = Instant::now();
     glommio::io::rename(&job.temporary, &job.path).await.map_err(|error| {
         let what = format!("Error moving temp DB file {} on the final destination", job.temporary.display());
         refused(&what, &job.path, error)
     })?;
+    if job.purpose == Purpose::LogBase {
+        job.note_event("aof-rename", started);
+    }
     let directory = job.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The name is as durable as the bytes only when its directory is.
     let opened = BufferedFile::open(directory).await.map_err(|error| refused(SYNC, directory, error))?;

@@ -104,6 +104,7 @@ impl Core {
             db: survey.call.db as u16,
             flags: flags_of(survey.call) | flags::GATHER,
             client: survey.call.actor.client,
+            handed: 0,
         };
         let mut args = waiting.args.to_vec();
         args.push(position.to_string().into_bytes());
@@ -135,7 +136,8 @@ impl Core {
             shard.execute(row, call, &slices, now_ms, stats, &mut out);
             return self.surveyed(header.target, from, out.bytes());
         }
-        let reply = ReplyHeader { target: header.target, sequence: header.sequence, flags: flags::GATHER };
+        let RequestHeader { target, sequence, command, .. } = header;
+        let reply = ReplyHeader { target, sequence, flags: flags::GATHER, command, handed: 0 };
         self.mailbox.reply(from, reply, |out| {
             if shard.execute(row, call, &slices, now_ms, stats, out) { 0 } else { flags::FAILED }
         });

@@ -14,14 +14,14 @@
 //! the loop's entries into the kernel. This is for what has steps: walking, opening, reading ahead.
 
 use super::core::Core;
+use super::ticker::Ticker;
 use crate::sys::bell::Bell;
 use glommio::timer::Timer;
 use glommio::{Latency, Shares, TaskQueueHandle};
-use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Once;
+use std::sync::LazyLock;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -33,41 +33,16 @@ const TICK: Duration = Duration::from_millis(2);
 /// The loops of cores with tasks. If its preemption timer rings between its looking at the rings and its looking for
 /// tasks, which a busy machine makes happen, glommio 0.9 takes it that none is ready, and sleeps until something else
 /// happens, which may be never. So a thread wakes them, as long as there are any.
-struct Ticker {
-    loops: Mutex<Vec<(usize, Waker)>>,
-    is_wanted: Condvar,
-}
-
-static TICKER: Ticker = Ticker { loops: Mutex::new(Vec::new()), is_wanted: Condvar::new() };
-static IS_TICKING: Once = Once::new();
-
-impl Ticker {
-    /// Wakes a core's loop from now on.
-    fn add(&'static self, core: usize, waker: Waker) {
-        IS_TICKING.call_once(|| {
-            let thread = std::thread::Builder::new().name("ticker".into());
-            thread.spawn(|| self.tick()).expect("a thread more can be started");
-        });
-        self.loops.lock().push((core, waker));
-        self.is_wanted.notify_one();
-    }
-
-    /// No more.
-    fn remove(&self, core: usize) {
-        self.loops.lock().retain(|(of, _)| *of != core);
-    }
-
-    fn tick(&self) {
+static TICKER: LazyLock<Ticker<Waker>> = LazyLock::new(|| {
+    let tick = || {
         loop {
-            let mut loops = self.loops.lock();
-            self.is_wanted.wait_while(&mut loops, |loops| loops.is_empty());
-            let wakers: Vec<Waker> = loops.iter().map(|(_, waker)| waker.clone()).collect();
-            drop(loops);
-            wakers.into_iter().for_each(Waker::wake);
+            TICKER.tick(Waker::wake);
             std::thread::sleep(TICK);
         }
-    }
-}
+    };
+    std::thread::Builder::new().name("ticker".into()).spawn(tick).expect("a thread more can be started");
+    Ticker::new()
+});
 
 thread_local! {
     /// Tasks of this core that have not ended.
@@ -128,7 +103,9 @@ impl Core {
         };
         self.sends = 0;
         let idle_ms = self.idle_ms();
+        self.sample_writes();
         let may_sleep = !self.is_busy(idle_ms) && self.park();
+        self.timing.has_slept = may_sleep;
         // What completed before the bell was there, or since the last look, rings no more.
         self.ring.enter(None, 0, 1);
         if may_sleep && !self.ring.has_events() {
@@ -161,7 +138,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use super::super::aof::LogFiles;
+    use super::super::aof_place::LogFiles;
     use super::super::core::Parts;
     use super::super::listen::Doors;
     use super::super::listen::tests::free_port;

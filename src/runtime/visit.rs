@@ -1,13 +1,34 @@
 //! Whose engine a core holds: its own while it has work for it, and for one window of commands those of other cores
 //! that are free.
+//!
+//! # Pipelines of commands on several shards
+//!
+//! Where every core has pipelines of `MGET` over all shards, every core wants every engine all the time. What is lost
+//! then is not lost by the commands but between them: an engine that is let go after each window and taken again at
+//! once wakes who waits for it in vain, and who has waited too long borrows, which costs as much as ten commands, and
+//! whose client's next commands are read again each time. So
+//!
+//! ```text
+//!   core 0   [0,1: window, window, …, 200 µs] ─▶ hands over ·········· waits ············ [0,1: …
+//!   core 1   ·············· waits ··············· [0,1: window, window, …, 200 µs] ─▶ hands over ·····
+//! ```
+//! a core keeps the engines from window to window while such commands follow one another, for a fraction of a
+//! millisecond, and then hands them to who waits: one exchange for hundreds of commands. One who waits in vain
+//! nevertheless (the holder was put aside by the kernel, or runs something slow) reads its commands again in the next
+//! pass, and borrows only if that was so several times. The order of a client's commands stays: what it sent after one
+//! that is put off is put off with it.
+//!
+//! Going further would be to send a run of such commands to one core that holds all, in one parcel, instead of waiting
+//! for the engines. It must take the run as a whole or refuse it as a whole (a key is lent), or the client's commands
+//! change places; and what the log and slow commands ask for has to travel with the replies.
 
 use super::core::Core;
 use super::read::{Planned, What};
-use crate::mutant::Mutant;
 use crate::route::Place;
+use crate::shard::held::{self, visit};
 use crate::shard::{Held, Shard};
 use crate::shared::persistence::obstacle;
-use parking_lot::MutexGuard;
+use crate::sync::EngineGuard;
 use std::time::Duration;
 
 /// How often a core looks whether another's engine is free before it sends a message instead: a few microseconds, about
@@ -24,74 +45,30 @@ const WAIT_MAX: Duration = Duration::from_micros(500);
 /// one who happens to look.
 const FAIR_WINDOWS: u32 = 8;
 
-/// Engines of other cores that a core holds, by core.
-pub(super) type Visited = [Option<MutexGuard<'static, Shard>>];
+/// For how long a core keeps engines of others from window to window while commands on several shards follow one
+/// another; then it hands them over. Half of [`WAIT_MAX`], and the last window comes on top: who waits has its turn.
+/// Without it cores that all run such commands woke one another after every window, in vain more often than not.
+const KEPT_NANOSECONDS_MAX: u64 = 200_000;
 
-/// Takes hold of the engines of several shards, given in rising order, and of the own one. False: one is busy, or has
-/// something lent that is needed, or something large that a snapshot has yet to record (`is_clear` tells), and only the
-/// own one is held.
-///
-/// Nobody waits for ever: who waits for an engine holds only lower ones, and all others only try.
+/// How often a client's command on several shards that finds an engine busy waits for the next pass, before the core
+/// borrows for it. Others of the core are served in between.
+pub(super) const DEFERRALS_MAX: u8 = 4;
+
+/// Engines of other cores that a core holds, by core.
+pub(super) type Visited = held::Visited<Shard>;
+
+/// See [`held::hold_several`].
 pub(super) fn hold_several(
     own: &mut Held,
     visited: &mut Visited,
     wanted: &[usize],
     is_clear: impl Fn(usize, &Shard) -> bool,
 ) -> bool {
-    let core = own.core();
-    let is_held = |shard: &usize| *shard == core || visited[*shard].is_some();
-    if !(own.is_held() && wanted.iter().all(is_held)) {
-        visited.fill_with(|| None);
-        own.let_go();
-        if !take_several(own, visited, wanted) {
-            own.lose_patience();
-            visited.fill_with(|| None);
-            own.take();
-            return false;
-        }
-    }
-    if Mutant::LentKeysLookFree.is_on() {
-        return true;
-    }
-    let is_clear = wanted.iter().all(|&shard| {
-        let engine = if shard == core { &**own } else { visited[shard].as_ref().expect("taken above") };
-        engine.locks.is_free() && !engine.keyspace.is_walked() || is_clear(shard, engine)
-    });
-    if !is_clear {
-        visited.fill_with(|| None);
-    }
-    is_clear
-}
-
-fn take_several(own: &mut Held, visited: &mut Visited, wanted: &[usize]) -> bool {
-    let (core, limit) = (own.core(), own.patience(WAIT_MAX));
-    let (below, above) = wanted.split_at(wanted.partition_point(|&shard| shard < core));
-    let mut take = |own: &Held, shard: usize| {
-        let engine = own.engine_of(shard);
-        visited[shard] = engine.try_lock().or_else(|| engine.try_lock_for(limit));
-        visited[shard].is_some()
-    };
-    below.iter().all(|&shard| take(own, shard))
-        && (own.try_take() || own.take_within(limit))
-        && above.iter().all(|&shard| shard == core || take(own, shard))
-}
-
-/// Takes hold of another core's engine, unless that is busy all the time or has something lent.
-pub(super) fn visit(own: &Held, visited: &mut Visited, shard: usize, spins: usize) -> bool {
-    for _ in 0..spins {
-        if let Some(peer) = own.engine_of(shard).try_lock() {
-            if peer.locks.is_free() || Mutant::LentKeysLookFree.is_on() {
-                visited[shard] = Some(peer);
-            }
-            break;
-        }
-        std::hint::spin_loop();
-    }
-    visited[shard].is_some()
+    held::hold_several(own, visited, wanted, WAIT_MAX, is_clear)
 }
 
 /// See [`Core::end_visits_to_lenders`].
-pub(super) fn end_visit_to_lender(visited: &mut Option<MutexGuard<'static, Shard>>) {
+pub(super) fn end_visit_to_lender(visited: &mut Option<EngineGuard<'static, Shard>>) {
     if visited.as_ref().is_some_and(|engine| !engine.locks.is_free()) {
         *visited = None;
     }
@@ -105,13 +82,22 @@ impl Core {
         if self.map.shards() == 1 {
             return self.shard.take();
         }
-        self.end_visits();
-        self.windows = self.windows.wrapping_add(1);
-        if self.windows.is_multiple_of(FAIR_WINDOWS) {
-            self.shard.hand_over();
-        } else {
-            self.shard.let_go();
+        let now = self.clock.raw();
+        let visits = self.visited.iter().any(Option::is_some);
+        let is_kept = visits
+            && window.iter().any(|command| command.place == Place::Several)
+            && self.clock.delta_as_nanos(self.held_since, now) < KEPT_NANOSECONDS_MAX;
+        if !is_kept {
+            self.windows = self.windows.wrapping_add(1);
+            if std::mem::take(&mut self.keeps_visits) || self.windows.is_multiple_of(FAIR_WINDOWS) {
+                self.hand_over_engines();
+            } else {
+                self.end_visits();
+                self.shard.let_go();
+            }
+            self.held_since = now;
         }
+        self.keeps_visits = is_kept;
         self.shard.take();
         for command in window {
             let (Place::One(shard), What::Row(row)) = (command.place, command.what) else { continue };
@@ -120,6 +106,15 @@ impl Core {
             }
             visit(&self.shard, &mut self.visited, shard, VISIT_SPINS);
         }
+    }
+
+    /// Lets go of all engines, the highest first, so that who waits for the lowest one finds the others free; who has
+    /// waited longest has them next.
+    fn hand_over_engines(&mut self) {
+        let (below, above) = self.visited.split_at_mut(self.core);
+        above.iter_mut().rev().filter_map(Option::take).for_each(EngineGuard::unlock_fair);
+        self.shard.hand_over();
+        below.iter_mut().rev().filter_map(Option::take).for_each(EngineGuard::unlock_fair);
     }
 
     /// Lets go of those of which something is lent: a command of one key does not ask.

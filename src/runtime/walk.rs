@@ -61,6 +61,7 @@ impl Core {
             db: walk.call.db as u16,
             flags: flags_of(walk.call) | flags::GATHER,
             client: walk.call.actor.client,
+            handed: 0,
         };
         let slices: ArgSlices<'_> = args.iter().map(|arg| arg.as_slice()).collect();
         if walk.shard != self.core {

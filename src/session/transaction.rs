@@ -1,5 +1,7 @@
 //! What a client queues between `MULTI` and `EXEC`, and the keys it watches. Not here: running it.
 
+use crate::sync::Flag;
+
 /// Arguments that a cleared queue keeps room for, in bytes.
 const KEPT_BYTES_MAX: usize = 4096;
 
@@ -12,6 +14,8 @@ pub struct Watched {
     pub key: Vec<u8>,
     /// The version of the key that the client saw.
     pub version: u64,
+    /// The client's, for all keys it watches: raised when one of them changes.
+    pub flag: Flag,
 }
 
 /// One queued call.

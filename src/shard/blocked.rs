@@ -16,6 +16,7 @@ use super::Call;
 use super::answering::Answering;
 use crate::command::Wait;
 use crate::command::lookup::Row;
+use crate::mutant::Mutant;
 use crate::resp::Output;
 use ahash::AHashMap;
 use std::collections::VecDeque;
@@ -52,7 +53,7 @@ impl Ticket {
     /// From now on only the caller may answer, and has to call [`Ticket::close`] or [`Ticket::give_up`]. False:
     /// somebody has answered. Waits while another tries, which is as long as one call takes.
     pub fn try_to_answer(&self) -> bool {
-        self.answering.begin()
+        self.answering.begin() || Mutant::WaitersAnsweredTwice.is_on()
     }
 
     /// It is answered.
@@ -126,7 +127,8 @@ impl Blocked {
             let queue = &mut keys.entry(retry.key.clone()).or_default().places;
             // The same key twice is waited for once.
             if queue.back().is_none_or(|last| !Arc::ptr_eq(&last.ticket, ticket)) {
-                queue.push_back(Place { ticket: ticket.clone(), at, is_knocked: false });
+                let place = Place { ticket: ticket.clone(), at, is_knocked: false };
+                if Mutant::WaitersOvertake.is_on() { queue.push_front(place) } else { queue.push_back(place) }
             }
         }
         self.tidy(ticket.call.db);
@@ -157,7 +159,7 @@ impl Blocked {
         if let Some(queue) = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key))
             && let Some(place) = queue.places.iter_mut().find(|place| Arc::ptr_eq(&place.ticket, ticket))
         {
-            place.is_knocked = false;
+            place.is_knocked = Mutant::KnockedForEver.is_on();
         }
     }
 

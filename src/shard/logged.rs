@@ -6,6 +6,7 @@ use crate::aof::log::{Global, Log, Phase, Record};
 use crate::command::lookup::Row;
 use crate::command::{Args, Flags, Keys, journal, key_positions};
 use crate::keyspace::{Keyspace, Records};
+use crate::mutant::Mutant;
 use crate::route::SlotMap;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -135,7 +136,14 @@ pub fn commit_shared(log: &Log, recorded: &mut [&mut Records], hash: impl Fn(&[u
     let phases: Vec<Phase<'_>> =
         phases.into_iter().map(|parts| Phase { parts: parts.into_iter().collect(), global: globals.next() }).collect();
     let mut touched = Vec::new();
-    log.append_shared(&phases, &mut touched);
+    if Mutant::LogsInHalves.is_on() && phases.iter().all(|phase| phase.global.is_none()) {
+        for (lane, records) in phases.iter().flat_map(|phase| &phase.parts) {
+            log.append(*lane, records, true);
+            touched.push(*lane);
+        }
+    } else {
+        log.append_shared(&phases, &mut touched);
+    }
     drop(phases);
     recorded.iter_mut().for_each(|records| records.clear());
     touched

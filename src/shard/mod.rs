@@ -3,9 +3,9 @@
 
 mod answering;
 mod blocked;
+pub mod held;
 mod logged;
 pub mod union;
-mod watch;
 
 pub use blocked::{Answer, Ticket};
 pub use logged::commit_shared;
@@ -26,12 +26,10 @@ use crate::route::locks::{Locks, Need};
 use crate::route::parcel::{RequestHeader, flags};
 use crate::session::Watched;
 use crate::stats::Stats;
+use crate::sync::Flag;
 use blocked::Blocked;
-use parking_lot::{Mutex, MutexGuard};
-use std::ops::{Deref, DerefMut};
+use held::Engine;
 use std::sync::Arc;
-use std::time::Duration;
-use watch::Watches;
 
 /// Entries that active expiry looks at in one slice, times `active-expire-effort`: about 50 µs.
 pub const EXPIRE_SLICE: usize = 200;
@@ -52,8 +50,8 @@ pub struct Shard {
     pub locks: Locks<Waiter>,
     /// The keys.
     pub keyspace: Keyspace,
-    /// Keys that clients watch.
-    watches: Watches,
+    /// Keys that clients watch no more, while the watched keys are away with the keyspace.
+    unwatched: Vec<Watched>,
     /// Those who want to know what happens to keys …
     pubsub: Arc<Pubsub>,
     /// … by subscription, of which events.
@@ -136,117 +134,29 @@ pub struct Request {
     pub need: Need,
     /// Keys that its client watches: whether they are as they were is told with the loan, and they are watched no more.
     pub watched: Vec<Watched>,
-    /// The needed keys are to be watched, in this database.
-    pub watches_in: Option<usize>,
+    /// The needed keys are to be watched, in this database, for a client with this flag.
+    pub watches_in: Option<(usize, Flag)>,
 }
 
-/// A core's hold on its own engine: taken for a pass, let go in the kernel.
-pub struct Held {
-    core: usize,
-    engines: &'static [Mutex<Shard>],
-    guard: Option<MutexGuard<'static, Shard>>,
-    /// Whether an engine was waited for in vain.
-    is_impatient: bool,
+impl Engine for Shard {
+    #[inline]
+    fn is_free(&self) -> bool {
+        self.locks.is_free()
+    }
+
+    #[inline]
+    fn is_quiet(&self) -> bool {
+        self.locks.is_free() && !self.keyspace.is_walked()
+    }
 }
+
+/// A core's hold on its own engine.
+pub type Held = held::Held<Shard>;
 
 impl Held {
-    /// That of one of these, not held yet.
-    pub fn new(engines: &'static [Mutex<Shard>], core: usize) -> Held {
-        Held { core, engines, guard: None, is_impatient: false }
-    }
-
-    /// Whose it is.
-    #[inline]
-    pub fn core(&self) -> usize {
-        self.core
-    }
-
-    /// The engine of a core, behind its lock.
-    #[inline]
-    pub fn engine_of(&self, core: usize) -> &'static Mutex<Shard> {
-        &self.engines[core]
-    }
-
-    /// How long to wait for an engine: so long, or not at all until [`Held::be_patient`] if one was waited for in vain.
-    pub fn patience(&self, limit: Duration) -> Duration {
-        if self.is_impatient { Duration::ZERO } else { limit }
-    }
-
-    /// An engine was waited for in vain.
-    pub fn lose_patience(&mut self) {
-        self.is_impatient = true;
-    }
-
-    /// Engines may be waited for again.
-    #[inline]
-    pub fn be_patient(&mut self) {
-        self.is_impatient = false;
-    }
-
-    /// Takes hold. Waits for a visitor to finish its commands, a few microseconds.
-    #[inline]
-    pub fn take(&mut self) {
-        if self.guard.is_none() {
-            self.guard = Some(self.engines[self.core].lock());
-        }
-    }
-
-    /// Takes hold unless a visitor has it; whether it is held now.
-    #[inline]
-    pub fn try_take(&mut self) -> bool {
-        if self.guard.is_none() {
-            self.guard = self.engines[self.core].try_lock();
-        }
-        self.guard.is_some()
-    }
-
     /// A look at it, unless a visitor has it; not held longer than the look.
     pub fn try_look(&mut self) -> Option<&mut Shard> {
         if self.try_take() { Some(&mut **self) } else { None }
-    }
-
-    /// Takes hold, or gives up after so long; whether it is held now.
-    pub fn take_within(&mut self, limit: Duration) -> bool {
-        if self.guard.is_none() {
-            self.guard = self.engines[self.core].try_lock_for(limit);
-        }
-        self.guard.is_some()
-    }
-
-    /// Whether it is held now.
-    #[inline]
-    pub fn is_held(&self) -> bool {
-        self.guard.is_some()
-    }
-
-    /// Lets go: until [`Held::take`] nothing of the engine may be touched.
-    #[inline]
-    pub fn let_go(&mut self) {
-        self.guard = None;
-    }
-
-    /// Lets go; who has waited longest has it next.
-    #[inline]
-    pub fn hand_over(&mut self) {
-        if let Some(guard) = self.guard.take() {
-            MutexGuard::unlock_fair(guard);
-        }
-    }
-}
-
-impl Deref for Held {
-    type Target = Shard;
-
-    #[inline]
-    fn deref(&self) -> &Shard {
-        self.guard.as_ref().expect("held during a pass")
-    }
-}
-
-impl DerefMut for Held {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Shard {
-        self.guard.as_mut().expect("held during a pass")
     }
 }
 
@@ -363,7 +273,7 @@ impl Shard {
         let mut shard = Shard {
             locks: Locks::default(),
             keyspace,
-            watches: Watches::default(),
+            unwatched: Vec::new(),
             pubsub,
             notifications: Notifications::default(),
             blocked: Blocked::default(),
@@ -554,7 +464,7 @@ impl Shard {
     #[cold]
     pub fn settle(&mut self) {
         for effect in self.keyspace.effects.take_all() {
-            self.watches.note(&self.keyspace, &effect);
+            self.keyspace.note_watched(&effect);
             if !effect.is_told {
                 self.pubsub.tell(&effect, self.notifications);
             }
@@ -574,7 +484,7 @@ impl Shard {
 
     /// Has the keyspace note what somebody listens to: whoever begins to listen calls it on every shard.
     pub fn listen(&mut self) {
-        let is_all = !self.watches.is_empty() || !self.blocked.is_empty() || self.pubsub.tracking.is_used();
+        let is_all = !self.keyspace.watches.is_empty() || !self.blocked.is_empty() || self.pubsub.tracking.is_used();
         self.keyspace.effects.listen(if is_all { Class::all() } else { self.notifications.classes });
     }
 
@@ -631,27 +541,32 @@ impl Shard {
 
     /// How many keys clients watch here.
     pub fn watched_len(&self) -> usize {
-        self.watches.len()
+        self.keyspace.watches.len()
     }
 
-    /// A client watches a key from now on. Returns the key's version.
-    pub fn watch(&mut self, db: usize, key: &[u8], now_ms: u64) -> u64 {
+    /// A client watches a key from now on.
+    pub fn watch(&mut self, db: usize, key: &[u8], flag: &Flag, now_ms: u64) -> Watched {
         self.expire(db, key, now_ms);
-        let version = self.watches.add(db, key, self.keyspace.peek(db, key).is_some());
+        let exists = self.keyspace.peek(db, key).is_some();
+        let version = self.keyspace.watches.add(db, key, exists, flag);
         self.listen();
-        version
+        Watched { db, key: key.to_vec(), version, flag: flag.clone() }
     }
 
     /// A client watches a key no more.
-    pub fn unwatch(&mut self, db: usize, key: &[u8]) {
-        self.watches.remove(db, key);
-        self.listen();
+    pub fn unwatch(&mut self, watched: &Watched) {
+        if self.locks.is_whole() {
+            self.keyspace.watches.remove(watched.db, &watched.key, &watched.flag);
+            self.listen();
+        } else {
+            self.unwatched.push(watched.clone());
+        }
     }
 
     /// Whether a key that a client watches is as it was.
     pub fn is_unchanged(&mut self, watched: &Watched, now_ms: u64) -> bool {
         self.expire(watched.db, &watched.key, now_ms);
-        self.watches.version(watched.db, &watched.key) == Some(watched.version)
+        self.keyspace.watches.version(watched.db, &watched.key) == Some(watched.version)
     }
 
     /// Removes a key whose time has come, and tells of it.
@@ -829,8 +744,11 @@ impl Shard {
         self.keyspace.set_policy(access_policy(&self.config));
         self.keyspace.absorb(&mut stand_in);
         self.log_loose();
-        self.listen();
         self.settle();
+        for watched in std::mem::take(&mut self.unwatched) {
+            self.keyspace.watches.remove(watched.db, &watched.key, &watched.flag);
+        }
+        self.listen();
     }
 }
 

@@ -86,16 +86,77 @@ pub struct Running {
 pub struct Loading {
     /// When it began, unix seconds.
     pub since_seconds: AtomicU64,
-    /// Bytes of the file, …
+    /// Bytes of all files, …
     pub total_bytes: AtomicU64,
-    /// … and those that are read.
+    /// … and those that are read, …
     pub loaded_bytes: AtomicU64,
+    /// … of them those of files before the one that is being read.
+    before_bytes: AtomicU64,
     /// Memory that was in use when the file was made, as it says.
     pub used_bytes: AtomicU64,
     /// Keys that the last load has brought, …
     pub keys: AtomicU64,
     /// … and those that had expired.
     pub expired: AtomicU64,
+}
+
+/// How far loading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of all files, …
+    pub total_bytes: u64,
+    /// … and those that are read.
+    pub loaded_bytes: u64,
+    /// How long it has taken so far, in seconds.
+    pub elapsed_seconds: u64,
+}
+
+impl Progress {
+    /// In hundredths of the whole.
+    pub fn percent(&self) -> f64 {
+        if self.total_bytes == 0 { 0.0 } else { self.loaded_bytes as f64 * 100.0 / self.total_bytes as f64 }
+    }
+
+    /// How long it takes yet, in seconds, as Redis reckons: one second where nothing is known yet.
+    pub fn left_seconds(&self) -> u64 {
+        let left = (self.total_bytes - self.loaded_bytes).saturating_mul(self.elapsed_seconds);
+        left.checked_div(self.loaded_bytes).unwrap_or(1)
+    }
+}
+
+impl Loading {
+    /// Loading begins, of files of so many bytes.
+    pub fn begin(&self, now_ms: u64, total_bytes: u64) {
+        self.since_seconds.store(now_ms / 1000, Ordering::Relaxed);
+        self.total_bytes.store(total_bytes, Ordering::Relaxed);
+        self.loaded_bytes.store(0, Ordering::Relaxed);
+        self.before_bytes.store(0, Ordering::Relaxed);
+        self.used_bytes.store(0, Ordering::Relaxed);
+        self.keys.store(0, Ordering::Relaxed);
+        self.expired.store(0, Ordering::Relaxed);
+    }
+
+    /// A file is read up to an offset.
+    pub fn note(&self, offset: u64) {
+        self.loaded_bytes.store(self.before_bytes.load(Ordering::Relaxed) + offset, Ordering::Relaxed);
+    }
+
+    /// A file of so many bytes is done, the next one begins.
+    pub fn end_file(&self, bytes: u64) {
+        let before = self.before_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.loaded_bytes.store(before, Ordering::Relaxed);
+    }
+
+    /// How far it is.
+    pub fn progress(&self, now_ms: u64) -> Progress {
+        let total_bytes = self.total_bytes.load(Ordering::Relaxed);
+        Progress {
+            total_bytes,
+            // Files may grow, or end behind what counts of them.
+            loaded_bytes: self.loaded_bytes.load(Ordering::Relaxed).min(total_bytes),
+            elapsed_seconds: (now_ms / 1000).saturating_sub(self.since_seconds.load(Ordering::Relaxed)),
+        }
+    }
 }
 
 /// See the module's page.
@@ -449,5 +510,22 @@ mod tests {
         config.save.0.clear();
         assert!(!saves(Ending::default(), &config));
         assert!(saves(Ending { save: true, ..Ending::default() }, &config));
+    }
+
+    #[test]
+    fn progress_counts_file_after_file() {
+        let loading = Loading::default();
+        loading.begin(NOW_MS, 1000);
+        let at = |after_ms| loading.progress(NOW_MS + after_ms);
+        assert_eq!((at(500).percent(), at(500).left_seconds()), (0.0, 1));
+        loading.note(200);
+        assert_eq!((at(2000).percent(), at(2000).left_seconds()), (20.0, 8));
+        loading.end_file(300);
+        loading.note(450);
+        assert_eq!((at(3000).loaded_bytes, at(3000).left_seconds()), (750, 1));
+        loading.end_file(800);
+        assert_eq!((at(3000).loaded_bytes, at(3000).left_seconds()), (1000, 0), "a file has grown");
+        loading.begin(NOW_MS, 0);
+        assert_eq!((at(0).percent(), at(9000).left_seconds()), (0.0, 1));
     }
 }

@@ -1,6 +1,7 @@
 //! What cores have to agree about while connections move between them: nobody asks for clients while one is on its way,
 //! and no core takes in more than it can serve.
 
+use super::gate::Gate;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// A core whose thread ran for more than so many thousandths of the time takes nobody in, unless the one that sends is
@@ -13,10 +14,8 @@ const ARRIVALS_MIN: usize = 4;
 
 /// See the module's page.
 pub struct Steering {
-    /// Questions to all cores that are under way or about to be.
-    asking: AtomicUsize,
-    /// Connections on their way.
-    moving: AtomicUsize,
+    /// Who asks for all clients, and who moves.
+    pub gate: Gate,
     cores: Box<[Core]>,
 }
 
@@ -32,42 +31,7 @@ impl Steering {
     /// For so many cores.
     pub fn new(cores: usize) -> Steering {
         let cores = (0..cores).map(|_| Core::default()).collect();
-        Steering { asking: AtomicUsize::new(0), moving: AtomicUsize::new(0), cores }
-    }
-
-    /// A question about all clients is to be asked. False: one is on its way from core to core, and no core might see
-    /// it; look again with [`Steering::may_ask`]. Either way nobody sets out before [`Steering::end_question`].
-    pub fn begin_question(&self) -> bool {
-        self.asking.fetch_add(1, Ordering::SeqCst);
-        self.may_ask()
-    }
-
-    /// Whether every client is with a core.
-    pub fn may_ask(&self) -> bool {
-        self.moving.load(Ordering::SeqCst) == 0
-    }
-
-    /// All cores have answered.
-    pub fn end_question(&self) {
-        let before = self.asking.fetch_sub(1, Ordering::SeqCst);
-        assert!(0 < before, "what ends has begun");
-    }
-
-    /// A connection sets out. False: it stays, for somebody asks for all clients.
-    pub fn begin_move(&self) -> bool {
-        // Either the one who asks sees this, or this one sees that somebody asks.
-        self.moving.fetch_add(1, Ordering::SeqCst);
-        let is_free = self.asking.load(Ordering::SeqCst) == 0;
-        if !is_free {
-            self.end_move();
-        }
-        is_free
-    }
-
-    /// It has arrived.
-    pub fn end_move(&self) {
-        let before = self.moving.fetch_sub(1, Ordering::SeqCst);
-        assert!(0 < before, "what ends has begun");
+        Steering { gate: Gate::default(), cores }
     }
 
     /// A core says how busy it is, in thousandths of the time since it said so last, and how many clients it has.
@@ -91,18 +55,18 @@ mod tests {
 
     #[test]
     fn nobody_moves_while_somebody_asks() {
-        let steering = Steering::new(2);
-        assert!(steering.begin_move());
-        assert!(!steering.begin_question(), "one is on its way");
-        assert!(!steering.begin_move() && !steering.may_ask());
-        steering.end_move();
-        assert!(steering.may_ask() && !steering.begin_move());
-        assert!(steering.may_ask(), "who was refused is not on its way");
-        assert!(steering.begin_question());
-        steering.end_question();
-        assert!(!steering.begin_move(), "the first one asks still");
-        steering.end_question();
-        assert!(steering.begin_move());
+        let gate = Steering::new(2).gate;
+        assert!(gate.begin_move());
+        assert!(!gate.begin_question(), "one is on its way");
+        assert!(!gate.begin_move() && !gate.may_ask());
+        gate.end_move();
+        assert!(gate.may_ask() && !gate.begin_move());
+        assert!(gate.may_ask(), "who was refused is not on its way");
+        assert!(gate.begin_question());
+        gate.end_question();
+        assert!(!gate.begin_move(), "the first one asks still");
+        gate.end_question();
+        assert!(gate.begin_move());
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn write(keyspaces: &mut [Keyspace], compress: bool, sums: bool, policy: Option<
     let clocks = Clocks { policy, now_ms: NOW_MS + 60_000 };
     let outputs: Vec<Arc<Output>> = keyspaces.iter().map(|_| Arc::new(Output::new(plan.clone()))).collect();
     for (keyspace, output) in keyspaces.iter_mut().zip(&outputs) {
-        keyspace.begin_walk(|db| Box::new(Scribe::new(db, output.clone(), clocks, compress)));
+        keyspace.begin_walk(|db| Box::new(Scribe::new(db, output.clone(), Form::Snapshot { clocks, compress })));
     }
     let mut bytes = vec![0; 9];
     while keyspaces.iter_mut().any(|keyspace| keyspace.step_walk(Slice { entries: 100, bytes: 20_000 })) {

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::unix::fs::FileExt;
 
 /// Raises the soft limit of open files to at least `want`, as far as the hard limit allows; returns the limit in force.
 pub fn raise_open_files(want: u64) -> u64 {
@@ -48,6 +49,25 @@ pub enum CpuOf {
     Children,
     /// The calling thread.
     Thread,
+}
+
+/// For how long a thread was ready to run while its CPU ran something else, as the scheduler counts it.
+#[derive(Debug, Default)]
+pub struct RunQueue(Option<std::fs::File>);
+
+impl RunQueue {
+    /// Of the calling thread, whoever asks later.
+    pub fn of_this_thread() -> RunQueue {
+        RunQueue(std::fs::File::open("/proc/thread-self/schedstat").ok())
+    }
+
+    /// Nanoseconds since the thread began. `None`: the kernel does not tell.
+    pub fn delay_nanoseconds(&self) -> Option<u64> {
+        // Three numbers: time on a CPU, time waiting for one, times on one.
+        let mut text = [0; 96];
+        let len = self.0.as_ref()?.read_at(&mut text, 0).ok()?;
+        std::str::from_utf8(&text[..len]).ok()?.split_whitespace().nth(1)?.parse().ok()
+    }
 }
 
 /// `uname`: (system, release, machine).

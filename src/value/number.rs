@@ -477,6 +477,29 @@ impl Extended {
         Extended { negative: !self.negative, ..self }
     }
 
+    /// The product with a small number, correctly rounded, infinite where it overflows.
+    pub fn times(self, factor: u32) -> Extended {
+        if !self.is_finite() {
+            return self;
+        }
+        Extended::rounded(self.negative, u128::from(self.mantissa) * u128::from(factor), i64::from(self.exponent))
+    }
+
+    /// Rounded up to an integer; what 64 bits cannot hold is the largest or smallest that they can.
+    pub fn ceil(self) -> i64 {
+        let (whole, has_rest) = match self.exponent {
+            _ if self.mantissa == 0 => (0, false),
+            exponent if 0 <= exponent => (u128::from(self.mantissa) << exponent.min(64), false),
+            exponent if exponent <= -64 => (0, true),
+            exponent => (u128::from(self.mantissa >> -exponent), self.mantissa & ((1 << -exponent) - 1) != 0),
+        };
+        if self.negative {
+            i64::try_from(whole).map_or(i64::MIN, |whole| -whole)
+        } else {
+            i64::try_from(whole + u128::from(has_rest)).unwrap_or(i64::MAX)
+        }
+    }
+
     /// Orders by value; -0 equals 0.
     pub fn compare(self, other: Extended) -> Ordering {
         let magnitude = |number: Extended| (number.exponent, number.mantissa);
@@ -767,6 +790,31 @@ mod tests {
         let mut text = Vec::new();
         sum.write_human(&mut text);
         String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn seconds_become_milliseconds_rounded_up() {
+        for (text, milliseconds) in [
+            ("0", 0),
+            ("-0", 0),
+            ("1", 1000),
+            ("0.0001", 1),
+            ("-0.0001", 0),
+            ("-0.001", 0), // It is a little less than that, as in Redis.
+            ("-0.5", -500),
+            ("1.0005", 1001),
+            ("0x1p-10", 1),
+            ("1e-4940", 1),
+            ("-1e-400", 0),
+            ("4503599627370496.5", 4_503_599_627_370_496_500),
+            ("1e400", i64::MAX),
+            ("-1e400", i64::MIN),
+            ("inf", i64::MAX),
+            ("-inf", i64::MIN),
+        ] {
+            let seconds = Extended::parse(text.as_bytes()).expect("a number");
+            assert_eq!(seconds.times(1000).ceil(), milliseconds, "{text}");
+        }
     }
 
     #[test]

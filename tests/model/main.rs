@@ -4,8 +4,23 @@
 //!
 //! Faults are planted too, one for each thing that a protocol leans on: a model that finds nothing proves nothing.
 //!
-//! Not modelled: the rings between two cores (a library's), here a counter that is stored and loaded as their ends are;
-//! and the kernel, whose wake cannot be missed: it waits until it is taken.
+//! | Protocol | Its code | Its models |
+//! |---|---|---|
+//! | who sleeps, and who wakes whom | `src/runtime/parking.rs`, `src/pubsub/inbox.rs` | here |
+//! | who answers a client that waits | `src/shard/answering.rs` | here |
+//! | who holds which engine | `src/shard/held.rs`, with the books of `src/route/locks.rs` | `engines` |
+//! | clients on their way, and questions about all | `src/shared/gate.rs` | `gate` |
+//! | cores with tasks are woken at every tick | `src/runtime/ticker.rs` | `ticker` |
+//!
+//! Not modelled: the rings between two cores (a library's), here a counter that is stored and loaded as their ends are,
+//! or a channel; the lock around an engine (a library's), here loom's; and the kernel, whose wake cannot be missed: it
+//! waits until it is taken. What a connection takes along when it moves is no protocol between threads but the order of
+//! one core's steps against the kernel's (`src/runtime/follow.rs`): `tests/server/follow.rs` looks at it, and faults of
+//! it are planted in the server (`tests/mutants`).
+
+mod engines;
+mod gate;
+mod ticker;
 
 #[path = "../../src/shard/answering.rs"]
 mod answering;
@@ -28,9 +43,90 @@ use sync::Ordering;
 
 /// What [`corering::sync`] is to the server.
 mod sync {
+    use std::ops::{Deref, DerefMut};
+    use std::time::Duration;
+
     pub use loom::hint::spin_loop;
-    pub use loom::sync::Mutex;
-    pub use loom::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+    pub use loom::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicUsize, Ordering};
+    pub use loom::sync::{Condvar, Mutex};
+
+    /// The lock around an engine. Its limited waits have no limit unless that is zero: what needs the end of a wait to
+    /// go on is found.
+    ///
+    /// Not loom's own: there a thread that only tries may be stopped until the lock is free.
+    pub struct EngineLock<T> {
+        is_taken: Mutex<bool>,
+        freed: Condvar,
+        /// Free whenever it is wanted: only who has set `is_taken` looks.
+        engine: std::sync::Mutex<T>,
+    }
+
+    /// See [`EngineLock`].
+    pub struct EngineGuard<'a, T> {
+        lock: &'a EngineLock<T>,
+        engine: Option<std::sync::MutexGuard<'a, T>>,
+    }
+
+    impl<T> EngineLock<T> {
+        pub fn new(engine: T) -> EngineLock<T> {
+            EngineLock { is_taken: Mutex::new(false), freed: Condvar::new(), engine: std::sync::Mutex::new(engine) }
+        }
+
+        fn guard(&self) -> EngineGuard<'_, T> {
+            EngineGuard { lock: self, engine: Some(self.engine.try_lock().expect("it has one holder")) }
+        }
+
+        pub fn lock(&self) -> EngineGuard<'_, T> {
+            let mut is_taken = self.is_taken.lock().expect("loom's locks are not poisoned");
+            while *is_taken {
+                is_taken = self.freed.wait(is_taken).expect("loom's locks are not poisoned");
+            }
+            *is_taken = true;
+            drop(is_taken);
+            self.guard()
+        }
+
+        pub fn try_lock(&self) -> Option<EngineGuard<'_, T>> {
+            let was_taken = std::mem::replace(&mut *self.is_taken.lock().expect("loom's locks are not poisoned"), true);
+            (!was_taken).then(|| self.guard())
+        }
+
+        pub fn try_lock_for(&self, limit: Duration) -> Option<EngineGuard<'_, T>> {
+            if limit.is_zero() { self.try_lock() } else { Some(self.lock()) }
+        }
+    }
+
+    impl<T> Drop for EngineGuard<'_, T> {
+        fn drop(&mut self) {
+            self.engine = None;
+            // Where a fault was found nobody goes on.
+            if !std::thread::panicking() {
+                *self.lock.is_taken.lock().expect("loom's locks are not poisoned") = false;
+                self.lock.freed.notify_one();
+            }
+        }
+    }
+
+    impl<T> EngineGuard<'_, T> {
+        /// Whose turn it is, is for loom to try.
+        pub fn unlock_fair(guard: Self) {
+            drop(guard);
+        }
+    }
+
+    impl<T> Deref for EngineGuard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            self.engine.as_ref().expect("held until it is dropped")
+        }
+    }
+
+    impl<T> DerefMut for EngineGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.engine.as_mut().expect("held until it is dropped")
+        }
+    }
 
     /// Loom's fence, unless the thread is to do without.
     pub fn fence(order: Ordering) {
@@ -40,8 +136,32 @@ mod sync {
     }
 }
 
+/// What [`corering::mutant`] is to the server.
+mod mutant {
+    /// Faults in the code of the server.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Mutant {
+        LentKeysLookFree,
+        QuestionsDoNotWait,
+        OwnEngineFirst,
+        VisitorsWait,
+        TickerUntold,
+    }
+
+    impl Mutant {
+        pub fn is_on(self) -> bool {
+            super::MUTANT.get() == Some(self)
+        }
+    }
+}
+
 loom::thread_local! {
     static HAS_FENCES: Cell<bool> = Cell::new(true);
+}
+
+thread_local! {
+    /// What is switched on: loom runs all threads of a model on the one that explores it.
+    static MUTANT: Cell<Option<mutant::Mutant>> = const { Cell::new(None) };
 }
 
 /// Something left out.
@@ -72,6 +192,14 @@ fn explore(check: impl Fn() + Sync + Send + 'static) {
 /// Whether some order of steps breaks what must hold, or ends with somebody waiting for ever.
 fn fails(check: impl Fn() + Sync + Send + 'static) -> bool {
     catch_unwind(AssertUnwindSafe(|| explore(check))).is_err()
+}
+
+/// The same with a fault in the code of the server.
+fn fails_with(mutant: mutant::Mutant, check: impl Fn() + Sync + Send + 'static) -> bool {
+    MUTANT.set(Some(mutant));
+    let fails = fails(check);
+    MUTANT.set(None);
+    fails
 }
 
 /// How often a thread may be stopped where it need not wait: enough for every fault planted here, and few enough for

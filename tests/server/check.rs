@@ -17,7 +17,8 @@ const LOG: &str = "appendonlydir";
 const INCR: &str = "appendonly.aof.1.incr.aof";
 
 impl Scratch {
-    fn log(&self) -> PathBuf {
+    /// The directory of the log.
+    pub fn log(&self) -> PathBuf {
         self.0.join(LOG)
     }
 
@@ -55,13 +56,13 @@ fn number(client: &mut Client, line: &str) -> i64 {
 }
 
 /// Ends a server as its operator would.
-fn stop((mut server, mut client): (Server, Client)) {
+pub fn stop((mut server, mut client): (Server, Client)) {
     let _ = client.call(&["SHUTDOWN"]); // It answers by going away.
     wait_until("it ends after SHUTDOWN", || !server.is_alive());
 }
 
 /// Runs it with an answer: exit status, and all that it said.
-fn check(path: &Path, arguments: &[&str], answer: &str) -> (i32, String) {
+pub fn check(path: &Path, arguments: &[&str], answer: &str) -> (i32, String) {
     let mut command = Command::new(CHECK);
     command.arg(path).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it was built");
@@ -72,7 +73,7 @@ fn check(path: &Path, arguments: &[&str], answer: &str) -> (i32, String) {
 }
 
 /// Whether Redis' checker calls a file valid.
-fn is_valid(checker: &str, path: &Path) -> bool {
+pub fn is_valid(checker: &str, path: &Path) -> bool {
     Command::new(checker).arg(path).output().expect("Debian's redis-tools").status.success()
 }
 

@@ -21,6 +21,7 @@ mod dump;
 mod extra;
 mod follow;
 mod listed;
+mod log;
 mod long;
 mod memory;
 mod operation;
@@ -29,6 +30,7 @@ mod pubsub;
 mod scratch;
 mod settings;
 mod snapshot;
+mod stages;
 mod survey;
 mod transcript;
 

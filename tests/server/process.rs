@@ -34,7 +34,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn binary(self) -> OsString {
+    /// The program.
+    pub fn binary(self) -> OsString {
         match self {
             Kind::Corering { .. } => {
                 std::env::var_os("CORERING_TEST_SERVER").unwrap_or_else(|| env!("CARGO_BIN_EXE_corering").into())

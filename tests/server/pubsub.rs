@@ -249,6 +249,51 @@ fn a_client_with_many_channels_joins_and_leaves_them_all() {
 }
 
 #[test]
+fn one_who_joins_very_many_channels_at_once_lets_others_through() {
+    const CHANNELS: usize = 100_000;
+    let server = start(1, &[]);
+    let (mut client, mut other) = (connect(&server), connect(&server));
+    let names: Vec<String> = (0..CHANNELS).map(|channel| format!("channel:{channel}")).collect();
+    let mut all = vec!["SUBSCRIBE"];
+    all.extend(names.iter().map(String::as_str));
+    let bytes = [encode(&all), encode(&["UNSUBSCRIBE"]), encode(&["PING"])].concat();
+    // The other client may come too late, when all is done: not every time.
+    let is_let_through = (0..20).any(|_| {
+        client.send_raw(&bytes).expect("the server reads");
+        let mut counts = Vec::new();
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                for (before, name) in names.iter().enumerate() {
+                    assert_eq!(
+                        words(client.read().expect("a confirmation"))[1..],
+                        [name.clone(), (before + 1).to_string()]
+                    );
+                }
+                for left in (0..CHANNELS).rev() {
+                    assert_eq!(words(client.read().expect("a confirmation"))[2], left.to_string());
+                }
+                assert_eq!(client.read().expect("what came behind waited"), Value::Simple(b"PONG".to_vec()));
+            });
+            while !reader.is_finished() {
+                counts.push(field(&mut other, "stats", "pubsub_channels"));
+            }
+            reader.join().expect("the confirmations are right");
+        });
+        counts.iter().any(|count| (1..CHANNELS as i64).contains(count))
+    });
+    assert!(is_let_through, "nobody is served while channels are joined or left");
+    // Gone in the middle of it.
+    client.send_raw(&encode(&all)).expect("the server reads");
+    words(client.read().expect("the first confirmation"));
+    drop(client);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while field(&mut other, "stats", "pubsub_channels") != 0 || field(&mut other, "clients", "connected_clients") != 1 {
+        assert!(Instant::now() < deadline, "subscriptions of one who is gone");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
 fn every_event_is_told_once_wherever_its_key_is() {
     const KEYS: usize = 300;
     for shards in SHARDS {

@@ -11,7 +11,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-fn say(client: &mut Client, line: &str) -> String {
+/// A reply, as text.
+pub fn say(client: &mut Client, line: &str) -> String {
     client.call(&line.split(' ').collect::<Vec<_>>()).expect("a reply").to_string()
 }
 
@@ -21,7 +22,8 @@ impl Scratch {
     }
 }
 
-fn info(client: &mut Client, field: &str) -> String {
+/// A field of `INFO persistence`.
+pub fn info(client: &mut Client, field: &str) -> String {
     let text = match client.call(&["INFO", "persistence"]).expect("a reply") {
         Value::Bulk(text) => String::from_utf8(text).expect("text"),
         other => panic!("{other}"),
@@ -31,7 +33,7 @@ fn info(client: &mut Client, field: &str) -> String {
 }
 
 /// Keys of every type and encoding, small and large, some with deadlines, in two databases.
-fn fill(client: &mut Client) {
+pub fn fill(client: &mut Client) {
     for (number, value) in dump::values().iter().enumerate() {
         let key = format!("{{value}}:{number}");
         for command in &value.commands {
@@ -59,7 +61,8 @@ fn fill(client: &mut Client) {
     say(client, "SELECT 0");
 }
 
-fn digest(client: &mut Client) -> String {
+/// What all keys and values come to.
+pub fn digest(client: &mut Client) -> String {
     say(client, "DEBUG DIGEST")
 }
 
@@ -352,6 +355,40 @@ fn clients_are_told_while_keys_are_loaded() {
         watcher.join().expect("it saw it");
     });
     assert_eq!(say(&mut client, "DBSIZE"), ":60000");
+}
+
+#[test]
+fn debug_reload_keeps_and_merges_as_redis_does() {
+    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 1 }, Kind::Corering { shards: 3 }].into_iter().enumerate()
+    {
+        let scratch = Scratch::new(&format!("options-{at}"));
+        let (_server, mut client) = scratch.start(kind, &[]);
+        let mut expect = |line: &str, reply: &str| assert_eq!(say(&mut client, line), reply, "{}: {line}", kind.name());
+        expect("MSET saved 1 both old", "+OK");
+        expect("SAVE", "+OK");
+        expect("MSET new 1 both new", "+OK");
+        expect("EXPIRE both 1000", ":1");
+        // What is loaded takes the place of what is there.
+        expect("DEBUG RELOAD NOSAVE NOFLUSH MERGE", "+OK");
+        expect("MGET saved both new", "[\"1\", \"old\", \"1\"]");
+        expect("TTL both", ":-1");
+        expect("DEBUG RELOAD NOSAVE", "+OK");
+        expect("MGET saved both new", "[\"1\", \"old\", nil]");
+        expect("SET new 2", "+OK");
+        expect("DEBUG RELOAD NOSAVE MERGE", "+OK");
+        expect("MGET saved both new", "[\"1\", \"old\", nil]");
+        expect("SET new 3", "+OK");
+        expect("DEBUG RELOAD", "+OK");
+        expect("MGET saved both new", "[\"1\", \"old\", \"3\"]");
+        expect("DEBUG RELOAD MERGE NOFLUSH", "+OK");
+        expect("DBSIZE", ":3");
+        std::fs::write(scratch.file(), "REDIS9999").expect("it is writable");
+        if kind != Kind::Redis {
+            // Redis ends here, or serves without keys, as the version goes.
+            expect("DEBUG RELOAD NOSAVE", "-ERR Error trying to load the RDB dump");
+            expect("PING", "+PONG");
+        }
+    }
 }
 
 #[test]

@@ -266,3 +266,69 @@ fn what_a_sync_has_lost_is_mended_by_a_base_behind_it() {
     log.note_base(4);
     assert!(!log.has_lost());
 }
+
+#[test]
+fn a_log_that_is_gone_is_safe_again_when_it_has_begun_anew() {
+    let log = Log::new(2, 1);
+    let (send, errands) = channel();
+    log.set_clerk(Some(send));
+    log.begin(None, 1);
+    let texts = [text(1, 0)];
+    let write = |lane: usize| {
+        let batch = log.take(lane, Vec::new()).expect("something to write");
+        log.note_written(lane, batch.end, true);
+        batch.file
+    };
+    (0..2).for_each(|lane| {
+        log.append(lane, &records(&texts), true);
+        write(lane);
+    });
+    assert_eq!(log.synced(0), log.position(0));
+    assert!(log.has_place() && log.note_gone(2) && !log.note_gone(2));
+    assert!(log.has_failed() && log.error() == Some(2) && !log.has_place());
+    // What is written now is safe nowhere.
+    let safe = log.synced(0);
+    let position = log.append(0, &records(&texts), true);
+    assert_eq!(write(0), 1);
+    assert_eq!((log.synced(0), log.written(0)), (safe, position));
+    let gate = log.gate(0, position);
+    assert!(!log.is_met(&gate));
+    log.append(1, &records(&texts), true);
+    let under_way = log.take(1, Vec::new()).expect("something to write");
+    log.append(1, &records(&texts), true);
+    log.note_place();
+    assert!(log.has_place() && log.is_rewrite_wanted() && log.has_failed());
+    let mut told = 0;
+    let first = log.begin_at_cut(|first| told = first);
+    assert_eq!((told, log.is_partial()), (first, true));
+    assert!(errands.try_iter().any(|errand| matches!(errand, Errand::Begun(opened) if opened.first == first)));
+    // What was for files of before comes into none.
+    log.put_back(1, under_way);
+    assert_eq!((write(0), write(1)), (first, first + 1));
+    assert!(!log.is_met(&gate) && log.has_failed(), "there is no base yet");
+    assert!(log.note_whole() && !log.has_failed() && !log.is_partial());
+    log.note_synced(0, log.written(0));
+    log.note_known(log.generation());
+    assert!(log.is_met(&gate));
+    assert!(!log.note_whole(), "it was there");
+}
+
+#[test]
+fn a_log_that_is_off_is_closed_when_all_is_written_and_its_errors_are_forgotten() {
+    let log = Log::new(1, 1);
+    assert!(log.is_closed());
+    log.begin(None, 1);
+    log.append(0, &records(&[text(1, 0)]), true);
+    log.note_open(0, true);
+    log.note_error(0, 28);
+    log.note_gone(2);
+    log.end();
+    assert!(!log.has_failed() && log.error().is_none() && !log.is_gone() && !log.is_closed());
+    let batch = log.take(0, Vec::new()).expect("it is still to be written");
+    log.note_written(0, batch.end, true);
+    assert!(!log.is_closed(), "a file is open");
+    log.note_open(0, false);
+    assert!(log.is_closed());
+    log.begin_rewrite(5);
+    assert!(!log.is_closed(), "a base is being written");
+}

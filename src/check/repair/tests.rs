@@ -80,6 +80,10 @@ fn a_whole_log_is_left_alone() {
     let mut with_room = files.clone();
     with_room.0.get_mut("log.1.incr.aof").expect("there").extend_from_slice(&[0; 9000]);
     assert_eq!(examined(&with_room).verdict(), Verdict::Whole);
+    // Not to other servers: what they would stumble upon can be cut off, and nothing is lost by that.
+    let (trimmed, plan) = repaired(&with_room).expect("it can be");
+    assert_eq!(trimmed, files);
+    assert_eq!((plan.steps.len(), plan.loss.bytes, plan.loss.commands, plan.loss.is_middle), (1, 0, 0, false));
 }
 
 #[test]

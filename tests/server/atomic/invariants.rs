@@ -3,10 +3,12 @@
 
 use super::record::{Random, array, integer, text};
 use super::{SHARDS, rounds, start};
-use crate::client::{Client, Value};
+use crate::client::{Client, Value, encode};
 
 const ACCOUNTS: usize = 8;
 const STARTED_WITH: i64 = 100;
+/// Calls of a transaction that does not hold engines meanwhile.
+const CALLS_THAT_BORROW: usize = 70;
 
 fn call(client: &mut Client, line: &str) -> Value {
     let words: Vec<&str> = line.split(' ').collect();
@@ -55,7 +57,24 @@ fn transfers_keep_the_sum() {
         let transfer = |client: &mut Client, index: usize, round: usize| {
             let mut random = Random((index * 1_000_000 + round) as u64);
             let (from, to) = (random.below(ACCOUNTS), random.below(ACCOUNTS));
-            if round.is_multiple_of(2) {
+            if round % 8 == 5 {
+                // So many calls that it borrows, however free the shards are.
+                let half = format!("DECRBY acc:{from} 1|INCRBY acc:{to} 1");
+                let calls = format!("MULTI|{}EXEC", format!("{half}|").repeat(CALLS_THAT_BORROW / 2));
+                let words = |call: &str| encode(&call.split(' ').collect::<Vec<_>>());
+                let bytes: Vec<u8> = calls.split('|').flat_map(words).collect();
+                client.send_raw(&bytes).expect("the server reads");
+                (0..=CALLS_THAT_BORROW).for_each(|_| drop(client.read().expect("OK and QUEUED")));
+                let done = array(client.read().expect("the server answers")).expect("nothing is watched");
+                assert_eq!(done.len(), CALLS_THAT_BORROW);
+                return;
+            }
+            if round.is_multiple_of(3) {
+                // Of its own text each time, so that nobody knows beforehand that it uses a key that it does not name.
+                let script =
+                    format!("redis.call('DECRBY',KEYS[1],7)return redis.call('INCRBY','acc:{to}',7)--{index}.{round}");
+                integer(&client.call(&["EVAL", &script, "1", &format!("acc:{from}")]).expect("the server answers"));
+            } else if round.is_multiple_of(2) {
                 call(client, "MULTI");
                 call(client, &format!("DECRBY acc:{from} 3"));
                 call(client, &format!("INCRBY acc:{to} 3"));

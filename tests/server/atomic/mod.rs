@@ -4,6 +4,7 @@
 //! - `linear`: histories on one key (a register, a counter, a set, an appended list) against a sequential model.
 //! - `cycles`: transactions that append to and read several keys; what must come before what may not be a circle.
 //! - `invariants`: transfers that keep a sum, renames that keep a count, flushes that take all or nothing.
+//! - `waiting`: what clients wait for is taken once, and in the order in which they came.
 //!
 //! They run against the built server on 1, 2 and 4 shards, one command at a time and pipelined. Faults are
 //! planted between client and server (a transaction taken apart, a watch left out, a stale reply, …): each must be
@@ -16,6 +17,7 @@ mod faults;
 mod invariants;
 mod linear;
 mod record;
+mod waiting;
 
 use crate::process::{Kind, Server};
 

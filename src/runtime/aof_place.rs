@@ -1,0 +1,386 @@
+//! Where the log is: its directory is opened, locked and tried, given up when the log is off, and found again when
+//! somebody has deleted it. Not here: what is in it ([`super::aof_load`]), and its manifest ([`super::aof_clerk`]).
+//!
+//! ```text
+//!  start with appendonly ─▶ begin ─┐
+//!  CONFIG SET appendonly yes ──────┼─▶ a directory, locked, with a clerk ──▶ release: the log is off, and all written
+//!  BGREWRITEAOF with appendonly no ┘             │ deleted ▲            ▲
+//!                                                └─────────┘ move_to    └ aim, switch: CONFIG SET dir
+//! ```
+
+use super::aof_clerk::{Clerk, write_manifest};
+use crate::aof::log::Log;
+use crate::aof::manifest::{self, Entry, Kind, Manifest};
+use crate::config::{Config, reason};
+use crate::shared::Shared;
+use crate::sys::file;
+use parking_lot::{Mutex, MutexGuard};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, Weak};
+
+/// Bytes that are written to see whether a directory can be written at all.
+const TRIED_BYTES: usize = 4096;
+
+/// A lane's file that is gone on with.
+pub(super) struct LaneFile {
+    pub(super) path: PathBuf,
+    pub(super) number: u64,
+    /// Where the next group begins.
+    pub(super) bytes: u64,
+    pub(super) groups: u64,
+}
+
+/// The directory of the log.
+pub struct Directory {
+    pub(super) path: PathBuf,
+    /// What the names of its files begin with.
+    pub(super) prefix: String,
+    /// The files that the lanes go on in; none: they have new ones.
+    pub(super) lanes: Vec<LaneFile>,
+    /// Held as long as the log is here.
+    lock: File,
+}
+
+impl Directory {
+    /// Opens and locks a directory, which is made if there is none; not those that it is in.
+    ///
+    /// # Errors
+    /// Why it cannot be, for the operator.
+    pub(super) fn open(path: PathBuf, prefix: &str) -> Result<Directory, String> {
+        let told =
+            |error: io::Error| format!("Can't open or create append-only dir {}: {}", path.display(), reason(&error));
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(told(error)),
+            _ => {}
+        }
+        let lock = File::open(&path).map_err(told)?;
+        if !lock.metadata().map_err(told)?.is_dir() {
+            return Err(told(io::ErrorKind::NotADirectory.into()));
+        }
+        if !file::lock(&lock) {
+            return Err(format!("another server uses the append-only directory {}", path.display()));
+        }
+        Ok(Directory { path, prefix: prefix.to_string(), lanes: Vec::new(), lock })
+    }
+
+    /// The path of an incr file.
+    pub(super) fn incr_path(&self, number: u64) -> PathBuf {
+        self.path.join(manifest::incr_name(&self.prefix, number))
+    }
+
+    /// Whether what is found under its name is still the same directory.
+    pub(super) fn is_there(&self) -> bool {
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        match (fs::metadata(&self.path), self.lock.metadata()) {
+            (Ok(found), Ok(held)) => identity(found) == identity(held),
+            _ => false,
+        }
+    }
+
+    /// Whether files can be written into it.
+    ///
+    /// # Errors
+    /// Why not, for the operator.
+    fn check_writable(&self) -> Result<(), String> {
+        let told = |error| format!("Can't write into the append-only dir {}: {}", self.path.display(), reason(&error));
+        self.try_writing().map_err(told)
+    }
+
+    /// Writes a file, and removes it.
+    ///
+    /// # Errors
+    /// The directory cannot be written, or its disk is full.
+    fn try_writing(&self) -> io::Result<()> {
+        let path = self.path.join(format!("temp-{}.tried", self.prefix));
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(&[0; TRIED_BYTES])?;
+            file.sync_all()
+        });
+        let removed = fs::remove_file(&path);
+        written.and(removed)
+    }
+}
+
+/// The manifest of a directory; an empty one where there is none. `old`: a single file of Redis before 7.0, which
+/// becomes the base then, if it is there.
+///
+/// # Errors
+/// Why it cannot be read, for the operator; as far as Redis has the case, in its words.
+pub(super) fn read_manifest(directory: &Directory, old: Option<&Path>) -> Result<Manifest, String> {
+    let Directory { path, prefix, .. } = directory;
+    let file = path.join(manifest::manifest_name(prefix));
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let Some(old) = old.filter(|old| old.is_file()) else { return Ok(Manifest::default()) };
+            // As Redis 7.0 takes over the file of the versions before it.
+            tracing::info!("Successfully migrated an old-style AOF configuration ({prefix}) into the AOF directory");
+            let base = Entry { name: prefix.clone(), seq: 1, kind: Kind::Base };
+            let manifest = Manifest { base: Some(base), ..Manifest::default() };
+            let failed = |error: io::Error| format!("cannot take over {}: {}", old.display(), reason(&error));
+            write_manifest(path, prefix, &manifest).map_err(failed)?;
+            fs::rename(old, path.join(prefix)).map_err(failed)?;
+            file::sync_directory(path).map_err(failed)?;
+            return Ok(manifest);
+        }
+        Err(error) => {
+            return Err(format!(
+                "Fatal error: can't open the AOF manifest file {}: {}",
+                file.display(),
+                reason(&error)
+            ));
+        }
+    };
+    Manifest::parse(&text).map_err(|wrong| format!("{wrong} ({})", file.display()))
+}
+
+/// Where the files of the log are.
+#[derive(Default)]
+pub struct Place {
+    state: Mutex<State>,
+    /// Held while files are named or deleted, and while nobody may do that.
+    still: Mutex<()>,
+    shared: OnceLock<Weak<Shared>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Files from a number on are in a directory.
+    directories: Vec<(u64, Arc<Directory>)>,
+    /// The log is on, or about to be.
+    is_wanted: bool,
+    /// Where it is to go, with its next base.
+    target: Option<Arc<Directory>>,
+}
+
+/// The same, for all who use it.
+pub type LogFiles = Arc<Place>;
+
+impl Place {
+    /// Whose log it is; said once, before anything else.
+    pub(super) fn attach(&self, shared: &Arc<Shared>) {
+        assert!(self.shared.set(Arc::downgrade(shared)).is_ok(), "a place is one server's");
+    }
+
+    /// No file is named or deleted as long as this is held.
+    pub(super) fn keep_still(&self) -> MutexGuard<'_, ()> {
+        self.still.lock()
+    }
+
+    /// Whether the log has a directory.
+    pub(super) fn is_open(&self) -> bool {
+        !self.state.lock().directories.is_empty()
+    }
+
+    /// The directory of new files.
+    pub(super) fn current(&self) -> Option<Arc<Directory>> {
+        self.state.lock().directories.last().map(|(_, directory)| directory.clone())
+    }
+
+    /// The directory of the next base.
+    pub(super) fn of_base(&self) -> Option<Arc<Directory>> {
+        self.target().or_else(|| self.current())
+    }
+
+    /// Where the log is to go.
+    pub(super) fn target(&self) -> Option<Arc<Directory>> {
+        self.state.lock().target.clone()
+    }
+
+    /// The log is on, and is to go into another directory, which has no log.
+    ///
+    /// # Errors
+    /// Why it cannot, for the operator.
+    pub(super) fn aim(&self, config: &Config) -> Result<(), String> {
+        let mut state = self.state.lock();
+        let path = config.dir.join(&config.appenddirname);
+        state.target = None;
+        if state.directories.last().is_none_or(|(_, directory)| directory.path == path) {
+            return Ok(());
+        }
+        let directory = Directory::open(path, &config.appendfilename)?;
+        if read_manifest(&directory, None)? != Manifest::default() {
+            return Err(format!("there is another log in {}: move it away", directory.path.display()));
+        }
+        directory.check_writable()?;
+        state.target = Some(Arc::new(directory));
+        Ok(())
+    }
+
+    /// It stays where it is.
+    pub(super) fn stay(&self) {
+        self.state.lock().target = None;
+    }
+
+    /// Files from a number on are where the log is to go, if it is to go anywhere.
+    pub(super) fn switch(&self, first: u64) {
+        let mut state = self.state.lock();
+        if let Some(target) = state.target.take() {
+            state.directories.push((first, target));
+        }
+    }
+
+    /// Nothing is written any more into files before this one.
+    pub(super) fn forget_before(&self, first: u64) {
+        self.state.lock().directories.retain(|(of, _)| first <= *of);
+    }
+
+    /// The directory of a file.
+    pub(super) fn of_file(&self, file: u64) -> Option<Arc<Directory>> {
+        let state = self.state.lock();
+        let found = state.directories.iter().rev().find(|(first, _)| *first <= file);
+        found.map(|(_, directory)| directory.clone())
+    }
+
+    /// The log is in a directory from now on, whose manifest is kept.
+    ///
+    /// # Errors
+    /// There is no room for another thread.
+    pub(super) fn begin(self: &Arc<Self>, directory: Directory, manifest: Manifest) -> Result<(), String> {
+        let mut state = self.state.lock();
+        state.is_wanted = true;
+        self.begin_in(&mut state, directory, manifest)
+    }
+
+    fn begin_in(self: &Arc<Self>, state: &mut State, directory: Directory, manifest: Manifest) -> Result<(), String> {
+        let shared = self.shared.get().and_then(Weak::upgrade).expect("attached, and the server runs");
+        let directory = Arc::new(directory);
+        let (errands, received) = std::sync::mpsc::channel();
+        shared.log.set_clerk(Some(errands));
+        Clerk::start(self.clone(), directory.clone(), manifest, shared, received)
+            .map_err(|error| format!("cannot start a thread for the log: {error}"))?;
+        state.directories = vec![(0, directory)];
+        Ok(())
+    }
+
+    /// Has the directory open while the server runs; what is in it is of another time. `is_for_good`: until
+    /// [`Place::let_go`], not only until a base is written.
+    ///
+    /// # Errors
+    /// Why it cannot be written, for the operator.
+    pub(super) fn make_ready(self: &Arc<Self>, config: &Config, is_for_good: bool) -> Result<(), String> {
+        let mut state = self.state.lock();
+        let path = config.dir.join(&config.appenddirname);
+        let is_elsewhere = state.directories.last().is_some_and(|(_, directory)| directory.path != path);
+        let shared = self.shared.get().and_then(Weak::upgrade).expect("attached, and the server runs");
+        if is_elsewhere && !shared.log.is_on() {
+            return Err("the directory in which the log was before is still in use: try again".to_string());
+        }
+        if state.directories.is_empty() {
+            let directory = Directory::open(path, &config.appendfilename)?;
+            let manifest = read_manifest(&directory, None)?;
+            directory.check_writable()?;
+            shared.log.reserve_files(manifest.next_incr());
+            self.begin_in(&mut state, directory, manifest)?;
+        }
+        state.is_wanted |= is_for_good;
+        Ok(())
+    }
+
+    /// The log is not wanted any more: its directory may be given up.
+    pub(super) fn let_go(&self) {
+        let mut state = self.state.lock();
+        state.is_wanted = false;
+        state.target = None;
+    }
+
+    /// Files from a number on are in another directory.
+    pub(super) fn move_to(&self, first: u64, directory: Arc<Directory>) {
+        self.state.lock().directories.push((first, directory));
+    }
+
+    /// Gives the directory up, and its lock, unless it is wanted. Its only other holder brings what he holds.
+    ///
+    /// # Errors
+    /// It is wanted: here it is again.
+    pub(super) fn release(&self, directory: Arc<Directory>, log: &Log) -> Result<(), Arc<Directory>> {
+        let mut state = self.state.lock();
+        if state.is_wanted || !log.is_closed() {
+            return Err(directory);
+        }
+        // Under the lock: whoever opens it next must not find it locked.
+        state.directories.clear();
+        drop(directory);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Scratch {
+            let path = std::env::temp_dir().join(format!("corering-place-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(&path).expect("a directory for temporary files");
+            Scratch(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_directory_is_one_servers_and_what_stands_in_its_way_is_told() {
+        let scratch = Scratch::new("open");
+        let path = scratch.0.join("log");
+        let first = Directory::open(path.clone(), "a").expect("it can be made");
+        let why = Directory::open(path.clone(), "a").err().expect("it is locked");
+        assert!(why.starts_with("another server uses the append-only directory"), "{why}");
+        drop(first);
+        Directory::open(path.clone(), "a").expect("nobody has it any more");
+        let why = Directory::open(scratch.0.join("no/log"), "a").err().expect("its parent is not there");
+        assert!(why.ends_with("No such file or directory"), "{why}");
+        fs::write(scratch.0.join("file"), "").expect("it is writable");
+        let why = Directory::open(scratch.0.join("file"), "a").err().expect("it is a file");
+        assert!(why.starts_with("Can't open or create append-only dir"), "{why}");
+    }
+
+    #[test]
+    fn another_directory_of_its_name_is_not_the_same_one() {
+        let scratch = Scratch::new("there");
+        let path = scratch.0.join("log");
+        let directory = Directory::open(path.clone(), "a").expect("it can be made");
+        assert!(directory.is_there());
+        fs::remove_dir(&path).expect("it is empty");
+        assert!(!directory.is_there());
+        fs::create_dir(&path).expect("it can be made");
+        assert!(!directory.is_there());
+        let again = Directory::open(path, "a").expect("the lock was on the other one");
+        assert!(again.is_there());
+    }
+
+    #[test]
+    fn a_full_disk_is_noticed_before_the_log_begins() {
+        let scratch = Scratch::new("full");
+        let directory = Directory::open(scratch.0.join("log"), "a").expect("it can be made");
+        directory.try_writing().expect("there is room");
+        assert_eq!(fs::read_dir(&directory.path).expect("readable").count(), 0, "nothing is left behind");
+        std::os::unix::fs::symlink("/dev/full", directory.path.join("temp-a.tried")).expect("a link");
+        assert_eq!(directory.try_writing().map_err(|error| error.raw_os_error()), Err(Some(libc::ENOSPC)));
+    }
+
+    #[test]
+    fn an_old_file_is_taken_over_only_where_it_is_loaded() {
+        let scratch = Scratch::new("old");
+        let directory = Directory::open(scratch.0.join("log"), "a").expect("it can be made");
+        let old = scratch.0.join("a");
+        assert_eq!(read_manifest(&directory, Some(&old)), Ok(Manifest::default()));
+        fs::write(&old, "*1\r\n").expect("it is writable");
+        assert_eq!(read_manifest(&directory, None), Ok(Manifest::default()));
+        let manifest = read_manifest(&directory, Some(&old)).expect("it is taken over");
+        assert_eq!(manifest.base.expect("a base").name, "a");
+        assert!(!old.exists() && directory.path.join("a").exists());
+        fs::write(directory.path.join("a.manifest"), "file\n").expect("it is writable");
+        assert!(read_manifest(&directory, None).is_err_and(|why| why.starts_with("Invalid AOF manifest file format")));
+    }
+}

@@ -1,0 +1,359 @@
+//! How many events took how long: the log-linear histogram that HdrHistogram calls "three significant digits".
+//!
+//! Every power of two is cut into 1024 equal buckets, so that a bucket is at most 1/1024 of its value wide; below 2048
+//! ns a bucket is a nanosecond. Sixty-four neighbours are a chunk, which is there from its first event on: what takes
+//! 60 to 250 ns costs three chunks of 512 bytes, and recording it one cache line of counters.
+//!
+//! ```text
+//! nanoseconds   0..1023   1024..2047   2048..4095   4096..8191   …   2^36-2^26..2^36
+//! octave           0           1            2            3       …         26
+//! bucket width     1           1            2            4       …       2^25
+//! ```
+//! Redis' own histograms have two digits: 128 buckets to a power of two. Each of those is a whole number of these, so
+//! what clients expect of `LATENCY HISTOGRAM` and `INFO latencystats` follows from the finer counts to the last digit.
+
+/// Nanoseconds above this are counted as this: 2^36, about 69 seconds.
+pub const LATENCY_MAX: u64 = (1 << 36) - 1;
+/// Buckets of an octave, as a power of two: three digits, …
+const FINE_BITS: u32 = 10;
+/// … and two.
+const COARSE_BITS: u32 = 7;
+/// Buckets of a chunk.
+const CHUNK_BUCKETS: usize = 64;
+/// Chunks up to [`LATENCY_MAX`].
+const CHUNKS: usize = place(LATENCY_MAX, FINE_BITS) / CHUNK_BUCKETS + 1;
+/// Memory is asked for by so many chunks.
+const CHUNKS_AT_ONCE: usize = 4;
+/// Of a histogram that is emptied for reuse so many chunks keep their memory.
+const KEPT_CHUNKS_MAX: usize = 8;
+
+/// The bucket of a latency, over all octaves of `1 << bits` buckets.
+#[inline]
+const fn place(nanoseconds: u64, bits: u32) -> usize {
+    // The first two octaves have buckets of width 1.
+    let doublings = (u64::BITS - bits - 1) - (nanoseconds | ((2 << bits) - 1)).leading_zeros();
+    ((doublings as usize) << bits) + (nanoseconds >> doublings) as usize
+}
+
+/// The smallest latency of a bucket.
+const fn lowest(place: usize, bits: u32) -> u64 {
+    let octave = place >> bits;
+    let width = 1 << bits;
+    if octave == 0 { place as u64 } else { ((width + place % width) as u64) << (octave - 1) }
+}
+
+/// The largest latency of a bucket.
+const fn highest(place: usize, bits: u32) -> u64 {
+    lowest(place + 1, bits) - 1
+}
+
+/// The bucket of two digits in which a latency falls.
+pub fn coarse_place(nanoseconds: u64) -> u16 {
+    place(nanoseconds.min(LATENCY_MAX), COARSE_BITS) as u16
+}
+
+/// The smallest and the largest latency of a bucket of two digits.
+pub fn coarse_bounds(place: u16) -> (u64, u64) {
+    (lowest(place.into(), COARSE_BITS), highest(place.into(), COARSE_BITS))
+}
+
+/// How many events took how long, in nanoseconds.
+#[derive(Debug, Clone)]
+pub struct Histogram {
+    /// Of each chunk where it is in `chunks`, plus one; 0: nothing fell into it.
+    places: [u16; CHUNKS],
+    chunks: Vec<[u64; CHUNK_BUCKETS]>,
+}
+
+impl Default for Histogram {
+    fn default() -> Histogram {
+        Histogram { places: [0; CHUNKS], chunks: Vec::new() }
+    }
+}
+
+impl Histogram {
+    /// Counts one event. Above [`LATENCY_MAX`] it counts as that, 0 as 1.
+    #[inline]
+    pub fn record(&mut self, nanoseconds: u64) {
+        self.record_many(nanoseconds, 1);
+    }
+
+    /// Counts so many events that took the same time.
+    #[inline]
+    pub fn record_many(&mut self, nanoseconds: u64, count: u64) {
+        let place = place(nanoseconds.clamp(1, LATENCY_MAX), FINE_BITS);
+        let mut at = self.places[place / CHUNK_BUCKETS];
+        if at == 0 {
+            at = self.open(place / CHUNK_BUCKETS);
+        }
+        self.chunks[at as usize - 1][place % CHUNK_BUCKETS] += count;
+    }
+
+    #[cold]
+    fn open(&mut self, chunk: usize) -> u16 {
+        if self.chunks.len() == self.chunks.capacity() {
+            self.chunks.reserve_exact(CHUNKS_AT_ONCE); // Not by doubling: there are many histograms.
+        }
+        self.chunks.push([0; CHUNK_BUCKETS]);
+        let at = self.chunks.len() as u16;
+        self.places[chunk] = at;
+        at
+    }
+
+    /// Adds another histogram.
+    pub fn merge(&mut self, other: &Histogram) {
+        for (chunk, &from) in other.places.iter().enumerate().filter(|(_, from)| **from != 0) {
+            let at = if self.places[chunk] == 0 { self.open(chunk) } else { self.places[chunk] };
+            let counts = &other.chunks[from as usize - 1];
+            for (own, count) in self.chunks[at as usize - 1].iter_mut().zip(counts) {
+                *own += count;
+            }
+        }
+    }
+
+    /// Forgets all events and keeps memory for the next ones.
+    pub fn clear(&mut self) {
+        self.places = [0; CHUNKS];
+        self.chunks.clear();
+        self.chunks.shrink_to(KEPT_CHUNKS_MAX);
+    }
+
+    /// The memory it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Histogram>() + self.chunks.capacity() * size_of::<[u64; CHUNK_BUCKETS]>()
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// The buckets that are not empty, in order: smallest latency, largest latency (nanoseconds), count.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
+        let chunks = self.places.iter().enumerate().filter(|(_, at)| **at != 0);
+        chunks.flat_map(|(chunk, &at)| {
+            let counted = self.chunks[at as usize - 1].iter().enumerate().filter(|(_, count)| **count > 0);
+            counted.map(move |(bucket, &count)| {
+                let place = chunk * CHUNK_BUCKETS + bucket;
+                (lowest(place, FINE_BITS), highest(place, FINE_BITS), count)
+            })
+        })
+    }
+
+    /// The same counts with two digits, in order: bucket (see [`coarse_bounds`]), count.
+    pub fn coarse_buckets(&self) -> Vec<(u16, u64)> {
+        let mut coarse: Vec<(u16, u64)> = Vec::new();
+        for (lowest, _, count) in self.buckets() {
+            let place = coarse_place(lowest);
+            match coarse.last_mut().filter(|(last, _)| *last == place) {
+                Some((_, counted)) => *counted += count,
+                None => coarse.push((place, count)),
+            }
+        }
+        coarse
+    }
+
+    /// How many events were counted.
+    pub fn count(&self) -> u64 {
+        self.chunks.iter().flatten().sum()
+    }
+
+    /// The mean, as far as the buckets tell it, in nanoseconds; 0 of none.
+    pub fn mean(&self) -> u64 {
+        let (mut sum, mut events) = (0_u128, 0_u64);
+        for (lowest, highest, count) in self.buckets() {
+            sum += u128::from(lowest.midpoint(highest)) * u128::from(count);
+            events += count;
+        }
+        sum.checked_div(u128::from(events)).unwrap_or(0) as u64
+    }
+
+    /// The largest latency of the last bucket that is not empty, in nanoseconds; 0 of none.
+    pub fn max(&self) -> u64 {
+        self.buckets().last().map_or(0, |(_, highest, _)| highest)
+    }
+
+    /// The largest latency of the bucket that holds the percentile (0 to 100), in nanoseconds; for 0 its smallest.
+    pub fn percentile(&self, percentile: f64) -> u64 {
+        self.percentiles(&[percentile])[0]
+    }
+
+    /// The same of several percentiles, which rise, in one walk.
+    pub fn percentiles(&self, percentiles: &[f64]) -> Vec<u64> {
+        let total = self.count();
+        let mut found = Vec::with_capacity(percentiles.len());
+        let mut seen = 0;
+        for (lowest, highest, count) in self.buckets() {
+            seen += count;
+            while let Some(&percentile) = percentiles.get(found.len()) {
+                let rank = (percentile.min(100.0) / 100.0 * total as f64 + 0.5) as u64;
+                if seen < rank.max(1) {
+                    break;
+                }
+                found.push(if percentile == 0.0 { lowest } else { highest });
+            }
+        }
+        found.resize(percentiles.len(), 0);
+        found
+    }
+
+    /// A percentile as Redis tells it: by the bucket of two digits.
+    pub fn percentile_as_redis(&self, percentile: f64) -> u64 {
+        let (lowest, highest) = coarse_bounds(coarse_place(self.percentile(percentile)));
+        if self.is_empty() || percentile == 0.0 { lowest } else { highest }
+    }
+
+    /// The steps of `LATENCY HISTOGRAM`: a power of two in microseconds, and how many calls took no longer. A step that
+    /// adds no call is left out.
+    ///
+    /// The numbers are those of HdrHistogram's walk by doublings of 1024 ns: a step includes the whole bucket of two
+    /// digits its bound falls into, and is named by that bucket's end in whole microseconds (…, 8, 16, 33, 66, …,
+    /// 541065). Redis counts everything from 2^29 ns on as the last step, 1073741; here further steps follow it.
+    pub fn steps(&self) -> Vec<(u64, u64)> {
+        /// Where Redis' histograms end.
+        const LAST: u64 = 1 << 30;
+        let mut steps = Vec::new();
+        let mut buckets = self.buckets().peekable();
+        let (mut bound, mut seen) = (1024, 0);
+        while buckets.peek().is_some() {
+            let end = if bound == LAST { LAST - 1 } else { coarse_bounds(coarse_place(bound)).1 };
+            let before = seen;
+            while let Some((_, _, count)) = buckets.next_if(|(lowest, ..)| *lowest <= end) {
+                seen += count;
+            }
+            if before < seen {
+                steps.push((end / 1000, seen));
+            }
+            bound *= 2;
+        }
+        steps
+    }
+
+    /// How many events took no longer than each of these bounds, which rise. A bucket belongs where it begins, so that
+    /// a bound may be overstepped by a thousandth.
+    pub fn cumulated(&self, bounds_ns: &[u64]) -> Vec<u64> {
+        let mut buckets = self.buckets().peekable();
+        let mut seen = 0;
+        let count = |bound: &u64| {
+            while let Some((_, _, count)) = buckets.next_if(|(lowest, ..)| lowest <= bound) {
+                seen += count;
+            }
+            seen
+        };
+        bounds_ns.iter().map(count).collect()
+    }
+
+    /// The same counts as an HdrHistogram, for its file formats.
+    pub fn to_hdr(&self) -> hdrhistogram::Histogram<u64> {
+        let bounds = hdrhistogram::Histogram::new_with_bounds(1, LATENCY_MAX, 3);
+        let mut histogram = bounds.expect("the bounds are fixed and valid");
+        for (lowest, _, count) in self.buckets() {
+            histogram.record_n(lowest, count).expect("a bucket lies within the bounds");
+        }
+        histogram
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn histogram(nanoseconds: &[u64]) -> Histogram {
+        let mut histogram = Histogram::default();
+        nanoseconds.iter().for_each(|&value| histogram.record(value));
+        histogram
+    }
+
+    #[test]
+    fn buckets_cover_all_latencies_without_gaps() {
+        for bits in [FINE_BITS, COARSE_BITS] {
+            assert_eq!(lowest(0, bits), 0);
+            for bucket in 0..=place(LATENCY_MAX, bits) {
+                assert_eq!(place(lowest(bucket, bits), bits), bucket);
+                assert_eq!(place(highest(bucket, bits), bits), bucket);
+            }
+            assert_eq!(highest(place(LATENCY_MAX, bits), bits), LATENCY_MAX);
+        }
+        assert_eq!(CHUNKS * CHUNK_BUCKETS, place(LATENCY_MAX, FINE_BITS) + 1);
+    }
+
+    /// The numbers are those of a Redis 7.0 that ran `DEBUG SLEEP`.
+    #[test]
+    fn steps_are_named_as_redis_names_them() {
+        let steps = |values: &[u64]| histogram(values).steps();
+        assert_eq!(steps(&[]), []);
+        assert_eq!(steps(&[0]), [(1, 1)]);
+        assert_eq!(steps(&[1031, 1032, 3007]), [(1, 1), (2, 2), (4, 3)]);
+        assert_eq!(steps(&[53_900, 700_000_000, 300_000_000]), [(66, 1), (541_065, 2), (1_073_741, 3)]);
+        let bounds: Vec<u64> = (10..30).map(|bit| 1 << bit).collect();
+        let names: Vec<u64> = steps(&bounds).iter().map(|(name, _)| *name).collect();
+        let expected =
+            [1, 2, 4, 8, 16, 33, 66, 132, 264, 528, 1056, 2113, 4227, 8454, 16908, 33816, 67633, 135266, 270532];
+        assert_eq!(names[..expected.len()], expected);
+        assert_eq!(steps(&[1_000_000_000, 2_000_000_000, u64::MAX]).len(), 3);
+    }
+
+    #[test]
+    fn percentiles_are_ends_of_buckets() {
+        let latencies = histogram(&[300_000_000, 700_000_000, 1_000_000_000]);
+        let as_redis = |percentile| format!("{:.3}", latencies.percentile_as_redis(percentile) as f64 / 1000.0);
+        assert_eq!(as_redis(0.0), "299892.736");
+        assert_eq!(as_redis(50.0), "700448.767");
+        assert_eq!(as_redis(99.0), "1002438.655");
+        assert_eq!(as_redis(100.0), "1002438.655");
+        // A thousandth, not a hundredth, beside what was recorded.
+        assert_eq!(latencies.percentiles(&[0.0, 50.0, 100.0]), [299_892_736, 700_448_767, 1_000_341_503]);
+        assert_eq!(latencies.max(), 1_000_341_503);
+        assert_eq!(histogram(&[]).percentiles(&[50.0, 99.0]), [0, 0]);
+        assert_eq!(histogram(&[]).percentile_as_redis(50.0), 0);
+        assert_eq!(histogram(&[1000, 3000]).mean(), 2000);
+    }
+
+    #[test]
+    fn bounds_cumulate_and_weights_count() {
+        let mut latencies = histogram(&[500, 1_000, 1_001, 2_000_000]);
+        latencies.record_many(40, 16);
+        assert_eq!(latencies.cumulated(&[100, 1_000, 1_001, u64::MAX]), [16, 18, 19, 20]);
+        latencies.clear();
+        assert!(latencies.is_empty() && latencies.count() == 0 && latencies.max() == 0);
+        latencies.record(7);
+        assert_eq!(latencies.buckets().collect::<Vec<_>>(), [(7, 7, 1)]);
+    }
+
+    proptest! {
+        #[test]
+        fn histograms_agree_with_hdr(
+            latencies in proptest::collection::vec(
+                (0_u32..37, any::<u64>()).prop_map(|(bits, x)| x & ((1 << bits) - 1)),
+                1..200,
+            ),
+            split in 0_usize..200,
+        ) {
+            let split = split.min(latencies.len());
+            let mut ours = histogram(&latencies[..split]);
+            ours.merge(&histogram(&latencies[split..]));
+            let mut fine = hdrhistogram::Histogram::<u64>::new_with_bounds(1, LATENCY_MAX, 3).unwrap();
+            let mut coarse = hdrhistogram::Histogram::<u64>::new_with_bounds(1, LATENCY_MAX, 2).unwrap();
+            latencies.iter().for_each(|&latency| fine.record(latency.max(1)).unwrap());
+            latencies.iter().for_each(|&latency| coarse.record(latency.max(1)).unwrap());
+            prop_assert_eq!(ours.to_hdr(), fine.clone());
+            prop_assert_eq!(ours.count(), latencies.len() as u64);
+            let total = ours.steps().last().map(|(_, count)| *count);
+            prop_assert_eq!(total, Some(latencies.len() as u64));
+            let folded: u64 = ours.coarse_buckets().iter().map(|(_, count)| count).sum();
+            prop_assert_eq!(folded, latencies.len() as u64);
+            for (place, count) in ours.coarse_buckets() {
+                prop_assert_eq!(coarse.count_at(coarse_bounds(place).0), count);
+            }
+            for percentile in [50.0, 90.0, 99.0, 99.9, 100.0] {
+                let rank = ((percentile / 100.0 * latencies.len() as f64 + 0.5) as usize).max(1);
+                let mut sorted = latencies.clone();
+                sorted.sort_unstable();
+                let value = sorted[rank - 1].max(1);
+                prop_assert_eq!(ours.percentile(percentile), fine.highest_equivalent(value));
+                prop_assert_eq!(ours.percentile_as_redis(percentile), coarse.highest_equivalent(value));
+            }
+        }
+    }
+}

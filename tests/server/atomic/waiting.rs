@@ -1,0 +1,187 @@
+//! Clients that wait, for keys of several shards: nothing that comes lies beside one who waits for it, every element is
+//! taken once, and who came first is served first.
+
+use super::record::{Random, array, integer, text};
+use super::{SHARDS, rounds, start};
+use crate::client::{Client, Value, encode};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const PAIRS: usize = 3;
+const KEYS: usize = 4;
+
+fn connect(port: u16) -> Client {
+    Client::connect(port).expect("the server accepts")
+}
+
+fn send(client: &mut Client, line: &str) {
+    let words: Vec<&str> = line.split(' ').collect();
+    client.send_raw(&encode(&words)).expect("the server reads");
+}
+
+fn read(client: &mut Client) -> Value {
+    client.read().expect("the server answers, and leaves nobody waiting for what is there")
+}
+
+fn call(client: &mut Client, line: &str) -> Value {
+    send(client, line);
+    read(client)
+}
+
+fn string(value: &Value) -> String {
+    String::from_utf8(text(value)).expect("words")
+}
+
+/// One waits while the other one brings something, in either order, on keys of several shards.
+fn meet(port: u16, pair: usize) {
+    let mut random = Random(pair as u64);
+    let (mut waits, mut brings) = (connect(port), connect(port));
+    let keys: Vec<String> = (0..KEYS).map(|key| format!("meet:{pair}:{key}")).collect();
+    for round in 0..rounds() {
+        let (from, to) = (&keys[random.below(KEYS)], format!("met:{pair}:{}", random.below(KEYS)));
+        let moves = random.below(2) == 0;
+        let wait =
+            if moves { format!("BLMOVE {from} {to} LEFT RIGHT 0") } else { format!("BLPOP {} 0", keys.join(" ")) };
+        // Taken again before it is given: then there is something once more.
+        let is_stolen = random.below(4) == 0;
+        let mut bytes = encode(&["RPUSH", from, &round.to_string()]);
+        if is_stolen {
+            bytes.extend(encode(&["LPOP", from]));
+        }
+        if random.below(2) == 0 {
+            send(&mut waits, &wait);
+            brings.send_raw(&bytes).expect("the server reads");
+        } else {
+            brings.send_raw(&bytes).expect("the server reads");
+            send(&mut waits, &wait);
+        }
+        assert!([0, 1].contains(&integer(&read(&mut brings))));
+        if is_stolen && !text(&read(&mut brings)).is_empty() {
+            assert!([0, 1].contains(&integer(&call(&mut brings, &format!("RPUSH {from} {round}")))));
+        }
+        let reply = read(&mut waits);
+        if moves {
+            assert_eq!(string(&reply), round.to_string());
+            assert_eq!(string(&call(&mut brings, &format!("LPOP {to}"))), round.to_string());
+        } else {
+            let served = array(reply).expect("something came");
+            assert_eq!((string(&served[0]), string(&served[1])), (from.clone(), round.to_string()));
+        }
+        assert_eq!(integer(&call(&mut brings, &format!("EXISTS {}", keys.join(" ")))), 0, "it was taken");
+    }
+}
+
+#[test]
+fn nothing_lies_beside_one_who_waits() {
+    for shards in SHARDS {
+        let server = start(shards);
+        std::thread::scope(|scope| {
+            (0..PAIRS).for_each(|pair| {
+                drop(scope.spawn({
+                    let port = server.port;
+                    move || meet(port, pair)
+                }))
+            });
+        });
+    }
+}
+
+#[test]
+fn what_comes_is_taken_once() {
+    for shards in SHARDS {
+        let server = start(shards);
+        let (bringing, taken) = (AtomicUsize::new(PAIRS), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            for index in 0..PAIRS {
+                let (bringing, port) = (&bringing, server.port);
+                scope.spawn(move || {
+                    let mut client = connect(port);
+                    let mut random = Random(index as u64);
+                    for round in 0..rounds() {
+                        let mut push = || format!("RPUSH queue:{} {index}.{round}", random.below(KEYS));
+                        let (one, other) = (push(), push());
+                        if round % 3 == 0 {
+                            call(&mut client, "MULTI");
+                            call(&mut client, &format!("{one}.a"));
+                            call(&mut client, &format!("{other}.b"));
+                            assert!(array(call(&mut client, "EXEC")).is_some());
+                        } else {
+                            call(&mut client, &format!("{one}.a"));
+                            call(&mut client, &format!("{other}.b"));
+                        }
+                    }
+                    bringing.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+            for index in 0..PAIRS {
+                let (bringing, taken, port) = (&bringing, &taken, server.port);
+                scope.spawn(move || {
+                    let mut client = connect(port);
+                    let all =
+                        (0..KEYS).map(|key| format!("queue:{}", (key + index) % KEYS)).collect::<Vec<_>>().join(" ");
+                    for round in 0.. {
+                        let is_over = bringing.load(Ordering::SeqCst) == 0;
+                        let element = if index == 0 && !is_over {
+                            // Its time is over about when something comes.
+                            let moved =
+                                call(&mut client, &format!("BLMOVE queue:{} moved LEFT RIGHT 0.001", round % KEYS));
+                            drop(moved);
+                            continue;
+                        } else {
+                            array(call(&mut client, &format!("BLPOP {all} 0.001"))).map(|served| string(&served[1]))
+                        };
+                        match element {
+                            Some(element) => taken.lock().expect("nobody panicked").push(element),
+                            None if is_over => return,
+                            None => {}
+                        }
+                    }
+                });
+            }
+        });
+        let mut client = connect(server.port);
+        let moved = array(call(&mut client, "LRANGE moved 0 -1")).expect("a list");
+        let mut taken = taken.into_inner().expect("nobody panicked");
+        taken.extend(moved.iter().map(string));
+        let wanted = PAIRS * rounds() * 2;
+        let different: BTreeSet<&String> = taken.iter().collect();
+        assert_eq!((taken.len(), different.len()), (wanted, wanted), "{shards} shards: each once");
+        assert_eq!(integer(&call(&mut client, "DBSIZE")), i64::from(!moved.is_empty()));
+    }
+}
+
+#[test]
+fn who_came_first_is_served_first() {
+    for shards in SHARDS {
+        let server = start(shards);
+        let mut brings = connect(server.port);
+        let mut waiting: Vec<Client> = (0..3).map(|_| connect(server.port)).collect();
+        for round in 0..rounds().div_ceil(10) {
+            let key = format!("first:{round}");
+            for (before, client) in waiting.iter_mut().enumerate() {
+                // The second one waits for another key beside, or wants to put what comes on another shard.
+                send(
+                    client,
+                    &match (before, round % 2) {
+                        (1, 0) => format!("BLPOP {key} other:{round} 0"),
+                        (1, _) => format!("BLMOVE {key} to:{round} LEFT RIGHT 0"),
+                        _ => format!("BLPOP {key} 0"),
+                    },
+                );
+                let wanted = format!("blocked_clients:{}\r\n", before + 1);
+                while !string(&call(&mut brings, "INFO clients")).contains(&wanted) {
+                    std::thread::yield_now();
+                }
+            }
+            assert_eq!(integer(&call(&mut brings, &format!("RPUSH {key} 0 1 2"))), 3);
+            for (before, client) in waiting.iter_mut().enumerate() {
+                let served = match read(client) {
+                    Value::Bulk(moved) => String::from_utf8(moved).expect("a word"),
+                    popped => string(&array(popped).expect("something came")[1]),
+                };
+                assert_eq!(served, before.to_string(), "{shards} shards");
+            }
+        }
+    }
+}
