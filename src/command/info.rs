@@ -474,12 +474,8 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     lines.put("rss_overhead_bytes", 0);
     lines.put("mem_fragmentation_ratio", format_args!("{:.2}", ratio(resident, used)));
     lines.put("mem_fragmentation_bytes", difference(resident, used));
-    lines.zeros(&[
-        "mem_not_counted_for_evict",
-        "mem_replication_backlog",
-        "mem_total_replication_buffers",
-        "mem_clients_slaves",
-    ]);
+    lines.put("mem_not_counted_for_evict", server.view.shared.uncounted_bytes());
+    lines.zeros(&["mem_replication_backlog", "mem_total_replication_buffers", "mem_clients_slaves"]);
     lines.put("mem_clients_normal", client_bytes);
     lines.zeros(&["mem_cluster_links", "mem_aof_buffer", "mem_overhead_db_hashtable_rehashing"]);
     lines.put("mem_allocator", memory::allocator_name());

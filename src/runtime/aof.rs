@@ -10,6 +10,7 @@
 //! there is much; `everysec` syncs once a second. How long the disk takes is measured, and told as latency events with
 //! Redis' names; `aof-fsync` for syncs that no reply waits for is ours.
 
+use super::aof_clerk::note_gone;
 use super::aof_place::{LaneFile, LogFiles};
 use super::core::Core;
 use super::slow;
@@ -161,7 +162,10 @@ impl Core {
         }
         let log = self.shared.log.clone();
         if !log.is_on() && self.writer.flight.is_none() {
-            return self.close_lane();
+            let is_due = !self.writer.has_failed || self.writer.retry_due_ms <= self.clocks.steady_ms();
+            return if is_due {
+                self.close_lane()
+            };
         }
         let is_asked = log.take_asked(self.core) | std::mem::take(&mut self.is_flush_asked);
         if let Some(flight) = &self.writer.flight {
@@ -228,7 +232,7 @@ impl Core {
             log.put_back(self.core, batch);
             if directory.is_none_or(|directory| !directory.is_there()) {
                 // The clerk finds another one.
-                log.note_gone(libc::ENOENT as u32);
+                note_gone(&log, "the directory of the append-only file is not there");
             }
             return self.log_failed(&error);
         }
@@ -368,7 +372,6 @@ impl Core {
 
     /// The server ends: all that was recorded goes to disk, and the file is cut to its length.
     pub(super) fn end_log(&mut self) {
-        let log = self.shared.log.clone();
         // What is under way ends first.
         loop {
             while let Some(event) = self.ring.next_event() {
@@ -384,9 +387,6 @@ impl Core {
             }
             self.ring.enter(Some(std::time::Duration::from_millis(100)), 0, 1);
         }
-        if log.has_pending(self.core) && !self.writer.has_begun && self.writer.files.is_open() {
-            let _ = self.writer.begin(self.core); // What is wrong, the write says.
-        }
         self.close_lane();
     }
 
@@ -397,10 +397,15 @@ impl Core {
         let told = |error: &io::Error| {
             tracing::error!("Error writing to the AOF file: {}", crate::config::reason(error));
         };
+        if log.has_pending(self.core) && !self.writer.has_begun && self.writer.files.is_open() {
+            let _ = self.writer.begin(self.core); // What is wrong, the write says.
+        }
         while let Some(batch) = log.take(self.core, Vec::new()) {
             if let Err(error) = self.writer.write_now(&batch) {
                 told(&error);
                 log.put_back(self.core, batch);
+                self.writer.has_failed = true;
+                self.writer.retry_due_ms = self.clocks.steady_ms() + RETRY_MS;
                 break;
             }
             log.note_written(self.core, batch.end, true);

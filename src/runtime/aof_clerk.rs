@@ -84,6 +84,16 @@ pub(super) struct Clerk {
     look_due: Instant,
 }
 
+/// Files of the log are not there any more, as whoever finds it out first tells.
+pub(super) fn note_gone(log: &Log, what: &str) {
+    if log.note_gone(libc::ENOENT as u32) {
+        tracing::warn!(
+            "{what}: nothing that is written into the append-only file is safe. Writes are refused until all keys are \
+             written anew."
+        );
+    }
+}
+
 impl Clerk {
     /// Starts its thread.
     ///
@@ -445,11 +455,7 @@ impl Clerk {
         }
         if !self.log.is_gone() {
             let Some(what) = self.missing() else { return };
-            tracing::warn!(
-                "{what}: nothing that is written into the append-only file is safe. Writes are refused until all keys \
-                 are written anew."
-            );
-            self.log.note_gone(libc::ENOENT as u32);
+            note_gone(&self.log, &what);
         } else if self.log.has_place() && self.directory.is_there() {
             return;
         } else {

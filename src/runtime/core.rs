@@ -51,6 +51,7 @@ use ahash::AHashMap;
 use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -411,7 +412,7 @@ impl Core {
         self.shared.pubsub.broadcast();
         self.deliver_mail();
         self.see_off();
-        if self.shared.log.is_on() || self.writer.is_busy() {
+        if self.shared.log.is_on() || self.writer.is_busy() || self.shared.log.has_pending(self.core) {
             self.flush_log();
             self.release_held();
         }
@@ -452,7 +453,8 @@ impl Core {
             let session = &mut connection.session;
             session.active_ms = moved(session.active_ms, step_ms);
             session.connected_ms = moved(session.connected_ms, step_ms);
-            connection.soft_limit_since_ms = connection.soft_limit_since_ms.map(|since_ms| moved(since_ms, step_ms));
+            let since_ms = connection.soft_limit_since_ms;
+            connection.soft_limit_since_ms = since_ms.and_then(|since| NonZeroU64::new(moved(since.get(), step_ms)));
         }
     }
 

@@ -15,7 +15,7 @@ use super::visit::VISIT_ARGUMENTS_MAX;
 use crate::command::lookup::Row;
 use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, persistence, slowlog};
 use crate::config::Config;
-use crate::connection::arguments;
+use crate::connection::{Sent, arguments};
 use crate::keyspace::{Actor, Keyspace};
 use crate::memory;
 use crate::mutant::Mutant;
@@ -362,7 +362,7 @@ impl Core {
                     };
                     if self.config.slowlog_stages {
                         let (read, queue) = self.timing.before(planned.batch, started, &self.clock);
-                        connection.sent_last = Some((header.sequence, read, queue));
+                        connection.sent_last = Some(Box::new(Sent { sequence: header.sequence, read, queue }));
                     }
                     if connection.bodies.is_empty() {
                         self.mailbox.request(to, header, &args);

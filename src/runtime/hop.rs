@@ -225,9 +225,9 @@ impl Core {
             Control::Request { header, args, bodies } => self.run_long(from, header, &args, bodies),
             Control::Slow { connection, sequence, mut entry } => {
                 let connection = &self.connections[connection as usize];
-                if let Some((_, read, queue)) = connection.sent_last.filter(|(place, ..)| *place == sequence) {
-                    entry.split.read = Some(read);
-                    entry.split.queue = Some(queue);
+                if let Some(sent) = connection.sent_last.as_deref().filter(|sent| sent.sequence == sequence) {
+                    entry.split.read = Some(sent.read);
+                    entry.split.queue = Some(sent.queue);
                 }
                 slow::log(&self.shared, &self.config, entry, &connection.session);
             }

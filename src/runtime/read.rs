@@ -15,7 +15,7 @@ use crate::sys::ring::Buffer;
 use std::sync::atomic::Ordering;
 
 /// Commands of one connection in one pass; the rest waits for the next, so that one pipeline does not starve others.
-const COMMANDS_PER_PASS_MAX: usize = 512;
+const COMMANDS_PER_PASS_MAX: u16 = 512;
 
 /// Replies a connection may be owed by other cores before its reading pauses.
 pub(super) const OUTSTANDING_MAX: usize = 4096;

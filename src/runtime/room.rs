@@ -27,7 +27,6 @@ use crate::config::MaxmemoryPolicy;
 use crate::memory;
 use crate::session::Session;
 use crate::shard::held::visit;
-use std::sync::atomic::Ordering;
 
 /// Entries that go between two looks at the sum and at the clock: some ten microseconds.
 const EVICT_KEYS: usize = 16;
@@ -83,12 +82,9 @@ pub(super) fn transaction_needs_room(session: &Session, row: &'static Row) -> bo
 }
 
 impl Core {
-    /// What counts against the limit, in bytes. What a snapshot under way holds does not: no key has to go for it, as
-    /// in Redis, where a child has it. Nor do histograms of latencies, which grow with what is measured.
+    /// What counts against the limit, in bytes.
     fn counted_bytes(&self) -> u64 {
-        let latencies: u64 = self.shared.latency_bytes_of_core.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
-        let uncounted = self.shared.persistence.uncounted_bytes(self.map.shards()) + latencies;
-        memory::used_bytes().saturating_sub(uncounted)
+        memory::used_bytes().saturating_sub(self.shared.uncounted_bytes())
     }
 
     /// Whether there is room for a command with a request of so many bytes.

@@ -12,6 +12,7 @@ use crate::session::Mode;
 use crate::stats::Stats;
 use crate::sys::ring::{PIECES_MAX, Payload};
 use bytes::Bytes;
+use std::num::NonZeroU64;
 
 /// Output buffers kept for reuse, and the largest kept.
 pub(super) const SPARE_OUTPUTS: usize = 256;
@@ -228,8 +229,10 @@ pub(super) fn passes_output_limit(
     let mut passes = is_unauthenticated && UNAUTHENTICATED_OUTPUT_BYTES_MAX < unread;
     passes |= 0 < limit.hard_bytes && limit.hard_bytes <= unread;
     if 0 < limit.soft_bytes && limit.soft_bytes <= unread {
-        let since_ms = *connection.soft_limit_since_ms.get_or_insert(now_ms);
-        passes |= limit.soft_seconds.saturating_mul(1000) < now_ms.saturating_sub(since_ms);
+        let since_ms = connection.soft_limit_since_ms.or(NonZeroU64::new(now_ms));
+        connection.soft_limit_since_ms = since_ms;
+        let soft_ms = limit.soft_seconds.saturating_mul(1000);
+        passes |= since_ms.is_some_and(|since_ms| soft_ms < now_ms.saturating_sub(since_ms.get()));
     } else {
         connection.soft_limit_since_ms = None;
     }
