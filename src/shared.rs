@@ -141,8 +141,8 @@ impl Shared {
         self.clients.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
-    /// What is in memory and does not count against `maxmemory`, in bytes: what a snapshot under way holds, for which no
-    /// key has to go, as in Redis, where a child has it; histograms of latencies, which grow with what is measured.
+    /// What is in memory and does not count against `maxmemory`, in bytes: what a snapshot under way holds, for which
+    /// no key has to go, as in Redis, where a child has it; histograms of latencies, which grow with what is measured.
     pub fn uncounted_bytes(&self) -> u64 {
         let latencies: u64 = self.latency_bytes_of_core.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
         self.persistence.uncounted_bytes(self.latency_bytes_of_core.len()) + latencies

@@ -1114,7 +1114,7 @@ impl Caller for Runner<'_> {
         if !row.accepts(args.len()) {
             return self.refuse(Some(row), Error::fixed("ERR Wrong number of args calling Redis command from script"));
         }
-        // Suites let scripts call more; but of what concerns the whole server only DEBUG, which waits for no other core.
+        // Suites let scripts call more; of what concerns the whole server only DEBUG, which waits for no other core.
         let may_all =
             self.core.shared.scripts.allows_all() && (!row.flags.contains(Flags::ADMIN) || row.command.name == "DEBUG");
         if row.flags.contains(Flags::NOSCRIPT) && !may_all {
