@@ -1,9 +1,10 @@
-//! Commands about the append-only file: how safe a client's writes are when they are answered, and waiting until they
-//! are on disk. Not here: the file (`crate::aof`), and the waiting (`runtime`).
+//! Commands about the append-only file and copies elsewhere: how safe a client's writes are when they are answered, and
+//! waiting until they are on disk. Not here: the file (`crate::aof`), and the waiting (`runtime`).
 
-use super::{Args, Command, CommandResult, Flags, Group, Joint, Run, SessionView};
+use super::{Args, Categories, Command, CommandResult, Context, Flags, Group, Joint, Refused, Run, SessionView, Wait};
 use crate::resp::{Error, Reply};
 use crate::session::{Durability, Mode};
+use crate::value::Type;
 use crate::value::number::parse_integer;
 
 /// The rows.
@@ -11,9 +12,18 @@ pub const COMMANDS: &[Command] = &[
     Command::new("BGREWRITEAOF", Run::Session(bgrewriteaof))
         .flags(Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING))
         .docs(Group::Server, "1.0.0", "Writes the append-only file anew, as short as it can be."),
+    Command::new("WAIT", Run::Blocking(wait))
+        .arity(3)
+        .flags(Flags::NOSCRIPT)
+        .categories(Categories::CONNECTION)
+        .docs(Group::Generic, "3.0.0", "Waits until what was written so far is on replicas.")
+        .complexity("O(1)")
+        .syntax("numreplicas:integer timeout:integer")
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
     Command::new("WAITAOF", Run::Joint(Joint::WaitAof))
         .arity(4)
         .flags(Flags::BLOCKING.union(Flags::NOSCRIPT).union(Flags::NO_MULTI))
+        .categories(Categories::CONNECTION)
         .docs(Group::Generic, "7.2.0", "Waits until what was written so far is on disk, here and on replicas.")
         .complexity("O(1)")
         .syntax("numlocal:integer numreplicas:integer timeout:integer")
@@ -22,7 +32,6 @@ pub const COMMANDS: &[Command] = &[
 
 const NOT_ENABLED: Error = Error::fixed("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 const NOT_LOCAL: Error = Error::fixed("ERR value is out of range, value must between 0 and 1");
-const BAD_TIMEOUT: Error = Error::fixed("ERR timeout is not an integer or out of range");
 
 /// What `WAITAOF` waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,13 +56,26 @@ impl WaitAof {
         }
         let replicas = parse_integer(args[2]).ok_or(Error::NOT_POSITIVE)?;
         let replicas = u64::try_from(replicas).map_err(|_| Error::NOT_POSITIVE)?;
-        let timeout_ms = parse_integer(args[3]).ok_or(BAD_TIMEOUT)?;
+        let timeout_ms = parse_integer(args[3]).ok_or(Error::TIMEOUT_NOT_INTEGER)?;
         let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Error::TIMEOUT_NEGATIVE)?;
         if local == 1 && !is_enabled {
             return Err(NOT_ENABLED);
         }
         Ok(WaitAof { is_local: local == 1, replicas, timeout_ms })
     }
+}
+
+/// There are no replicas: who wants some waits for nothing but the timeout.
+fn wait(_: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<Option<Wait>, Error> {
+    let replicas = parse_integer(args[1]).ok_or(Error::NOT_INTEGER)?;
+    let timeout_ms = parse_integer(args[2]).ok_or(Error::TIMEOUT_NOT_INTEGER)?;
+    let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Error::TIMEOUT_NEGATIVE)?;
+    if replicas <= 0 {
+        reply.integer(0);
+        return Ok(None);
+    }
+    let (retries, refused) = (Vec::new(), Refused::Zero);
+    Ok(Some(Wait { retries, value_type: Type::String, timeout_ms, refused, orphaned: None, polls_ms: None }))
 }
 
 /// As in Redis there is a base afterwards also where the log is off: it, and nothing else, is the log then.

@@ -529,7 +529,7 @@ fn reply_deadline(
 // How values are stored
 
 fn object_encoding(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    match context.keyspace.inspect(context.db, args[2]) {
+    match context.keyspace.examine(context.db, args[2]) {
         Some(view) => reply.bulk(view.encoding_name()),
         None => reply.null(),
     }
@@ -553,7 +553,7 @@ fn object_refcount(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply
             | Policy::VolatileLrm
     );
     let shares = context.config.maxmemory.bytes == 0 || !by_access;
-    match context.keyspace.inspect(context.db, args[2]) {
+    match context.keyspace.examine(context.db, args[2]) {
         Some(view) => match view.string() {
             Ok(StringRef::Integer(0..SHARED_INTEGERS)) if shares => reply.integer(SHARED_REFCOUNT),
             _ => reply.integer(1),
@@ -565,7 +565,7 @@ fn object_refcount(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply
 
 fn object_idletime(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let policy = context.keyspace.policy();
-    match (context.keyspace.inspect(context.db, args[2]), policy) {
+    match (context.keyspace.examine(context.db, args[2]), policy) {
         (None, _) => reply.null(),
         (Some(_), AccessPolicy::Lfu { .. }) => return Err(NO_IDLE_TIME),
         (Some(_), AccessPolicy::Lhd) => return Err(NO_IDLE_TIME_LHD),
@@ -578,7 +578,7 @@ fn object_idletime(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply
 
 fn object_freq(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let policy = context.keyspace.policy();
-    match (context.keyspace.inspect(context.db, args[2]), policy) {
+    match (context.keyspace.examine(context.db, args[2]), policy) {
         (None, _) => reply.null(),
         (Some(_), AccessPolicy::Lru | AccessPolicy::Lrm) => return Err(NO_FREQUENCY),
         (Some(view), AccessPolicy::Lfu { .. }) => reply.integer(policy.frequency(view.clock(), context.now_ms).into()),

@@ -170,8 +170,7 @@ fn count_one(cx: &mut Context<'_>, key: &[u8], reply: &mut Reply<'_>) -> Command
             hll::cache(string, cardinality);
             ((), 0)
         })?;
-        // A change, of which no event tells.
-        cx.keyspace.dirty += 1;
+        cx.keyspace.changed(cx.db, key, Event::SILENT);
     }
     reply.integer(counted? as i64);
     Ok(())

@@ -213,7 +213,7 @@ pub struct Wait {
     pub value_type: Type,
     /// How long it waits, in milliseconds; 0: for ever.
     pub timeout_ms: u64,
-    /// What it replies where it may not wait; after the timeout all reply with a null array, as in Redis 7.0.
+    /// What it replies where it may not wait.
     pub refused: Refused,
     /// What it is told when a key is gone or holds something else; none: it waits on.
     pub orphaned: Option<Orphaned>,
@@ -246,14 +246,25 @@ pub enum Refused {
     NullArray,
     /// Of commands that return one element.
     Null,
+    /// Of commands that return how many there are.
+    Zero,
 }
 
 impl Refused {
+    /// Writes what one who has waited long enough is told: arrays that are null, as in Redis 7.0, whatever was wanted.
+    pub fn write_late(self, reply: &mut Reply<'_>) {
+        match self {
+            Refused::NullArray | Refused::Null => reply.null_array(),
+            Refused::Zero => reply.integer(0),
+        }
+    }
+
     /// Writes it.
     pub fn write(self, reply: &mut Reply<'_>) {
         match self {
             Refused::NullArray => reply.null_array(),
             Refused::Null => reply.null(),
+            Refused::Zero => reply.integer(0),
         }
     }
 }

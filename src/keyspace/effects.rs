@@ -34,6 +34,8 @@ bitflags! {
         const NEW = 1 << 10;
         /// A whole database was emptied or swapped; the key is empty. Not among the notifications.
         const DATABASE = 1 << 11;
+        /// A change of which Redis tells only those who watch the key or have it in their caches.
+        const SILENT = 1 << 12;
     }
 }
 
@@ -44,6 +46,8 @@ pub struct Event {
     pub name: &'static str,
     /// Its kind.
     pub class: Class,
+    /// It concerns what hangs on the key, not its value: no WATCH breaks.
+    pub is_aside: bool,
 }
 
 /// The names are Redis'; a new command adds its own here.
@@ -95,17 +99,19 @@ impl Event {
     pub const XTRIM: Event = Event::new("xtrim", Class::STREAM);
     pub const XDEL: Event = Event::new("xdel", Class::STREAM);
     pub const XNACK: Event = Event::new("xnack", Class::STREAM);
-    pub const XSETID: Event = Event::new("xsetid", Class::STREAM);
-    pub const XGROUP_CREATE: Event = Event::new("xgroup-create", Class::STREAM);
-    pub const XGROUP_SETID: Event = Event::new("xgroup-setid", Class::STREAM);
-    pub const XGROUP_DESTROY: Event = Event::new("xgroup-destroy", Class::STREAM);
-    pub const XGROUP_CREATECONSUMER: Event = Event::new("xgroup-createconsumer", Class::STREAM);
-    pub const XGROUP_DELCONSUMER: Event = Event::new("xgroup-delconsumer", Class::STREAM);
+    pub const XSETID: Event = Event::aside("xsetid", Class::STREAM);
+    pub const XGROUP_CREATE: Event = Event::aside("xgroup-create", Class::STREAM);
+    pub const XGROUP_CREATE_STREAM: Event = Event::new("xgroup-create", Class::STREAM);
+    pub const XGROUP_SETID: Event = Event::aside("xgroup-setid", Class::STREAM);
+    pub const XGROUP_DESTROY: Event = Event::aside("xgroup-destroy", Class::STREAM);
+    pub const XGROUP_CREATECONSUMER: Event = Event::aside("xgroup-createconsumer", Class::STREAM);
+    pub const XGROUP_DELCONSUMER: Event = Event::aside("xgroup-delconsumer", Class::STREAM);
 
     pub const EXPIRED: Event = Event::new("expired", Class::EXPIRED);
     pub const EVICTED: Event = Event::new("evicted", Class::EVICTED);
     pub const KEY_MISS: Event = Event::new("keymiss", Class::KEY_MISS);
     pub const NEW: Event = Event::new("new", Class::NEW);
+    pub const SILENT: Event = Event::new("", Class::SILENT);
 
     /// Every key of the database is gone.
     pub const FLUSHED: Event = Event::new("flushed", Class::DATABASE);
@@ -116,11 +122,21 @@ impl Event {
 impl Event {
     /// An event with its name in notifications.
     pub const fn new(name: &'static str, class: Class) -> Event {
-        Event { name, class }
+        Event { name, class, is_aside: false }
+    }
+
+    /// One that leaves the value as it is.
+    const fn aside(name: &'static str, class: Class) -> Event {
+        Event { name, class, is_aside: true }
     }
 
     /// Whether the key (or the database) is another than before: what breaks a WATCH and a client's cache.
     pub fn is_change(self) -> bool {
+        !self.is_aside && self.may_serve()
+    }
+
+    /// Whether one who waits for the key should look again.
+    pub fn may_serve(self) -> bool {
         !Class::KEY_MISS.union(Class::NEW).contains(self.class)
     }
 }

@@ -372,6 +372,16 @@ impl Keyspace {
         Some(self.databases[db].view(position))
     }
 
+    /// A client asks about what is kept of a key: counted, but no access, and no event if it is not there.
+    pub fn examine(&mut self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
+        let Some(position) = self.read_position(db, self.hash_of(key), key) else {
+            self.stats.misses += 1;
+            return None;
+        };
+        self.stats.hits += 1;
+        Some(self.databases[db].view(position))
+    }
+
     /// A look that nobody notices.
     #[inline]
     pub fn peek(&self, db: usize, key: &[u8]) -> Option<EntryRef<'_>> {
@@ -443,6 +453,33 @@ impl Keyspace {
         key: &[u8],
     ) -> Result<Option<ContainerMut<'_, T>>, WrongType> {
         let Some((hash, position)) = self.container_position::<T>(db, key) else { return Ok(None) };
+        self.container_at(db, hash, position)
+    }
+
+    /// The same for a command that Redis counts as a read of the key.
+    ///
+    /// # Errors
+    /// The key holds something else.
+    pub fn read_container_mut<T: Container>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+    ) -> Result<Option<ContainerMut<'_, T>>, WrongType> {
+        let Some((hash, position)) = self.container_position::<T>(db, key) else {
+            self.missed(db, key);
+            return Ok(None);
+        };
+        self.stats.hits += 1;
+        self.container_at(db, hash, position)
+    }
+
+    #[inline]
+    fn container_at<T: Container>(
+        &mut self,
+        db: usize,
+        hash: u64,
+        position: Position,
+    ) -> Result<Option<ContainerMut<'_, T>>, WrongType> {
         self.touch_at(db, position);
         self.advise_of_write(db, hash, position);
         let Keyspace { databases, next_deadline_ms, now_ms, .. } = self;

@@ -222,7 +222,7 @@ impl Core {
                 self.stats.failed(ticket.row.id, Some(error.prefix()));
                 Reply::new(&mut out, Protocol::Resp2).error(error);
             }
-            None => Reply::new(&mut out, ticket.call.protocol).null_array(),
+            None => ticket.wait.refused.write_late(&mut Reply::new(&mut out, ticket.call.protocol)),
         }
         self.end_wait(ticket, out, error.map(|_| 0));
     }

@@ -470,7 +470,7 @@ impl Shard {
             }
             if effect.event.class == Class::DATABASE {
                 self.blocked.note_all(effect.db);
-            } else if effect.event.is_change() {
+            } else if effect.event.may_serve() {
                 self.blocked.note(effect.db, &effect.key);
             }
         }

@@ -82,7 +82,7 @@ pub(super) fn create(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
         None if options.makes_stream => {
             let mut stream = Stream::new();
             stream.add_group(name, parse_id(Id::MIN)?, options.entries_read);
-            cx.keyspace.put(cx.db, key, Value::Stream(stream), Expiry::Clear, Event::XGROUP_CREATE);
+            cx.keyspace.put(cx.db, key, Value::Stream(stream), Expiry::Clear, Event::XGROUP_CREATE_STREAM);
         }
         None => return Err(NO_KEY),
     }
@@ -150,7 +150,7 @@ pub(super) fn delconsumer(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Rep
 }
 
 pub(super) fn xack(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let acknowledged = match cx.keyspace.container_mut::<Stream>(cx.db, args[1])? {
+    let acknowledged = match cx.keyspace.read_container_mut::<Stream>(cx.db, args[1])? {
         None => None,
         Some(mut stream) => stream.change_group(args[2], |group, _, _| {
             let ids = args[3..].iter().map(|word| parse_strict(word, 0)).collect::<Result<Vec<Id>, Error>>()?;

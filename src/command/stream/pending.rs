@@ -171,7 +171,7 @@ impl Claim {
 
 pub(super) fn xclaim(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let now_ms = cx.now_ms;
-    let mut stream = cx.keyspace.container_mut::<Stream>(cx.db, args[1])?.ok_or_else(|| no_group(args))?;
+    let mut stream = cx.keyspace.read_container_mut::<Stream>(cx.db, args[1])?.ok_or_else(|| no_group(args))?;
     let (mut given, mut forgotten, mut last) = (Vec::new(), Vec::new(), Id::MIN);
     let result = stream.change_group(args[2], |group, log, _| {
         let idle_ms_min = named_integer(args[4], "min-idle-time", "XCLAIM")?.max(0);
@@ -283,7 +283,7 @@ pub(super) fn xautoclaim(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Repl
         }
         at += 1;
     }
-    let mut stream = cx.keyspace.container_mut::<Stream>(cx.db, args[1])?.ok_or_else(|| no_group(args))?;
+    let mut stream = cx.keyspace.read_container_mut::<Stream>(cx.db, args[1])?.ok_or_else(|| no_group(args))?;
     let (mut given, mut forgotten, mut last) = (Vec::new(), Vec::new(), Id::MIN);
     let result = stream.change_group(args[2], |group, log, _| {
         let mut attempts = count * ATTEMPTS_PER_ENTRY;
