@@ -172,6 +172,12 @@ pub struct Session {
 }
 
 impl Session {
+    /// What the server is to this client, as `INFO` and `HELLO` name it: who came through a core's own port sees nodes
+    /// of a cluster.
+    pub fn server_mode(&self) -> &'static str {
+        if self.is_node { "cluster" } else { "standalone" }
+    }
+
     /// A client that just connected.
     pub fn new(id: u64, core: usize, fd: i32, now_ms: u64) -> Session {
         Session {

@@ -209,7 +209,7 @@ fn hello(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
     map.bulk("id");
     map.integer(view.session.id as i64);
     map.bulk("mode");
-    map.bulk("standalone");
+    map.bulk(view.session.server_mode());
     map.bulk("role");
     map.bulk("master");
     map.bulk("modules");

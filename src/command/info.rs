@@ -68,7 +68,7 @@ const SECTIONS: &[Section] = &[
     Section { is_default: false, needs_commands: true, ..section("Commandstats", write_commandstats) },
     Section { needs_commands: true, ..section("Errorstats", write_errorstats) },
     Section { is_default: false, needs_commands: true, ..section("Latencystats", write_latencystats) },
-    section("Cluster", |_, lines| lines.put("cluster_enabled", 0)),
+    section("Cluster", |server, lines| lines.put("cluster_enabled", u8::from(server.view.session.is_node))),
     section("Keyspace", write_keyspace),
     section("Corering", write_corering),
 ];
@@ -342,7 +342,7 @@ fn write_server(server: &Server<'_>, lines: &mut Lines) {
     lines.put("redis_build_id", build_id());
     lines.put("server_name", "corering");
     lines.put("corering_version", env!("CARGO_PKG_VERSION"));
-    lines.put("redis_mode", "standalone");
+    lines.put("redis_mode", server.view.session.server_mode());
     lines.put("os", format_args!("{system} {release} {machine}"));
     lines.put("arch_bits", usize::BITS);
     lines.put("monotonic_clock", "POSIX clock_gettime");

@@ -5,6 +5,7 @@ use crate::cores::{connect, info_number, ok, start_with_core_ports, tag_of};
 use corering::route::SlotMap;
 use corering::route::slot::slot_of;
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 const KEYS: usize = 300;
 
@@ -160,6 +161,27 @@ fn what_is_asked_of_every_node_adds_up() {
     assert_eq!(clients[0].call(&["SET", &key, "v"]).unwrap(), ok());
     assert_eq!(plain.call(&["FLUSHALL"]).unwrap(), ok());
     assert_eq!(clients[2].call(&["DBSIZE"]).unwrap(), Value::Integer(0));
+}
+
+#[test]
+fn redis_cli_finds_the_cluster_whole() {
+    let (server, first_port) = start_with_core_ports(2, &[]);
+    let cluster = |port: u16, command: &[&str]| {
+        let node = format!("127.0.0.1:{port}");
+        let output = Command::new("redis-cli").args(["--cluster", command[0], &node]).args(&command[1..]).output();
+        String::from_utf8_lossy(&output.expect("redis-cli starts").stdout).into_owned()
+    };
+    let mut client = connect(server.port);
+    (0..KEYS).for_each(|key| assert_eq!(client.call(&["SET", &format!("k{key}"), "v"]).unwrap(), ok()));
+    let checked = cluster(first_port, &["check"]);
+    for line in ["[OK] 300 keys in 2 masters.", "All nodes agree about slots", "[OK] All 16384 slots covered."] {
+        assert!(checked.contains(line), "{line} in {checked}");
+    }
+    assert!(cluster(first_port, &["call", "PING"]).matches("PONG").count() == 2);
+    assert!(
+        cluster(server.port, &["check"]).contains("is not configured as a cluster node"),
+        "its own port is one server"
+    );
 }
 
 #[test]
