@@ -8,7 +8,9 @@ const TEXT: &[u8] = b"
     cjson.encode_sparse_array(true)
     local is_read, value = pcall(cjson.decode, ARGV[1])
     if not is_read then return 'refused' end
-    local text = cjson.encode(value)
+    -- Numbers without a value in JSON are read and not written; [NaN] is one.
+    local is_written, text = pcall(cjson.encode, value)
+    if not is_written then return 'refused' end
     local again = cjson.encode(cjson.decode(text))
     local sorted = function(text)
         local counts = {}
@@ -21,8 +23,5 @@ const TEXT: &[u8] = b"
 
 /// Panics when the input shows a mistake.
 pub fn check(json: &[u8]) {
-    let reply = engine::run(TEXT, &[], &[json]);
-    // Numbers without a value in JSON are read and not written; `[NaN]` is one.
-    let is_known = reply == b"$7\r\nrefused\r\n" || reply == b"$4\r\nsame\r\n" || reply.starts_with(b"-ERR ");
-    assert!(is_known, "{}", reply.escape_ascii());
+    engine::run_round_trip(TEXT, &[], &[json]);
 }
