@@ -12,6 +12,7 @@ use crate::command::long_reply::LongReply;
 use crate::command::lookup::Row;
 use crate::command::slowlog::Split;
 use crate::command::{Args, Flags, Spread, lookup, slowlog};
+use crate::resp::{Error, Protocol, Reply};
 use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
 use crate::session::Mode;
 use crate::shard::{Call, Waiter};
@@ -100,6 +101,22 @@ impl Core {
         long
     }
 
+    /// Tells another core's client that its command cannot run.
+    fn refuse_sent(&mut self, from: usize, header: &RequestHeader, row: &'static Row, error: &Error) {
+        let reply = ReplyHeader {
+            target: header.target,
+            sequence: header.sequence,
+            flags: 0,
+            command: header.command,
+            handed: 0,
+        };
+        self.stats.rejected(row.id, error.prefix());
+        self.mailbox.reply(from, reply, |out| {
+            Reply::new(out, Protocol::Resp2).error(error);
+            flags::FAILED
+        });
+    }
+
     /// Runs a command of another core's client; `started` and the result are readings of the clock.
     #[inline]
     fn run_sent(&mut self, from: usize, header: RequestHeader, args: &Args<'_>, started: u64) -> u64 {
@@ -115,6 +132,12 @@ impl Core {
             && let need = need_of(row, args)
             && self.shard.locks.conflicts_with(&need, row.flags.contains(Flags::READONLY))
         {
+            if header.flags & flags::GATHER == 0
+                && let Some(busy) = self.shared.scripts.refusal()
+            {
+                self.refuse_sent(from, &header, row, &busy);
+                return started;
+            }
             let args = args.iter().map(|arg| arg.to_vec()).collect();
             self.shard.locks.wait(need, Waiter::Sent { from, header, args });
             return started;

@@ -2,6 +2,7 @@
 //! each core compiles what it runs (see [`crate::script`]), and asks here what it does not know.
 
 use crate::command::{Args, ScriptCall};
+use crate::resp::Error;
 use crate::script::flags::{ScriptFlags, script_shebang};
 use crate::script::{Sha, sha1_hex};
 use ahash::AHashMap;
@@ -138,6 +139,13 @@ pub struct Run {
     pub has_written: AtomicBool,
     /// It has passed `busy-reply-threshold`.
     pub is_busy: AtomicBool,
+}
+
+impl Run {
+    /// What others are told once it has passed the threshold.
+    pub fn refusal(&self) -> Error {
+        if self.is_function { Error::BUSY_FUNCTION } else { Error::BUSY_SCRIPT }
+    }
 }
 
 /// What came of killing.
@@ -351,6 +359,12 @@ impl Scripts {
     #[inline]
     pub fn is_any_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed) != 0
+    }
+
+    /// What who would have to wait is told while one has passed the threshold.
+    #[inline]
+    pub fn refusal(&self) -> Option<Error> {
+        if self.is_any_busy() { self.longest().map(|run| run.refusal()) } else { None }
     }
 
     /// The one that has been running longest.
