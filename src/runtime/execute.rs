@@ -41,7 +41,8 @@ impl Core {
         let mut planned = std::mem::take(&mut self.planned);
         let mut clock = self.clock.raw();
         let mut window = 0;
-        for at in 0..planned.len() {
+        let mut at = 0;
+        while at < planned.len() {
             if at == window {
                 // Buckets of the next window, then entries of this one, whose buckets were asked for before.
                 let next = (window + PREFETCH_COMMANDS).min(planned.len());
@@ -54,10 +55,22 @@ impl Core {
                 self.prefetch(&planned[window..next], Keyspace::prefetch_entry);
                 window = next;
             }
-            let ended = self.run_one(&planned[at], clock);
+            let ended = match planned[at].what {
+                // A script that runs for too long answers those that come after it.
+                What::Row(row) if matches!(row.command.run, Run::Joint(_)) => {
+                    let command = planned[at];
+                    (self.planned, self.planned_next) = (planned, at + 1);
+                    let ended = self.run_one(&command, clock);
+                    planned = std::mem::take(&mut self.planned);
+                    self.planned_next = 0;
+                    ended
+                }
+                _ => self.run_one(&planned[at], clock),
+            };
             self.note_run(&planned[at], clock, ended);
             clock = ended;
             self.deliver_mail();
+            at += 1;
         }
         self.end_visits();
         planned.clear();

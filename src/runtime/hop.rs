@@ -101,16 +101,11 @@ impl Core {
         long
     }
 
-    /// Tells another core's client that its command cannot run.
-    fn refuse_sent(&mut self, from: usize, header: &RequestHeader, row: &'static Row, error: &Error) {
-        let reply = ReplyHeader {
-            target: header.target,
-            sequence: header.sequence,
-            flags: 0,
-            command: header.command,
-            handed: 0,
-        };
-        self.stats.rejected(row.id, error.prefix());
+    /// Tells another core, for its client or the gathering that asked, that a command cannot run.
+    pub(super) fn refuse_sent(&mut self, from: usize, header: &RequestHeader, error: &Error) {
+        let RequestHeader { target, sequence, command, .. } = *header;
+        let reply = ReplyHeader { target, sequence, flags: header.flags & flags::GATHER, command, handed: 0 };
+        self.stats.rejected(lookup::find_by_index(command as usize).id, error.prefix());
         self.mailbox.reply(from, reply, |out| {
             Reply::new(out, Protocol::Resp2).error(error);
             flags::FAILED
@@ -132,10 +127,8 @@ impl Core {
             && let need = need_of(row, args)
             && self.shard.locks.conflicts_with(&need, row.flags.contains(Flags::READONLY))
         {
-            if header.flags & flags::GATHER == 0
-                && let Some(busy) = self.shared.scripts.refusal()
-            {
-                self.refuse_sent(from, &header, row, &busy);
+            if let Some(busy) = self.shared.scripts.refusal() {
+                self.refuse_sent(from, &header, &busy);
                 return started;
             }
             let args = args.iter().map(|arg| arg.to_vec()).collect();
@@ -233,6 +226,8 @@ impl Core {
                 }
             }
             Control::Lent { gathering, loan } => self.borrowed(gathering, loan),
+            Control::Refused { gathering } => self.refuse_gathering(gathering),
+            Control::Busy => self.refuse_waiting(true),
             Control::Home(loan) => self.come_home(loan),
             Control::Unblocked { ticket, reply, nanoseconds } => self.end_wait(&ticket, reply, Some(nanoseconds)),
             Control::Knock { ticket, at } => self.knocks.push((ticket, at)),

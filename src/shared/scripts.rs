@@ -340,19 +340,35 @@ impl Scripts {
         self.state().running.push(run);
     }
 
-    /// It has passed the threshold.
-    pub fn begin_busy(&self, run: &Run) {
-        if !run.is_busy.swap(true, Ordering::Relaxed) {
+    /// It has passed the threshold. Whether that is new: then everybody has to be told.
+    pub fn begin_busy(&self, run: &Run) -> bool {
+        let is_new = !run.is_busy.swap(true, Ordering::Relaxed);
+        if is_new {
             self.busy.fetch_add(1, Ordering::Relaxed);
+        }
+        is_new
+    }
+
+    /// It is about to write for the first time. False: somebody has ended it.
+    pub fn begin_to_write(&self, run: &Run) -> bool {
+        let _state = self.state(); // Or it could be ended, and write, both at once.
+        let may_write = !run.is_killed.load(Ordering::Relaxed);
+        run.has_written.store(may_write, Ordering::Relaxed);
+        may_write
+    }
+
+    /// It begins again, and nobody waits for it until it has what it needs.
+    pub fn begin_again(&self, run: &Run) {
+        run.has_written.store(false, Ordering::Relaxed);
+        if run.is_busy.swap(false, Ordering::Relaxed) {
+            self.busy.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// It has ended.
     pub fn end_long(&self, run: &Arc<Run>) {
         self.state().running.retain(|other| !Arc::ptr_eq(other, run));
-        if run.is_busy.load(Ordering::Relaxed) {
-            self.busy.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.begin_again(run);
     }
 
     /// Whether one has passed the threshold.
