@@ -332,7 +332,7 @@
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` `script` |
 //! | 4 | `stats` | `command` |
 //! | 4 | `check` | `aof` `command` `rdb` `structure` `value` |
-//! | 4 | `shared` | `aof` `command` `config` `pubsub` `session` `script` `sync` `mutant` |
+//! | 4 | `shared` | `aof` `command` `config` `pubsub` `resp` `session` `script` `sync` `mutant` |
 //! | 4 | `route` | `command` `resp` |
 //! | 5 | `shard` | `aof` `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` `sync` `mutant` |
 //!

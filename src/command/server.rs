@@ -97,7 +97,7 @@ fn shutdown(view: &mut SessionView<'_>, args: &Args<'_>, _: &mut Reply<'_>) -> C
         return Err(Error::fixed("ERR No shutdown in progress."));
     }
     if !nosave && let Some(run) = view.shared.scripts.longest().filter(|_| view.shared.scripts.is_any_busy()) {
-        return Err(if run.is_function { Error::BUSY_FUNCTION } else { Error::BUSY_SCRIPT });
+        return Err(run.refusal());
     }
     tracing::warn!("User requested shutdown...");
     // No replica lags behind, so NOW changes nothing.

@@ -198,7 +198,25 @@ impl<T> Locks<T> {
             }
         }
         let (need, waiter) = self.queue.remove(ready?).expect("an index into the queue");
-        match &need {
+        self.want_no_more(&need);
+        Some((need, waiter))
+    }
+
+    /// Takes those out of the queue who do not wait on, in their order. Then [`Locks::next_ready`] until it has no
+    /// more: others may have waited for them.
+    pub fn dismiss(&mut self, waits_on: impl Fn(&T) -> bool) -> Vec<T> {
+        let (staying, leaving) = std::mem::take(&mut self.queue).into_iter().partition(|(_, waiter)| waits_on(waiter));
+        self.queue = staying;
+        let leave = |(need, waiter): (Need, T)| {
+            self.want_no_more(&need);
+            waiter
+        };
+        VecDeque::into_iter(leaving).map(leave).collect()
+    }
+
+    /// One in the queue less needs this.
+    fn want_no_more(&mut self, need: &Need) {
+        match need {
             Need::Everything => self.wanting_everything -= 1,
             Need::Keys(keys) => {
                 for key in keys {
@@ -210,7 +228,6 @@ impl<T> Locks<T> {
                 }
             }
         }
-        Some((need, waiter))
     }
 }
 
@@ -260,6 +277,25 @@ mod tests {
         assert_eq!(next(&mut locks), Some(1));
         assert_eq!(next(&mut locks), Some(2));
         assert_eq!(next(&mut locks), None);
+    }
+
+    #[test]
+    fn who_is_dismissed_keeps_nobody_waiting() {
+        let mut locks = Locks::default();
+        let held = Need::Keys(keys(&["a"]));
+        locks.hold(&held);
+        locks.wait(Need::Keys(keys(&["a", "b"])), 1);
+        locks.wait(Need::Keys(keys(&["b"])), 2);
+        locks.wait(Need::Everything, 3);
+        locks.wait(Need::Keys(keys(&["c"])), 4);
+        locks.wait(held.clone(), 5);
+        assert_eq!(locks.dismiss(|waiter| [2, 5].contains(waiter)), [1, 3, 4]);
+        assert!(!locks.conflicts(&Need::Keys(keys(&["c"]))), "nobody wants it, nor everything");
+        assert_eq!(next(&mut locks), Some(2));
+        assert_eq!(next(&mut locks), None);
+        locks.release(&held);
+        assert_eq!(next(&mut locks), Some(5));
+        assert!(locks.is_free());
     }
 
     #[test]

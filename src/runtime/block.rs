@@ -290,7 +290,8 @@ impl Core {
         let needs_of_call = || Needs::of_call(self.map, row, &args);
         let is_clear = |shard, engine: &Shard| needs.get_or_init(needs_of_call).is_clear(shard, engine);
         if !hold_several(&mut self.shard, &mut self.visited, &shards, is_clear) {
-            let requests = needs.into_inner().unwrap_or_else(needs_of_call).into_requests(None);
+            let mut requests = needs.into_inner().unwrap_or_else(needs_of_call).into_requests(None);
+            requests.iter_mut().for_each(|(_, request)| request.is_patient = true);
             let gathering = self.gatherings.insert(Gathering {
                 connection: ticket.connection,
                 sequence: ticket.sequence,

@@ -117,6 +117,8 @@ pub struct Core {
     /// Steps of surveys that this shard has yet to run, the next one first.
     pub(super) steps: VecDeque<Step>,
     pub(super) planned: Vec<Planned>,
+    /// Those before this one have run, or run now.
+    pub(super) planned_next: usize,
     pub(super) spans: Vec<Span>,
     pub(super) request_spans: Vec<Span>,
     pub(super) used_buffers: Vec<Buffer>,
@@ -268,6 +270,7 @@ impl Core {
             long_replies: VecDeque::new(),
             steps: VecDeque::new(),
             planned: Vec::new(),
+            planned_next: 0,
             spans: Vec::new(),
             request_spans: Vec::new(),
             used_buffers: Vec::new(),

@@ -41,7 +41,8 @@ impl Core {
         let mut planned = std::mem::take(&mut self.planned);
         let mut clock = self.clock.raw();
         let mut window = 0;
-        for at in 0..planned.len() {
+        let mut at = 0;
+        while at < planned.len() {
             if at == window {
                 // Buckets of the next window, then entries of this one, whose buckets were asked for before.
                 let next = (window + PREFETCH_COMMANDS).min(planned.len());
@@ -54,10 +55,22 @@ impl Core {
                 self.prefetch(&planned[window..next], Keyspace::prefetch_entry);
                 window = next;
             }
-            let ended = self.run_one(&planned[at], clock);
+            let ended = match planned[at].what {
+                // A script that runs for too long answers those that come after it.
+                What::Row(row) if matches!(row.command.run, Run::Joint(_)) => {
+                    let command = planned[at];
+                    (self.planned, self.planned_next) = (planned, at + 1);
+                    let ended = self.run_one(&command, clock);
+                    planned = std::mem::take(&mut self.planned);
+                    self.planned_next = 0;
+                    ended
+                }
+                _ => self.run_one(&planned[at], clock),
+            };
             self.note_run(&planned[at], clock, ended);
             clock = ended;
             self.deliver_mail();
+            at += 1;
         }
         self.end_visits();
         planned.clear();
@@ -241,8 +254,12 @@ impl Core {
     /// Refuses a command before it runs, and the transaction it belongs to.
     #[cold]
     pub(super) fn refuse(&mut self, planned: &Planned, row: &'static Row, error: Error) -> u64 {
-        let connection =
-            &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
+        self.refuse_to(planned.connection, row, error)
+    }
+
+    /// The same to a client whose command was taken apart already.
+    pub(super) fn refuse_to(&mut self, index: u32, row: &'static Row, error: Error) -> u64 {
+        let connection = &mut **self.connections.get_mut(index as usize).expect("planned connections are open");
         let session = &mut connection.session;
         session.last_command = Some(row.id.index() as u16);
         session.spoil_transaction();
@@ -253,8 +270,8 @@ impl Core {
         }
         connection.replies.write(|out| Reply::new(out, Protocol::Resp2).error(&said));
         self.stats.rejected(row.id, said.prefix());
-        list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
-        self.tell_unwatched(planned.connection);
+        list_once(&mut self.dirty, &mut connection.dirty, index);
+        self.tell_unwatched(index);
         self.clock.raw()
     }
 
@@ -288,6 +305,9 @@ impl Core {
                     (Place::One(shard), _) => shard,
                     (Place::Anywhere, Spread::Survey(how, limit)) => {
                         drop(args);
+                        if let Some(busy) = self.shared.scripts.refusal() {
+                            return self.refuse(planned, row, busy);
+                        }
                         return self.start_survey(planned, row, (how, limit), started);
                     }
                     _ if session.is_node && row.asks_all_shards() => self.core,
@@ -295,6 +315,9 @@ impl Core {
                     (Place::Anywhere, Spread::Owner | Spread::Split(_)) => self.core,
                     (Place::Anywhere, Spread::Cursor) => {
                         drop(args);
+                        if let Some(busy) = self.shared.scripts.refusal() {
+                            return self.refuse(planned, row, busy);
+                        }
                         return self.start_walk(planned, row, started);
                     }
                     _ => {
@@ -383,6 +406,10 @@ impl Core {
                     && let need = need_of(row, &args)
                     && self.shard.locks.conflicts_with(&need, row.flags.contains(Flags::READONLY))
                 {
+                    if let Some(busy) = self.shared.scripts.refusal() {
+                        drop(args);
+                        return self.refuse(planned, row, busy);
+                    }
                     self.timing.is_unanswered = true;
                     let sequence = connection.replies.reserve();
                     let args = args.iter().map(|arg| arg.to_vec()).collect();

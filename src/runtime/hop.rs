@@ -12,6 +12,7 @@ use crate::command::long_reply::LongReply;
 use crate::command::lookup::Row;
 use crate::command::slowlog::Split;
 use crate::command::{Args, Flags, Spread, lookup, slowlog};
+use crate::resp::{Error, Protocol, Reply};
 use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
 use crate::session::Mode;
 use crate::shard::{Call, Waiter};
@@ -100,6 +101,17 @@ impl Core {
         long
     }
 
+    /// Tells another core, for its client or the gathering that asked, that a command cannot run.
+    pub(super) fn refuse_sent(&mut self, from: usize, header: &RequestHeader, error: &Error) {
+        let RequestHeader { target, sequence, command, .. } = *header;
+        let reply = ReplyHeader { target, sequence, flags: header.flags & flags::GATHER, command, handed: 0 };
+        self.stats.rejected(lookup::find_by_index(command as usize).id, error.prefix());
+        self.mailbox.reply(from, reply, |out| {
+            Reply::new(out, Protocol::Resp2).error(error);
+            flags::FAILED
+        });
+    }
+
     /// Runs a command of another core's client; `started` and the result are readings of the clock.
     #[inline]
     fn run_sent(&mut self, from: usize, header: RequestHeader, args: &Args<'_>, started: u64) -> u64 {
@@ -115,6 +127,10 @@ impl Core {
             && let need = need_of(row, args)
             && self.shard.locks.conflicts_with(&need, row.flags.contains(Flags::READONLY))
         {
+            if let Some(busy) = self.shared.scripts.refusal() {
+                self.refuse_sent(from, &header, &busy);
+                return started;
+            }
             let args = args.iter().map(|arg| arg.to_vec()).collect();
             self.shard.locks.wait(need, Waiter::Sent { from, header, args });
             return started;
@@ -210,6 +226,8 @@ impl Core {
                 }
             }
             Control::Lent { gathering, loan } => self.borrowed(gathering, loan),
+            Control::Refused { gathering } => self.refuse_gathering(gathering),
+            Control::Busy => self.refuse_waiting(true),
             Control::Home(loan) => self.come_home(loan),
             Control::Unblocked { ticket, reply, nanoseconds } => self.end_wait(&ticket, reply, Some(nanoseconds)),
             Control::Knock { ticket, at } => self.knocks.push((ticket, at)),

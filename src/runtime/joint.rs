@@ -188,6 +188,11 @@ impl Core {
         work: Work,
         started: u64,
     ) {
+        if let Some(busy) = self.shared.scripts.refusal() {
+            // It would wait for a script that may never end, and others behind it.
+            self.refuse_to(index, row, busy);
+            return self.forget_watched(requests.into_iter().flat_map(|(_, request)| request.watched).collect());
+        }
         let connection = &mut *self.connections[index as usize];
         connection.barrier = true;
         let sequence = connection.replies.reserve();

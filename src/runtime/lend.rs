@@ -121,6 +121,9 @@ impl Core {
         if self.borrowing(gathering).loans.is_empty()
             && self.shared.persistence.holds_loans.load(std::sync::atomic::Ordering::Acquire)
         {
+            if self.shared.scripts.is_any_busy() && !self.borrowing(gathering).is_patient() {
+                return self.refuse_gathering(gathering); // That moment may never come.
+            }
             return self.saving.held_gatherings.push(gathering); // A moment is waited for at which nothing is lent.
         }
         loop {
@@ -134,7 +137,7 @@ impl Core {
             }
             match self.lend(self.core, gathering, request) {
                 Some(loan) => self.borrowing(gathering).loans.push(loan),
-                None => return, // In the queue of this very shard.
+                None => return, // In the queue of this very shard, or refused.
             }
         }
     }
@@ -152,7 +155,7 @@ impl Core {
         self.borrow(gathering);
     }
 
-    /// Hands entries out, or queues the borrower.
+    /// Hands entries out, or queues the borrower, or refuses it: then it may be gone.
     pub(super) fn lend(&mut self, from: usize, gathering: u32, request: Request) -> Option<Loan> {
         self.shard.take();
         if self.shard.keyspace.is_walked()
@@ -161,6 +164,10 @@ impl Core {
             self.shard.record_keys(keys);
         }
         if self.shard.locks.conflicts(&request.need) {
+            if !request.is_patient && self.shared.scripts.is_any_busy() {
+                self.refuse_borrower(from, gathering);
+                return None;
+            }
             let need = request.need.clone();
             self.shard.locks.wait(need, Waiter::Borrower { from, gathering, request });
             return None;
@@ -169,7 +176,7 @@ impl Core {
     }
 
     fn hand_out(&mut self, request: Request) -> Loan {
-        let Request { need, watched, watches_in } = request;
+        let Request { need, watched, watches_in, .. } = request;
         let now_ms = self.now_ms;
         let shard = &mut *self.shard;
         shard.locks.hold(&need);
@@ -308,6 +315,9 @@ impl Core {
         if let Work::Retry(ticket, at) = &self.borrowing(gathering).work {
             let (ticket, at) = (ticket.clone(), *at);
             return self.retry_borrowed(gathering, ticket, at);
+        }
+        if self.serving_beside && matches!(self.borrowing(gathering).work, Work::Exec(_) | Work::Script(_)) {
+            return self.refuse_gathering(gathering); // A script within a script might be another one without an end.
         }
         let waiting = &mut self.gatherings[gathering as usize];
         let (index, row, args) = (waiting.connection, waiting.row, waiting.args.clone());

@@ -87,6 +87,13 @@ pub enum Control {
         /// The entries.
         loan: Loan,
     },
+    /// They are held by a script that does not end: the borrower's client is told so.
+    Refused {
+        /// The borrower's gathering.
+        gathering: u32,
+    },
+    /// A script has been running for too long: tell those who wait.
+    Busy,
     /// Borrowed entries come home.
     Home(Loan),
     /// Something was put into your lane of the log for which somebody waits.

@@ -9,6 +9,7 @@ mod aof_place;
 mod aof_rewrite;
 mod aof_share;
 mod block;
+mod busy;
 pub mod check;
 mod clocks;
 pub mod core;

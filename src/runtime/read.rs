@@ -49,6 +49,7 @@ pub(super) enum What {
 }
 
 /// A command read from a connection, to be run in this pass.
+#[derive(Clone, Copy)]
 pub(super) struct Planned {
     pub(super) connection: u32,
     pub(super) source: Source,

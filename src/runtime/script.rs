@@ -24,11 +24,9 @@
 //!
 //! Lua ticks every 100,000 instructions. From a millisecond on others can see the script, and end it; and it lets go of
 //! the engines: what it holds becomes a loan, so that the other cores, and their clients, go on with all other keys.
-//! From `busy-reply-threshold` on its own core serves as well: at every tick a pass is made within the script, of a
-//! narrower kind ([`Core::serve_beside`]), in which commands that are allowed then run, and all others are told `BUSY`.
-//! The clients whose commands came with the script's, in one pass, wait.
+//! From `busy-reply-threshold` on nobody waits for it, and its own core serves as well: see `busy`. One that begins
+//! again is the same to others: it has been running since it began first, and who ended it has ended it.
 
-use super::accept::CLOSING;
 use super::aof_share::{Told, records_of};
 use super::core::{Core, unix_ms};
 use super::execute::{call_of, discards};
@@ -38,7 +36,7 @@ use super::libraries::{LoadCaller, log};
 use super::monitor::{self, feed_monitors};
 use super::needs::{Needs, rising};
 use super::pubsub::remember_read;
-use super::read::{Planned, Source, What};
+use super::read::{Planned, Source};
 use super::send::list_once;
 use super::slow;
 use super::visit::hold_several;
@@ -50,7 +48,7 @@ use crate::connection::arguments;
 use crate::keyspace::{Class, Effects, Entry, Keyspace, Records};
 use crate::memory;
 use crate::mutant::Mutant;
-use crate::resp::{Error, Output, Protocol, Reply, Span};
+use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::locks::Need;
 use crate::route::parcel::ArgSlices;
 use crate::route::{Place, place};
@@ -59,7 +57,6 @@ use crate::script::{Answer, Caller, Engine, Failed, Invocation, ScriptFlags, Sha
 use crate::session::{Mode, Transaction};
 use crate::shard::{Call, Request, Shard, fail, finish};
 use crate::shared::scripts::{Habit, Library, Run as LongRun, Script};
-use crate::sys::ring::Buffer;
 use crate::value::number::parse_integer;
 use ahash::AHashMap;
 use bytes::Bytes;
@@ -72,15 +69,6 @@ const LONG_NANOSECONDS: u64 = 1_000_000;
 
 /// By how much the bytes of Lua that are told may be wrong.
 const TOLD_BYTES: u64 = 16 << 10;
-
-/// What of a pass waits while another is made within it.
-struct Aside {
-    planned: Vec<Planned>,
-    spans: Vec<Span>,
-    active: Vec<u32>,
-    buffers: Vec<Buffer>,
-    now_ms: u64,
-}
 
 /// What a core has compiled.
 pub(super) struct Scripting {
@@ -167,6 +155,16 @@ pub(super) struct ScriptWork {
     /// One call.
     args: Transaction,
     is_wide: bool,
+    /// It has begun already.
+    before: Option<Before>,
+}
+
+/// What is known of a script that begins again.
+struct Before {
+    /// When it began, as the clock reads.
+    started: u64,
+    /// What others see of it, if it has been running for long.
+    long: Option<Arc<LongRun>>,
 }
 
 /// What came of a run.
@@ -174,11 +172,13 @@ enum Ran {
     /// The reply is written.
     Ended,
     /// It wants a key that is not held; nothing has happened.
-    Roams,
+    Roams(Before),
 }
 
 /// The ending of a run that begins again.
 const ROAMS: &str = "the script uses keys that are not held";
+/// That of one that somebody has ended; functions, too.
+const KILLED: &str = "Script killed by user with SCRIPT KILL...";
 
 impl Core {
     /// Runs a script, or changes what there is of them.
@@ -196,7 +196,7 @@ impl Core {
         args.clear();
         args.push(row.id.index() as u16, slices.iter().copied());
         drop(slices);
-        self.begin_script(planned.connection, row, ScriptWork { what, args, is_wide: false }, started);
+        self.begin_script(planned.connection, row, ScriptWork { what, args, is_wide: false, before: None }, started);
     }
 
     fn begin_script(&mut self, index: u32, row: &'static Row, mut work: ScriptWork, started: u64) {
@@ -237,14 +237,19 @@ impl Core {
                 return self.borrow_for(index, row, Vec::new(), call, requests, work, started);
             }
             let mut ground = Ground::Engines;
-            let ran = self.run_prepared(index, row, &prepared, &args, &mut ground, true, &mut out);
+            let before = work.before.take();
+            let ran = self.run_prepared(index, row, &prepared, &args, &mut ground, true, before, &mut out);
             self.settle_engines();
+            if self.map.shards() == 1 && !self.shard.locks.is_free() {
+                self.serve_waiting(); // One in front of them may have been told that the script is busy.
+            }
             match ran {
                 Ran::Ended => {
                     drop(args);
                     return self.end_script(index, row, work.args, out, None, started);
                 }
-                Ran::Roams => {
+                Ran::Roams(before) => {
+                    work.before = Some(before);
                     self.stats.counters.scripts_widened += 1;
                     prepared.origin.habit().roams();
                     assert!(!std::mem::replace(&mut work.is_wide, true), "with every shard there is nothing else");
@@ -265,8 +270,9 @@ impl Core {
         // Again: it may have been forgotten meanwhile.
         let ran = match self.prepare(index, work.what, &args, &mut out) {
             Ok(Some(prepared)) => {
-                let ran = self.run_prepared(index, row, &prepared, &args, &mut ground, true, &mut out);
-                if matches!(ran, Ran::Roams) {
+                let before = work.before.take();
+                let ran = self.run_prepared(index, row, &prepared, &args, &mut ground, true, before, &mut out);
+                if matches!(ran, Ran::Roams(_)) {
                     prepared.origin.habit().roams();
                 }
                 ran
@@ -278,13 +284,15 @@ impl Core {
             }
         };
         drop(args);
+        self.forget_run(work.before.take());
         self.send_home(borrowing, ground);
         match ran {
             Ran::Ended => {
                 self.gatherings.remove(gathering as usize);
                 self.end_script(index, row, work.args, out, Some(sequence), started);
             }
-            Ran::Roams => {
+            Ran::Roams(before) => {
+                work.before = Some(before);
                 assert!(!std::mem::replace(&mut work.is_wide, true), "with every shard there is nothing else");
                 self.stats.counters.scripts_widened += 1;
                 let requests = Needs::of_keys(self.map, std::iter::empty(), true).into_requests(None);
@@ -310,10 +318,21 @@ impl Core {
         match self.prepare(index, what, args, out) {
             Ok(None) => {}
             Ok(Some(prepared)) => {
-                let ran = self.run_prepared(index, row, &prepared, args, ground, false, out);
+                let ran = self.run_prepared(index, row, &prepared, args, ground, false, None, out);
                 assert!(matches!(ran, Ran::Ended), "a transaction with a script holds every shard");
             }
             Err(error) => fail(&mut self.stats, row, &error, start, out),
+        }
+    }
+
+    /// A script that waited for what it borrows does not run.
+    pub(super) fn forget_script(&mut self, work: ScriptWork) {
+        self.forget_run(work.before);
+    }
+
+    fn forget_run(&mut self, before: Option<Before>) {
+        if let Some(long) = before.and_then(|before| before.long) {
+            self.shared.scripts.end_long(&long);
         }
     }
 
@@ -548,6 +567,7 @@ impl Core {
         args: &Args<'_>,
         ground: &mut Ground,
         may_lend: bool,
+        before: Option<Before>,
         out: &mut Output,
     ) -> Ran {
         let start = out.len();
@@ -561,7 +581,7 @@ impl Core {
                 (0..self.map.shards()).all(|shard| self.held_engine(shard).is_some_and(|engine| engine.locks.is_free()))
             }
         };
-        let started = self.clock.raw();
+        let Before { started, long } = before.unwrap_or_else(|| Before { started: self.clock.raw(), long: None });
         let is_readonly = prepared.is_readonly || prepared.flags.contains(ScriptFlags::NO_WRITES);
         let allows_full = prepared.flags.contains(ScriptFlags::ALLOW_OOM);
         let self_shards = self.map.shards();
@@ -598,7 +618,7 @@ impl Core {
             undo: Vec::new(),
             shown,
             started,
-            long: None,
+            long,
             may_lend: may_lend && 1 < self_shards,
             lent: None,
             extra: Vec::new(),
@@ -613,8 +633,11 @@ impl Core {
         };
         let error = scripting.engine.run(&invocation, &mut runner, out);
         let Runner { roams, needed_more, shown, undo, long, lent, extra, .. } = runner;
-        if let Some(long) = long {
-            self.shared.scripts.end_long(&long);
+        if let Some(long) = &long {
+            match roams {
+                true => self.shared.scripts.begin_again(long),
+                false => self.shared.scripts.end_long(long),
+            }
         }
         self.shard.take();
         self.shard.keyspace.records.is_gathering = false;
@@ -632,7 +655,7 @@ impl Core {
             self.send_home(*borrowing, ground);
         }
         if roams {
-            return Ran::Roams;
+            return Ran::Roams(Before { started, long });
         }
         if holds_everything && 1 < self.map.shards() && !needed_more {
             prepared.origin.habit().stays();
@@ -657,84 +680,6 @@ impl Core {
     /// One that is.
     fn held_engine_mut(&mut self, shard: usize) -> &mut Shard {
         if shard == self.core { &mut self.shard } else { self.visited[shard].as_mut().expect("it is held") }
-    }
-
-    /// A pass within a script that has been running for too long: commands that are allowed then run, all others are
-    /// refused. Clients of which the pass around it has commands keep waiting.
-    fn serve_beside(&mut self, is_function: bool, reads_mail: bool) {
-        if std::mem::replace(&mut self.serving_beside, true) {
-            return; // A script of somebody who borrowed, within such a pass.
-        }
-        let aside = Aside {
-            planned: std::mem::take(&mut self.planned),
-            spans: std::mem::take(&mut self.spans),
-            active: std::mem::take(&mut self.active),
-            buffers: std::mem::take(&mut self.used_buffers),
-            now_ms: self.now_ms,
-        };
-        let barriers: Vec<bool> = aside
-            .active
-            .iter()
-            .map(|&index| {
-                let connection = self.connections.get_mut(index as usize);
-                connection.is_some_and(|connection| std::mem::replace(&mut connection.barrier, true))
-            })
-            .collect();
-        self.now_ms = unix_ms();
-        let batches = self.timing.batches_len();
-        self.ring.enter(None, 0, 1);
-        self.take_events();
-        if reads_mail {
-            self.read_mail();
-        }
-        self.deliver_mail();
-        self.plan_again();
-        let busy = if is_function { Error::BUSY_FUNCTION } else { Error::BUSY_SCRIPT };
-        let mut clock = self.clock.raw();
-        for planned in std::mem::take(&mut self.planned) {
-            clock = match planned.what {
-                What::Row(row) if !row.flags.contains(Flags::ALLOW_BUSY) => self.refuse_busy(&planned, row, &busy),
-                _ => self.run_one(&planned, clock),
-            };
-        }
-        self.spans.clear();
-        for index in std::mem::take(&mut self.active) {
-            if aside.active.contains(&index) {
-                continue;
-            }
-            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
-            connection.consume_planned();
-            connection.session.active_ms = self.now_ms;
-        }
-        for buffer in std::mem::take(&mut self.used_buffers) {
-            self.ring.give_back(buffer);
-        }
-        self.flush();
-        for (&index, barrier) in aside.active.iter().zip(barriers) {
-            if let Some(connection) = self.connections.get_mut(index as usize) {
-                connection.barrier = barrier;
-                if 0 < connection.unplanned_bytes() {
-                    list_once(&mut self.again, &mut connection.again, index);
-                }
-            }
-        }
-        self.ring.submit(); // What it brings is taken in the next pass, within a script or not.
-        let Aside { planned, spans, active, buffers, now_ms } = aside;
-        (self.planned, self.spans, self.active, self.used_buffers, self.now_ms) =
-            (planned, spans, active, buffers, now_ms);
-        self.timing.forget_batches(batches);
-        self.timing.is_forwarded = false;
-        self.timing.is_unanswered = false;
-        self.serving_beside = false;
-    }
-
-    /// Tells a client that a script runs too long, in its turn.
-    fn refuse_busy(&mut self, planned: &Planned, row: &'static Row, busy: &Error) -> u64 {
-        let connection = &mut *self.connections[planned.connection as usize];
-        if connection.broken || connection.session.mode.intersects(CLOSING) {
-            return self.clock.raw();
-        }
-        self.refuse(planned, row, busy.clone())
     }
 
     /// Brings back what a script found, in the opposite order, and forgets what was told of its changes.
@@ -921,7 +866,10 @@ impl Runner<'_> {
                 engine.locks.hold(&Need::Everything);
                 loans.push(loan(Need::Everything, engine.keyspace.effects.listened()));
                 keyspaces.push(*engine.part_with_keyspace());
-                requests.push((shard, Request { need: Need::Everything, watched: Vec::new(), watches_in: None }));
+                requests.push((
+                    shard,
+                    Request { need: Need::Everything, watched: Vec::new(), watches_in: None, is_patient: false },
+                ));
             }
             *self.ground = Ground::Whole(keyspaces);
         } else {
@@ -1008,6 +956,9 @@ impl Runner<'_> {
 
     fn begin_again(&mut self) -> Answer {
         assert!(!self.holds_everything, "with every shard there is nothing else");
+        if self.long.as_ref().is_some_and(|long| long.is_killed.load(Ordering::Relaxed)) {
+            return Answer::Ends(KILLED);
+        }
         self.roams = true;
         Answer::Ends(ROAMS)
     }
@@ -1143,10 +1094,12 @@ impl Caller for Runner<'_> {
             return self.begin_again();
         }
         if is_write && !self.has_written {
-            self.has_written = true;
-            if let Some(long) = &self.long {
-                long.has_written.store(true, Ordering::Relaxed);
+            if let Some(long) = &self.long
+                && !self.core.shared.scripts.begin_to_write(long)
+            {
+                return Answer::Ends(KILLED);
             }
+            self.has_written = true;
         }
         let core = &mut *self.core;
         if core.shared.monitors.load(Ordering::Relaxed) != 0
@@ -1197,23 +1150,24 @@ impl Caller for Runner<'_> {
             long
         });
         if long.is_killed.load(Ordering::Relaxed) {
-            return Some("Script killed by user with SCRIPT KILL..."); // Functions, too.
+            return Some(KILLED);
         }
         if core.shared.stopping.load(Ordering::Relaxed) {
             return Some("the server is shutting down");
         }
         let threshold_ms = core.config.busy_reply_threshold;
         let is_busy = threshold_ms != 0 && threshold_ms <= nanoseconds / 1_000_000;
-        if is_busy {
-            core.shared.scripts.begin_busy(long);
-        }
+        let (is_new, busy) = (is_busy && core.shared.scripts.begin_busy(long), long.refusal());
         if self.may_lend && matches!(self.ground, Ground::Engines) {
             self.let_go();
         }
         if is_busy {
-            // Other cores send what runs on this one's engine, unless a transaction is half done on it.
-            let reads_mail = !matches!(self.ground, Ground::Engines);
-            self.core.serve_beside(self.prepared.is_function(), reads_mail);
+            // Others may use this core's engine, unless something is half done on it.
+            let is_engine_free = !matches!(self.ground, Ground::Engines);
+            if is_new {
+                self.core.tell_busy(is_engine_free);
+            }
+            self.core.serve_beside(self.index, &busy, is_engine_free);
         }
         if !matches!(self.ground, Ground::Engines) && 1 < self.core.map.shards() {
             self.core.shard.let_go(); // Visitors come in until the next call.

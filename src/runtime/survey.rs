@@ -126,6 +126,9 @@ impl Core {
         self.shard.take();
         if self.shard.locks.conflicts_with_reader(&Need::Everything) {
             // Entries that are away would be missing.
+            if let Some(busy) = self.shared.scripts.refusal() {
+                return self.refuse_waiter(Waiter::Sent { from, header, args }, &busy);
+            }
             return self.shard.locks.wait(Need::Everything, Waiter::Sent { from, header, args });
         }
         let row = lookup::find_by_index(header.command as usize);

@@ -71,6 +71,9 @@ impl Core {
         self.shard.take();
         if self.shard.locks.conflicts_with_reader(&crate::route::locks::Need::Everything) {
             let waiter = Waiter::Sent { from: self.core, header, args: args.to_vec() };
+            if let Some(busy) = self.shared.scripts.refusal() {
+                return self.refuse_waiter(waiter, &busy);
+            }
             return self.shard.locks.wait(crate::route::locks::Need::Everything, waiter);
         }
         let mut out = Output::default();

@@ -136,6 +136,8 @@ pub struct Request {
     pub watched: Vec<Watched>,
     /// The needed keys are to be watched, in this database, for a client with this flag.
     pub watches_in: Option<(usize, Flag)>,
+    /// Its client waits anyhow, in a blocking command: it waits on where others are told that a script is busy.
+    pub is_patient: bool,
 }
 
 impl Engine for Shard {

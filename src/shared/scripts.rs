@@ -2,6 +2,7 @@
 //! each core compiles what it runs (see [`crate::script`]), and asks here what it does not know.
 
 use crate::command::{Args, ScriptCall};
+use crate::resp::Error;
 use crate::script::flags::{ScriptFlags, script_shebang};
 use crate::script::{Sha, sha1_hex};
 use ahash::AHashMap;
@@ -138,6 +139,13 @@ pub struct Run {
     pub has_written: AtomicBool,
     /// It has passed `busy-reply-threshold`.
     pub is_busy: AtomicBool,
+}
+
+impl Run {
+    /// What others are told once it has passed the threshold.
+    pub fn refusal(&self) -> Error {
+        if self.is_function { Error::BUSY_FUNCTION } else { Error::BUSY_SCRIPT }
+    }
 }
 
 /// What came of killing.
@@ -332,25 +340,47 @@ impl Scripts {
         self.state().running.push(run);
     }
 
-    /// It has passed the threshold.
-    pub fn begin_busy(&self, run: &Run) {
-        if !run.is_busy.swap(true, Ordering::Relaxed) {
+    /// It has passed the threshold. Whether that is new: then everybody has to be told.
+    pub fn begin_busy(&self, run: &Run) -> bool {
+        let is_new = !run.is_busy.swap(true, Ordering::Relaxed);
+        if is_new {
             self.busy.fetch_add(1, Ordering::Relaxed);
+        }
+        is_new
+    }
+
+    /// It is about to write for the first time. False: somebody has ended it.
+    pub fn begin_to_write(&self, run: &Run) -> bool {
+        let _state = self.state(); // Or it could be ended, and write, both at once.
+        let may_write = !run.is_killed.load(Ordering::Relaxed);
+        run.has_written.store(may_write, Ordering::Relaxed);
+        may_write
+    }
+
+    /// It begins again, and nobody waits for it until it has what it needs.
+    pub fn begin_again(&self, run: &Run) {
+        run.has_written.store(false, Ordering::Relaxed);
+        if run.is_busy.swap(false, Ordering::Relaxed) {
+            self.busy.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// It has ended.
     pub fn end_long(&self, run: &Arc<Run>) {
         self.state().running.retain(|other| !Arc::ptr_eq(other, run));
-        if run.is_busy.load(Ordering::Relaxed) {
-            self.busy.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.begin_again(run);
     }
 
     /// Whether one has passed the threshold.
     #[inline]
     pub fn is_any_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed) != 0
+    }
+
+    /// What who would have to wait is told while one has passed the threshold.
+    #[inline]
+    pub fn refusal(&self) -> Option<Error> {
+        if self.is_any_busy() { self.longest().map(|run| run.refusal()) } else { None }
     }
 
     /// The one that has been running longest.

@@ -13,6 +13,7 @@
 mod abandoned;
 mod atomic;
 mod behaviour;
+mod busy;
 mod check;
 mod client;
 mod cluster;
