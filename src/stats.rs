@@ -16,6 +16,7 @@ use histogram::Histogram;
 use stages::{Lane, Lanes, Slice, Slices, Stage, Way};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Makes the struct and its sum of one list of fields.
 macro_rules! counters {
@@ -385,6 +386,16 @@ impl Stats {
         let current: usize = self.touched.iter().collect::<BTreeSet<_>>().into_iter().flat_map(of).sum();
         let pool: usize = self.pool.iter().map(|histogram| histogram.bytes()).sum();
         self.before_bytes + current + pool + self.slices.bytes()
+    }
+
+    /// The second, by the core's clock, in which counting began.
+    pub fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// The slices from a second on that are kept, oldest first.
+    pub fn slices_from(&self, second: u64) -> impl Iterator<Item = &Arc<Slice>> {
+        self.slices.from(second)
     }
 
     /// A pass of the loop begins: none of its commands has run.

@@ -53,6 +53,9 @@ impl Core {
                 }
                 self.prefetch(&planned[next..after], Keyspace::prefetch_bucket);
                 self.prefetch(&planned[window..next], Keyspace::prefetch_entry);
+                if self.key_sample.is_some() {
+                    self.sample_keys(&planned[window..next]);
+                }
                 window = next;
             }
             let ended = match planned[at].what {
