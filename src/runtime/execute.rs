@@ -386,8 +386,9 @@ impl Core {
                         client: call.actor.client,
                         handed: started,
                     };
-                    if self.config.slowlog_stages {
-                        let (read, queue) = self.timing.before(planned.batch, started, &self.clock);
+                    if self.config.slowlog_stages
+                        && let Some((read, queue)) = self.timing.before(planned.batch, started, &self.clock)
+                    {
                         connection.sent_last = Some(Box::new(Sent { sequence: header.sequence, read, queue }));
                     }
                     if connection.bodies.is_empty() {
