@@ -98,17 +98,18 @@
 //! `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]: atomics that the hot path reads at most once, and locks
 //! that only configuration changes and slow commands take. (5) What clients are told unasked, through inboxes: see
 //! [`pubsub`]. (6) The lanes of the append-only file, to which whoever changed keys appends: see [`aof`]. (7) The log's
-//! queue, the allocator's counters, who sleeps, the alarm that a stop raises, who may answer a blocked client, and
-//! whose watched keys have changed. Nothing else. A `CONFIG SET` is answered when every core has taken the new
-//! configuration.
+//! queue, the allocator's counters, who sleeps, the alarm that a stop raises, who may answer a blocked client, whose
+//! watched keys have changed, and the board on which the admin port asks. Nothing else. A `CONFIG SET` is answered
+//! when every core has taken the new configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one
 //! thread writes, cores only queue lines), by [`memory`] (the allocator), and by the programs: `src/main.rs` reads the
 //! files of the configuration, `src/bin/corering_check.rs` asks and answers. Clocks are read there too, and by `TIME`
 //! and `INFO`, which tell it. Beside one thread per core there are the main thread, which waits, one for signals, one
-//! for the log, with `appendonly` one for its manifest, while keys are loaded one that tells how far that is, from the
-//! first snapshot on one that keeps cores with tasks awake, and, where systemd asks, one for its watchdog.
+//! for the log, with `admin-port` one per address, one for its clock and one per client of it, with `appendonly` one
+//! for its manifest, while keys are loaded one that tells how far that is, from the first snapshot on one that keeps
+//! cores with tasks awake, and, where systemd asks, one for its watchdog.
 //!
 //! **Wire and rows.** Only [`resp`] knows the wire format. Nothing outside the rows asks for a command's name: routing,
 //! arity, flags, `COMMAND`, the slow log's secrets and the README's table derive from them.
@@ -217,6 +218,16 @@
 //! | `LOAD_NANOSECONDS_MAX` | `src/runtime/libraries.rs` | `500_000_000` | a library is refused |
 //! | `EVAL_SCRIPTS_MAX` | `src/shared/scripts.rs` | `500` | the script that was used longest ago is forgotten |
 //! | `EVAL_BYTES_MAX` | `src/shared/scripts.rs` | `32 << 20` | likewise |
+//! | `HEAD_BYTES_MAX` | `src/runtime/admin/http.rs` | `8 * 1024` | a request to the admin port is refused |
+//! | `REQUEST_MAX` | `src/runtime/admin/http.rs` | `Duration::from_secs(5)` | likewise |
+//! | `ANSWER_MAX` | `src/runtime/admin/http.rs` | `Duration::from_secs(10)` | a client of the admin port that does not read is closed |
+//! | `CONNECTIONS_MAX` | `src/runtime/admin/http.rs` | `16` | further clients of the admin port are refused |
+//! | `SLICES_MAX` | `src/runtime/admin/board.rs` | `60` | seconds that the admin port does not take are forgotten |
+//! | `POINTS_MAX` | `src/runtime/admin/series.rs` | `300` | the live page forgets what is older, in seconds |
+//! | `KEYS_MAX` | `src/runtime/admin/keys.rs` | `128` | the live page is not told of keys that are used more seldom |
+//! | `KEYS_OF_SECOND_MAX` | `src/runtime/admin/keys.rs` | `512` | likewise, of all cores |
+//! | `KEYS_OF_CALL_MAX` | `src/runtime/admin/keys.rs` | `16` | further keys of a command do not count as hot |
+//! | `COMMANDS_MAX` | `src/runtime/admin/metrics.rs` | `8` | further commands have no histograms of their own among the metrics |
 //! | `INCLUDE_DEPTH_MAX` | `src/config/load.rs` | `16` | the configuration is refused |
 //!
 //! By configuration: `maxclients`, `proto-max-bulk-len`, `client-query-buffer-limit`, `client-output-buffer-limit`,

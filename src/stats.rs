@@ -16,6 +16,7 @@ use histogram::Histogram;
 use stages::{Lane, Lanes, Slice, Slices, Stage, Way};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Makes the struct and its sum of one list of fields.
 macro_rules! counters {
@@ -303,9 +304,23 @@ impl Stats {
         }
     }
 
-    /// `latency-tracking`: whether latencies go into histograms. What they hold stays.
+    /// `latency-tracking`: whether latencies go into histograms. Switched off, what is known of executions stays, as in
+    /// Redis; other stages and the last seconds are forgotten, and their memory is freed.
     pub fn track_latency(&mut self, is_tracking: bool) {
+        if is_tracking == self.is_tracking {
+            return;
+        }
         self.is_tracking = is_tracking;
+        self.slices = Slices::since(self.second);
+        if !is_tracking {
+            for stats in &mut self.commands {
+                *stats = stats.executions();
+            }
+            let lanes = self.commands.iter().filter_map(|stats| stats.before.as_deref());
+            self.before_bytes = lanes.flat_map(Lanes::used).map(|(_, histogram)| histogram.bytes()).sum();
+            self.touched = Vec::new();
+            self.pool = Vec::new();
+        }
     }
 
     /// Whether they do.
@@ -385,6 +400,16 @@ impl Stats {
         let current: usize = self.touched.iter().collect::<BTreeSet<_>>().into_iter().flat_map(of).sum();
         let pool: usize = self.pool.iter().map(|histogram| histogram.bytes()).sum();
         self.before_bytes + current + pool + self.slices.bytes()
+    }
+
+    /// The second, by the core's clock, in which counting began.
+    pub fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// The slices from a second on that are kept, oldest first.
+    pub fn slices_from(&self, second: u64) -> impl Iterator<Item = &Arc<Slice>> {
+        self.slices.from(second)
     }
 
     /// A pass of the loop begins: none of its commands has run.
@@ -686,6 +711,33 @@ mod tests {
         stats.record(get, 1);
         stats.record_stage(get, HOP, 1, 1);
         assert!(stats.stages(|_| true).is_empty());
+    }
+
+    #[test]
+    fn what_is_switched_off_takes_no_memory() {
+        let get = lookup::lookup(b"get").expect("a row").id;
+        let mut stats = Stats::default();
+        for second in 1..20 {
+            stats.turn(second);
+            stats.record(get, 1_000);
+            for stage in Stage::ALL {
+                stats.record_stage(get, Lane::of(Way::Forwarded, stage), 1 << second, 1);
+            }
+        }
+        let all = stats.latency_bytes();
+        stats.track_latency(false);
+        let executions = [Way::Local, Way::Forwarded].map(|way| (get, Lane::of(way, Stage::Execute), 19));
+        assert_eq!(counts(&stats.stages(|_| true)), executions);
+        assert!(counts(&stats.stages_within(300, |_| true)).is_empty());
+        let lanes: usize = stats.stages(|_| true)[0].1.used().map(|(_, histogram)| histogram.bytes()).sum();
+        assert!(lanes / 2 <= stats.latency_bytes() && stats.latency_bytes() <= 2 * lanes, "{}", stats.latency_bytes());
+        assert!(4 * stats.latency_bytes() < all, "{} of {all}", stats.latency_bytes());
+        stats.turn(50);
+        stats.track_latency(true);
+        assert_eq!(stats.seconds_counted(Some(300)), 1, "of what came before a window knows nothing");
+        stats.record(get, 1_000);
+        stats.turn(51);
+        assert_eq!(counts(&stats.stages_within(300, |_| true)), [(get, EXECUTE, 1)]);
     }
 
     #[test]

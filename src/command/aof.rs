@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(parsed("waitaof 2 0 0", true), Err(NOT_LOCAL));
         assert_eq!(parsed("waitaof 1 -1 0", true), Err(Error::NOT_POSITIVE));
         assert_eq!(parsed("waitaof 1 0 -1", true), Err(Error::TIMEOUT_NEGATIVE));
-        assert_eq!(parsed("waitaof 1 0 x", true), Err(BAD_TIMEOUT));
+        assert_eq!(parsed("waitaof 1 0 x", true), Err(Error::TIMEOUT_NOT_INTEGER));
         assert_eq!(parsed("waitaof 1 0 0", false), Err(NOT_ENABLED));
     }
 }

@@ -137,6 +137,12 @@ impl LatencyMonitor {
         self.lock().iter().map(|(event, spikes)| (*event, spikes.clone())).collect()
     }
 
+    /// The last spike of every event, by name.
+    pub fn last(&self) -> Vec<(&'static str, Sample)> {
+        let last = |spikes: &Spikes| *spikes.samples.back().expect("an event begins with a sample");
+        self.lock().iter().map(|(event, spikes)| (*event, last(spikes))).collect()
+    }
+
     /// One event, if it ever happened.
     pub fn event(&self, name: &[u8]) -> Option<(&'static str, Spikes)> {
         self.lock().iter().find(|(event, _)| event.as_bytes() == name).map(|(event, spikes)| (*event, spikes.clone()))

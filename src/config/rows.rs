@@ -255,6 +255,10 @@ directives! {
     }
 
     "Watching" {
+        /// Port of metrics, probes and the live page, by HTTP; 0: none. There is no password: see admin-bind.
+        admin_port: u16 = "admin-port", PORT, "0", IMMUTABLE, OWN;
+        /// Addresses on which that port is opened.
+        admin_bind: Vec<String> = "admin-bind", Words("address [address ...]"), "127.0.0.1", IMMUTABLE, OWN;
         /// Commands that take longer than so many microseconds go into the slow log; -1: none, 0: all.
         slowlog_log_slower_than: i64 = "slowlog-log-slower-than" | "commandlog-execution-slower-than", Integer(-1, i64::MAX), "10000";
         /// Tells of each entry of the slow log where its time went, in a seventh element: nanoseconds by stage.

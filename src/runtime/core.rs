@@ -14,6 +14,8 @@
 //! out), `follow` (clients that move to another core), and `cron` (what nobody asks for).
 
 use super::accept::{AcceptFailures, Listener};
+use super::admin::board::Board;
+use super::admin::keys::KeySample;
 use super::aof::Writer;
 use super::aof_place::LogFiles;
 use super::aof_share::LogWait;
@@ -173,6 +175,10 @@ pub struct Core {
     pub(super) timing: Timing,
     /// Tells for how long this thread was ready and did not run.
     pub(super) run_queue: RunQueue,
+    /// Where the admin port asks; none without one.
+    pub(super) board: Option<Arc<Board>>,
+    /// Which keys are used; none unless somebody looks at the live page.
+    pub(super) key_sample: Option<Box<KeySample>>,
     /// `maxmemory-clients` in bytes; 0: no limit.
     pub(super) clients_bytes_max: u64,
     /// What this core's clients take, as far as was counted, …
@@ -227,6 +233,8 @@ pub struct Parts {
     pub ring: Ring,
     /// Where the log is, once it is loaded.
     pub log_files: LogFiles,
+    /// Where the admin port asks; none without one.
+    pub board: Option<Arc<Board>>,
 }
 
 pub(super) fn unix_ms() -> u64 {
@@ -289,6 +297,8 @@ impl Core {
             spare_outputs: Spares::new(SPARE_OUTPUTS),
             timing: Timing::new(&clock),
             run_queue: RunQueue::default(),
+            board: parts.board,
+            key_sample: None,
             started: clock.now(),
             clock,
             clocks: Clocks::default(),

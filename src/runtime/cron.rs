@@ -1,10 +1,12 @@
 //! What nobody asks for: rates, timeouts, keys whose time has come, and taking in a new configuration.
 
+use super::admin::board::Reading;
 use super::core::Core;
 use super::send::passes_output_limit;
 use super::slow;
 use super::snapshot::TEND_MS;
 use crate::config::Config;
+use crate::keyspace::KeyspaceStats;
 use crate::session::Mode;
 use std::sync::atomic::Ordering;
 
@@ -52,6 +54,7 @@ impl Core {
         self.look_at_delay();
         let latency_bytes = self.stats.latency_bytes() as u64;
         self.shared.latency_bytes_of_core[self.core].store(latency_bytes, Ordering::Relaxed);
+        self.look_at_board();
         self.log_tick = true;
         if self.core == 0 {
             let seconds = if self.config.aof_timestamp_enabled { now_ms / 1000 } else { 0 };
@@ -81,6 +84,30 @@ impl Core {
             || self.shared.pause_until_ms.load(Ordering::Relaxed) <= now_ms
         {
             self.end_pause();
+        }
+    }
+
+    /// Brings the admin port what it wants to know.
+    fn look_at_board(&mut self) {
+        let Some(board) = self.board.clone() else { return };
+        let (now_ms, steady_ms) = (self.now_ms, self.clocks.steady_ms());
+        let commands = self.stats.counters.commands_processed;
+        let reading = self.shard.try_look().map(|engine| {
+            let KeyspaceStats { hits, misses, .. } = engine.keyspace.stats;
+            Reading { steady_ms, commands, hits, misses }
+        });
+        // The middle of a second of this core's clock, so that rounding puts those of all cores together.
+        let unix_of = |second: u64| (now_ms + second * 1000 + 500).saturating_sub(steady_ms) / 1000;
+        let stats = &self.stats;
+        if let Some(question) = board.look(self.core, reading, stats.since(), |from| stats.slices_from(from), unix_of) {
+            let part = self.part(question.row, 0, 0, &question.args);
+            board.answer(self.core, &question, part);
+        }
+        match &mut self.key_sample {
+            _ if !board.is_watched(now_ms) => self.key_sample = None,
+            None => self.key_sample = Some(Box::default()),
+            Some(sample) if sample.is_due(now_ms / 1000) => board.bring_keys(|| sample.take(now_ms / 1000)),
+            Some(_) => {}
         }
     }
 

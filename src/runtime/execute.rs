@@ -53,6 +53,9 @@ impl Core {
                 }
                 self.prefetch(&planned[next..after], Keyspace::prefetch_bucket);
                 self.prefetch(&planned[window..next], Keyspace::prefetch_entry);
+                if self.key_sample.is_some() {
+                    self.sample_keys(&planned[window..next]);
+                }
                 window = next;
             }
             let ended = match planned[at].what {
@@ -383,8 +386,9 @@ impl Core {
                         client: call.actor.client,
                         handed: started,
                     };
-                    if self.config.slowlog_stages {
-                        let (read, queue) = self.timing.before(planned.batch, started, &self.clock);
+                    if self.config.slowlog_stages
+                        && let Some((read, queue)) = self.timing.before(planned.batch, started, &self.clock)
+                    {
                         connection.sent_last = Some(Box::new(Sent { sequence: header.sequence, read, queue }));
                     }
                     if connection.bodies.is_empty() {

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "the real world has clocks and randomness")]
 
 mod accept;
+pub mod admin;
 mod aof;
 mod aof_clerk;
 mod aof_load;

@@ -327,7 +327,9 @@ impl Core {
         }
         let waits_since = std::mem::take(&mut connection.waits_since);
         if 0 < connection.planned {
-            self.timing.read(waits_since, self.clock.raw());
+            if self.stats.is_tracking() || self.config.slowlog_stages {
+                self.timing.read(waits_since, self.clock.raw());
+            }
             self.active.push(index);
         }
         if at < end && !is_partial {

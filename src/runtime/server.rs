@@ -1,5 +1,7 @@
 //! The server: from a configuration to a running thread per core, and to its end.
 
+use super::admin;
+use super::admin::board::Board;
 use super::aof_place::LogFiles;
 use super::core::{Core, Parts};
 use super::host;
@@ -198,6 +200,8 @@ fn run(mut config: Config, supervisor: Arc<Supervisor>, starter: Option<&mut Opt
     let cores = cpus.len();
     let files_max = fit_maxclients(&mut config, cores)?;
     let doors = Arc::new(Doors::open(&config, cores)?);
+    let admin_doors = admin::open(&config).inspect_err(|_| doors.close())?;
+    let board = (!admin_doors.is_empty()).then(|| Arc::new(Board::new(cores)));
     let is_background = starter.is_some();
 
     let now_ms =
@@ -221,11 +225,19 @@ fn run(mut config: Config, supervisor: Arc<Supervisor>, starter: Option<&mut Opt
     log_files.attach(&shared);
     let config = shared.config();
     shared.persistence.set_obstacle(obstacle::LOADING, true);
-    let (threads, engines) = start_cores(&shared, &doors, &alarms, &log_files).inspect_err(|_| doors.close())?;
+    let (threads, engines) =
+        start_cores(&shared, &doors, &alarms, &log_files, board.as_ref()).inspect_err(|_| doors.close())?;
     memory::mark_startup();
     let pidfile = PidFile::path(&config, is_background).and_then(|path| PidFile::create(&path));
     let traces = Arc::new(Traces { doors, pidfile });
     super::signals::watch(&shared, &traces);
+    if let Some(board) = board {
+        let started = admin::start(&shared, board, admin_doors);
+        started
+            .map_err(|error| format!("cannot start a thread for admin-port: {}", reason(&error)))
+            .inspect_err(|_| traces.remove())?;
+        tracing::info!("metrics and the live page are on {} port {}", config.admin_bind.join(" "), config.admin_port);
+    }
     tracing::info!("Server initialized");
     load_at_start(&shared, &engines, &log_files).inspect_err(|_| traces.remove())?;
     host::warn(&config);
@@ -282,6 +294,7 @@ fn start_cores(
     doors: &Arc<Doors>,
     alarms: &[Arc<Alarm>],
     log_files: &LogFiles,
+    board: Option<&Arc<Board>>,
 ) -> Result<(Vec<ExecutorJoinHandle<()>>, Engines), String> {
     let config = shared.config();
     let cores = shared.cores;
@@ -304,7 +317,7 @@ fn start_cores(
     let mut threads = Vec::new();
     for (core, mailbox) in connect(cores, &parking).into_iter().enumerate() {
         let (shared, parking, ready) = (shared.clone(), parking.clone(), ready.clone());
-        let log_files = log_files.clone();
+        let (log_files, board) = (log_files.clone(), board.cloned());
         let (doors, hasher, alarm) = (doors.clone(), hasher.clone(), alarms[core].clone());
         let cpu = shared.cpus[core];
         let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
@@ -320,7 +333,7 @@ fn start_cores(
                 };
                 ring.watch(&alarm);
                 parking.announce(core, ring.fd());
-                let core = Core::new(Parts { core, mailbox, doors, shards, hasher, shared, ring, log_files });
+                let core = Core::new(Parts { core, mailbox, doors, shards, hasher, shared, ring, log_files, board });
                 let _ = ready.send(Ok(()));
                 core.run().await;
             })

@@ -190,6 +190,7 @@ mod tests {
                     shared: core_shared,
                     ring: Ring::new().unwrap(),
                     log_files: LogFiles::default(),
+                    board: None,
                 };
                 spawn(async move {
                     while !go.load(Ordering::Relaxed) {

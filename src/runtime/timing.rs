@@ -127,20 +127,16 @@ impl Timing {
         self.batches.push(Batch { since: if since == 0 { from } else { since.min(from) }, from, to: now });
     }
 
-    fn batch(&self, at: u32) -> Batch {
-        self.batches.get(at as usize).copied().unwrap_or_default()
-    }
-
-    /// What came before a command ran, for the slow log.
+    /// What came before a command ran, for the slow log, if it was noted.
     #[cold]
     pub(super) fn split(&self, batch: u32, started: u64, clock: &Clock) -> Split {
-        let (read, queue) = self.before(batch, started, clock);
-        Split { read: Some(read), queue: Some(queue), hop: None }
+        let (read, queue) = self.before(batch, started, clock).unzip();
+        Split { read, queue, hop: None }
     }
 
     /// `read` and `queue` of a command of a batch that began, or left, then; nanoseconds.
-    pub(super) fn before(&self, batch: u32, started: u64, clock: &Clock) -> (u64, u64) {
-        self.batch(batch).stages(started, clock)
+    pub(super) fn before(&self, batch: u32, started: u64, clock: &Clock) -> Option<(u64, u64)> {
+        Some(self.batches.get(batch as usize)?.stages(started, clock))
     }
 
     /// Whether the next sleep is one before which the kernel is asked. By steps of the golden ratio, so that no rhythm
@@ -383,8 +379,9 @@ mod tests {
         let mut timing = Timing { parsed_until: 5_000, ..Timing::default() };
         timing.read(0, 5_700);
         timing.read(1_000, 6_000);
-        assert_eq!(timing.batch(0).stages(9_000, &clock), (700, 3_300));
-        assert_eq!(timing.batch(1).stages(9_000, &clock), (300, 3_000 + 4_700));
+        assert_eq!(timing.before(0, 9_000, &clock), Some((700, 3_300)));
+        assert_eq!(timing.before(1, 9_000, &clock), Some((300, 3_000 + 4_700)));
+        assert_eq!(timing.before(2, 9_000, &clock), None);
         let split = timing.split(1, 9_000, &clock);
         assert_eq!((split.read, split.queue, split.hop), (Some(300), Some(7_700), None));
     }

@@ -252,6 +252,12 @@ impl Slices {
         self.slices.iter().filter(move |slice| now <= slice.second.saturating_add(seconds))
     }
 
+    /// Slices from a second on.
+    pub fn from(&self, second: u64) -> impl Iterator<Item = &Arc<Slice>> {
+        let before = self.slices.partition_point(|slice| slice.second < second);
+        self.slices.range(before..)
+    }
+
     /// How many seconds before `now` are known of.
     pub fn known(&self, now: u64) -> u64 {
         now.saturating_sub(self.since)
@@ -292,6 +298,7 @@ mod tests {
         assert_eq!(seconds(&slices, 3, 22), [19]);
         assert_eq!(seconds(&slices, u64::MAX, 20).len(), 10);
         assert_eq!(slices.known(20), 10);
+        assert_eq!(slices.from(18).map(|slice| slice.second).collect::<Vec<_>>(), [18, 19]);
         slices.push(slice(10 + WINDOW_SECONDS_MAX + 1, 1));
         assert_eq!(slices.slices.front().unwrap().second, 11, "what no window reaches is dropped");
         assert_eq!(slices.known(400), 389);

@@ -11,6 +11,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait and measure by the clock")]
 
 mod abandoned;
+mod admin;
 mod atomic;
 mod behaviour;
 mod busy;

@@ -77,9 +77,13 @@ fn every_call_has_its_stages_here_and_on_other_cores() {
     let histogram = client.call(&["LATENCY", "HISTOGRAM", "lrange"]).expect("it is answered");
     assert_eq!(number(entry(&histogram, "lrange").unwrap(), "calls"), TIMES);
 
+    // What Redis tells too stays when it is switched off, and nothing else.
     assert_eq!(client.call(&["CONFIG", "SET", "latency-tracking", "no"]).unwrap(), ok());
     client.call(&["GET", here.as_str()]).expect("it is answered");
-    assert_eq!(calls(&stages(&mut client, "get", &[]), "local", "execute"), TIMES);
+    let get = stages(&mut client, "get", &[]);
+    assert_eq!(calls(&get, "local", "execute"), TIMES);
+    assert_eq!(names(entry(&get, "local").unwrap()), ["execute"]);
+    assert_eq!(names(&stages(&mut client, "get", &["WINDOW", "300"])), [""; 0]);
     assert_eq!(client.call(&["CONFIG", "RESETSTAT"]).unwrap(), ok());
     assert_eq!(names(&stages(&mut client, "get", &[])), [""; 0]);
 }
@@ -145,6 +149,11 @@ fn the_slow_log_tells_stages_to_who_asks_for_them() {
     };
     assert_eq!(names(&stages_of(&log[0])), ["read", "queue", "hop", "execute"], "LRANGE");
     assert_eq!(names(&stages_of(&log[1])), ["read", "queue", "execute"], "GET");
+    // Also where no histogram wants to know.
+    assert_eq!(client.call(&["CONFIG", "SET", "latency-tracking", "no"]).unwrap(), ok());
+    client.call(&["GET", here.as_str()]).expect("it is answered");
+    let Value::Array(log) = client.call(&["SLOWLOG", "GET", "1"]).expect("it is answered") else { panic!("no list") };
+    assert_eq!(names(&stages_of(&log[0])), ["read", "queue", "execute"], "GET");
     assert_eq!(client.call(&["CONFIG", "SET", "slowlog-stages", "no"]).unwrap(), ok());
     let Value::Array(log) = client.call(&["SLOWLOG", "GET", "1"]).expect("it is answered") else { panic!("no list") };
     let Value::Array(parts) = &log[0] else { panic!("no entry") };

@@ -1,0 +1,320 @@
+//! The admin port: metrics for scrapers, answers for probes, a live page for people. Off by default (`admin-port`).
+//!
+//! It has ordinary threads of its own, which no client of the keyspace waits for, and which wait for no core longer
+//! than [`PATIENCE`]: see [`board`]. There is no password; `admin-bind` is the machine itself by default.
+//!
+//! | Path | What it is |
+//! |---|---|
+//! | `/metrics` | OpenMetrics, or Prometheus' older text: [`metrics`] |
+//! | `/healthz` | 200: the process is alive |
+//! | `/readyz` | 200: commands are answered; 503: keys are being loaded, the server is about to end, or its log cannot be written |
+//! | `/` | the live page, one file that needs nothing else: `admin/page.html` |
+//! | `/series.json` | what the page draws: the seconds after `?since=`; `INFO`, slow log and hot keys ([`keys`]) now |
+
+pub(super) mod board;
+mod http;
+pub(super) mod keys;
+mod metrics;
+pub mod names;
+mod series;
+mod totals;
+
+use crate::command::lookup::{self, Row};
+use crate::command::{Run, SessionView};
+use crate::config::{Config, reason};
+use crate::memory;
+use crate::resp::{Output, Protocol, Reply};
+use crate::session::Session;
+use crate::shared::Shared;
+use crate::sys::process;
+use board::Board;
+use http::{Answer, CONNECTIONS_MAX, Request};
+use keys::{HotKeys, KeyCount, WINDOW_S};
+use metrics::{Facts, Format};
+use parking_lot::Mutex;
+use series::{Memory, Series, bins_json, json_string};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use totals::Totals;
+
+/// How long cores may take to answer: they look at the board ten times a second, unless something long is running.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// What cores said, or that they said nothing, is used again for so long, however many ask.
+const FRESH: Duration = Duration::from_millis(400);
+/// What an admin thread's stack takes at most.
+const STACK_BYTES: usize = 512 * 1024;
+/// Entries of the slow log that the page shows.
+const SLOW_SHOWN: usize = 20;
+/// Hot keys that the page shows.
+const KEYS_SHOWN: usize = 20;
+
+const PAGE: &str = include_str!("admin/page.html");
+/// What is asked of `INFO`: what it tells by itself, and what metrics tell beyond.
+const SECTIONS: [&[u8]; 4] = [b"INFO", b"default", b"commandstats", b"latencystats"];
+/// Fields of `INFO` that the page shows; beside them those of each core.
+const SHOWN: &[&str] = &[
+    "corering_version",
+    "uptime_in_seconds",
+    "connected_clients",
+    "used_memory",
+    "used_memory_rss",
+    "maxmemory",
+    "keyspace_hits",
+    "keyspace_misses",
+    "evicted_keys",
+    "expired_keys",
+    "instantaneous_ops_per_sec",
+    "hop_perc",
+];
+
+/// What cores brought, put together.
+#[derive(Default)]
+struct Counted {
+    totals: Totals,
+    series: Series,
+    keys: HotKeys,
+}
+
+/// What the threads of the admin port share.
+struct Admin {
+    shared: Arc<Shared>,
+    board: Arc<Board>,
+    counted: Mutex<Counted>,
+    /// What `INFO` said, and when. Held while cores are asked.
+    info: Mutex<Option<(Instant, Option<Arc<String>>)>>,
+    connections: AtomicUsize,
+}
+
+/// Opens the admin port, where there is one, and returns its listeners: nobody is served yet.
+///
+/// # Errors
+/// An address cannot be listened on.
+pub(super) fn open(config: &Config) -> Result<Vec<TcpListener>, String> {
+    if config.admin_port == 0 {
+        return Ok(Vec::new());
+    }
+    let open = |address: &String| {
+        TcpListener::bind((address.as_str(), config.admin_port))
+            .map_err(|error| format!("Can't listen on admin-port {address}:{}: {}", config.admin_port, reason(&error)))
+    };
+    config.admin_bind.iter().map(open).collect()
+}
+
+/// Serves the admin port from now on.
+///
+/// # Errors
+/// No thread can be started.
+pub(super) fn start(shared: &Arc<Shared>, board: Arc<Board>, listeners: Vec<TcpListener>) -> std::io::Result<()> {
+    let admin = Arc::new(Admin {
+        shared: shared.clone(),
+        board,
+        counted: Mutex::default(),
+        info: Mutex::default(),
+        connections: AtomicUsize::new(0),
+    });
+    for listener in listeners {
+        let admin = admin.clone();
+        spawn("admin", move || admin.accept(&listener))?;
+    }
+    spawn("admin-clock", move || {
+        loop {
+            // To the end of the second.
+            std::thread::sleep(Duration::from_millis(1000 - super::core::unix_ms() % 1000));
+            admin.tick();
+        }
+    })
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    std::thread::Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(run).map(drop)
+}
+
+impl Admin {
+    fn accept(self: Arc<Admin>, listener: &TcpListener) {
+        /// After a failure (no descriptor is left), so that the loop does not spin.
+        const PAUSE: Duration = Duration::from_millis(100);
+        loop {
+            let Ok((stream, _)) = listener.accept() else {
+                std::thread::sleep(PAUSE);
+                continue;
+            };
+            let others = self.connections.fetch_add(1, Ordering::AcqRel);
+            let admin = self.clone();
+            let serve = move || {
+                admin.serve(stream, others);
+                admin.connections.fetch_sub(1, Ordering::AcqRel);
+            };
+            // One too many is refused here and now: nobody is let wait.
+            if CONNECTIONS_MAX <= others {
+                serve();
+            } else if spawn("admin-client", serve).is_err() {
+                self.connections.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+
+    fn serve(&self, mut stream: TcpStream, others: usize) {
+        let served = match others {
+            CONNECTIONS_MAX.. => http::refuse(&mut stream),
+            _ => http::serve(&mut stream, |request| self.answer(request)),
+        };
+        if let Err(error) = served {
+            tracing::debug!("a client of the admin port was not served: {}", reason(&error));
+        }
+    }
+
+    fn answer(&self, request: &Request) -> Answer {
+        match request.path.as_str() {
+            "/" => Answer { status: 200, content_type: "text/html; charset=utf-8", body: PAGE.into() },
+            "/healthz" => Answer::text(200, "ok"),
+            "/readyz" => match self.obstacle() {
+                None => Answer::text(200, "ready"),
+                Some(obstacle) => Answer::text(503, obstacle),
+            },
+            "/metrics" => self.metrics(Format::accepted(&request.accept)),
+            "/series.json" => self.series(&request.query),
+            _ => Answer::text(404, "known are /, /metrics, /healthz, /readyz and /series.json"),
+        }
+    }
+
+    /// Why commands are not answered as they should be.
+    fn obstacle(&self) -> Option<&'static str> {
+        if self.shared.stopping.load(Ordering::Acquire) {
+            Some("the server is about to end")
+        } else if self.shared.persistence.is_loading() {
+            Some("keys are being loaded")
+        } else if self.shared.log.has_failed() {
+            Some("the log cannot be written")
+        } else {
+            None
+        }
+    }
+
+    /// A second is over.
+    fn tick(&self) {
+        let readings = self.board.readings();
+        let memory = Memory { used: memory::used_bytes(), resident: process::resident_bytes().unwrap_or(0) };
+        self.count();
+        // The clock may not have come quite to the next second.
+        let over_s = (super::core::unix_ms() + 500) / 1000 - 1;
+        self.counted.lock().series.read(over_s, readings, memory);
+    }
+
+    /// Puts together what cores have brought.
+    fn count(&self) {
+        let (seconds, sampled) = self.board.take();
+        let Counted { totals, series, keys } = &mut *self.counted.lock();
+        for second in &seconds {
+            totals.add(second);
+            series.add(second);
+        }
+        sampled.into_iter().for_each(|sampled| keys.add(sampled));
+    }
+
+    /// What `INFO` says. `None`: some core is too busy to tell.
+    fn info(&self) -> Option<Arc<String>> {
+        let mut known = self.info.lock();
+        if let Some((since, told)) = &*known
+            && since.elapsed() < FRESH
+        {
+            return told.clone();
+        }
+        let told = self.ask_info();
+        *known = Some((Instant::now(), told.clone()));
+        told
+    }
+
+    fn ask_info(&self) -> Option<Arc<String>> {
+        let row = info_row();
+        let Run::Everywhere { merge, .. } = row.command.run else { panic!("INFO asks every core") };
+        let parts = self.board.ask(row, SECTIONS.map(<[u8]>::to_vec).into(), PATIENCE)?;
+        let config = self.shared.config();
+        let now_ms = super::core::unix_ms();
+        let mut session = Session::new(0, 0, -1, now_ms);
+        let shared = &*self.shared;
+        let mut view = SessionView { session: &mut session, config: &config, shared, now_ms, reconfigured: false };
+        let mut out = Output::default();
+        merge(&mut view, &SECTIONS, parts, &mut Reply::new(&mut out, Protocol::Resp2)).ok()?;
+        // A bulk string: its length in a line of its own, itself, the end of a line.
+        let reply = String::from_utf8_lossy(out.bytes());
+        Some(Arc::new(reply.split_once("\r\n")?.1.to_string()))
+    }
+
+    fn metrics(&self, format: Format) -> Answer {
+        let is_loading = self.shared.persistence.is_loading();
+        let info = if is_loading { None } else { self.info() };
+        let body = match info {
+            None => metrics::render_busy(format, is_loading),
+            Some(info) => {
+                self.count();
+                let slow_log = &self.shared.slow_log;
+                let slow_log_last = slow_log.newest(1).first().map(|entry| (entry.id, entry.microseconds));
+                let facts = Facts { slow_log_len: slow_log.len(), slow_log_last, spikes: self.shared.latency.last() };
+                metrics::render(format, &info, &self.counted.lock().totals, &facts)
+            }
+        };
+        Answer { status: 200, content_type: format.content_type(), body: body.into() }
+    }
+
+    fn series(&self, query: &str) -> Answer {
+        let since = query.split('&').find_map(|part| part.strip_prefix("since="));
+        let since = since.map_or(Ok(0), str::parse::<u64>);
+        let Ok(since) = since else { return Answer::text(400, "since is no Unix time in seconds") };
+        let now_ms = super::core::unix_ms();
+        self.board.watch(now_ms);
+        let info = self.info();
+        self.count();
+        let now_s = now_ms / 1000;
+        let fields = info.as_deref().map(|info| metrics::fields(info)).unwrap_or_default();
+        let of_core = |name: &str| {
+            let number = name.strip_prefix("core").or_else(|| name.strip_prefix("loop"));
+            number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+        };
+        let shown = fields.iter().filter(|(name, _)| SHOWN.contains(name) || of_core(name));
+        let shown: Vec<String> =
+            shown.map(|(name, value)| format!("\"{name}\":{}", json_string(value.as_bytes()))).collect();
+        let slow: Vec<String> = self.shared.slow_log.newest(SLOW_SHOWN).iter().map(|entry| slow_json(entry)).collect();
+        let cores = self.shared.cores;
+        let (points, (seconds, calls, keys)) = {
+            let counted = self.counted.lock();
+            (counted.series.json(since, now_s), counted.keys.top(KEYS_SHOWN))
+        };
+        let keys: Vec<String> = keys.iter().map(key_json).collect();
+        let is_tracking = self.shared.config().latency_tracking;
+        let body = format!(
+            "{{\"now\":{now_s},\"cores\":{cores},\"tracking\":{is_tracking},\"bins\":{},\"info\":{{{}}},\"slow\":[{}],\
+             \"keys\":{{\"window\":{WINDOW_S},\"seconds\":{seconds},\"calls\":{calls},\"top\":[{}]}},\
+             \"points\":{points}}}",
+            bins_json(),
+            shown.join(","),
+            slow.join(","),
+            keys.join(","),
+        );
+        Answer { status: 200, content_type: "application/json", body: body.into() }
+    }
+}
+
+fn slow_json(entry: &crate::command::slowlog::Entry) -> String {
+    let args: Vec<String> = entry.args.iter().map(|arg| json_string(arg)).collect();
+    format!(
+        "{{\"id\":{},\"t\":{},\"us\":{},\"args\":[{}],\"peer\":{}}}",
+        entry.id,
+        entry.unix_s,
+        entry.microseconds,
+        args.join(","),
+        json_string(entry.peer.as_bytes())
+    )
+}
+
+fn key_json(key: &KeyCount) -> String {
+    let KeyCount { db, shard, is_cut, calls, .. } = key;
+    let name = json_string(&key.name);
+    format!("{{\"key\":{name},\"cut\":{is_cut},\"db\":{db},\"shard\":{shard},\"calls\":{calls}}}")
+}
+
+fn info_row() -> &'static Row {
+    // By what the table calls it: clients may have been told another name.
+    lookup::rows().iter().find(|row| row.name == "INFO").expect("INFO is in the table")
+}
