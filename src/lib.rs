@@ -222,6 +222,8 @@
 //! | `REQUEST_MAX` | `src/runtime/admin/http.rs` | `Duration::from_secs(5)` | likewise |
 //! | `ANSWER_MAX` | `src/runtime/admin/http.rs` | `Duration::from_secs(10)` | a client of the admin port that does not read is closed |
 //! | `CONNECTIONS_MAX` | `src/runtime/admin/http.rs` | `16` | further clients of the admin port are refused |
+//! | `ACCEPT_PAUSE` | `src/runtime/admin.rs` | `Duration::from_millis(1)` | further clients of the admin port wait in the kernel |
+//! | `REST` | `src/runtime/admin.rs` | `3` | further answers of the admin port wait, that cores have their CPUs |
 //! | `SLICES_MAX` | `src/runtime/admin/board.rs` | `60` | seconds that the admin port does not take are forgotten |
 //! | `POINTS_MAX` | `src/runtime/admin/series.rs` | `300` | the live page forgets what is older, in seconds |
 //! | `KEYS_MAX` | `src/runtime/admin/keys.rs` | `128` | the live page is not told of keys that are used more seldom |

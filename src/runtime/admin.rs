@@ -28,7 +28,8 @@ use crate::session::Session;
 use crate::shared::Shared;
 use crate::sys::process;
 use board::Board;
-use http::{Answer, CONNECTIONS_MAX, Request};
+pub(super) use http::CONNECTIONS_MAX;
+use http::{Answer, Request};
 use keys::{HotKeys, KeyCount, WINDOW_S};
 use metrics::{Facts, Format};
 use parking_lot::Mutex;
@@ -43,6 +44,10 @@ use totals::Totals;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// What cores said, or that they said nothing, is used again for so long, however many ask.
 const FRESH: Duration = Duration::from_millis(400);
+/// Between two connections, so that a flood of them leaves the cores their CPUs.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(1);
+/// After an answer that took work none is worked on for so many times as long: for the same reason.
+const REST: u32 = 3;
 /// What an admin thread's stack takes at most.
 const STACK_BYTES: usize = 512 * 1024;
 /// Entries of the slow log that the page shows.
@@ -85,6 +90,8 @@ struct Admin {
     /// What `INFO` said, and when. Held while cores are asked.
     info: Mutex<Option<(Instant, Option<Arc<String>>)>>,
     connections: AtomicUsize,
+    /// When the next answer may be worked on. Held meanwhile.
+    rests_until: Mutex<Instant>,
 }
 
 /// Opens the admin port, where there is one, and returns its listeners: nobody is served yet.
@@ -113,6 +120,7 @@ pub(super) fn start(shared: &Arc<Shared>, board: Arc<Board>, listeners: Vec<TcpL
         counted: Mutex::default(),
         info: Mutex::default(),
         connections: AtomicUsize::new(0),
+        rests_until: Mutex::new(Instant::now()),
     });
     for listener in listeners {
         let admin = admin.clone();
@@ -152,7 +160,18 @@ impl Admin {
             } else if spawn("admin-client", serve).is_err() {
                 self.connections.fetch_sub(1, Ordering::AcqRel);
             }
+            std::thread::sleep(ACCEPT_PAUSE);
         }
+    }
+
+    /// Works on an answer: on one at a time, and for a quarter of the time at most, however many ask.
+    fn sparingly<T>(&self, work: impl FnOnce() -> T) -> T {
+        let mut rests_until = self.rests_until.lock();
+        std::thread::sleep(rests_until.saturating_duration_since(Instant::now()));
+        let began = Instant::now();
+        let done = work();
+        *rests_until = Instant::now() + REST * began.elapsed();
+        done
     }
 
     fn serve(&self, mut stream: TcpStream, others: usize) {
@@ -247,13 +266,13 @@ impl Admin {
         let info = if is_loading { None } else { self.info() };
         let body = match info {
             None => metrics::render_busy(format, is_loading),
-            Some(info) => {
+            Some(info) => self.sparingly(|| {
                 self.count();
                 let slow_log = &self.shared.slow_log;
                 let slow_log_last = slow_log.newest(1).first().map(|entry| (entry.id, entry.microseconds));
                 let facts = Facts { slow_log_len: slow_log.len(), slow_log_last, spikes: self.shared.latency.last() };
                 metrics::render(format, &info, &self.counted.lock().totals, &facts)
-            }
+            }),
         };
         Answer { status: 200, content_type: format.content_type(), body: body.into() }
     }
@@ -265,9 +284,13 @@ impl Admin {
         let now_ms = super::core::unix_ms();
         self.board.watch(now_ms);
         let info = self.info();
+        let body = self.sparingly(|| self.series_json(since, now_ms / 1000, info.as_deref()));
+        Answer { status: 200, content_type: "application/json", body: body.into() }
+    }
+
+    fn series_json(&self, since: u64, now_s: u64, info: Option<&String>) -> String {
         self.count();
-        let now_s = now_ms / 1000;
-        let fields = info.as_deref().map(|info| metrics::fields(info)).unwrap_or_default();
+        let fields = info.map(|info| metrics::fields(info)).unwrap_or_default();
         let of_core = |name: &str| {
             let number = name.strip_prefix("core").or_else(|| name.strip_prefix("loop"));
             number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
@@ -283,7 +306,7 @@ impl Admin {
         };
         let keys: Vec<String> = keys.iter().map(key_json).collect();
         let is_tracking = self.shared.config().latency_tracking;
-        let body = format!(
+        format!(
             "{{\"now\":{now_s},\"cores\":{cores},\"tracking\":{is_tracking},\"bins\":{},\"info\":{{{}}},\"slow\":[{}],\
              \"keys\":{{\"window\":{WINDOW_S},\"seconds\":{seconds},\"calls\":{calls},\"top\":[{}]}},\
              \"points\":{points}}}",
@@ -291,8 +314,7 @@ impl Admin {
             shown.join(","),
             slow.join(","),
             keys.join(","),
-        );
-        Answer { status: 200, content_type: "application/json", body: body.into() }
+        )
     }
 }
 

@@ -105,7 +105,7 @@ fn io_uring() -> Result<(), String> {
 }
 
 fn open_files(config: &Config) -> Result<(), String> {
-    let want = u64::from(config.maxclients) + files_reserved(config.shards.max(1) as usize);
+    let want = u64::from(config.maxclients) + files_reserved(config, config.shards.max(1) as usize);
     let have = process::raise_open_files(want);
     if have < want {
         return Err(format!(

@@ -64,7 +64,7 @@ impl Machine for ThisMachine {
 
     fn apply(&self, old: &Config, new: &Config) -> Result<(), (&'static str, String)> {
         if old.maxclients < new.maxclients {
-            let reserved = files_reserved(self.cores);
+            let reserved = files_reserved(new, self.cores);
             let have = process::raise_open_files(u64::from(new.maxclients) + reserved);
             let clients_max = have.saturating_sub(reserved);
             if clients_max < u64::from(new.maxclients) {

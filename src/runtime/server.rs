@@ -33,6 +33,8 @@ use std::sync::atomic::Ordering;
 const RESERVED_FILES: u64 = 32;
 /// Those of a core beyond: its own ring, four that glommio opens per executor, and its doors (`core-ports`).
 const RESERVED_FILES_OF_CORE: u64 = 24;
+/// The same of the admin port, with the files it reads.
+const RESERVED_FILES_OF_ADMIN: u64 = super::admin::CONNECTIONS_MAX as u64 + 8;
 /// Memory that glommio registers for its own direct I/O, per core. The network does not use it.
 const GLOMMIO_IO_BYTES: usize = 512 * 1024;
 
@@ -90,8 +92,9 @@ fn parse_cpulist(text: &str) -> Option<Vec<usize>> {
 }
 
 /// File descriptors that are not for clients in a server with so many cores.
-pub(super) fn files_reserved(cores: usize) -> u64 {
-    RESERVED_FILES + RESERVED_FILES_OF_CORE * cores as u64
+pub(super) fn files_reserved(config: &Config, cores: usize) -> u64 {
+    let of_admin = if config.admin_port == 0 { 0 } else { RESERVED_FILES_OF_ADMIN };
+    RESERVED_FILES + RESERVED_FILES_OF_CORE * cores as u64 + of_admin
 }
 
 /// Raises the limit of open files for `maxclients`, or lowers `maxclients` to what the limit allows, and says so.
@@ -100,7 +103,7 @@ pub(super) fn files_reserved(cores: usize) -> u64 {
 /// # Errors
 /// The limit leaves no room for a client.
 fn fit_maxclients(config: &mut Config, cores: usize) -> Result<u64, String> {
-    let reserved = files_reserved(cores);
+    let reserved = files_reserved(config, cores);
     let want = config.maxclients as u64 + reserved;
     let have = process::raise_open_files(want);
     if have < want {

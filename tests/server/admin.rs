@@ -355,6 +355,41 @@ fn who_holds_every_connection_keeps_nobody_from_the_keys() {
 }
 
 #[test]
+fn a_flood_of_scrapes_is_answered_in_turn() {
+    let (server, port) = start(2, &[]);
+    let ends = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let scrapers: Vec<_> = (0..CONNECTIONS_MAX + 4)
+            .map(|number| {
+                let path = if number % 2 == 0 { "/metrics" } else { "/series.json" };
+                let ends = &ends;
+                scope.spawn(move || {
+                    let mut served = 0;
+                    while !ends.load(Ordering::Relaxed) {
+                        // Refused with words, or without them where the request came too late.
+                        let mut stream = open(port);
+                        let _ = stream.write_all(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes());
+                        let answer = read_all(&mut stream);
+                        let is_served = answer.starts_with("HTTP/1.1 200 ");
+                        assert!(is_served || answer.is_empty() || answer.starts_with("HTTP/1.1 503 "), "{answer}");
+                        served += u64::from(is_served);
+                    }
+                    served
+                })
+            })
+            .collect();
+        let mut client = connect(server.port);
+        for number in 0..2_000 {
+            assert_eq!(client.call(&["SET", &format!("key:{number}"), "v"]).unwrap(), ok());
+        }
+        ends.store(true, Ordering::Relaxed);
+        let served: u64 = scrapers.into_iter().map(|scraper| scraper.join().expect("it does not panic")).sum();
+        assert!(0 < served, "nobody was served");
+    });
+    assert_eq!(get(port, "/healthz").0, 200);
+}
+
+#[test]
 fn who_never_reads_is_left_behind() {
     let (server, port) = start(1, &[]);
     let mut deaf: Vec<TcpStream> = (0..CONNECTIONS_MAX).map(|_| open(port)).collect();
