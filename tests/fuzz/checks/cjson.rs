@@ -1,8 +1,8 @@
 //! JSON within scripts: a value or an error. What is written of a value, read and written again, is as long and has
 //! the same characters: only the order of an object's fields is Lua's.
 
-#[path = "engine.rs"]
-mod engine;
+#[path = "round_trip.rs"]
+mod round_trip;
 
 const TEXT: &[u8] = b"
     cjson.encode_sparse_array(true)
@@ -23,5 +23,5 @@ const TEXT: &[u8] = b"
 
 /// Panics when the input shows a mistake.
 pub fn check(json: &[u8]) {
-    engine::run_round_trip(TEXT, &[], &[json]);
+    round_trip::run(TEXT, &[], &[json]);
 }

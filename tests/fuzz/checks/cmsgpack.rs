@@ -1,7 +1,7 @@
 //! MessagePack within scripts: values or an error. What is packed of them is unpacked and packed to as many bytes.
 
-#[path = "engine.rs"]
-mod engine;
+#[path = "round_trip.rs"]
+mod round_trip;
 
 const TEXT: &[u8] = b"
     local values = {pcall(cmsgpack.unpack, ARGV[1])}
@@ -17,5 +17,5 @@ const TEXT: &[u8] = b"
 
 /// Panics when the input shows a mistake.
 pub fn check(bytes: &[u8]) {
-    engine::run_round_trip(TEXT, &[], &[bytes]);
+    round_trip::run(TEXT, &[], &[bytes]);
 }

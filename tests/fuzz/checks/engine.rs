@@ -60,18 +60,6 @@ pub fn run(text: &[u8], keys: &[&[u8]], args: &[&[u8]]) -> Vec<u8> {
     })
 }
 
-/// Runs a script that reads its input, writes what it read, and reads that again: it says `refused` or `same`, unless it
-/// took too long or too much memory.
-pub fn run_round_trip(text: &[u8], keys: &[&[u8]], args: &[&[u8]]) {
-    let reply = run(text, keys, args);
-    let is_ended = reply.starts_with(b"-ERR ")
-        && [&b"killed by user"[..], b"not enough memory"]
-            .iter()
-            .any(|why| reply.windows(why.len()).any(|at| at == *why));
-    let is_known = reply == b"$7\r\nrefused\r\n" || reply == b"$4\r\nsame\r\n" || is_ended;
-    assert!(is_known, "{}", reply.escape_ascii());
-}
-
 fn run_on(engine: &mut Engine, text: &[u8], keys: &[&[u8]], args: &[&[u8]]) -> Vec<u8> {
     let Ok(reference) = engine.compile(text) else { return b"-ERR Error compiling script\r\n".to_vec() };
     let mut out = Output::default();

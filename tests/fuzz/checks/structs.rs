@@ -1,8 +1,8 @@
 //! `struct` within scripts: a format, a zero, and bytes; values or an error. What was unpacked packs to bytes from
 //! which the same number of values comes.
 
-#[path = "engine.rs"]
-mod engine;
+#[path = "round_trip.rs"]
+mod round_trip;
 
 const TEXT: &[u8] = b"
     local values = {pcall(struct.unpack, KEYS[1], ARGV[1])}
@@ -19,5 +19,5 @@ const TEXT: &[u8] = b"
 pub fn check(input: &[u8]) {
     let mut parts = input.splitn(2, |&byte| byte == 0);
     let (format, bytes) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    engine::run_round_trip(TEXT, &[format], &[bytes]);
+    round_trip::run(TEXT, &[format], &[bytes]);
 }
