@@ -198,6 +198,7 @@ fn choose(view: &mut SessionView<'_>, args: &Args<'_>, found: Option<Address>) -
     if let Some(before) = session.tracking.take() {
         choice.prefixes = before.prefixes;
         choice.caching = before.caching;
+        choice.writes_until = before.writes_until;
     }
     if wanted.is_broadcast {
         let everything: &[&[u8]] = &[b""];

@@ -136,6 +136,12 @@ impl Replies {
         self.output.is_empty() && self.first_gate().is_none()
     }
 
+    /// Drops what is ready to be sent: nobody takes it.
+    pub fn forget_unsent(&mut self) {
+        self.output = Output::default();
+        self.pieces = Pieces::default();
+    }
+
     /// Takes the next place for a reply that comes later; hand it to [`Replies::fill`].
     pub fn reserve(&mut self) -> u32 {
         self.places.push_back(Place::Waiting { discard: self.discard });
@@ -205,6 +211,16 @@ impl Replies {
     fn pop_front(&mut self) {
         self.places.pop_front();
         self.front = self.front.wrapping_add(1);
+    }
+
+    /// The number of the place that comes next.
+    pub fn next_place(&self) -> u32 {
+        self.front.wrapping_add(self.places.len() as u32)
+    }
+
+    /// Whether the replies of all places before this one are there.
+    pub fn are_filled_before(&self, place: u32) -> bool {
+        place.wrapping_sub(self.front) as i32 <= 0
     }
 
     /// Requests whose replies are missing, or wait behind one that is.

@@ -4,6 +4,7 @@
 use super::core::Core;
 use super::listen::{Door, DoorState};
 use super::mailbox::Control;
+use super::send::list_once;
 use crate::connection::Connection;
 use crate::resp::{Error, Protocol, Reply};
 use crate::session::{Durability, Mode, Session};
@@ -160,6 +161,17 @@ impl Core {
         let connection = &mut *self.connections[index as usize];
         connection.session.mode |= Mode::INPUT_ENDED;
         self.closing.push(index);
+    }
+
+    /// The client is gone, as a receive or a send has found out. What it sent before still runs, as in Redis, which has
+    /// run by then what it had read; the replies go nowhere.
+    pub(super) fn cut_off(&mut self, index: u32) {
+        let connection = &mut *self.connections[index as usize];
+        connection.replies.forget_unsent();
+        if !connection.broken && 0 < connection.unplanned_bytes() {
+            list_once(&mut self.again, &mut connection.again, index);
+        }
+        self.end_of_input(index);
     }
 
     /// Ends a connection at the end of this pass, whatever is pending.

@@ -128,6 +128,8 @@ pub struct Core {
     pub(super) members: Members,
     /// Clients that join or leave very many names, the next one first.
     pub(super) changing: VecDeque<Changing>,
+    /// Names that clients have joined or left in this pass.
+    pub(super) changed_names: usize,
     /// Emptied, for the next time that there is mail.
     pub(super) deliveries: Vec<Delivery>,
     /// Connections with input to plan.
@@ -284,6 +286,7 @@ impl Core {
             used_buffers: Vec::new(),
             members: Members::default(),
             changing: VecDeque::new(),
+            changed_names: 0,
             deliveries: Vec::new(),
             again: Vec::new(),
             dirty: Vec::new(),
@@ -402,6 +405,7 @@ impl Core {
         if !self.steps.is_empty() {
             self.run_step();
         }
+        self.changed_names = 0;
         if !self.changing.is_empty() {
             self.change_some_subscriptions();
         }

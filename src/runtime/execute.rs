@@ -15,7 +15,7 @@ use super::visit::VISIT_ARGUMENTS_MAX;
 use crate::command::lookup::Row;
 use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, persistence, slowlog};
 use crate::config::Config;
-use crate::connection::{Sent, arguments};
+use crate::connection::{Connection, Sent, arguments};
 use crate::keyspace::{Actor, Keyspace};
 use crate::memory;
 use crate::mutant::Mutant;
@@ -135,7 +135,7 @@ impl Core {
         if OUTPUT_PAUSE_BYTES <= connection.replies.bytes()
             || connection.barrier
             || !connection.held_back.is_empty()
-            || 0 < connection.replies.outstanding() && waits_for_replies(planned)
+            || 0 < connection.replies.outstanding() && waits_for_replies(planned, connection)
         {
             if matches!(planned.what, What::ProtocolError) {
                 // Its bytes are read again behind the others.
@@ -244,14 +244,26 @@ impl Core {
             }
             shown = is_shown.then(|| monitor::arguments(&slowlog::redacted(row, &args)));
         }
+        let ended = self.run_row(planned, row, started);
+        if is_tracked && !row.flags.contains(Flags::READONLY) {
+            self.note_own_write(planned.connection);
+        }
         if let Some(shown) = shown {
-            let ended = self.run_row(planned, row, started);
             // Behind the reply: who left with RESET does not see it, and SELECT is shown in the database it chose.
             let line = monitor::line(&self.connections[planned.connection as usize].session, &shown);
             feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
-            return ended;
         }
-        self.run_row(planned, row, started)
+        ended
+    }
+
+    /// A client that tracks has written, perhaps on another core: see [`waits_for_replies`].
+    #[cold]
+    fn note_own_write(&mut self, index: u32) {
+        let connection = &mut *self.connections[index as usize];
+        let place = connection.replies.next_place();
+        if let Some(choice) = &mut connection.session.tracking {
+            choice.writes_until = (!connection.replies.are_filled_before(place)).then_some(place);
+        }
     }
 
     /// Refuses a command before it runs, and the transaction it belongs to.
@@ -577,10 +589,14 @@ impl Core {
     }
 }
 
-/// Whether a command that does not touch keys may not overtake those that do: who is told of a change finds it made.
+/// Whether a command may not overtake its client's commands on other cores. One that does not touch keys: who is told of
+/// a change finds it made. A read of one who tracks: its own write before, seen after, would have it forgotten.
 #[inline]
-fn waits_for_replies(planned: &Planned) -> bool {
-    matches!(planned.what, What::Row(row) if row.flags.contains(Flags::PUBSUB))
+fn waits_for_replies(planned: &Planned, connection: &Connection) -> bool {
+    let What::Row(row) = planned.what else { return false };
+    let writes_until = || connection.session.tracking.as_ref()?.writes_until;
+    row.flags.contains(Flags::PUBSUB)
+        || writes_until().is_some_and(|place| !connection.replies.are_filled_before(place))
 }
 
 /// Whether a visitor may run a command there: not if it has to wait for a snapshot.

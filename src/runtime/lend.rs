@@ -320,6 +320,7 @@ impl Core {
             return self.refuse_gathering(gathering); // A script within a script might be another one without an end.
         }
         let waiting = &mut self.gatherings[gathering as usize];
+        waiting.started = self.clock.raw(); // What it has waited for is no part of its run.
         let (index, row, args) = (waiting.connection, waiting.row, waiting.args.clone());
         let Kind::Borrowing(mut borrowing) = std::mem::replace(&mut waiting.kind, Kind::Moving) else {
             panic!("a gathering that borrows nothing");

@@ -17,7 +17,7 @@ use crate::shard::fail;
 /// Subscriptions of each kind that a client which is gone loses in one pass.
 const FORGET_SLICE: usize = 500;
 
-/// Names that one client joins or leaves in a pass: about a millisecond. Others are served before it goes on.
+/// Names that clients join or leave in a pass: about a millisecond. Others are served before it goes on.
 const CHANGE_SLICE: usize = 256;
 
 /// A client that joins or leaves more names than one pass is for. It is behind its barrier until all are done.
@@ -220,7 +220,8 @@ impl Core {
             let subscriptions = session.subscriptions.as_ref().expect("it has some");
             names = subscriptions.names(audience).map(|name| name.to_vec()).collect();
         }
-        if CHANGE_SLICE < names.len() {
+        self.changed_names += names.len().max(1);
+        if CHANGE_SLICE < self.changed_names {
             self.connections[index as usize].barrier = true;
             let changing = Changing { connection: index, row, audience, joins, names, next: 0, nanoseconds: 0 };
             self.changing.push_back(changing);

@@ -117,7 +117,7 @@ impl Core {
             Err(libc::ENOBUFS) | Err(libc::ECANCELED) => connection.receiving = false,
             Err(_) => {
                 connection.receiving = false;
-                self.close_soon(index);
+                self.cut_off(index);
                 return;
             }
         }

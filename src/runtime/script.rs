@@ -58,7 +58,7 @@ use crate::session::{Mode, Transaction};
 use crate::shard::{Call, Request, Shard, fail, finish};
 use crate::shared::scripts::{Habit, Library, Run as LongRun, Script};
 use crate::value::number::parse_integer;
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -622,6 +622,7 @@ impl Core {
             may_lend: may_lend && 1 < self_shards,
             lent: None,
             extra: Vec::new(),
+            reads: AHashSet::new(),
         };
         let invocation = Invocation {
             reference: prepared.reference,
@@ -632,7 +633,7 @@ impl Core {
             protocol: call.protocol,
         };
         let error = scripting.engine.run(&invocation, &mut runner, out);
-        let Runner { roams, needed_more, shown, undo, long, lent, extra, .. } = runner;
+        let Runner { roams, needed_more, shown, undo, long, lent, extra, reads, .. } = runner;
         if let Some(long) = &long {
             match roams {
                 true => self.shared.scripts.begin_again(long),
@@ -649,6 +650,11 @@ impl Core {
             self.undo(ground, undo);
         } else if is_logged && !is_in_transaction {
             self.log_script(index, ground, keys, extra, holds_everything && needed_more);
+        }
+        if !roams && !reads.is_empty() {
+            self.tell_of(ground);
+            let id = self.connections[index as usize].session.id;
+            reads.iter().for_each(|key| self.shared.pubsub.tracking.remember(id, key));
         }
         if let Some(borrowing) = lent {
             let ground = std::mem::replace(ground, Ground::Engines);
@@ -803,6 +809,9 @@ struct Runner<'a> {
     lent: Option<Box<Borrowing>>,
     /// Keys that it used without having named them, on engines that were held.
     extra: Vec<Vec<u8>>,
+    /// Keys that its client, who tracks, has read with it and not written since: they are remembered again at its end,
+    /// behind what is told then of its own writes before.
+    reads: AHashSet<Vec<u8>>,
 }
 
 impl Runner<'_> {
@@ -963,6 +972,29 @@ impl Runner<'_> {
         Answer::Ends(ROAMS)
     }
 
+    /// Keeps in mind what a client that tracks has read last, where its writes are told of only at the end.
+    fn note_read(&mut self, row: &'static Row, args: &Args<'_>) {
+        let choice = &self.core.connections[self.index as usize].session.tracking;
+        let mut positions = Vec::new();
+        if !choice.as_ref().is_some_and(|choice| choice.remembers())
+            || key_positions(row.command, args, &mut positions).is_err()
+        {
+            return;
+        }
+        let keys = positions.iter().map(|&at| args[at]);
+        if row.flags.contains(Flags::READONLY) {
+            for key in self.keys.iter().copied().chain(keys) {
+                if !self.reads.contains(key) {
+                    self.reads.insert(key.to_vec());
+                }
+            }
+        } else {
+            keys.for_each(|key| {
+                self.reads.remove(key);
+            });
+        }
+    }
+
     /// Runs a call that is not refused.
     fn run(&mut self, row: &'static Row, call: Call, args: &Args<'_>, out: &mut Output) -> Option<Answer> {
         let core = &mut *self.core;
@@ -971,7 +1003,11 @@ impl Runner<'_> {
                 let session = &core.connections[self.index as usize].session;
                 if session.tracking.is_some() {
                     remember_read(&core.shared.pubsub, &core.config, session, row, args, self.keys);
+                    if !self.holds_everything {
+                        self.note_read(row, args);
+                    }
                 }
+                let core = &mut *self.core;
                 let is_plain = self.holds_everything && matches!(self.ground, Ground::Engines);
                 if is_plain
                     && matches!(row.command.run, Run::Keyspace(_))

@@ -149,7 +149,7 @@ impl Core {
                     keep_output(&mut self.spare_outputs, bytes);
                 }
             }
-            Err(_) => self.close_soon(index),
+            Err(_) => self.cut_off(index),
         }
         let connection = &mut *self.connections[index as usize];
         if !connection.replies.pieces.is_empty() && !connection.broken {

@@ -45,6 +45,9 @@ pub struct TrackingChoice {
     pub caching: Caching,
     /// `PREFIX`, with `BCAST`.
     pub prefixes: BTreeSet<Vec<u8>>,
+    /// A write of its own may still be under way on another core, until the reply with this number is there: what it
+    /// reads next must not be remembered before.
+    pub writes_until: Option<u32>,
 }
 
 impl TrackingChoice {

@@ -170,3 +170,51 @@ fn who_dies_while_a_command_borrows_waits_for_nothing() {
         assert_eq!(len, Value::Integer(1), "list {list} went to nobody");
     }
 }
+
+/// As in Redis, which has run what it had read when it finds out that nobody takes the replies.
+#[test]
+fn what_was_sent_before_closing_still_runs() {
+    for shards in [1, 2, 4] {
+        let server = Server::start(Kind::Corering { shards }, &[]);
+        let mut other = connect(&server);
+        for set in ["{a}s1", "s2"] {
+            let members: Vec<String> = (0..5000).map(|member| format!("{set}:{member}")).collect();
+            let command: Vec<&str> = ["SADD", set].into_iter().chain(members.iter().map(String::as_str)).collect();
+            other.call(&command).expect("it is answered");
+        }
+        let count = |key: &str| vec![vec!["INCR".to_string(), key.to_string()]];
+        let lives: [(&str, Vec<Vec<String>>); 3] = [
+            ("more than a pass takes", (0..600).flat_map(|at| count(&format!("c{}", at % 2))).collect()),
+            ("long replies of several cores", vec![vec!["SUNION".into(), "{a}s1".into(), "s2".into()]; 3]),
+            (
+                "what every core is asked",
+                vec![vec!["INFO".into()], vec!["DBSIZE".into()], vec!["CLIENT".into(), "LIST".into()]],
+            ),
+        ];
+        for (what, commands) in lives {
+            for end in ["end:1", "end:2", "end:3"] {
+                let bytes: Vec<u8> = commands
+                    .iter()
+                    .chain(&count(end))
+                    .flat_map(|command| encode(&command.iter().map(String::as_str).collect::<Vec<_>>()))
+                    .collect();
+                let mut client = connect(&server);
+                client.send_raw(&bytes).expect("it is sent");
+                drop(client);
+                let is_there = |other: &mut Client| {
+                    other.call(&["GET", end]).expect("it is answered") == Value::Bulk(b"1".to_vec())
+                };
+                wait_until(&format!("{shards} shards, {what}: {end}"), || is_there(&mut other));
+                other.call(&["DEL", end]).expect("it is answered");
+            }
+        }
+        for key in ["c0", "c1"] {
+            assert_eq!(
+                other.call(&["GET", key]).expect("it is answered"),
+                Value::Bulk(b"900".to_vec()),
+                "{shards} shards"
+            );
+        }
+        wait_for_silence(&mut other, 1, "after them");
+    }
+}

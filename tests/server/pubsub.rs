@@ -456,3 +456,47 @@ fn no_cache_is_stale_behind_the_reply_to_a_later_command() {
         assert!(HITS_MIN < hits, "{shards} shards: only {hits} hits");
     }
 }
+
+/// Who reads after its own write has the key in its cache: the next write of somebody else is told, wherever the key is.
+#[test]
+fn what_is_read_after_an_own_write_is_remembered() {
+    const KEYS: usize = 40;
+    const SET_AND_GET: &str = "redis.call('SET', KEYS[1], 'mine') return redis.call('GET', KEYS[1])";
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        for option in [&[][..], &["NOLOOP"]] {
+            for way in ["one by one", "in one write", "script", "transaction", "several keys"] {
+                let mut client = in_resp3(&server);
+                client.call(&[&["CLIENT", "TRACKING", "on"], option].concat()).expect("it is answered");
+                for at in 0..KEYS {
+                    let (key, beside) = (format!("k{at}"), format!("{{k{at}}}z"));
+                    let (set, get) = (["SET", &key, "mine"], ["GET", &key]);
+                    let commands: Vec<Vec<&str>> = match way {
+                        "script" => vec![vec!["EVAL", SET_AND_GET, "1", &key]],
+                        "transaction" => vec![vec!["MULTI"], set.to_vec(), get.to_vec(), vec!["EXEC"]],
+                        "several keys" => vec![vec!["MSET", &key, "mine", &beside, "mine"], get.to_vec()],
+                        _ => vec![set.to_vec(), get.to_vec()],
+                    };
+                    let writes = if way == "one by one" { commands.len() } else { 1 };
+                    for part in commands.chunks(commands.len().div_ceil(writes)) {
+                        client
+                            .send_raw(&part.iter().flat_map(|command| encode(command)).collect::<Vec<u8>>())
+                            .expect("sent");
+                        // Without NOLOOP it may be told of its own write.
+                        (0..part.len()).for_each(|_| while let Value::Push(_) = client.read().expect("a reply") {});
+                    }
+                }
+                client.send_raw(&encode(&["PING"])).expect("it is sent");
+                while let Value::Push(_) = client.read().expect("a reply") {}
+                let mut other = connect(&server);
+                for at in 0..KEYS {
+                    let key = format!("k{at}");
+                    other.call(&["SET", &key, "other"]).expect("it is answered");
+                    let told = client.read().expect("it is told");
+                    let expected = Value::Push(vec![bulk("invalidate"), Value::Array(vec![bulk(&key)])]);
+                    assert_eq!(told, expected, "{shards} shards, {option:?}, {way}");
+                }
+            }
+        }
+    }
+}
