@@ -200,7 +200,7 @@
 //! | `STRIPES` | `src/pubsub/directory.rs` | `64` | subscribers of some name and publishers of another wait for each other |
 //! | `STRIPES` | `src/pubsub/tracking.rs` | `64` | likewise for keys that are remembered |
 //! | `FORGET_SLICE` | `src/pubsub/tracking.rs` | `1000` | further keys beyond `tracking-table-max-keys` are forgotten later |
-//! | `ROOM_BYTES_MAX` | `src/runtime/aof.rs` | `16 << 20` | so much room is made ahead in a file of the log, no more |
+//! | `ROOM_BYTES_MAX` | `src/runtime/aof_writer.rs` | `16 << 20` | so much room is made ahead in a file of the log, no more |
 //! | `ANNOTATION_BYTES_MAX` | `src/aof/record.rs` | `1023` | a log with a longer line is damaged |
 //! | `ELEMENTS_MAX` | `src/snapshot/commands.rs` | `64` | a base of commands goes on with another command |
 //! | `HASHES_MAX` | `src/check/twice.rs` | `1 << 20` | `corering-check` goes through a file once more |

@@ -37,9 +37,10 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
         &["Mutex", "RwLock", "Condvar", "RefCell", "AtomicBool", "AtomicUsize", "AtomicU64", "AtomicI64", "AtomicU8"],
         &[
             "src/runtime/",
-            "src/shard/answering.rs", // Who answers a client that waits on several shards.
-            "src/sync.rs",            // What such protocols are made of.
-            "src/aof/log.rs",         // Any core appends, the owner writes.
+            "src/shard/answering.rs",    // Who answers a client that waits on several shards.
+            "src/sync.rs",               // What such protocols are made of.
+            "src/aof/log.rs",            // Any core appends, the owner writes.
+            "src/sys/disk/simulated.rs", // A disk in memory, for proofs.
             "src/shared.rs",
             "src/shared/budget.rs",
             "src/shared/persistence.rs",  // Saving and loading, in which all cores take part.

@@ -1,12 +1,14 @@
 //! Groups: what one flush writes, whole blocks with their length and checksum in front.
 //!
 //! ```text
-//! #cr group <file> <number> <bytes> <shares> <xxh3>\r\n     all in hexadecimal, 16 digits each
+//! #cr group <file> <number> <synced> <bytes> <shares> <xxh3>\r\n     in hexadecimal, 16 digits each
 //! records and annotations …
 //! #cr pad ....\r\n …                                        up to the end of the block
 //! ```
-//! `file` is the number of the file in the manifest, `number` counts the groups of the file from 0, `bytes` is the
-//! whole group, `shares` how many records of it are shared with other lanes, `xxh3` is over everything but itself.
+//! `file` is the number of the file in the manifest, `number` counts the groups of the file from 0. So many of them,
+//! the first ones, were `synced` when this one was made: if one of those is not whole, that is damage, not a crash.
+//! `bytes` is the whole group, `shares` how many records of it are shared with other lanes, `xxh3` is over all but
+//! itself.
 
 use super::record::{self, Item};
 use xxhash_rust::xxh3::Xxh3;
@@ -16,7 +18,7 @@ pub const BLOCK_BYTES: usize = 4096;
 /// What every group begins with.
 pub const HEAD: &[u8] = b"#cr group ";
 const DIGITS: usize = 16;
-const FIELDS: usize = 5;
+const FIELDS: usize = 6;
 /// The line in front of a group.
 pub const HEADER_BYTES: usize = HEAD.len() + FIELDS * (DIGITS + 1) + 1;
 /// Beyond this a length is damage.
@@ -32,11 +34,24 @@ pub struct Header {
     pub file: u64,
     /// Which group of the file.
     pub number: u64,
+    /// So many groups, the first ones of the file, are on disk: one of them that is not whole is damage.
+    pub synced: u64,
     /// Bytes of all of it, header and padding included.
     pub bytes: u64,
     /// Records that are shared with other lanes.
     pub shares: u64,
     checksum: u64,
+}
+
+/// Where a group stands; see [`Header`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The file's number in the manifest.
+    pub file: u64,
+    /// Which group of the file.
+    pub number: u64,
+    /// So many groups of it are on disk.
+    pub synced: u64,
 }
 
 /// Bytes of a group with so many bytes of records.
@@ -48,7 +63,7 @@ pub fn bytes_for(records: usize) -> usize {
 }
 
 /// Puts records into `group`, which has [`bytes_for`] bytes.
-pub fn seal(group: &mut [u8], file: u64, number: u64, shares: u64, records: &[u8]) {
+pub fn seal(group: &mut [u8], place: Place, shares: u64, records: &[u8]) {
     assert_eq!(group.len(), bytes_for(records.len()));
     let mut at = HEADER_BYTES + records.len();
     group[HEADER_BYTES..at].copy_from_slice(records);
@@ -66,14 +81,15 @@ pub fn seal(group: &mut [u8], file: u64, number: u64, shares: u64, records: &[u8
         at += len;
     }
     let bytes = group.len() as u64;
-    write_header(group, &Header { file, number, bytes, shares, checksum: 0 });
+    let Place { file, number, synced } = place;
+    write_header(group, &Header { file, number, synced, bytes, shares, checksum: 0 });
     let checksum = checksum(group);
-    write_header(group, &Header { file, number, bytes, shares, checksum });
+    write_header(group, &Header { file, number, synced, bytes, shares, checksum });
 }
 
 fn write_header(group: &mut [u8], header: &Header) {
     group[..HEAD.len()].copy_from_slice(HEAD);
-    let fields = [header.file, header.number, header.bytes, header.shares, header.checksum];
+    let fields = [header.file, header.number, header.synced, header.bytes, header.shares, header.checksum];
     for (index, field) in fields.into_iter().enumerate() {
         let at = HEAD.len() + index * (DIGITS + 1);
         for digit in 0..DIGITS {
@@ -105,9 +121,9 @@ pub fn header(bytes: &[u8]) -> Option<Header> {
             *number = *number << 4 | (*digit as char).to_digit(16)? as u64;
         }
     }
-    let [file, number, bytes, shares, checksum] = numbers;
+    let [file, number, synced, bytes, shares, checksum] = numbers;
     let is_possible = bytes.is_multiple_of(BLOCK_BYTES as u64) && (1..=GROUP_BYTES_MAX).contains(&bytes);
-    is_possible.then_some(Header { file, number, bytes, shares, checksum })
+    is_possible.then_some(Header { file, number, synced, bytes, shares, checksum })
 }
 
 /// The records of a whole group; `None`: it is not what was written.
@@ -229,7 +245,7 @@ mod tests {
 
     fn sealed(number: u64, records: &[u8]) -> Vec<u8> {
         let mut group = vec![0; bytes_for(records.len())];
-        seal(&mut group, 7, number, 1, records);
+        seal(&mut group, Place { file: 7, number, synced: 2 }, 1, records);
         group
     }
 
@@ -241,7 +257,8 @@ mod tests {
             let group = sealed(3, &records);
             assert_eq!(group.len() % BLOCK_BYTES, 0);
             let head = header(&group).unwrap();
-            assert_eq!((head.file, head.number, head.bytes, head.shares), (7, 3, group.len() as u64, 1));
+            assert_eq!((head.file, head.number, head.synced, head.shares), (7, 3, 2, 1));
+            assert_eq!(head.bytes, group.len() as u64);
             let inside = open(&head, &group).unwrap();
             assert!(inside.starts_with(&records));
             let (mut at, mut commands) = (0, 0);

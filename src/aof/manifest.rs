@@ -140,6 +140,11 @@ pub fn incr_name(prefix: &str, seq: u64) -> String {
     format!("{prefix}.{seq}.incr.aof")
 }
 
+/// The number of a file with the name of an incr file.
+pub fn incr_number(prefix: &str, name: &str) -> Option<u64> {
+    name.strip_prefix(prefix)?.strip_prefix('.')?.strip_suffix(".incr.aof")?.parse().ok()
+}
+
 /// The name of a base, which is a snapshot or commands.
 pub fn base_name(prefix: &str, seq: u64, is_snapshot: bool) -> String {
     format!("{prefix}.{seq}.base.{}", if is_snapshot { "rdb" } else { "aof" })
@@ -225,6 +230,10 @@ mod tests {
         };
         assert_eq!(Manifest::parse(manifest.text().as_bytes()), Ok(manifest.clone()));
         assert_eq!((manifest.next_base(), manifest.next_incr()), (3, 10));
+        assert_eq!(incr_number("x", &incr_name("x", 9)), Some(9));
+        for other in ["y.9.incr.aof", "x.9.base.aof", "x.incr.aof", "x.9.incr.aof.old", "x9.incr.aof"] {
+            assert_eq!(incr_number("x", other), None, "{other}");
+        }
     }
 
     #[test]

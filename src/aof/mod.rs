@@ -59,6 +59,17 @@
 //! for that: a vector, the largest of those of all participants whenever something is shared ([`log::Log`]). A reply
 //! under `appendfsync always` waits for its lane and for that vector. Without shared records the vector is zero.
 //!
+//! # After a crash
+//!
+//! What was written and not synced has arrived in any order, sector by sector. So each group says how many before it
+//! were on disk: what is not whole among those is damage, and the server does not start; what is not whole behind them
+//! is the end, whatever follows. A file of a lane into which nothing has come makes its generation incomplete. What a
+//! crash kept from being named is never found under a new name: numbers of files that are there are not given again.
+//! And before the server goes on, all that was loaded is synced, for a killed one may have left it to the kernel: what
+//! is built upon it, and synced, would be lost with it.
+//!
+//! All of that is held against crash states, and every failure, on a simulated disk: `src/runtime/aof_proof.rs`.
+//!
 //! # Who waits
 //!
 //! A *position* counts the bytes of records of a lane since the server started. Under `always` a reply to a write

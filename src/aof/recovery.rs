@@ -1,7 +1,7 @@
 //! What is left of the lanes after a crash: which groups of a file are whole, what stands behind them, and how much of
 //! each file belongs to the largest prefix that is whole on every shard. Not here: files, and the commands in them.
 
-use super::group::{self, BLOCK_BYTES, HEADER_BYTES, Header, Lane, Note, Share};
+use super::group::{self, BLOCK_BYTES, HEADER_BYTES, Header, Lane, Note, Place, Share};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -31,7 +31,8 @@ pub enum Tail {
     Room,
     /// The beginning of a group, or blocks that did not all arrive: so many bytes that are not zeros at the end.
     Torn,
-    /// Whole groups again, from this offset on: the file is damaged in the middle.
+    /// A whole group again, at this offset, that says of what is not whole that it was on disk: the file is damaged in
+    /// the middle.
     Damaged(u64),
     /// Commands of another server that went on with the file.
     Foreign,
@@ -63,6 +64,8 @@ pub struct Scan {
     pub has_end: bool,
     /// What stands behind.
     pub tail: Tail,
+    /// Nothing of it has arrived: it is empty, or zeros, or the beginning of its first group is torn.
+    pub is_blank: bool,
 }
 
 /// Reads the header at an offset.
@@ -100,7 +103,15 @@ pub fn group_at<'a>(
 /// # Errors
 /// Those of the medium.
 pub fn scan(source: &mut impl Source, file: u64) -> io::Result<Scan> {
-    let mut scan = Scan { lane: None, bytes: 0, groups: 0, shares: Vec::new(), has_end: false, tail: Tail::Nothing };
+    let mut scan = Scan {
+        lane: None,
+        bytes: 0,
+        groups: 0,
+        shares: Vec::new(),
+        has_end: false,
+        tail: Tail::Nothing,
+        is_blank: false,
+    };
     let mut buffer = Vec::new();
     while let Some((header, records)) = group_at(source, scan.bytes, file, Some(scan.groups), &mut buffer)? {
         // The first says which lane it is, the last that it is the last; others are asked if they have shares.
@@ -121,6 +132,7 @@ pub fn scan(source: &mut impl Source, file: u64) -> io::Result<Scan> {
         scan.groups += 1;
     }
     scan.tail = tail(source, &scan, file)?;
+    scan.is_blank = scan.groups == 0 && matches!(scan.tail, Tail::Nothing | Tail::Room | Tail::Torn);
     Ok(scan)
 }
 
@@ -132,8 +144,11 @@ pub fn scan_incr(source: &mut impl Source, file: u64) -> io::Result<Scan> {
     let mut scan = scan(source, file)?;
     let mut head = vec![0; source.len().min(group::HEAD.len() as u64) as usize];
     source.read_at(0, &mut head)?;
-    if scan.tail == Tail::Foreign && scan.groups == 0 || scan.tail == Tail::Torn && head != group::HEAD {
+    // Of a group that is torn the beginning may be what did not arrive: zeros, which nobody's file begins with.
+    let is_ours = head == group::HEAD || head.first() == Some(&0);
+    if scan.tail == Tail::Foreign && scan.groups == 0 || scan.tail == Tail::Torn && !is_ours {
         scan.tail = Tail::Nothing;
+        scan.is_blank = false;
     }
     Ok(scan)
 }
@@ -169,7 +184,11 @@ fn tail(source: &mut impl Source, scan: &Scan, file: u64) -> io::Result<Tail> {
             first = block[0];
         }
         let is_zero_block = block[..bytes].iter().all(|byte| *byte == 0);
-        if !is_zero_block && start < offset && group_at(source, offset, file, None, &mut buffer)?.is_some() {
+        // Groups that were not synced when the power went arrive in any order.
+        if !is_zero_block
+            && start < offset
+            && group_at(source, offset, file, None, &mut buffer)?.is_some_and(|(later, _)| scan.groups < later.synced)
+        {
             return Ok(Tail::Damaged(offset));
         }
         is_zero &= is_zero_block;
@@ -204,6 +223,19 @@ pub struct File {
     pub scan: Scan,
 }
 
+/// The generation that a file belongs to, by the number of its first file, if it was written here. One into which
+/// nothing has come is its siblings', or, where there are none of which something has, one of its own.
+pub fn generation(files: &[File], file: &File) -> Option<Lane> {
+    let own = file.scan.lane;
+    let covers = |lane: &Lane| (lane.first..lane.first + lane.lanes as u64).contains(&file.file);
+    let blank = || {
+        let alone = Lane { lane: 0, lanes: 1, first: file.file };
+        let sibling = files.iter().filter_map(|other| other.scan.lane).find(covers);
+        sibling.map_or(alone, |of| Lane { lane: (file.file - of.first) as usize, ..of })
+    };
+    own.or_else(|| file.scan.is_blank.then(blank))
+}
+
 /// Where files have to be cut so that what is left happened as a whole or not at all: those that need it, by number.
 /// `files`: the incr files in the order of the manifest.
 pub fn cuts(files: &[File]) -> BTreeMap<u64, Cut> {
@@ -215,21 +247,21 @@ pub fn cuts_within(files: &[File], limits: BTreeMap<u64, Cut>) -> BTreeMap<u64, 
     let mut cuts = limits;
     let whole = |file: &File| Cut { group: file.scan.bytes, at: 0 };
     let oldest = files.iter().map(|file| file.file).min().unwrap_or(0);
+    let lanes: Vec<Option<Lane>> = files.iter().map(|file| generation(files, file)).collect();
     loop {
         let before = cuts.clone();
         // A generation counts if the one before is complete, unless another server took the files for what they were.
         for (at, file) in files.iter().enumerate() {
-            let Some(lane) = file.scan.lane else { continue };
-            let previous =
-                files[..at].iter().rposition(|other| other.scan.lane.is_none_or(|of| of.first != lane.first));
-            let Some(previous) = previous.map(|previous| &files[previous]) else { continue };
-            let Some(of) = previous.scan.lane else { continue };
-            if previous.scan.tail == Tail::Foreign {
+            let Some(lane) = lanes[at] else { continue };
+            let previous = lanes[..at].iter().rposition(|other| other.is_none_or(|of| of.first != lane.first));
+            let Some(previous) = previous.filter(|_| file.scan.lane.is_some()) else { continue };
+            let Some(of) = lanes[previous] else { continue };
+            if files[previous].scan.tail == Tail::Foreign {
                 continue;
             }
-            let siblings = files.iter().filter(|other| other.scan.lane.is_some_and(|lane| lane.first == of.first));
+            let siblings = files.iter().zip(&lanes).filter(|(_, lane)| lane.is_some_and(|lane| lane.first == of.first));
             let is_complete = |other: &File| other.scan.has_end && !cuts.contains_key(&other.file);
-            if siblings.clone().count() < of.lanes || !siblings.clone().all(is_complete) {
+            if siblings.clone().count() < of.lanes || !siblings.clone().all(|(other, _)| is_complete(other)) {
                 cuts.insert(file.file, Cut { group: 0, at: 0 });
             }
         }
@@ -273,7 +305,8 @@ pub fn cut_group(source: &mut impl Source, file: u64, cut: Cut) -> io::Result<Ve
     let shares = group::notes(records).unwrap_or_default();
     let shares = shares.iter().filter(|(_, note)| matches!(note, Note::Share(_))).count() as u64;
     let mut group = vec![0; group::bytes_for(records.len())];
-    group::seal(&mut group, file, header.number, shares, records);
+    let place = Place { file, number: header.number, synced: header.synced };
+    group::seal(&mut group, place, shares, records);
     Ok(group)
 }
 
@@ -300,7 +333,8 @@ mod tests {
 
     fn push(file: &mut Vec<u8>, seq: u64, number: u64, shares: u64, records: &[u8]) {
         let mut group = vec![0; group::bytes_for(records.len())];
-        group::seal(&mut group, seq, number, shares, records);
+        // Each is synced before the next one is made.
+        group::seal(&mut group, Place { file: seq, number, synced: number }, shares, records);
         file.extend_from_slice(&group);
     }
 
@@ -348,6 +382,14 @@ mod tests {
         damaged[4096 + 200] ^= 1;
         let damaged = scanned(&damaged);
         assert_eq!((damaged.groups, damaged.tail), (1, Tail::Damaged(2 * 4096)));
+        // Nobody has said of the second that it was on disk: it may have arrived last.
+        let mut unsynced = whole[..4096].to_vec();
+        unsynced.extend([0; 4096]);
+        let mut third = vec![0; 4096];
+        group::seal(&mut third, Place { file: 7, number: 2, synced: 1 }, 0, &set(b"v"));
+        assert_eq!(scanned(&[&unsynced[..], &third].concat()).tail, Tail::Torn);
+        group::seal(&mut third, Place { file: 7, number: 2, synced: 2 }, 0, &set(b"v"));
+        assert_eq!(scanned(&[&unsynced[..], &third].concat()).tail, Tail::Damaged(2 * 4096));
         assert_eq!(scan(&mut whole.clone(), 8).unwrap().groups, 0, "another file's groups are not its own");
         assert_eq!(scanned(&[]).tail, Tail::Nothing);
     }
@@ -449,6 +491,38 @@ mod tests {
         let mut taken = open.to_vec();
         taken[1].scan.tail = Tail::Foreign;
         assert!(cuts(&taken[..4]).is_empty());
+    }
+
+    #[test]
+    fn a_file_into_which_nothing_has_come_is_an_incomplete_lane() {
+        let file = |seq: u64, first: u64, ends: bool| {
+            let mut records = Vec::new();
+            group::write_lane(&mut records, Lane { lane: (seq - first) as usize, lanes: 2, first });
+            if ends {
+                group::write_end(&mut records);
+            }
+            let mut bytes = Vec::new();
+            push(&mut bytes, seq, 0, 0, &records);
+            File { file: seq, scan: scan_incr(&mut bytes, seq).unwrap() }
+        };
+        let blank = |seq: u64| File { file: seq, scan: scan_incr(&mut vec![0; 8192], seq).unwrap() };
+        let mut late = vec![0; 4096];
+        late[600] = b'x';
+        let torn = |seq: u64| File { file: seq, scan: scan_incr(&mut late.clone(), seq).unwrap() };
+        let nothing = Cut { group: 0, at: 0 };
+        let later = [(5, nothing), (6, nothing)];
+        for second in [blank(4), torn(4)] {
+            let files =
+                [file(1, 1, true), file(2, 1, true), file(3, 3, true), second, file(5, 5, false), file(6, 5, false)];
+            assert_eq!(cuts(&files).into_iter().collect::<Vec<_>>(), later);
+        }
+        // Of a generation that is to be cut the first file is cut already.
+        let files = [file(1, 1, true), file(2, 1, false), blank(3), file(4, 3, false)];
+        assert_eq!(cuts(&files).into_iter().collect::<Vec<_>>(), [(4, nothing)]);
+        let files = [blank(3), blank(4), file(5, 5, false), file(6, 5, false)];
+        assert_eq!(cuts(&files).into_iter().collect::<Vec<_>>(), later);
+        let redis = File { file: 4, scan: scan_incr(&mut set(b"v"), 4).unwrap() };
+        assert!(cuts(&[redis, file(5, 5, false), file(6, 5, false)]).is_empty());
     }
 
     #[test]

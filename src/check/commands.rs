@@ -492,7 +492,7 @@ mod tests {
         group::write_time(&mut records, 20);
         records.extend(log(&[set]));
         let mut file = vec![0; group::bytes_for(records.len())];
-        group::seal(&mut file, 1, 0, 1, &records);
+        group::seal(&mut file, group::Place { file: 1, number: 0, synced: 0 }, 1, &records);
         let len = file.len() as u64;
         assert_eq!(lane_cut(&mut file.clone(), 1, len, 10).expect("memory"), Some(Cut { group: 0, at: share }));
         assert_eq!(lane_cut(&mut file.clone(), 1, len, 25).expect("memory"), None);

@@ -10,9 +10,8 @@ use crate::aof::log::{Errand, Log, Opened};
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::config::reason;
 use crate::shared::Shared;
-use crate::sys::file;
-use std::fs::File;
-use std::io::{self, Write};
+use crate::sys::disk::{self, File, How};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -32,9 +31,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Those of the file system.
 pub(super) fn create_files(directory: &Directory, first: u64, lanes: usize) -> io::Result<()> {
     for number in first..first + lanes as u64 {
-        File::options().write(true).create(true).truncate(false).open(directory.incr_path(number))?;
+        File::open(&directory.incr_path(number), How::Make)?;
     }
-    file::sync_directory(&directory.path)
+    disk::sync_directory(&directory.path)
 }
 
 /// Puts a manifest in the place of the old one: after a crash either of them is there, and whole.
@@ -44,11 +43,11 @@ pub(super) fn create_files(directory: &Directory, first: u64, lanes: usize) -> i
 pub(super) fn write_manifest(path: &Path, prefix: &str, manifest: &Manifest) -> io::Result<()> {
     let name = manifest::manifest_name(prefix);
     let temporary = path.join(format!("temp-{name}"));
-    let mut file = File::create(&temporary)?;
-    file.write_all(manifest.text().as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path.join(&name))?;
-    file::sync_directory(path)
+    let file = File::open(&temporary, How::Anew)?;
+    file.write_all_at(manifest.text().as_bytes(), 0)?;
+    file.sync()?;
+    disk::rename(&temporary, &path.join(&name))?;
+    disk::sync_directory(path)
 }
 
 /// The log on its way into another directory: what is behind the base is copied there, when all of it is written.
@@ -95,19 +94,16 @@ pub(super) fn note_gone(log: &Log, what: &str) {
 }
 
 impl Clerk {
-    /// Starts its thread.
-    ///
-    /// # Errors
-    /// There is no room for another thread.
-    pub(super) fn start(
+    /// One that does nothing yet.
+    pub(super) fn new(
         place: Arc<Place>,
         directory: Arc<Directory>,
         manifest: Manifest,
         shared: Arc<Shared>,
         errands: Receiver<Errand>,
-    ) -> io::Result<()> {
+    ) -> Clerk {
         shared.log.set_next_base(manifest.next_base());
-        let mut clerk = Clerk {
+        Clerk {
             place,
             directory,
             manifest,
@@ -122,12 +118,19 @@ impl Clerk {
             has_failed: false,
             has_told: false,
             look_due: Instant::now() + LOOK,
-        };
+        }
+    }
+
+    /// Starts its thread.
+    ///
+    /// # Errors
+    /// There is no room for another thread.
+    pub(super) fn start(mut self) -> io::Result<()> {
         let serve = move || {
-            while clerk.tend() {
-                match clerk.place.release(clerk.directory, &clerk.log) {
+            while self.tend() {
+                match self.place.release(self.directory, &self.log) {
                     Ok(()) => return,
-                    Err(directory) => clerk.directory = directory,
+                    Err(directory) => self.directory = directory,
                 }
             }
         };
@@ -138,7 +141,11 @@ impl Clerk {
     fn tend(&mut self) -> bool {
         loop {
             let is_naming = !self.waiting.is_empty() && !self.is_partial;
-            let is_waiting = is_naming || self.moving.is_some() || self.replacing.is_some() || self.rewritten.is_some();
+            let is_waiting = is_naming
+                || self.moving.is_some()
+                || self.replacing.is_some()
+                || self.rewritten.is_some()
+                || !self.manifest.history.is_empty();
             match self.errands.recv_timeout(if is_waiting { PAUSE } else { LOOK }) {
                 Ok(errand) => {
                     self.take(errand);
@@ -154,25 +161,40 @@ impl Clerk {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
-            let place = self.place.clone();
-            let still = place.keep_still();
-            match self.work() {
-                Ok(()) => self.has_failed = false,
-                Err(error) => {
-                    if error.kind() == io::ErrorKind::NotFound {
-                        self.look_due = Instant::now();
-                    }
-                    if !std::mem::replace(&mut self.has_failed, true) {
-                        tracing::error!("cannot write the AOF manifest: {}", reason(&error));
-                    }
+            self.turn();
+        }
+    }
+
+    /// Does what can be done now.
+    fn turn(&mut self) {
+        let place = self.place.clone();
+        let _still = place.keep_still();
+        match self.work() {
+            Ok(()) => self.has_failed = false,
+            Err(error) => {
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.look_due = Instant::now();
+                }
+                if !std::mem::replace(&mut self.has_failed, true) {
+                    tracing::error!("cannot write the AOF manifest: {}", reason(&error));
                 }
             }
-            if self.look_due <= Instant::now() {
-                self.look_due = Instant::now() + LOOK;
-                self.look();
-            }
-            drop(still);
         }
+        if self.look_due <= Instant::now() {
+            self.look_due = Instant::now() + LOOK;
+            self.look();
+        }
+    }
+
+    /// Takes what there is to do, and does what can be done now. Whether something is left.
+    #[cfg(test)]
+    pub(super) fn turn_by_hand(&mut self) -> bool {
+        while let Ok(errand) = self.errands.try_recv() {
+            self.take(errand);
+        }
+        self.turn();
+        let is_naming = !self.waiting.is_empty() || self.replacing.is_some() || self.rewritten.is_some();
+        is_naming || !self.manifest.history.is_empty()
     }
 
     fn take(&mut self, errand: Errand) {
@@ -206,7 +228,9 @@ impl Clerk {
         }
         let target = self.place.target();
         let of_base = self.moving.as_ref().map(|moving| &moving.directory).or(target.as_ref());
-        let is_base_in = |directory: &Arc<Directory>, base: &Entry| directory.path.join(&base.name).exists();
+        let is_base_in = |directory: &Arc<Directory>, base: &Entry| {
+            disk::is_there(&directory.path.join(&base.name)).unwrap_or(false)
+        };
         let moves = matches!(&self.rewritten, Some((base, Some(_), _)) if !self.is_partial
             && of_base.is_some_and(|directory| is_base_in(directory, base)));
         if let Some((base, ..)) = &self.rewritten
@@ -236,21 +260,30 @@ impl Clerk {
             // What shares a moment with the command at the head of the generation is on disk too.
             positions.iter().enumerate().all(|(lane, position)| *position < self.log.settled(lane))
         };
-        if let Some((first, _)) = self.replacing.take_if(|(_, positions)| is_safe(positions))
-            && let Err(error) = self.drop_before(first, None, 0)
-        {
-            self.replacing = Some((first, Vec::new()));
-            return Err(error);
+        if let Some((first, _)) = self.replacing.take_if(|(_, positions)| is_safe(positions)) {
+            if let Err(error) = self.name_from(first, None) {
+                self.replacing = Some((first, Vec::new()));
+                return Err(error);
+            }
+            let dropped = self.delete_history()?;
+            self.log.note_files(0, dropped);
         }
         if let Some((base, Some(first), bytes)) = self.rewritten.take() {
-            if let Err(error) = self.drop_before(first, Some(base.clone()), bytes) {
+            if let Err(error) = self.name_from(first, Some(base.clone())) {
                 self.rewritten = Some((base, Some(first), bytes));
                 return Err(error);
             }
             // A command that emptied everything before the base was made has nothing left to replace.
             self.replacing.take_if(|(replacing, _)| *replacing <= first);
+            let deleted = self.delete_history();
+            self.log.note_files(bytes, deleted.as_ref().map_or(0, |dropped| *dropped));
             self.log.note_base_bytes(self.log.bytes());
             self.end_rewrite(true);
+            deleted?;
+        }
+        // Some of it could not be deleted before.
+        if !self.manifest.history.is_empty() {
+            self.delete_history()?;
         }
         Ok(())
     }
@@ -337,8 +370,8 @@ impl Clerk {
         let mut copied_bytes = 0;
         for entry in self.manifest.incrs.iter().filter(|entry| first <= entry.seq) {
             let copy = target.path.join(&entry.name);
-            copied_bytes += std::fs::copy(self.directory.path.join(&entry.name), &copy)?;
-            File::open(&copy)?.sync_all()?;
+            copied_bytes += disk::copy(&self.directory.path.join(&entry.name), &copy)?;
+            File::open(&copy, How::Write)?.sync()?;
             manifest.incrs.push(entry.clone());
         }
         for opened in &self.waiting {
@@ -408,8 +441,9 @@ impl Clerk {
         Manifest { base: Some(base), history, ..Manifest::default() }
     }
 
-    /// Base and increments before a file are history, and go; `base` takes their place, of so many bytes.
-    fn drop_before(&mut self, first: u64, base: Option<Entry>, bytes: u64) -> io::Result<()> {
+    /// Base and increments before a file are history; `base` takes their place. Once that is written it is done: what
+    /// becomes of the history is another matter, for who names a second time takes the new base for an old one.
+    fn name_from(&mut self, first: u64, base: Option<Entry>) -> io::Result<()> {
         if self.manifest.incrs.iter().all(|entry| entry.seq < first) {
             return Err(io::Error::other("the files behind a base are not named yet"));
         }
@@ -422,8 +456,6 @@ impl Clerk {
         manifest.base = base;
         self.write(&manifest)?;
         self.manifest = manifest;
-        let dropped = self.delete_history()?;
-        self.log.note_files(bytes, dropped);
         Ok(())
     }
 
@@ -432,8 +464,8 @@ impl Clerk {
         let mut dropped = 0;
         for entry in &self.manifest.history {
             let path = self.directory.path.join(&entry.name);
-            let bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
-            match std::fs::remove_file(&path) {
+            let bytes = disk::len(&path).unwrap_or(0);
+            match disk::remove(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Err(_) => {}
                 Ok(()) if entry.name.contains(".incr.") => dropped += bytes,
@@ -483,8 +515,7 @@ impl Clerk {
         if self.is_partial || self.moving.is_some() {
             return None;
         }
-        let is_missing =
-            |path: &Path| std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        let is_missing = |path: &Path| !disk::is_there(path).unwrap_or(true);
         let started = Instant::now();
         let found = self.manifest.files().find(|entry| is_missing(&path.join(&entry.name)));
         slow::note_event(&self.shared, &self.shared.config(), "aof-fstat", started.elapsed());
@@ -508,6 +539,7 @@ impl Clerk {
             if read_manifest(&directory, None)? != Manifest::default() {
                 return Err(format!("there is another log in {}: move it away", directory.path.display()));
             }
+            self.log.reserve_files(directory.next_incr(&Manifest::default())?);
             self.directory = Arc::new(directory);
             self.manifest = Manifest::default();
             self.place.move_to(self.log.next_file(), self.directory.clone());

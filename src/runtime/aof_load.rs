@@ -23,11 +23,9 @@ use crate::shard::union::{Parts, Union};
 use crate::shard::{Call, Shard};
 use crate::shared::Shared;
 use crate::stats::Stats;
-use crate::sys::file;
+use crate::sys::disk::{self, File, How};
 use parking_lot::{Mutex, MutexGuard};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,7 +50,7 @@ struct Loaded {
 pub(super) fn open(
     config: &Config,
     shared: &Arc<Shared>,
-    shards: &[&'static Mutex<Shard>],
+    shards: &[&Mutex<Shard>],
 ) -> Result<(Directory, Manifest), String> {
     let mut directory = Directory::open(config.dir.join(&config.appenddirname), &config.appendfilename)?;
     let mut manifest = read_manifest(&directory, Some(&config.dir.join(&config.appendfilename)))?;
@@ -81,7 +79,7 @@ fn find_again(config: &Config, place: &aof_place::Place) -> Result<(Arc<Director
         Some(directory) => directory,
         None => {
             let path = config.dir.join(&config.appenddirname);
-            if !path.exists() {
+            if !disk::is_there(&path).unwrap_or(true) {
                 return Err(format!("there is no append-only directory {}", path.display()));
             }
             Arc::new(Directory::open(path, &config.appendfilename)?)
@@ -102,7 +100,7 @@ pub(super) fn load_again(
     config: &Config,
     place: &aof_place::Place,
     shared: &Arc<Shared>,
-    shards: &[&'static Mutex<Shard>],
+    shards: &[&Mutex<Shard>],
 ) -> Result<(), String> {
     let _still = place.keep_still();
     let (directory, manifest) = find_again(config, place)?;
@@ -115,7 +113,7 @@ fn load_files(
     manifest: &Manifest,
     config: &Config,
     shared: &Arc<Shared>,
-    shards: &[&'static Mutex<Shard>],
+    shards: &[&Mutex<Shard>],
     is_in_use: bool,
 ) -> Result<Vec<Scanned>, String> {
     let path = &directory.path;
@@ -123,9 +121,10 @@ fn load_files(
     let mut files = scan_files(path, manifest, config)?;
     if !is_in_use {
         cut_files(path, &mut files, config)?;
+        settle(path, manifest).map_err(|error| format!("cannot sync the append-only files: {}", reason(&error)))?;
     }
     let loading = &shared.persistence.loading;
-    let bytes_of = |entry: &Entry| std::fs::metadata(path.join(&entry.name)).map_or(0, |metadata| metadata.len());
+    let bytes_of = |entry: &Entry| disk::len(&path.join(&entry.name)).unwrap_or(0);
     loading.begin(unix_ms(), manifest.files().map(bytes_of).sum());
     let mut loader = Loader::new(shared, shards, config);
     let last = manifest.files().last().map(|entry| entry.name.clone());
@@ -218,30 +217,42 @@ fn cut_files(path: &Path, files: &mut [Scanned], config: &Config) -> Result<(), 
             let mut source = FileSource::open(&file).map_err(failed)?;
             scanned.file.scan = recovery::scan(&mut source, scanned.file.file).map_err(failed)?;
         } else if matches!(scanned.file.scan.tail, Tail::Room | Tail::Torn) {
-            let opened = File::options().write(true).open(&file).map_err(failed)?;
-            opened.set_len(scanned.file.scan.bytes).and_then(|()| opened.sync_all()).map_err(failed)?;
+            let opened = File::open(&file, How::Write).map_err(failed)?;
+            opened.set_len(scanned.file.scan.bytes).and_then(|()| opened.sync()).map_err(failed)?;
         }
     }
     Ok(())
+}
+
+/// Has everything on disk that is loaded: the last server may have been ended before it had. What is built upon it, and
+/// synced, would be lost with it.
+fn settle(path: &Path, manifest: &Manifest) -> io::Result<()> {
+    for entry in manifest.files() {
+        match File::open(&path.join(&entry.name), How::Write) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {} // Who loads it tells.
+            opened => opened?.sync()?,
+        }
+    }
+    disk::sync_directory(path)
 }
 
 /// Cuts a file between two records. Those of its last group that stay are there at any time, whatever happens
 /// meanwhile: the file is made anew beside the old one.
 fn cut_at(path: &Path, number: u64, cut: Cut) -> io::Result<()> {
     if cut.at == 0 {
-        let file = File::options().write(true).open(path)?;
+        let file = File::open(path, How::Write)?;
         file.set_len(cut.group)?;
-        return file.sync_all();
+        return file.sync();
     }
     let group = recovery::cut_group(&mut FileSource::open(path)?, number, cut)?;
     let temporary = path.with_file_name(format!("temp-cut-{number}.aof"));
-    std::fs::copy(path, &temporary)?;
-    let file = File::options().write(true).open(&temporary)?;
+    disk::copy(path, &temporary)?;
+    let file = File::open(&temporary, How::Write)?;
     file.set_len(cut.group)?;
     file.write_all_at(&group, cut.group)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    file::sync_directory(path.parent().expect("a file is in a directory"))
+    file.sync()?;
+    disk::rename(&temporary, path)?;
+    disk::sync_directory(path.parent().expect("a file is in a directory"))
 }
 
 /// The lanes go on in the files of the last generation, if it is theirs, or in new ones. The number of the first.
@@ -261,9 +272,10 @@ fn go_on(
             is_lane && !scan.has_end && scan.tail != Tail::Foreign
         })
     };
-    let base = manifest.base.as_ref().and_then(|base| std::fs::metadata(directory.path.join(&base.name)).ok());
-    let base_bytes = base.map_or(0, |metadata| metadata.len());
+    let base = manifest.base.as_ref().and_then(|base| disk::len(&directory.path.join(&base.name)).ok());
+    let base_bytes = base.unwrap_or(0);
     let log = &shared.log;
+    let next_incr = directory.next_incr(manifest)?;
     let bytes: u64 = files.iter().map(|scanned| scanned.file.scan.bytes).sum();
     let own = last.filter(is_ours).map_or(0, |last| last.iter().map(|scanned| scanned.file.scan.bytes).sum::<u64>());
     // Those that are gone on with are counted by who writes them.
@@ -275,22 +287,21 @@ fn go_on(
             let path = directory.path.join(&scanned.name);
             directory.lanes.push(LaneFile { path, number: scanned.file.file, bytes: scan.bytes, groups: scan.groups });
         }
-        return Ok(log.begin(Some(last[0].file.file), manifest.next_incr()));
+        return Ok(log.begin(Some(last[0].file.file), next_incr));
     }
     let failed = |error: io::Error| format!("cannot open new files of the log: {}", reason(&error));
     // Each generation is complete from now on, also lanes into which nothing was ever written.
-    for lane in files.iter().filter_map(|scanned| scanned.file.scan.lane) {
-        let numbers = lane.first..lane.first + lane.lanes as u64;
-        for scanned in files.iter().filter(|scanned| numbers.contains(&scanned.file.file)) {
-            let (number, scan) = (scanned.file.file, &scanned.file.scan);
-            let is_lane = scan.lane.is_some() || scan.groups == 0 && matches!(scan.tail, Tail::Nothing | Tail::Room);
-            if is_lane && !scan.has_end && scan.tail != Tail::Foreign {
-                let own = Lane { lane: (number - lane.first) as usize, ..lane };
-                end_file(&directory.path.join(&scanned.name), scanned, own).map_err(failed)?;
-            }
+    let scans: Vec<recovery::File> = files.iter().map(|scanned| scanned.file.clone()).collect();
+    for scanned in files {
+        let scan = &scanned.file.scan;
+        if let Some(own) = recovery::generation(&scans, &scanned.file)
+            && !scan.has_end
+            && scan.tail != Tail::Foreign
+        {
+            end_file(&directory.path.join(&scanned.name), scanned, own).map_err(failed)?;
         }
     }
-    let first = log.begin(None, manifest.next_incr());
+    let first = log.begin(None, next_incr);
     add_generation(manifest, &directory.prefix, first, lanes);
     create_files(directory, first, lanes).map_err(failed)?;
     write_manifest(&directory.path, &directory.prefix, manifest).map_err(failed)?;
@@ -313,16 +324,17 @@ fn end_file(path: &Path, scanned: &Scanned, lane: Lane) -> io::Result<()> {
     }
     group::write_end(&mut records);
     let mut group = vec![0; group::bytes_for(records.len())];
-    group::seal(&mut group, scanned.file.file, scanned.file.scan.groups, 0, &records);
-    let file = File::options().write(true).open(path)?;
+    let number = scanned.file.scan.groups;
+    group::seal(&mut group, group::Place { file: scanned.file.file, number, synced: number }, 0, &records);
+    let file = File::open(path, How::Write)?;
     file.write_all_at(&group, scanned.file.scan.bytes)?;
-    file.sync_all()
+    file.sync()
 }
 
 /// Runs the commands of a log.
-struct Loader {
+struct Loader<'e> {
     shared: Arc<Shared>,
-    shards: Vec<&'static Mutex<Shard>>,
+    shards: Vec<&'e Mutex<Shard>>,
     config: Arc<Config>,
     map: SlotMap,
     stats: Stats,
@@ -336,8 +348,8 @@ struct Loader {
     loaded: Loaded,
 }
 
-impl Loader {
-    fn new(shared: &Arc<Shared>, shards: &[&'static Mutex<Shard>], config: &Config) -> Loader {
+impl<'e> Loader<'e> {
+    fn new(shared: &Arc<Shared>, shards: &[&'e Mutex<Shard>], config: &Config) -> Loader<'e> {
         shards.iter().for_each(|shard| shard.lock().keyspace.is_replaying = true);
         Loader {
             shared: shared.clone(),
@@ -468,9 +480,9 @@ impl Loader {
             entry.name
         );
         let cut = || -> io::Result<()> {
-            let file = File::options().write(true).open(path)?;
+            let file = File::open(path, How::Write)?;
             file.set_len(valid)?;
-            file.sync_all()
+            file.sync()
         };
         cut().map_err(|error| format!("Error truncating the AOF file {}: {}", entry.name, reason(&error)))
     }

@@ -13,11 +13,9 @@ use crate::aof::log::Log;
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::config::{Config, reason};
 use crate::shared::Shared;
-use crate::sys::file;
+use crate::sys::disk::{self, File, How};
 use parking_lot::{Mutex, MutexGuard};
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -41,7 +39,7 @@ pub struct Directory {
     /// The files that the lanes go on in; none: they have new ones.
     pub(super) lanes: Vec<LaneFile>,
     /// Held as long as the log is here.
-    lock: File,
+    lock: disk::Directory,
 }
 
 impl Directory {
@@ -52,15 +50,14 @@ impl Directory {
     pub(super) fn open(path: PathBuf, prefix: &str) -> Result<Directory, String> {
         let told =
             |error: io::Error| format!("Can't open or create append-only dir {}: {}", path.display(), reason(&error));
-        match fs::create_dir(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(told(error)),
-            _ => {}
+        match disk::make_directory(&path) {
+            // What is in it is worth nothing after a crash that its name does not outlive.
+            Ok(()) => disk::sync_directory(parent(&path)).map_err(told)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(told(error)),
         }
-        let lock = File::open(&path).map_err(told)?;
-        if !lock.metadata().map_err(told)?.is_dir() {
-            return Err(told(io::ErrorKind::NotADirectory.into()));
-        }
-        if !file::lock(&lock) {
+        let lock = disk::Directory::open(&path).map_err(told)?;
+        if !lock.lock() {
             return Err(format!("another server uses the append-only directory {}", path.display()));
         }
         Ok(Directory { path, prefix: prefix.to_string(), lanes: Vec::new(), lock })
@@ -71,13 +68,21 @@ impl Directory {
         self.path.join(manifest::incr_name(&self.prefix, number))
     }
 
+    /// The number for the next incr file, in no use by any file that is here: a server that a crash has ended may have
+    /// written into some that it had no time to name, and what is in them must not be found under a new name.
+    ///
+    /// # Errors
+    /// Why it cannot be said, for the operator.
+    pub(super) fn next_incr(&self, manifest: &Manifest) -> Result<u64, String> {
+        let told = |error| format!("Can't read the append-only dir {}: {}", self.path.display(), reason(&error));
+        let names = disk::names(&self.path).map_err(told)?;
+        let numbers = names.iter().filter_map(|name| manifest::incr_number(&self.prefix, name));
+        Ok(numbers.map(|number| number.saturating_add(1)).fold(manifest.next_incr(), u64::max))
+    }
+
     /// Whether what is found under its name is still the same directory.
     pub(super) fn is_there(&self) -> bool {
-        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-        match (fs::metadata(&self.path), self.lock.metadata()) {
-            (Ok(found), Ok(held)) => identity(found) == identity(held),
-            _ => false,
-        }
+        self.lock.is_at(&self.path)
     }
 
     /// Whether files can be written into it.
@@ -95,13 +100,18 @@ impl Directory {
     /// The directory cannot be written, or its disk is full.
     fn try_writing(&self) -> io::Result<()> {
         let path = self.path.join(format!("temp-{}.tried", self.prefix));
-        let written = File::create(&path).and_then(|mut file| {
-            file.write_all(&[0; TRIED_BYTES])?;
-            file.sync_all()
+        let written = File::open(&path, How::Anew).and_then(|file| {
+            file.write_all_at(&[0; TRIED_BYTES], 0)?;
+            file.sync()
         });
-        let removed = fs::remove_file(&path);
+        let removed = disk::remove(&path);
         written.and(removed)
     }
+}
+
+/// The directory that a path is in.
+pub(super) fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The manifest of a directory; an empty one where there is none. `old`: a single file of Redis before 7.0, which
@@ -112,19 +122,18 @@ impl Directory {
 pub(super) fn read_manifest(directory: &Directory, old: Option<&Path>) -> Result<Manifest, String> {
     let Directory { path, prefix, .. } = directory;
     let file = path.join(manifest::manifest_name(prefix));
-    let text = match fs::read(&file) {
-        Ok(text) => text,
+    let old = old.filter(|old| disk::is_file(old));
+    let taken_over = |old: &Path| format!("cannot take over {}", old.display());
+    let manifest = match disk::read(&file) {
+        Ok(text) => Manifest::parse(&text).map_err(|wrong| format!("{wrong} ({})", file.display()))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let Some(old) = old.filter(|old| old.is_file()) else { return Ok(Manifest::default()) };
+            let Some(old) = old else { return Ok(Manifest::default()) };
             // As Redis 7.0 takes over the file of the versions before it.
-            tracing::info!("Successfully migrated an old-style AOF configuration ({prefix}) into the AOF directory");
             let base = Entry { name: prefix.clone(), seq: 1, kind: Kind::Base };
             let manifest = Manifest { base: Some(base), ..Manifest::default() };
-            let failed = |error: io::Error| format!("cannot take over {}: {}", old.display(), reason(&error));
+            let failed = |error: io::Error| format!("{}: {}", taken_over(old), reason(&error));
             write_manifest(path, prefix, &manifest).map_err(failed)?;
-            fs::rename(old, path.join(prefix)).map_err(failed)?;
-            file::sync_directory(path).map_err(failed)?;
-            return Ok(manifest);
+            manifest
         }
         Err(error) => {
             return Err(format!(
@@ -134,7 +143,18 @@ pub(super) fn read_manifest(directory: &Directory, old: Option<&Path>) -> Result
             ));
         }
     };
-    Manifest::parse(&text).map_err(|wrong| format!("{wrong} ({})", file.display()))
+    // Also where that was begun, and the server ended before it was done.
+    let base = path.join(prefix);
+    let is_wanted = manifest.base.as_ref().is_some_and(|base| base.name == *prefix) && manifest.incrs.is_empty();
+    if let Some(old) = old.filter(|_| is_wanted)
+        && !disk::is_there(&base).unwrap_or(true)
+    {
+        let failed = |error: io::Error| format!("{}: {}", taken_over(old), reason(&error));
+        disk::rename(old, &base).map_err(failed)?;
+        disk::sync_directory(path).and_then(|()| disk::sync_directory(parent(old))).map_err(failed)?;
+        tracing::info!("Successfully migrated an old-style AOF configuration ({prefix}) into the AOF directory");
+    }
+    Ok(manifest)
 }
 
 /// Where the files of the log are.
@@ -206,6 +226,8 @@ impl Place {
             return Err(format!("there is another log in {}: move it away", directory.path.display()));
         }
         directory.check_writable()?;
+        let shared = self.shared.get().and_then(Weak::upgrade).expect("attached, and the server runs");
+        shared.log.reserve_files(directory.next_incr(&Manifest::default())?);
         state.target = Some(Arc::new(directory));
         Ok(())
     }
@@ -246,14 +268,26 @@ impl Place {
     }
 
     fn begin_in(self: &Arc<Self>, state: &mut State, directory: Directory, manifest: Manifest) -> Result<(), String> {
+        let clerk = self.engage(state, directory, manifest);
+        clerk.start().map_err(|error| format!("cannot start a thread for the log: {error}"))
+    }
+
+    /// The log is in a directory from now on, whose manifest this clerk keeps.
+    fn engage(self: &Arc<Self>, state: &mut State, directory: Directory, manifest: Manifest) -> Clerk {
         let shared = self.shared.get().and_then(Weak::upgrade).expect("attached, and the server runs");
         let directory = Arc::new(directory);
         let (errands, received) = std::sync::mpsc::channel();
         shared.log.set_clerk(Some(errands));
-        Clerk::start(self.clone(), directory.clone(), manifest, shared, received)
-            .map_err(|error| format!("cannot start a thread for the log: {error}"))?;
-        state.directories = vec![(0, directory)];
-        Ok(())
+        state.directories = vec![(0, directory.clone())];
+        Clerk::new(self.clone(), directory, manifest, shared, received)
+    }
+
+    /// As [`Place::begin`], but the clerk does nothing by himself.
+    #[cfg(test)]
+    pub(super) fn begin_by_hand(self: &Arc<Self>, directory: Directory, manifest: Manifest) -> Clerk {
+        let mut state = self.state.lock();
+        state.is_wanted = true;
+        self.engage(&mut state, directory, manifest)
     }
 
     /// Has the directory open while the server runs; what is in it is of another time. `is_for_good`: until
@@ -273,7 +307,7 @@ impl Place {
             let directory = Directory::open(path, &config.appendfilename)?;
             let manifest = read_manifest(&directory, None)?;
             directory.check_writable()?;
-            shared.log.reserve_files(manifest.next_incr());
+            shared.log.reserve_files(directory.next_incr(&manifest)?);
             self.begin_in(&mut state, directory, manifest)?;
         }
         state.is_wanted |= is_for_good;
@@ -311,6 +345,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     struct Scratch(PathBuf);
 
@@ -379,6 +414,10 @@ mod tests {
         assert_eq!(read_manifest(&directory, None), Ok(Manifest::default()));
         let manifest = read_manifest(&directory, Some(&old)).expect("it is taken over");
         assert_eq!(manifest.base.expect("a base").name, "a");
+        assert!(!old.exists() && directory.path.join("a").exists());
+        // The server ended between the two.
+        fs::rename(directory.path.join("a"), &old).expect("renamed");
+        read_manifest(&directory, Some(&old)).expect("it is taken over");
         assert!(!old.exists() && directory.path.join("a").exists());
         fs::write(directory.path.join("a.manifest"), "file\n").expect("it is writable");
         assert!(read_manifest(&directory, None).is_err_and(|why| why.starts_with("Invalid AOF manifest file format")));

@@ -139,7 +139,7 @@ impl Core {
 
     fn ask_for_flush_of(&mut self, lane: usize) {
         if lane == self.core {
-            self.is_flush_asked = true;
+            self.writer.is_asked = true;
         } else if lane < self.map.shards() && self.shared.log.ask(lane) {
             self.mailbox.control(lane, Control::Flush);
         }

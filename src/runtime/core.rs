@@ -16,9 +16,9 @@
 use super::accept::{AcceptFailures, Listener};
 use super::admin::board::Board;
 use super::admin::keys::KeySample;
-use super::aof::Writer;
 use super::aof_place::LogFiles;
 use super::aof_share::LogWait;
+use super::aof_writer::Writer;
 use super::block::Waiting;
 use super::clocks::{Clocks, moved};
 use super::gathering::{Gathering, Question};
@@ -199,16 +199,12 @@ pub struct Core {
     pub(super) denies_writes: bool,
     /// Clients in `WAITAOF`.
     pub(super) log_waits: Vec<LogWait>,
-    /// The lane is to be flushed at once.
-    pub(super) is_flush_asked: bool,
     /// When a rewrite of the log may be tried, by the steady clock.
     pub(super) rewrite_due_ms: u64,
     /// Connections whose replies wait for the log …
     pub(super) held: Vec<u32>,
     /// … one of them since a moment ago.
     pub(super) rechecks_held: bool,
-    /// The lane has not been written for a while.
-    pub(super) log_tick: bool,
     /// Why commands may have to be refused: see [`crate::shared::persistence::obstacle`].
     pub(super) obstacles: u8,
     /// Snapshots.
@@ -322,15 +318,13 @@ impl Core {
             obstacles: 0,
             saving: Saving::default(),
             evicted_enough_ms: 0,
-            writer: Writer::new(parts.log_files),
+            writer: Writer::new(parts.log_files, parts.core),
             holds: false,
-            is_flush_asked: false,
             denies_writes: false,
             log_waits: Vec::new(),
             rewrite_due_ms: 0,
             held: Vec::new(),
             rechecks_held: false,
-            log_tick: false,
             config,
         }
     }

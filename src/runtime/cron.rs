@@ -55,7 +55,7 @@ impl Core {
         let latency_bytes = self.stats.latency_bytes() as u64;
         self.shared.latency_bytes_of_core[self.core].store(latency_bytes, Ordering::Relaxed);
         self.look_at_board();
-        self.log_tick = true;
+        self.writer.is_tick = true;
         if self.core == 0 {
             let seconds = if self.config.aof_timestamp_enabled { now_ms / 1000 } else { 0 };
             self.shared.log.set_time(seconds);

@@ -1,9 +1,8 @@
 //! A file of the log, read through a window: what [`crate::aof::recovery`] reads it from.
 
 use crate::aof::recovery::Source;
-use std::fs::File;
+use crate::sys::disk::{File, How};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Bytes that are read ahead.
@@ -24,8 +23,8 @@ impl FileSource {
     /// # Errors
     /// Those of the kernel.
     pub fn open(path: &Path) -> io::Result<FileSource> {
-        let file = File::open(path)?;
-        let len = file.metadata()?.len();
+        let file = File::open(path, How::Read)?;
+        let len = file.len()?;
         Ok(FileSource { file, len, window: Vec::new(), start: 0 })
     }
 }

@@ -237,7 +237,7 @@ impl Core {
                 self.take_config();
                 self.mailbox.control(from, Control::Answer { gathering, part: Box::new(()) });
             }
-            Control::Flush => self.is_flush_asked = true,
+            Control::Flush => self.writer.is_asked = true,
             Control::Synced => {}                 // What waits for it is looked at in every pass.
             Control::Sooner => self.shard.take(), // Letting go of it tells when to be back.
             Control::Request { header, args, bodies } => self.run_long(from, header, &args, bodies),

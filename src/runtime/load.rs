@@ -22,8 +22,8 @@ use crate::route::SlotMap;
 use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::shared::persistence::obstacle;
+use crate::sys::disk::{File, How};
 use parking_lot::Mutex;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -106,19 +106,14 @@ struct Tally {
 ///
 /// # Errors
 /// Why not, for the operator. Some keys may have been loaded.
-pub(super) fn load(
-    path: &Path,
-    engines: &[&'static Mutex<Shard>],
-    shared: &Shared,
-    manner: Manner,
-) -> Result<Loaded, String> {
+pub(super) fn load(path: &Path, engines: &[&Mutex<Shard>], shared: &Shared, manner: Manner) -> Result<Loaded, String> {
     let started = Instant::now();
     let named = |fault: &dyn std::fmt::Display| format!("{fault} (file {})", path.display());
-    let file = File::open(path).map_err(|error| named(&error))?;
+    let file = File::open(path, How::Read).map_err(|error| named(&error))?;
     let loading = &shared.persistence.loading;
     let now_ms = unix_ms();
     if !manner.is_part {
-        loading.begin(now_ms, file.metadata().map_or(0, |metadata| metadata.len()));
+        loading.begin(now_ms, file.len().unwrap_or(0));
     }
     let config = shared.config();
     let mut reader = Reader::open(file, config.rdbchecksum).map_err(|fault| named(&fault))?;
@@ -275,7 +270,7 @@ fn say(shared: &Shared, name: &[u8], text: &str, now_ms: u64) {
 }
 
 /// Enters keys into a shard, batch after batch.
-fn take_batches(engine: &'static Mutex<Shard>, receiver: &Receiver<Batch>, manner: Manner, now_ms: u64, tally: &Tally) {
+fn take_batches(engine: &Mutex<Shard>, receiver: &Receiver<Batch>, manner: Manner, now_ms: u64, tally: &Tally) {
     let mut text = Vec::new();
     while let Ok(batch) = receiver.recv() {
         let mut rest = &batch.bytes[..];
@@ -331,7 +326,7 @@ fn take_batches(engine: &'static Mutex<Shard>, receiver: &Receiver<Batch>, manne
 }
 
 /// Loads the append-only file, and has changes recorded from then on.
-fn open_log(shared: &Arc<Shared>, engines: &[&'static Mutex<Shard>], log_files: &LogFiles) -> Result<(), String> {
+fn open_log(shared: &Arc<Shared>, engines: &[&Mutex<Shard>], log_files: &LogFiles) -> Result<(), String> {
     let config = shared.config();
     let (directory, manifest) = aof_load::open(&config, shared, engines)?;
     shared.log.set_always(config.appendfsync == Appendfsync::Always);
@@ -345,7 +340,7 @@ fn open_log(shared: &Arc<Shared>, engines: &[&'static Mutex<Shard>], log_files: 
 /// Why the server must not start: it would seem to have lost its keys.
 pub(super) fn load_at_start(
     shared: &Arc<Shared>,
-    engines: &[&'static Mutex<Shard>],
+    engines: &[&Mutex<Shard>],
     log_files: &LogFiles,
 ) -> Result<(), String> {
     let reporter = Reporter::start(shared);
@@ -360,7 +355,7 @@ pub(super) fn load_at_start(
     Ok(())
 }
 
-fn load_snapshot(shared: &Shared, engines: &[&'static Mutex<Shard>]) -> Result<(), String> {
+fn load_snapshot(shared: &Shared, engines: &[&Mutex<Shard>]) -> Result<(), String> {
     let config = shared.config();
     let path = config.dir.join(&config.dbfilename);
     let result = match path.try_exists() {

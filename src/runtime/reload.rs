@@ -139,7 +139,7 @@ impl Core {
         let positions = lanes.clone().map(|lane| log.position(lane)).collect();
         for lane in lanes {
             if lane == self.core {
-                self.is_flush_asked = true;
+                self.writer.is_asked = true;
             } else if log.ask(lane) {
                 self.mailbox.control(lane, Control::Flush);
             }

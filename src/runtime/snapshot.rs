@@ -12,6 +12,7 @@ use super::mailbox::Control;
 use super::reload::{Origin, Reload};
 use super::send::list_once;
 use super::slow;
+use super::snapshot_file::{self, SnapshotFile};
 use super::tasks;
 use super::visit::hold_several;
 use crate::command::info::REDIS_VERSION;
@@ -27,7 +28,6 @@ use crate::shared::persistence::{Persistence, Purpose, Running, Wish, saves};
 use crate::snapshot::output::sum_of_pieces;
 use crate::snapshot::{Clocks, Form, Frame, Limits, Output, Plan, Scribe};
 use crate::structure::crc64::Sum;
-use glommio::io::{BufferedFile, OpenOptions};
 use glommio::timer::Timer;
 use parking_lot::Mutex;
 use std::cell::RefCell;
@@ -120,6 +120,35 @@ pub struct Job {
 }
 
 impl Job {
+    /// One of as many shards as there are outputs.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        path: PathBuf,
+        outputs: Vec<Arc<Output>>,
+        purpose: Purpose,
+        used_bytes: usize,
+    ) -> Job {
+        let shards = outputs.len();
+        Job {
+            temporary: path.with_file_name(format!("temp-{}.rdb", std::process::id())),
+            path,
+            outputs,
+            has_walked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
+            writing: AtomicUsize::new(shards),
+            failure: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
+            syncs: shared.config().rdb_save_incremental_fsync,
+            limits: Limits::of_shard(shards, used_bytes),
+            purpose,
+            shared: shared.clone(),
+        }
+    }
+
+    /// A shard was walked to its end.
+    pub(super) fn note_walked(&self, core: usize) {
+        self.has_walked[core].store(true, Ordering::Release);
+    }
+
     /// Something at the disk has taken that long.
     fn note_event(&self, event: &'static str, started: Instant) {
         slow::note_event(&self.shared, &self.shared.config(), event, started.elapsed());
@@ -423,20 +452,7 @@ impl Core {
             engine.keyspace.begin_walk(|db| Box::new(Scribe::new(db, output.clone(), form)));
         }
         let path = file.unwrap_or_else(|| config.dir.join(&config.dbfilename));
-        let temporary = path.with_file_name(format!("temp-{}.rdb", std::process::id()));
-        let job = Arc::new(Job {
-            temporary,
-            path,
-            outputs,
-            has_walked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
-            writing: AtomicUsize::new(shards),
-            failure: Mutex::new(None),
-            has_failed: AtomicBool::new(false),
-            syncs: config.rdb_save_incremental_fsync,
-            limits: Limits::of_shard(shards, used_bytes as usize),
-            purpose,
-            shared: self.shared.clone(),
-        });
+        let job = Arc::new(Job::new(&self.shared, path, outputs, purpose, used_bytes as usize));
         let running = Running { purpose, since_ms: now_ms, keys, changes };
         self.shared.persistence.set_running(running);
         if purpose == Purpose::Background {
@@ -492,7 +508,7 @@ impl Core {
             self.serve_waiting();
         }
         if !is_more {
-            job.has_walked[self.core].store(true, Ordering::Release);
+            job.note_walked(self.core);
             self.press(&job, 0);
             self.saving.part = None;
         }
@@ -582,32 +598,24 @@ impl Core {
 
 // Files
 
-fn refused(what: &str, path: &Path, error: impl Into<std::io::Error>) -> Failure {
-    Failure::Refused(format!("{what} {}: {}", path.display(), reason(&error.into())))
+fn refused(what: &str, path: &Path, error: std::io::Error) -> Failure {
+    Failure::Refused(format!("{what} {}: {}", path.display(), reason(&error)))
 }
 
 /// Writes what one core records.
-async fn write_part(job: Arc<Job>, core: usize) {
+pub(super) async fn write_part(job: Arc<Job>, core: usize) {
     if let Err(failure) = write_pieces(&job, core).await {
         job.fail(failure);
     }
     job.writing.fetch_sub(1, Ordering::AcqRel);
 }
 
-async fn open(path: &Path) -> Result<BufferedFile, Failure> {
-    let opened = OpenOptions::new().write(true).create(true).buffered_open(path).await;
-    opened.map_err(|error| refused("Failed opening the temp RDB file", path, error))
+async fn open(path: &Path) -> Result<SnapshotFile, Failure> {
+    SnapshotFile::open(path).await.map_err(|error| refused("Failed opening the temp RDB file", path, error))
 }
 
-async fn write_all(file: &BufferedFile, path: &Path, bytes: Vec<u8>, offset: u64) -> Result<(), Failure> {
-    const WHAT: &str = "Write error saving DB on disk:";
-    let len = bytes.len();
-    match file.write_at(bytes, offset).await {
-        Ok(written) if written == len => Ok(()),
-        // So it is where the disk is nearly full.
-        Ok(_) => Err(refused(WHAT, path, std::io::Error::from_raw_os_error(libc::ENOSPC))),
-        Err(error) => Err(refused(WHAT, path, error)),
-    }
+async fn write_all(file: &SnapshotFile, path: &Path, bytes: Vec<u8>, offset: u64) -> Result<(), Failure> {
+    file.write(bytes, offset).await.map_err(|error| refused("Write error saving DB on disk:", path, error))
 }
 
 async fn write_pieces(job: &Job, core: usize) -> Result<(), Failure> {
@@ -629,7 +637,7 @@ async fn write_pieces(job: &Job, core: usize) -> Result<(), Failure> {
                 unsynced_bytes += bytes;
                 if job.syncs && SYNC_BYTES <= unsynced_bytes {
                     unsynced_bytes = 0;
-                    if let Err(error) = file.fdatasync().await {
+                    if let Err(error) = file.sync().await {
                         break Err(refused("Write error saving DB on disk:", &job.temporary, error));
                     }
                 }
@@ -645,7 +653,7 @@ async fn write_pieces(job: &Job, core: usize) -> Result<(), Failure> {
 }
 
 /// Brings the file to its end when all cores have written theirs.
-async fn finish(job: &Job, frame: &Frame, keys: u64) -> Result<Written, Failure> {
+pub(super) async fn finish(job: &Job, frame: &Frame, keys: u64) -> Result<Written, Failure> {
     while job.writing.load(Ordering::Acquire) != 0 {
         Timer::new(LOOK).await;
     }
@@ -658,7 +666,7 @@ async fn finish(job: &Job, frame: &Frame, keys: u64) -> Result<Written, Failure>
     }
     if result.is_err() {
         let started = Instant::now();
-        let _ = glommio::io::remove(&job.temporary).await; // There may be none.
+        let _ = snapshot_file::remove(&job.temporary).await; // There may be none.
         job.note_event("rdb-unlink-temp-file", started);
     }
     result
@@ -685,10 +693,10 @@ async fn seal(job: &Job, frame: &Frame, keys: u64) -> Result<Written, Failure> {
         }
     }
     file.truncate(bytes).await.map_err(|error| refused(SYNC, &job.temporary, error))?;
-    file.fdatasync().await.map_err(|error| refused(SYNC, &job.temporary, error))?;
+    file.sync().await.map_err(|error| refused(SYNC, &job.temporary, error))?;
     file.close().await.map_err(|error| refused(SYNC, &job.temporary, error))?;
     let started = Instant::now();
-    glommio::io::rename(&job.temporary, &job.path).await.map_err(|error| {
+    snapshot_file::rename(&job.temporary, &job.path).await.map_err(|error| {
         let what = format!("Error moving temp DB file {} on the final destination", job.temporary.display());
         refused(&what, &job.path, error)
     })?;
@@ -697,9 +705,7 @@ async fn seal(job: &Job, frame: &Frame, keys: u64) -> Result<Written, Failure> {
     }
     let directory = job.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The name is as durable as the bytes only when its directory is.
-    let opened = BufferedFile::open(directory).await.map_err(|error| refused(SYNC, directory, error))?;
-    opened.fdatasync().await.map_err(|error| refused(SYNC, directory, error))?;
-    let _ = opened.close().await;
+    snapshot_file::sync_directory(directory).await.map_err(|error| refused(SYNC, directory, error))?;
     let held_bytes = job.outputs.iter().map(|output| output.held_bytes_max() as u64).sum();
     Ok(Written { bytes, keys, held_bytes })
 }

@@ -5,6 +5,7 @@
 pub mod background;
 pub mod bell;
 pub mod crash;
+pub mod disk;
 pub mod file;
 pub mod lua;
 pub mod net;

@@ -84,7 +84,8 @@ fn flush(log: &Log, disk: &mut Disk, lane: usize) {
     if let Some(batch) = log.take(lane, Vec::new()) {
         let mut group = vec![0; group::bytes_for(batch.records.len())];
         let number = disk.groups.entry(batch.file).or_default();
-        group::seal(&mut group, batch.file, *number, batch.shares, &batch.records);
+        let place = group::Place { file: batch.file, number: *number, synced: *number };
+        group::seal(&mut group, place, batch.shares, &batch.records);
         *number += 1;
         disk.files.entry(batch.file).or_default().extend_from_slice(&group);
         log.note_written(lane, batch.end, true);

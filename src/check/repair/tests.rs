@@ -33,7 +33,7 @@ fn push(file: &mut Vec<u8>, seq: u64, shares: u64, records: &[u8]) {
         at += header.bytes as usize;
     }
     let mut group = vec![0; group::bytes_for(records.len())];
-    group::seal(&mut group, seq, number, shares, records);
+    group::seal(&mut group, group::Place { file: seq, number, synced: number }, shares, records);
     file.extend_from_slice(&group);
 }
 

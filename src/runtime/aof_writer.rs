@@ -1,0 +1,509 @@
+//! What one lane of the append-only file does next: which group is written, when it is synced, what becomes of what
+//! failed. The writes and syncs themselves go into a [`Queue`] and are told when they have ended. Not here: the core
+//! whose lane it is, its ring and its clocks ([`super::aof`]).
+//!
+//! What is written but not synced may arrive in any order when the power goes; so every group says how many before it
+//! were synced, and a file is begun only when the one before is.
+
+use super::aof_clerk::note_gone;
+use super::aof_place::{LaneFile, LogFiles};
+use crate::aof::group;
+use crate::aof::log::{Batch, Log};
+use crate::config::{Appendfsync, reason};
+use crate::sys::disk::File;
+use crate::sys::file::Blocks;
+use crate::sys::ring::Ring;
+use std::io;
+use std::sync::Arc;
+
+/// Records that are written before the next tick.
+const EAGER_BYTES: u64 = 256 * 1024;
+/// How often the lane is synced under `everysec`, in milliseconds.
+const SYNC_MS: u64 = 1000;
+/// How long after a failure the next attempt comes, in milliseconds.
+const RETRY_MS: u64 = 1000;
+/// Room that is made ahead, in bytes: at first, and at most.
+const ROOM_BYTES_MIN: u64 = 1 << 20;
+const ROOM_BYTES_MAX: u64 = 16 << 20;
+/// Memory for a group beyond this is given back.
+const SPARE_BYTES_MAX: usize = 8 << 20;
+
+/// Where writes and syncs go, one at a time; [`Writer::written`] or [`Writer::synced`] is called when it has ended.
+pub(super) trait Queue {
+    /// Writes blocks but their first `skipped` bytes, from an offset on. `is_synced`: they are on disk when it has
+    /// ended.
+    fn write(&mut self, file: &File, offset: u64, blocks: Blocks, skipped: usize, is_synced: bool);
+
+    /// Has all that was written into a file on disk.
+    fn sync(&mut self, file: &File);
+}
+
+impl Queue for Ring {
+    fn write(&mut self, file: &File, offset: u64, blocks: Blocks, skipped: usize, is_synced: bool) {
+        self.write_file(file.descriptor(), offset, blocks, skipped, is_synced);
+    }
+
+    fn sync(&mut self, file: &File) {
+        self.sync_file(file.descriptor());
+    }
+}
+
+/// The file that a lane is written into.
+struct Open {
+    number: u64,
+    file: File,
+    /// Where the next group begins.
+    offset: u64,
+    /// How many there are, …
+    groups: u64,
+    /// … and how many of them are on disk.
+    synced_groups: u64,
+    /// Up to where there is room.
+    room_end: u64,
+}
+
+impl Open {
+    fn place(&self) -> group::Place {
+        group::Place { file: self.number, number: self.groups, synced: self.synced_groups }
+    }
+}
+
+/// What is under way.
+enum Flight {
+    /// A group, of which so many bytes are written; since when it should have been, and what the disk had to do beside.
+    Write { batch: Batch, bytes: usize, written: usize, is_synced: bool, since: u64, beside: Beside },
+    /// A sync, of what is written up to here, which are so many groups, and since when.
+    Sync { position: u64, groups: u64, since: u64 },
+}
+
+/// What a write met at the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    /// Nothing of ours.
+    Nothing,
+    /// A sync, of this lane or another one.
+    Sync,
+    /// A snapshot or a rewrite.
+    Snapshot,
+}
+
+impl Beside {
+    /// Redis' name for writes that took long so.
+    fn event(self) -> &'static str {
+        match self {
+            Beside::Nothing => "aof-write-alone",
+            Beside::Sync => "aof-write-pending-fsync",
+            Beside::Snapshot => "aof-write-active-child",
+        }
+    }
+}
+
+/// What a writer is to know of the moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) policy: Appendfsync,
+    /// By the steady clock.
+    pub(super) steady_ms: u64,
+    /// By the raw clock.
+    pub(super) raw: u64,
+    /// A snapshot or a rewrite is under way, …
+    pub(super) is_saving: bool,
+    /// … and has the disk to itself.
+    pub(super) skips_sync: bool,
+}
+
+/// What a write that has ended was.
+pub(super) enum Written {
+    /// Not all of it: the rest follows.
+    Partly,
+    /// All of it; how long it took is told as these events, since when.
+    Wholly { events: [&'static str; 2], since: u64, is_synced: bool },
+    /// It failed, and is to be tried again.
+    Failed(io::Error),
+}
+
+/// See the module's page.
+pub(super) struct Writer {
+    files: LogFiles,
+    lane: usize,
+    /// The lane was asked to be flushed at once.
+    pub(super) is_asked: bool,
+    /// It is time to write what is there.
+    pub(super) is_tick: bool,
+    /// The log has had a directory.
+    has_place: bool,
+    /// The lane's file of the last run was looked at.
+    has_begun: bool,
+    open: Option<Open>,
+    flight: Option<Flight>,
+    spare_records: Vec<u8>,
+    spare_blocks: Option<Blocks>,
+    /// By the steady clock: when the next sync, or the next attempt after a failure, is due.
+    sync_due_ms: u64,
+    retry_due_ms: u64,
+    has_failed: bool,
+    /// A sync of the open file has failed: what the system was to write then is lost, and another sync that succeeds
+    /// says nothing of it. A rewrite brings all keys into new files; until then writes are refused.
+    is_untrusted: bool,
+    /// There was something to write, and a sync was under way: since when, by the raw clock.
+    waits_since: Option<u64>,
+    /// Bytes of the lane's earlier files.
+    closed_bytes: u64,
+    /// Nothing more comes into the file that is open.
+    is_finished: bool,
+    /// A file system that cannot write past the page cache was told of.
+    is_warned: bool,
+}
+
+impl Writer {
+    /// One that writes nothing yet.
+    pub(super) fn new(files: LogFiles, lane: usize) -> Writer {
+        Writer {
+            files,
+            lane,
+            is_asked: false,
+            is_tick: false,
+            has_place: false,
+            has_begun: false,
+            open: None,
+            flight: None,
+            spare_records: Vec::new(),
+            spare_blocks: None,
+            sync_due_ms: 0,
+            retry_due_ms: 0,
+            has_failed: false,
+            is_untrusted: false,
+            waits_since: None,
+            closed_bytes: 0,
+            is_finished: false,
+            is_warned: false,
+        }
+    }
+
+    /// Where it is said where the log is.
+    pub(super) fn files(&self) -> &LogFiles {
+        &self.files
+    }
+
+    /// Whether something is under way, or a file is open, though perhaps nothing is recorded any more.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_in_flight() || self.open.is_some()
+    }
+
+    /// Whether a write or a sync is under way.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// Whether the log has, or had, a directory.
+    pub(super) fn looks_for_place(&mut self) -> bool {
+        self.has_place = self.has_place || self.files.is_open();
+        self.has_place
+    }
+
+    /// Begins to write into the lane's file, which goes on where it ends.
+    fn begin(&mut self, log: &Log) -> io::Result<()> {
+        let directory = self.files.current().expect("a log that is on has a directory");
+        let mut bytes = 0;
+        if let Some(LaneFile { path, number, bytes: offset, groups }) = directory.lanes.get(self.lane) {
+            let (file, _) = File::open_direct(path)?;
+            let (number, groups, offset) = (*number, *groups, *offset);
+            // What was loaded is on disk: see the loader.
+            self.open = Some(Open { number, file, offset, groups, synced_groups: groups, room_end: offset });
+            bytes = offset;
+        }
+        self.has_begun = true;
+        log.note_bytes(self.lane, bytes);
+        Ok(())
+    }
+
+    /// Writes what is to be written now, and syncs what is to be synced.
+    ///
+    /// # Errors
+    /// What could not even be begun; see [`Writer::fail`].
+    pub(super) fn flush(&mut self, log: &Log, at: &Moment, queue: &mut impl Queue) -> io::Result<()> {
+        let lane = self.lane;
+        let is_asked = log.take_asked(lane) | std::mem::take(&mut self.is_asked);
+        if let Some(flight) = &self.flight {
+            self.is_asked = is_asked;
+            if matches!(flight, Flight::Sync { .. }) && self.is_tick && log.has_pending(lane) {
+                self.is_tick = false;
+                log.count_delayed();
+                self.waits_since.get_or_insert(at.raw);
+            }
+            return Ok(());
+        }
+        let pending = log.position(lane).saturating_sub(log.written(lane));
+        if self.is_untrusted && !log.has_lost() {
+            // There is a base with all that the file may lack.
+            self.is_untrusted = false;
+            self.has_failed = false;
+            log.note_error(lane, 0);
+        }
+        let is_retry = self.has_failed;
+        if !self.is_due(at.steady_ms) {
+            return Ok(());
+        }
+        // Of files that nobody finds no sync is worth anything.
+        let is_unsynced = log.synced(lane) < log.written(lane) && !log.is_gone();
+        let is_synced = at.policy == Appendfsync::Always || is_asked;
+        let is_due = at.policy == Appendfsync::Everysec && self.sync_due_ms <= at.steady_ms && !at.skips_sync;
+        // A write that is synced by itself says nothing of those before it, nor one of another file.
+        let is_first = self.is_finished && 0 < pending;
+        if is_unsynced
+            && (is_synced || is_due || is_first)
+            && let Some(open) = &self.open
+        {
+            self.is_asked = is_asked && 0 < pending;
+            self.sync_due_ms = at.steady_ms + SYNC_MS;
+            self.flight = Some(Flight::Sync { position: log.written(lane), groups: open.groups, since: at.raw });
+            log.count_sync(true);
+            queue.sync(&open.file);
+        } else if 0 < pending
+            // Behind a file that is at its end come others, perhaps many.
+            && (is_synced || EAGER_BYTES <= pending || is_retry || self.is_tick || self.is_finished)
+        {
+            self.is_tick = false;
+            self.start_write(log, at, queue, is_synced)?;
+        }
+        Ok(())
+    }
+
+    fn start_write(&mut self, log: &Log, at: &Moment, queue: &mut impl Queue, is_synced: bool) -> io::Result<()> {
+        let spare = std::mem::take(&mut self.spare_records);
+        let Some(batch) = log.take(self.lane, spare) else { return Ok(()) };
+        let begun = if self.has_begun { Ok(()) } else { self.begin(log) };
+        if let Err(error) = begun.and_then(|()| self.make_ready(&batch)) {
+            let directory = self.files.of_file(batch.file);
+            log.put_back(self.lane, batch);
+            if directory.is_none_or(|directory| !directory.is_there()) {
+                // The clerk finds another one.
+                note_gone(log, "the directory of the append-only file is not there");
+            }
+            return Err(error);
+        }
+        log.note_open(self.lane, true);
+        let bytes = group::bytes_for(batch.records.len());
+        let mut blocks = match self.spare_blocks.take() {
+            Some(blocks) => blocks.resized(bytes),
+            None => Blocks::new(bytes),
+        };
+        let open = self.open.as_ref().expect("made ready");
+        group::seal(blocks.bytes_mut(), open.place(), batch.shares, &batch.records);
+        queue.write(&open.file, open.offset, blocks, 0, is_synced);
+        let waits_since = self.waits_since.take();
+        let beside = if waits_since.is_some() || log.syncing() != 0 {
+            Beside::Sync
+        } else if at.is_saving {
+            Beside::Snapshot
+        } else {
+            Beside::Nothing
+        };
+        let since = waits_since.unwrap_or(at.raw);
+        self.flight = Some(Flight::Write { batch, bytes, written: 0, is_synced, since, beside });
+        Ok(())
+    }
+
+    /// A write has ended.
+    pub(super) fn written(
+        &mut self,
+        log: &Log,
+        result: Result<usize, i32>,
+        blocks: Blocks,
+        queue: &mut impl Queue,
+    ) -> Written {
+        let Some(Flight::Write { batch, bytes, written, is_synced, since, beside }) = self.flight.take() else {
+            panic!("a write that nobody began")
+        };
+        // Who was interrupted has written nothing.
+        let result = if result == Err(libc::EINTR) { Ok(None) } else { result.map(Some) };
+        let error = match result {
+            Ok(Some(0)) => io::Error::from_raw_os_error(libc::ENOSPC),
+            Ok(more) if written + more.unwrap_or(0) < bytes => {
+                // The rest follows; it begins within a block only where the page cache is used.
+                let written = written + more.unwrap_or(0);
+                let open = self.open.as_ref().expect("written into");
+                queue.write(&open.file, open.offset + written as u64, blocks, written, is_synced);
+                self.flight = Some(Flight::Write { batch, bytes, written, is_synced, since, beside });
+                return Written::Partly;
+            }
+            Ok(_) => {
+                let Batch { end, mut records, is_last, .. } = batch;
+                self.is_finished = is_last;
+                let open = self.open.as_mut().expect("written into");
+                open.offset += bytes as u64;
+                open.groups += 1;
+                if is_synced {
+                    // Those before it were: see `flush`.
+                    open.synced_groups = open.groups;
+                }
+                let total = self.closed_bytes + open.offset;
+                log.note_bytes(self.lane, total);
+                log.note_written(self.lane, end, is_synced);
+                if self.has_failed && !self.is_untrusted {
+                    self.has_failed = false;
+                    if log.note_error(self.lane, 0) != 0 {
+                        tracing::warn!("AOF write error looks solved, Redis can write again.");
+                    }
+                }
+                if records.capacity() <= SPARE_BYTES_MAX {
+                    records.clear();
+                    self.spare_records = records;
+                }
+                if blocks.capacity() <= SPARE_BYTES_MAX {
+                    self.spare_blocks = Some(blocks);
+                }
+                // A write that is synced is one operation: most of it is the sync.
+                let events = if is_synced { ["aof-write", "aof-fsync-always"] } else { ["aof-write", beside.event()] };
+                return Written::Wholly { events, since, is_synced };
+            }
+            Err(error) => io::Error::from_raw_os_error(error),
+        };
+        log.put_back(self.lane, batch);
+        Written::Failed(error)
+    }
+
+    /// A sync has ended: since when it was under way, and how it went. Of one that failed no other can tell whether
+    /// what it was for has arrived.
+    pub(super) fn synced(&mut self, log: &Log, result: Result<(), i32>) -> (u64, io::Result<()>) {
+        let Some(Flight::Sync { position, groups, since }) = self.flight.take() else {
+            panic!("a sync that nobody began")
+        };
+        log.count_sync(false);
+        let result = result.map_err(io::Error::from_raw_os_error);
+        if result.is_ok() {
+            log.note_synced(self.lane, position);
+            if let Some(open) = &mut self.open {
+                open.synced_groups = groups;
+            }
+            if self.has_failed && !self.is_untrusted {
+                self.has_failed = false;
+                log.note_error(self.lane, 0);
+            }
+        }
+        (since, result)
+    }
+
+    /// A sync has failed: writes are refused until a rewrite has brought all keys into new files. True: under `always`
+    /// nothing may go on.
+    #[cold]
+    pub(super) fn fail_sync(&mut self, log: &Log, error: &io::Error, at: &Moment) -> bool {
+        if at.policy == Appendfsync::Always {
+            tracing::error!(
+                "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. Exiting...",
+                reason(error)
+            );
+            return true;
+        }
+        self.is_untrusted = true;
+        log.note_lost(self.open.as_ref().map_or(0, |open| open.number));
+        self.fail(log, error, at)
+    }
+
+    /// A write has failed: writes are refused until one succeeds. True: under `always` nothing may go on.
+    #[cold]
+    pub(super) fn fail(&mut self, log: &Log, error: &io::Error, at: &Moment) -> bool {
+        let reason = reason(error);
+        self.retry_due_ms = at.steady_ms + RETRY_MS;
+        let is_new = !std::mem::replace(&mut self.has_failed, true);
+        if is_new {
+            tracing::warn!("Error writing to the AOF file: {reason}");
+        }
+        // Before there is a base nothing is lost but time; where the files are gone, what is in memory is all there is.
+        let has_other = log.is_partial() || log.is_gone();
+        if at.policy == Appendfsync::Always && !has_other {
+            tracing::error!("Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting...");
+            return true;
+        }
+        log.note_error(self.lane, error.raw_os_error().unwrap_or(libc::EIO) as u32);
+        false
+    }
+
+    /// Whether it is not too early for another attempt at what has failed.
+    pub(super) fn is_due(&self, steady_ms: u64) -> bool {
+        !self.has_failed || self.retry_due_ms <= steady_ms
+    }
+
+    /// All that was recorded goes to disk, and the file is cut to its length and closed: nothing comes behind it.
+    #[cold]
+    pub(super) fn close(&mut self, log: &Log, steady_ms: u64) {
+        let lane = self.lane;
+        let told = |error: &io::Error| tracing::error!("Error writing to the AOF file: {}", reason(error));
+        if log.has_pending(lane) && !self.has_begun && self.files.is_open() {
+            let _ = self.begin(log); // What is wrong, the write says.
+        }
+        while let Some(batch) = log.take(lane, Vec::new()) {
+            if let Err(error) = self.write_now(&batch) {
+                told(&error);
+                log.put_back(lane, batch);
+                self.has_failed = true;
+                self.retry_due_ms = steady_ms + RETRY_MS;
+                break;
+            }
+            log.note_written(lane, batch.end, true);
+        }
+        if let Some(open) = self.open.take()
+            && let Err(error) = open.file.set_len(open.offset).and_then(|()| open.file.sync())
+        {
+            told(&error);
+        }
+        self.is_finished = false;
+        self.closed_bytes = 0;
+        log.note_bytes(lane, 0);
+        log.note_open(lane, false);
+    }
+
+    /// Has the file of a batch open, with room for it.
+    fn make_ready(&mut self, batch: &Batch) -> io::Result<()> {
+        if self.open.as_ref().is_none_or(|open| open.number != batch.file) {
+            let directory = self.files.of_file(batch.file).ok_or(io::ErrorKind::NotFound)?;
+            let path = directory.incr_path(batch.file);
+            let (file, is_direct) = File::open_direct(&path)?;
+            file.set_len(0)?;
+            if !is_direct && !std::mem::replace(&mut self.is_warned, true) {
+                tracing::warn!(
+                    "{} is on a file system without direct I/O: the append-only file goes through the page cache",
+                    path.display()
+                );
+            }
+            if let Some(old) = self.open.take() {
+                // It is synced: see `flush`.
+                old.file.set_len(old.offset)?;
+                self.closed_bytes += old.offset;
+                let is_moved = self.files.of_file(old.number).is_none_or(|of| !Arc::ptr_eq(&of, &directory));
+                if is_moved {
+                    self.closed_bytes = 0;
+                }
+            }
+            self.open = Some(Open { number: batch.file, file, offset: 0, groups: 0, synced_groups: 0, room_end: 0 });
+        }
+        let open = self.open.as_mut().expect("opened above");
+        let end = open.offset + group::bytes_for(batch.records.len()) as u64;
+        if open.room_end < end {
+            let ahead = open.offset.clamp(ROOM_BYTES_MIN, ROOM_BYTES_MAX);
+            // Where a file system cannot make room ahead, it makes it when the blocks are written.
+            match open.file.allocate(open.offset, end - open.offset + ahead) {
+                Ok(()) => open.room_end = end + ahead,
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => open.room_end = u64::MAX,
+                // Perhaps there is room for the group itself; the write will tell.
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a batch, and waits for it.
+    fn write_now(&mut self, batch: &Batch) -> io::Result<()> {
+        self.make_ready(batch)?;
+        let open = self.open.as_mut().expect("made ready");
+        let mut blocks = Blocks::new(group::bytes_for(batch.records.len()));
+        group::seal(blocks.bytes_mut(), open.place(), batch.shares, &batch.records);
+        open.file.write_all_at(blocks.bytes(), open.offset)?;
+        open.file.sync()?;
+        open.offset += blocks.bytes().len() as u64;
+        open.groups += 1;
+        open.synced_groups = open.groups;
+        self.is_finished = batch.is_last;
+        Ok(())
+    }
+}
