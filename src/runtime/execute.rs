@@ -589,8 +589,8 @@ impl Core {
     }
 }
 
-/// Whether a command may not overtake its client's commands on other cores. One that does not touch keys: who is told of
-/// a change finds it made. A read of one who tracks: its own write before, seen after, would have it forgotten.
+/// Whether a command may not overtake its client's commands on other cores. One that does not touch keys: who is told
+/// of a change finds it made. A read of one who tracks: its own write before, told of after, would have it forgotten.
 #[inline]
 fn waits_for_replies(planned: &Planned, connection: &Connection) -> bool {
     let What::Row(row) = planned.what else { return false };

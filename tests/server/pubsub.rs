@@ -457,7 +457,7 @@ fn no_cache_is_stale_behind_the_reply_to_a_later_command() {
     }
 }
 
-/// Who reads after its own write has the key in its cache: the next write of somebody else is told, wherever the key is.
+/// Who reads after its own write has the key in its cache: the next write of somebody else is told, wherever it is.
 #[test]
 fn what_is_read_after_an_own_write_is_remembered() {
     const KEYS: usize = 40;
