@@ -55,13 +55,24 @@ const EDITS: &[(&str, &str, &str)] = &[
          LUA_API void lua_tick (lua_State *L) {\n  static __thread unsigned int ticks;\n  \
          if ((++ticks & 0x3fff) == 0 && L->hook != NULL && L->allowhook) {\n    lua_Debug ar;\n    \
          ar.event = LUA_HOOKCOUNT;\n    ar.currentline = -1;\n    L->hook(L, &ar);\n  }\n}\n\n\
+         LUA_API void lua_charge (lua_State *L, size_t instructions) {\n  \
+         if (L->hookcount > 1) L->hookcount = (size_t)L->hookcount > instructions + 1 ? \
+         L->hookcount - (int)instructions : 1;\n}\n\n\
+         LUA_API int lua_isreadonly (lua_State *L, int idx) {\n  return hvalue(index2adr(L, idx))->readonly;\n}\n\n\
+         static int assigns (const Proto *p) {\n  int i;\n  \
+         for (i = 0; i < p->sizecode; i++) if (GET_OPCODE(p->code[i]) == OP_SETUPVAL) return 1;\n  \
+         for (i = 0; i < p->sizep; i++) if (assigns(p->p[i])) return 1;\n  return 0;\n}\n\n\
+         LUA_API int lua_assigns (lua_State *L, int idx) {\n  Closure *c = clvalue(index2adr(L, idx));\n  \
+         return !c->c.isC && assigns(c->l.p);\n}\n\n\
          LUA_API int lua_setfenv (lua_State *L, int idx) {",
     ),
+    ("lapi.c", "#include \"lmem.h\"", "#include \"lmem.h\"\n#include \"lopcodes.h\""),
     (
         "lua.h",
         "LUA_API int lua_sethook (",
         "LUA_API void lua_setreadonly (lua_State *L, int idx, int on);\nLUA_API void lua_tick (lua_State *L);\n\
-         LUA_API int *lua_ending (void);\nLUA_API int lua_sethook (",
+         LUA_API void lua_charge (lua_State *L, size_t instructions);\nLUA_API int lua_isreadonly (lua_State *L, int idx);\n\
+         LUA_API int lua_assigns (lua_State *L, int idx);\nLUA_API int *lua_ending (void);\nLUA_API int lua_sethook (",
     ),
     // A function of ours has room for a few values more, however many arguments it was given.
     (
@@ -95,12 +106,11 @@ const EDITS: &[(&str, &str, &str)] = &[
         "  lua_assert(funcstate.prev == NULL);\n  lua_assert(funcstate.f->nups == 0);",
         "  L->top--;\n  lua_assert(funcstate.prev == NULL);\n  lua_assert(funcstate.f->nups == 0);",
     ),
-    // Text only.
+    // Text only, whatever it begins with.
     (
         "ldo.c",
         "  tf = ((c == LUA_SIGNATURE[0]) ? luaU_undump : luaY_parser)(L, p->z,\n                                                             &p->buff, p->name);",
-        "  if (c == LUA_SIGNATURE[0]) luaG_runerror(L, \"attempt to load chunk with wrong mode\");\n  \
-         tf = luaY_parser(L, p->z, &p->buff, p->name);",
+        "  tf = luaY_parser(L, p->z, &p->buff, p->name);",
     ),
     ("ldo.c", "    luaD_checkstack(L, p->maxstacksize);", "    luaD_checkstack(L, p->maxstacksize + p->numparams);"),
     (
@@ -150,6 +160,61 @@ const EDITS: &[(&str, &str, &str)] = &[
         "ltablib.c",
         "static int sort_comp (lua_State *L, int a, int b) {",
         "static int sort_comp (lua_State *L, int a, int b) {\n  lua_tick(L);",
+    ),
+    // What takes as long as many instructions counts as so many, so that the next tick comes in time: bytes that are
+    // copied, looked through or compared …
+    (
+        "lstring.c",
+        "  for (l1=l; l1>=step; l1-=step)  /* compute hash */",
+        "  if (l >= 256) lua_charge(L, l >> 4);\n  for (l1=l; l1>=step; l1-=step)  /* compute hash */",
+    ),
+    (
+        "lstrlib.c",
+        "    const char *s2 = lmemfind(s+init, l1-init, p, l2);",
+        "    const char *s2;\n    lua_charge(L, (l1 - init) >> 4);\n    s2 = lmemfind(s+init, l1-init, p, l2);",
+    ),
+    (
+        "lvm.c",
+        "    return l_strcmp(rawtsvalue(l), rawtsvalue(r)) < 0;",
+        "  {\n    lua_charge(L, tsvalue(l)->len >> 4);\n    return l_strcmp(rawtsvalue(l), rawtsvalue(r)) < 0;\n  }",
+    ),
+    (
+        "lvm.c",
+        "    return l_strcmp(rawtsvalue(l), rawtsvalue(r)) <= 0;",
+        "  {\n    lua_charge(L, tsvalue(l)->len >> 4);\n    return l_strcmp(rawtsvalue(l), rawtsvalue(r)) <= 0;\n  }",
+    ),
+    (
+        "lstrlib.c",
+        "  while (n-- > 0)\n    luaL_addlstring(&b, s, l);",
+        "  while (n-- > 0) {\n    luaL_addlstring(&b, s, l);\n    if ((n & 0x3f) == 0) lua_tick(L);\n  }",
+    ),
+    // … and elements.
+    (
+        "ltable.c",
+        "  for (i++; i < t->sizearray; i++) {  /* try first array part */",
+        "  for (i++; i < t->sizearray; i++) {  /* try first array part */\n    if ((i & 0xff) == 0) lua_charge(L, 16);",
+    ),
+    (
+        "ltable.c",
+        "  for (i -= t->sizearray; i < sizenode(t); i++) {  /* then hash part */",
+        "  for (i -= t->sizearray; i < sizenode(t); i++) {  /* then hash part */\n    if ((i & 0xff) == 0) lua_charge(L, 16);",
+    ),
+    (
+        "ltablib.c",
+        "    lua_pop(L, 1);  /* remove value */\n    if",
+        "    lua_pop(L, 1);  /* remove value */\n    lua_charge(L, 1);\n    if",
+    ),
+    ("ltablib.c", "  for ( ;pos<e; pos++) {", "  for ( ;pos<e; pos++) {\n    lua_charge(L, 1);"),
+    ("ltablib.c", "    luaL_addlstring(&b, sep, lsep);", "    luaL_addlstring(&b, sep, lsep);\n    lua_charge(L, 1);"),
+    (
+        "ltablib.c",
+        "    lua_pop(L, 2);  /* remove value and result */",
+        "    lua_pop(L, 2);  /* remove value and result */\n    lua_tick(L);",
+    ),
+    (
+        "ltablib.c",
+        "    lua_pop(L, 1);  /* remove nil result */",
+        "    lua_pop(L, 1);  /* remove nil result */\n    lua_tick(L);",
     ),
 ];
 

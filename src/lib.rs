@@ -215,6 +215,10 @@
 //! | `UNPACK_DEPTH_MAX` | `src/script/cmsgpack.rs` | `1000` | an error of `cmsgpack` |
 //! | `PACKED_BYTES_MAX` | `src/script/structs.rs` | `512 << 20` | an error of `struct` |
 //! | `INTEGER_BYTES_MAX` | `src/script/structs.rs` | `32` | likewise |
+//! | `KEYS_MAX` | `src/runtime/script.rs` | `1024` | a script that uses so many keys without naming them begins again with every shard |
+//! | `CALLS_MAX` | `src/runtime/trial.rs` | `4096` | further calls of a script that begins again are counted twice |
+//! | `LINES_BYTES_MAX` | `src/runtime/trial.rs` | `64 << 10` | a script that logs more, and might begin again, does so at once |
+//! | `VALUES_MAX` | `src/script/locals.rs` | `512` | functions of a library with so much in local variables hold every shard |
 //! | `LOAD_NANOSECONDS_MAX` | `src/runtime/libraries.rs` | `500_000_000` | a library is refused |
 //! | `EVAL_SCRIPTS_MAX` | `src/shared/scripts.rs` | `500` | the script that was used longest ago is forgotten |
 //! | `EVAL_BYTES_MAX` | `src/shared/scripts.rs` | `32 << 20` | likewise |

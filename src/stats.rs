@@ -68,10 +68,10 @@ counters! {
     writes_processed,
     /// Error replies of any kind.
     error_replies,
-    /// Keys found by reading commands.
-    keyspace_hits,
-    /// Keys not found by reading commands.
-    keyspace_misses,
+    /// Keys that scripts found which began again: keyspaces have counted them, and count them once more …
+    hits_taken_back,
+    /// … and keys that they did not find.
+    misses_taken_back,
     /// Keys that ended by their deadline.
     expired_keys,
     /// Times that removing expired keys stopped for want of time.
@@ -345,6 +345,34 @@ impl Stats {
             self.slowest = Some((id, nanoseconds));
         }
         self.record_stage(id, Lane::of(way, Stage::Execute), nanoseconds, 1);
+    }
+
+    /// A command that ran on this core for so long, and was counted, is to run once more. Its latency stays where it
+    /// was noted, if that has become a slice since.
+    pub fn take_back(&mut self, id: CommandId, nanoseconds: u64) {
+        self.counters.commands_processed -= 1;
+        let stats = &mut self.commands[id.index()];
+        stats.calls -= 1;
+        stats.nanoseconds -= nanoseconds;
+        if let Some(histogram) = stats.current.slot(Lane::of(Way::Local, Stage::Execute)) {
+            histogram.take_back(nanoseconds);
+        }
+    }
+
+    /// The same of an error, of a command if that is known, which was refused or failed.
+    pub fn take_back_error(&mut self, id: Option<CommandId>, is_refusal: bool, prefix: &str) {
+        if let Some(id) = id {
+            let stats = &mut self.commands[id.index()];
+            *(if is_refusal { &mut stats.rejected } else { &mut stats.failed }) -= 1;
+        }
+        self.counters.error_replies -= 1;
+        let find = |prefix: &str| self.errors.binary_search_by(|(word, _)| (**word).cmp(prefix));
+        if let Ok(at) = find(prefix).or_else(|_| find(ERRORS_OVERFLOW)) {
+            self.errors[at].1 -= 1;
+            if self.errors[at].1 == 0 {
+                self.errors.remove(at);
+            }
+        }
     }
 
     /// A stage of so many calls of a command took so long. Nothing while latencies are not tracked.

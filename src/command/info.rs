@@ -547,8 +547,8 @@ fn write_stats(server: &Server<'_>, lines: &mut Lines) {
     lines.put("evicted_scripts", server.view.shared.scripts.totals().2);
     lines.put("total_eviction_exceeded_time", exceeded_ms);
     lines.put("current_eviction_exceeded_time", exceeded_now_ms);
-    lines.put("keyspace_hits", keyspace.hits);
-    lines.put("keyspace_misses", keyspace.misses);
+    lines.put("keyspace_hits", keyspace.hits.saturating_sub(server.counters.hits_taken_back));
+    lines.put("keyspace_misses", keyspace.misses.saturating_sub(server.counters.misses_taken_back));
     let pubsub = &server.view.shared.pubsub;
     lines.put("pubsub_channels", pubsub.names_len(Audience::Channel));
     lines.put("pubsub_patterns", pubsub.names_len(Audience::Pattern));

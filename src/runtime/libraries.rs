@@ -49,8 +49,9 @@ impl Caller for LoadCaller {
         None
     }
 
-    fn log(&mut self, level: usize, line: &[u8]) {
+    fn log(&mut self, level: usize, line: &[u8]) -> Option<&'static str> {
         log(level, line);
+        None
     }
 
     fn tick(&mut self) -> Option<&'static str> {

@@ -58,6 +58,7 @@ mod survey;
 pub mod tasks;
 mod ticker;
 mod timing;
+mod trial;
 mod visit;
 mod walk;
 

@@ -39,6 +39,7 @@ use super::pubsub::remember_read;
 use super::read::{Planned, Source};
 use super::send::list_once;
 use super::slow;
+use super::trial::Trial;
 use super::visit::hold_several;
 use crate::command::info::REDIS_VERSION;
 use crate::command::lookup::{self, Row};
@@ -60,6 +61,7 @@ use crate::shared::scripts::{Habit, Library, Run as LongRun, Script};
 use crate::value::number::parse_integer;
 use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -175,6 +177,9 @@ enum Ran {
     Roams(Before),
 }
 
+/// A run that may have to begin again uses so many keys that it did not name; then it does begin again.
+const KEYS_MAX: usize = 1024;
+
 /// The ending of a run that begins again.
 const ROAMS: &str = "the script uses keys that are not held";
 /// That of one that somebody has ended; functions, too.
@@ -209,6 +214,7 @@ impl Core {
                 return self.end_script(index, row, work.args, out, None, started);
             }
             Err(error) => {
+                self.show_unrun(index, row, &args, &error);
                 fail(&mut self.stats, row, &error, 0, &mut out);
                 drop(args);
                 return self.end_script(index, row, work.args, out, None, started);
@@ -321,7 +327,20 @@ impl Core {
                 let ran = self.run_prepared(index, row, &prepared, args, ground, false, None, out);
                 assert!(matches!(ran, Ran::Ended), "a transaction with a script holds every shard");
             }
-            Err(error) => fail(&mut self.stats, row, &error, start, out),
+            Err(error) => {
+                self.show_unrun(index, row, args, &error);
+                fail(&mut self.stats, row, &error, start, out);
+            }
+        }
+    }
+
+    /// Shows those in `MONITOR` a call of a script that cannot be run; not of one that is refused.
+    fn show_unrun(&mut self, index: u32, row: &'static Row, args: &Args<'_>, error: &Error) {
+        let is_shown = row.flags.contains(Flags::SKIP_MONITOR) && *error != Error::OUT_OF_MEMORY;
+        if is_shown && self.shared.monitors.load(Ordering::Relaxed) != 0 {
+            let shown = monitor::arguments(&slowlog::redacted(row, args));
+            let line = monitor::line(&self.connections[index as usize].session, &shown);
+            feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
         }
     }
 
@@ -582,6 +601,13 @@ impl Core {
             }
         };
         let Before { started, long } = before.unwrap_or_else(|| Before { started: self.clock.raw(), long: None });
+        // What a library's local variables hold now, they hold again if this run is not the last one.
+        let is_trial = !holds_everything && prepared.is_function();
+        let locals = if is_trial { scripting.engine.begin_trial(prepared.reference) } else { Ok(None) };
+        let Ok(locals) = locals else {
+            self.scripting = Some(scripting);
+            return Ran::Roams(Before { started, long }); // There is too much of it.
+        };
         let is_readonly = prepared.is_readonly || prepared.flags.contains(ScriptFlags::NO_WRITES);
         let allows_full = prepared.flags.contains(ScriptFlags::ALLOW_OOM);
         let self_shards = self.map.shards();
@@ -623,6 +649,8 @@ impl Core {
             lent: None,
             extra: Vec::new(),
             reads: AHashSet::new(),
+            trial: Trial::default(),
+            took_nanoseconds: 0,
         };
         let invocation = Invocation {
             reference: prepared.reference,
@@ -633,7 +661,7 @@ impl Core {
             protocol: call.protocol,
         };
         let error = scripting.engine.run(&invocation, &mut runner, out);
-        let Runner { roams, needed_more, shown, undo, long, lent, extra, reads, .. } = runner;
+        let Runner { roams, needed_more, shown, undo, long, lent, extra, reads, trial, .. } = runner;
         if let Some(long) = &long {
             match roams {
                 true => self.shared.scripts.begin_again(long),
@@ -642,8 +670,16 @@ impl Core {
         }
         self.shard.take();
         self.shard.keyspace.records.is_gathering = false;
+        if let Some(locals) = locals {
+            scripting.engine.end_trial(locals, roams);
+        }
         scripting.tell_bytes(&self.shared.scripts);
         self.scripting = Some(scripting);
+        if roams {
+            trial.take_back(&mut self.stats);
+        } else {
+            trial.tell(&self.shared, &self.config, &self.connections[index as usize].session);
+        }
         if roams {
             out.truncate(start);
             let undo = if Mutant::ScriptsKeepTheirFirstTry.is_on() { Vec::new() } else { undo };
@@ -812,6 +848,10 @@ struct Runner<'a> {
     /// Keys that its client, who tracks, has read with it and not written since: they are remembered again at its end,
     /// behind what is told then of its own writes before.
     reads: AHashSet<Vec<u8>>,
+    /// What is taken back if it begins again.
+    trial: Trial,
+    /// What the last call took.
+    took_nanoseconds: u64,
 }
 
 impl Runner<'_> {
@@ -837,6 +877,9 @@ impl Runner<'_> {
         self.needed_more = true;
         if self.extra.iter().any(|known| known == key) {
             return true;
+        }
+        if KEYS_MAX <= self.extra.len() {
+            return false;
         }
         match &*self.ground {
             Ground::Whole(_) => true,
@@ -960,7 +1003,25 @@ impl Runner<'_> {
             Some(row) => self.core.stats.rejected(row.id, error.prefix()),
             None => self.core.stats.error(error.prefix()),
         }
+        if !self.holds_everything {
+            self.trial.note_refusal(row.map(|row| row.id), error.prefix());
+        }
         Answer::Refused(error)
+    }
+
+    /// How many keys reading commands have found, and not found.
+    fn found(&self) -> (u64, u64) {
+        let of = |keyspace: &Keyspace| (keyspace.stats.hits, keyspace.stats.misses);
+        let core = &*self.core;
+        let counts: SmallVec<[(u64, u64); 8]> = match &*self.ground {
+            Ground::Engines => {
+                let held = (0..core.map.shards()).filter_map(|shard| core.held_engine(shard));
+                held.map(|engine| of(&engine.keyspace)).collect()
+            }
+            Ground::Entries(overlay) => SmallVec::from_elem(of(overlay), 1),
+            Ground::Whole(keyspaces) => keyspaces.iter().map(of).collect(),
+        };
+        counts.into_iter().fold((0, 0), |sum, (hits, misses)| (sum.0 + hits, sum.1 + misses))
     }
 
     fn begin_again(&mut self) -> Answer {
@@ -1137,33 +1198,61 @@ impl Caller for Runner<'_> {
             }
             self.has_written = true;
         }
-        let core = &mut *self.core;
-        if core.shared.monitors.load(Ordering::Relaxed) != 0
-            && !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN))
-        {
-            let shown = monitor::arguments(&slowlog::redacted(row, args));
-            self.shown.push(monitor::script_line(self.call.db, &shown));
-        }
-        let started = core.clock.raw();
+        let (started, start) = (self.core.clock.raw(), out.len());
+        let found = if self.holds_everything { (0, 0) } else { self.found() };
         let call = Call { protocol, ..self.call };
         let answer = self.run(row, call, args, out);
         let core = &mut *self.core;
         let nanoseconds = core.clock.delta_as_nanos(started, core.clock.raw());
+        self.took_nanoseconds = nanoseconds;
         core.stats.record(row.id, nanoseconds);
-        if core.slow_nanoseconds <= nanoseconds {
-            let session = &core.connections[self.index as usize].session;
+        let entry = if core.slow_nanoseconds <= nanoseconds {
             let kept = || slowlog::kept(row, args);
-            slow::record(&core.shared, &core.config, row, kept, nanoseconds, Split::default(), session);
+            slow::entry(&core.shared, &core.config, row, kept, nanoseconds, Split::default())
+        } else {
+            None
+        };
+        if core.shared.monitors.load(Ordering::Relaxed) != 0
+            && !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN))
+        {
+            // In the database it chose, if it did.
+            let shown = monitor::arguments(&slowlog::redacted(row, args));
+            self.shown.push(monitor::script_line(self.call.db, &shown));
+        }
+        if self.holds_everything {
+            if let Some(entry) = entry {
+                slow::log(&core.shared, &core.config, entry, &core.connections[self.index as usize].session);
+            }
+        } else {
+            let failed = out.bytes().get(start..).filter(|reply| reply.first() == Some(&b'-'));
+            let (hits, misses) = self.found();
+            let found = (hits - found.0, misses - found.1);
+            self.trial.note_call(row.id, nanoseconds, found, failed);
+            self.trial.note_slow(entry, self.core.config.slowlog_max_len);
         }
         answer.unwrap_or(Answer::Replied)
+    }
+
+    fn took_nanoseconds(&mut self) -> u64 {
+        self.took_nanoseconds
     }
 
     fn may_call(&mut self, args: &[&[u8]]) -> Option<bool> {
         lookup::find_row(args).map(|_| true)
     }
 
-    fn log(&mut self, level: usize, line: &[u8]) {
-        log(level, line);
+    fn log(&mut self, level: usize, line: &[u8]) -> Option<&'static str> {
+        if self.roams {
+            return Some(ROAMS);
+        }
+        if self.holds_everything {
+            log(level, line);
+        } else if !self.trial.note_line(level, line)
+            && let Answer::Ends(text) = self.begin_again()
+        {
+            return Some(text);
+        }
+        None
     }
 
     fn tick(&mut self) -> Option<&'static str> {

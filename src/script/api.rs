@@ -32,6 +32,8 @@ pub const CJSON: u32 = 32;
 
 /// Arguments of a call that need no allocation.
 const ARGUMENTS: usize = 16;
+/// What an instruction of Lua takes, about.
+const NANOSECONDS_PER_INSTRUCTION: usize = 10;
 /// The buffer of replies keeps so much.
 const KEPT_BYTES: usize = 64 * 1024;
 
@@ -59,8 +61,13 @@ pub trait Caller {
     /// Whether the caller's user may run it; none: there is no such command.
     fn may_call(&mut self, args: &[&[u8]]) -> Option<bool>;
 
-    /// Writes a line of the server's log, at a level from 0, the least.
-    fn log(&mut self, level: usize, line: &[u8]);
+    /// What the last call took, in nanoseconds.
+    fn took_nanoseconds(&mut self) -> u64 {
+        0
+    }
+
+    /// Writes a line of the server's log, at a level from 0, the least. Text: the script ends with it.
+    fn log(&mut self, level: usize, line: &[u8]) -> Option<&'static str>;
 
     /// Some time has passed. Text: the script ends with it.
     fn tick(&mut self) -> Option<&'static str>;
@@ -108,6 +115,7 @@ impl<'a> Running<'a> {
         self.out.clear_keeping(KEPT_BYTES);
         let answer = self.caller.call(&slices, self.protocol, &mut self.out);
         drop(slices);
+        stack.charge(self.caller.took_nanoseconds() as usize / NANOSECONDS_PER_INSTRUCTION);
         match answer {
             Answer::Replied => {
                 let long: Vec<u8>;
@@ -185,7 +193,10 @@ impl<'a> Running<'a> {
                 line.extend_from_slice(word);
             }
         }
-        self.caller.log(level, &line);
+        if let Some(text) = self.caller.log(level, &line) {
+            stack.end_script(text);
+            return Err(raise(stack, text));
+        }
         Ok(0)
     }
 
@@ -326,6 +337,7 @@ fn sha1hex(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
         return Err(raise(stack, "wrong number of arguments"));
     }
     stack.spell(1);
+    stack.charge(stack.raw_len(1));
     let sha = super::sha1_hex(stack.bytes(1).unwrap_or_default());
     stack.push_bytes(sha);
     Ok(1)

@@ -4,7 +4,7 @@
 
 use super::api;
 use super::args;
-use crate::sys::lua::{Kind, Stack, Thrown};
+use crate::sys::lua::{BYTES_PER_INSTRUCTION, Kind, Stack, Thrown};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::io::Write;
@@ -28,6 +28,10 @@ pub const FUNCTION_COUNT: u32 = FUNCTIONS.len() as u32;
 const DEPTH_MAX: i64 = 1000;
 /// What is written at most.
 const TEXT_BYTES_MAX: usize = 512 << 20;
+/// Largest number that is chosen …
+const INTEGER_MAX: i64 = i32::MAX as i64;
+/// … and of digits.
+const PRECISION_MAX: i64 = 14;
 /// Room on Lua's stack for one level.
 const LEVEL_ROOM: i32 = 4;
 
@@ -85,13 +89,21 @@ pub fn build(stack: &mut Stack<'_>) {
 
 /// A script calls the function of this number.
 pub fn called(choice: &mut Choice, function: u32, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
+    let arguments_max = if function == 2 { 3 } else { 1 };
+    if (2..=8).contains(&function) && arguments_max < stack.len() {
+        let name = FUNCTIONS[function as usize];
+        return Err(args::wrong(stack, arguments_max + 1, name, "found too many arguments"));
+    }
     match function {
         0 => encode(choice, stack),
-        1 => decode(choice, stack),
+        1 => {
+            stack.charge(stack.raw_len(1) / BYTES_PER_INSTRUCTION);
+            decode(choice, stack)
+        }
         2 => {
             let is_object = boolean_option(stack, 1, choice.sparse_as_object, FUNCTIONS[2])?;
-            let ratio = integer_option(stack, 2, choice.sparse_ratio, 0, FUNCTIONS[2])?;
-            let safe = integer_option(stack, 3, choice.sparse_safe, 0, FUNCTIONS[2])?;
+            let ratio = integer_option(stack, 2, choice.sparse_ratio, (0, INTEGER_MAX), FUNCTIONS[2])?;
+            let safe = integer_option(stack, 3, choice.sparse_safe, (0, INTEGER_MAX), FUNCTIONS[2])?;
             (choice.sparse_as_object, choice.sparse_ratio, choice.sparse_safe) = (is_object, ratio, safe);
             stack.push_boolean(is_object);
             stack.push_number(ratio as f64);
@@ -101,17 +113,13 @@ pub fn called(choice: &mut Choice, function: u32, stack: &mut Stack<'_>) -> Resu
         3 | 4 => {
             let depth = if function == 3 { &mut choice.encode_depth } else { &mut choice.decode_depth };
             let name = FUNCTIONS[function as usize];
-            let chosen = integer_option(stack, 1, *depth, 1, name)?;
+            let chosen = integer_option(stack, 1, *depth, (1, INTEGER_MAX), name)?;
             *depth = chosen.min(DEPTH_MAX);
             stack.push_number(chosen as f64);
             Ok(1)
         }
         5 => {
-            choice.precision = integer_option(stack, 1, choice.precision, 1, FUNCTIONS[5])?;
-            if 14 < choice.precision {
-                choice.precision = 14;
-                return Err(args::wrong(stack, 1, FUNCTIONS[5], "expected integer between 1 and 14"));
-            }
+            choice.precision = integer_option(stack, 1, choice.precision, (1, PRECISION_MAX), FUNCTIONS[5])?;
             stack.push_number(choice.precision as f64);
             Ok(1)
         }
@@ -164,10 +172,16 @@ fn boolean_option(stack: &mut Stack<'_>, at: i32, now: bool, function: &str) -> 
     }
 }
 
-fn integer_option(stack: &mut Stack<'_>, at: i32, now: i64, min: i64, function: &str) -> Result<i64, Thrown> {
+fn integer_option(
+    stack: &mut Stack<'_>,
+    at: i32,
+    now: i64,
+    (min, max): (i64, i64),
+    function: &str,
+) -> Result<i64, Thrown> {
     let chosen = args::integer_or(stack, at, function, now)?;
-    if chosen < min || i64::from(i32::MAX) < chosen {
-        let what = format!("expected integer between {min} and {}", i32::MAX);
+    if chosen < min || max < chosen {
+        let what = format!("expected integer between {min} and {max}");
         return Err(args::wrong(stack, at, function, &what));
     }
     Ok(chosen)

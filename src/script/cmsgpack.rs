@@ -2,7 +2,7 @@
 
 use super::args;
 use super::sandbox::set_functions;
-use crate::sys::lua::{Function, Kind, Stack, Thrown};
+use crate::sys::lua::{BYTES_PER_INSTRUCTION, Function, Kind, Stack, Thrown};
 
 /// Tables within tables that are packed; deeper ones become nil.
 const PACK_DEPTH_MAX: usize = 16;
@@ -234,6 +234,7 @@ impl<'a> Source<'a> {
 fn unpack_from(stack: &mut Stack<'_>, limit: i64, offset: i64) -> Result<usize, Thrown> {
     args::string(stack, 1, "unpack")?;
     stack.truncate(1);
+    stack.charge(stack.raw_len(1) / BYTES_PER_INSTRUCTION);
     let bytes = stack.bytes(1).unwrap_or_default().to_vec();
     let is_all = limit == 0 && offset == 0;
     let Ok(start) = usize::try_from(offset) else {

@@ -43,6 +43,7 @@ pub mod cmsgpack;
 pub mod convert;
 pub mod flags;
 pub mod functions;
+pub mod locals;
 mod sandbox;
 pub mod structs;
 #[cfg(test)]
@@ -53,9 +54,11 @@ pub use flags::ScriptFlags;
 
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::sys::lua::{Failure, Lua, Stack, Thrown};
+use ahash::AHashSet;
 use api::{Api, Running};
 use convert::{Told, Writer, error_at};
 use functions::{Loading, Registered};
+use locals::{Saved, TooMuch};
 use sha1::{Digest, Sha1};
 
 /// Bytes that the scripts of one core may have in use.
@@ -117,6 +120,8 @@ pub struct Engine {
     runs: u64,
     /// The globals of libraries, as they are while one is loaded, and afterwards.
     library: LibraryWorld,
+    /// Functions whose calls can leave something in the local variables of their library.
+    stateful: AHashSet<i32>,
 }
 
 struct LibraryWorld {
@@ -147,7 +152,7 @@ impl Engine {
         stack.set_field(globals, "redis");
         sandbox::seal(stack);
         stack.truncate(0);
-        Engine { lua, handler, random: api::RANDOM_START, runs: 0, library }
+        Engine { lua, handler, random: api::RANDOM_START, runs: 0, library, stateful: AHashSet::new() }
     }
 
     /// Bytes that it takes.
@@ -171,7 +176,26 @@ impl Engine {
 
     /// Forgets code.
     pub fn forget(&mut self, reference: i32) {
+        self.stateful.remove(&reference);
         self.lua.stack().forget(reference);
+    }
+
+    /// A call of a function begins that may not be the last try. What its library holds now; none: nothing that it
+    /// could change.
+    ///
+    /// # Errors
+    /// There is too much of it to try.
+    pub fn begin_trial(&mut self, reference: i32) -> Result<Option<Saved>, TooMuch> {
+        if !self.stateful.contains(&reference) {
+            return Ok(None);
+        }
+        locals::save(&mut self.lua.stack(), reference).map(Some)
+    }
+
+    /// It has ended, or begins again.
+    pub fn end_trial(&mut self, saved: Saved, begins_again: bool) {
+        let mut stack = self.lua.stack();
+        if begins_again { locals::restore(&mut stack, saved) } else { locals::forget(&mut stack, saved) }
     }
 
     /// Runs code, and writes its reply, or why it failed. The error, if there is one.
@@ -269,6 +293,8 @@ impl Engine {
             functions.iter().for_each(|function| stack.forget(function.reference));
             return Err(error);
         }
+        let references = functions.iter().map(|function| function.reference);
+        self.stateful.extend(references.filter(|&reference| locals::has_state(&mut stack, reference)));
         Ok(functions)
     }
 }
@@ -395,9 +421,13 @@ fn handle_error(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
         let text = match stack.kind(1) {
             crate::sys::lua::Kind::Nil => b"nil".to_vec(),
             crate::sys::lua::Kind::Boolean => stack.boolean(1).to_string().into_bytes(),
-            _ => {
+            crate::sys::lua::Kind::String | crate::sys::lua::Kind::Number => {
                 stack.spell(1);
-                stack.bytes(1).unwrap_or(b"(error object is not a string)").to_vec()
+                stack.bytes(1).unwrap_or_default().to_vec()
+            }
+            kind => {
+                let (kind, address) = (kind.name(), stack.address(1));
+                if address == 0 { format!("{kind}: (nil)") } else { format!("{kind}: {address:#x}") }.into_bytes()
             }
         };
         stack.push_bytes([b"ERR ", text.as_slice()].concat());

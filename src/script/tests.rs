@@ -26,8 +26,9 @@ impl Caller for Double {
         Some(true)
     }
 
-    fn log(&mut self, level: usize, line: &[u8]) {
+    fn log(&mut self, level: usize, line: &[u8]) -> Option<&'static str> {
         self.calls.push(format!("log {level} {}", String::from_utf8_lossy(line)));
+        None
     }
 
     fn tick(&mut self) -> Option<&'static str> {
@@ -296,4 +297,106 @@ fn a_library_keeps_what_it_registers_and_sees_no_keys() {
         assert!(error.text().contains(expected), "{text}: {}", error.text());
     }
     assert!(run_on(&mut engine, "return redis.register_function").starts_with("$-1"));
+}
+
+#[test]
+fn what_takes_long_in_one_instruction_is_ended_in_time() {
+    let long = "local s = string.rep('x', 2^21)";
+    let list = "local t = {} for i = 1, 2^17 do t[i] = i end";
+    for (before, step) in [
+        (long, "string.find(s, 'y', 1, true)"),
+        (long, "local t = s .. 'y'"),
+        (long, "s:upper()"),
+        (long, "string.rep(s, 2)"),
+        (long, "local is_less = s < s"),
+        (long, "redis.sha1hex(s)"),
+        ("", "string.rep('x', 2^21)"),
+        (list, "table.concat(t)"),
+        (list, "table.maxn(t)"),
+        (list, "table.insert(t, 1, 0) table.remove(t, 1)"),
+        (list, "table.foreach(t, redis.debug) table.foreachi(t, redis.debug)"),
+        ("local t = {} for i = 1, 2^17 do t[i] = i end for i = 1, 2^17 do t[i] = nil end", "next(t)"),
+        (list, "collectgarbage()"),
+        ("local text = cjson.encode(string.rep('x', 2^21))", "cjson.decode(text)"),
+        ("local text = cmsgpack.pack(string.rep('x', 2^21))", "cmsgpack.unpack(text)"),
+    ] {
+        // The turns themselves are some thousand instructions: hardly a tick.
+        let text = format!("{before} for turn = 1, 1000 do {step} end return 'went on'");
+        let mut engine = Engine::new("7.2.4");
+        let reply = run_for(&mut engine, &text, 30);
+        assert!(reply.contains(KILLED), "{text}: {reply}");
+    }
+}
+
+#[test]
+fn errors_that_are_no_texts_are_named() {
+    for (error, kind) in [
+        ("function() end", "function: 0x"),
+        ("pcall", "function: 0x"),
+        ("coroutine.create(function() end)", "thread: 0x"),
+        ("cjson.null", "userdata: (nil)"),
+        ("{}", "unknown error"),
+    ] {
+        let reply = run(&format!("error({error})"));
+        assert!(reply.starts_with(&format!("-ERR {kind}")), "{error}: {reply}");
+    }
+}
+
+/// Loads a library, and a caller for it.
+fn library(engine: &mut Engine, code: &str) -> Vec<i32> {
+    let mut caller = Double { ticks_left: 1000, calls: Vec::new() };
+    let functions = engine.load_library(code.as_bytes(), &mut caller).unwrap_or_else(|error| panic!("{error:?}"));
+    functions.iter().map(|function| function.reference).collect()
+}
+
+fn call_function(engine: &mut Engine, reference: i32) -> String {
+    let mut out = Output::default();
+    let mut caller = Double { ticks_left: 1000, calls: Vec::new() };
+    let call = Invocation { reference, name: "f", is_function: true, keys: &[], args: &[], protocol: Protocol::Resp2 };
+    engine.run(&call, &mut caller, &mut out);
+    String::from_utf8_lossy(out.bytes()).replace("\r\n", "|")
+}
+
+#[test]
+fn local_variables_of_libraries_are_as_before_when_a_function_begins_again() {
+    let code = "local count, words, deep, object = 0, {}, {list = {1, 2}, [true] = 'yes'}, {} \
+                local function add() count = count + 1 words['w' .. count] = count deep.list[#deep.list + 1] = count end \
+                redis.register_function('init', function() setmetatable(object, {__index = {size = 1}}) end) \
+                redis.register_function('f', function() \
+                  add() deep[true] = nil object.new = count object.size = object.size + 1 \
+                  local keys = 0 for _ in pairs(words) do keys = keys + 1 end \
+                  setmetatable(object, {__index = {size = 100}}) \
+                  return {count, keys, #deep.list, deep[true] or 'no', object.size, object.new} end)";
+    let mut engine = Engine::new("7.2.4");
+    let functions = library(&mut engine, code);
+    let function = functions[1];
+    call_function(&mut engine, functions[0]);
+    for _ in 0..3 {
+        let saved = engine.begin_trial(function).expect("it is little").expect("it has variables");
+        assert_eq!(call_function(&mut engine, function), "*6|:1|:1|:3|$2|no|:2|:1|");
+        engine.end_trial(saved, true);
+    }
+    let saved = engine.begin_trial(function).expect("it is little").expect("it has variables");
+    assert_eq!(call_function(&mut engine, function), "*6|:1|:1|:3|$2|no|:2|:1|");
+    engine.end_trial(saved, false);
+    assert_eq!(call_function(&mut engine, function), "*6|:2|:2|:4|$2|no|:3|:2|");
+}
+
+#[test]
+fn libraries_without_variables_cost_nothing_and_large_ones_are_not_tried() {
+    let mut engine = Engine::new("7.2.4");
+    let plain = "local limit, call = 10, redis.log local function double(x) return 2 * x end \
+                 redis.register_function('plain', function() local sum = double(limit) sum = sum + 1 return sum end)";
+    let function = library(&mut engine, plain)[0];
+    assert!(matches!(engine.begin_trial(function), Ok(None)));
+    let large = "local cache = {} for i = 1, 1000 do cache[i] = i end \
+                 redis.register_function('large', function() return #cache end)";
+    let function = library(&mut engine, large)[0];
+    assert!(engine.begin_trial(function).is_err());
+    let routine = "local routine = {} redis.register_function('routine', function() \
+                     routine.one = coroutine.create(function() end) return type(routine.one) end)";
+    let function = library(&mut engine, routine)[0];
+    assert!(matches!(engine.begin_trial(function), Ok(Some(_))));
+    assert_eq!(call_function(&mut engine, function), "$6|thread|");
+    assert!(engine.begin_trial(function).is_err(), "where it stands cannot be brought back");
 }

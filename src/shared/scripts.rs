@@ -393,13 +393,13 @@ impl Scripts {
         let state = self.state();
         let mut result = Killed::NothingRuns;
         for run in &state.running {
-            if run.is_function != functions {
+            if run.has_written.load(Ordering::Relaxed) {
+                if result != Killed::Yes {
+                    result = Killed::HasWritten; // Of whichever kind, as in Redis.
+                }
+            } else if run.is_function != functions {
                 if result == Killed::NothingRuns {
                     result = Killed::OtherKind;
-                }
-            } else if run.has_written.load(Ordering::Relaxed) {
-                if result != Killed::Yes {
-                    result = Killed::HasWritten;
                 }
             } else {
                 run.is_killed.store(true, Ordering::Relaxed);
@@ -458,7 +458,7 @@ mod tests {
         scripts.begin_long(run.clone());
         scripts.begin_busy(&run);
         assert!(scripts.is_any_busy());
-        assert_eq!((scripts.kill(true), scripts.kill(false)), (Killed::OtherKind, Killed::HasWritten));
+        assert_eq!((scripts.kill(true), scripts.kill(false)), (Killed::HasWritten, Killed::HasWritten));
         run.has_written.store(false, Ordering::Relaxed);
         assert_eq!(scripts.kill(false), Killed::Yes);
         assert!(run.is_killed.load(Ordering::Relaxed));

@@ -89,6 +89,15 @@ impl Histogram {
         self.chunks[at as usize - 1][place % CHUNK_BUCKETS] += count;
     }
 
+    /// Forgets an event that was counted, if it is still here.
+    pub fn take_back(&mut self, nanoseconds: u64) {
+        let place = place(nanoseconds.clamp(1, LATENCY_MAX), FINE_BITS);
+        if let Some(chunk) = (self.places[place / CHUNK_BUCKETS] as usize).checked_sub(1) {
+            let count = &mut self.chunks[chunk][place % CHUNK_BUCKETS];
+            *count = count.saturating_sub(1);
+        }
+    }
+
     #[cold]
     fn open(&mut self, chunk: usize) -> u16 {
         if self.chunks.len() == self.chunks.capacity() {

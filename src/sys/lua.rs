@@ -8,6 +8,8 @@
 //!     ▲                    │                every destructor has run
 //!     └──── longjmp ◀── lua_error, in a frame with nothing to drop
 //! ```
+//! Ticks come by the count of instructions, and what takes longer than one counts as several ([`Stack::charge`]).
+//!
 //! Lua leaves by `longjmp` on errors, also when memory runs out. So Rust code never runs where Lua may do that: while a
 //! function of ours runs, the allocator refuses nothing (the limit bites again at Lua's next allocation), tables are
 //! read and written without metamethods, and code is called only in protected mode.
@@ -23,6 +25,8 @@ use std::ptr::NonNull;
 
 /// Instructions between two ticks.
 const TICK_INSTRUCTIONS: c_int = 100_000;
+/// So many bytes are looked through in the time of an instruction, about.
+pub const BYTES_PER_INSTRUCTION: usize = 16;
 /// What Lua may rely on of any block.
 const ALIGN: usize = 16;
 
@@ -593,6 +597,51 @@ impl Stack<'_> {
         unsafe { ffi::lua_setreadonly(self.state, table, is_readonly.into()) }
     }
 
+    /// Whether nobody can change a table.
+    pub fn is_readonly(&self, table: i32) -> bool {
+        let table = self.table(table);
+        // SAFETY: a table.
+        unsafe { ffi::lua_isreadonly(self.state, table) != 0 }
+    }
+
+    /// Whether a function is written in Lua.
+    pub fn is_lua_function(&self, index: i32) -> bool {
+        // SAFETY: as in `kind`.
+        self.kind(index) == Kind::Function && unsafe { ffi::lua_iscfunction(self.state, index) } == 0
+    }
+
+    /// Whether a function, or one that it makes, assigns to variables of those around it.
+    pub fn assigns(&self, function: i32) -> bool {
+        assert!(self.kind(function) == Kind::Function);
+        // SAFETY: a function.
+        unsafe { ffi::lua_assigns(self.state, function) != 0 }
+    }
+
+    /// Pushes the variable of this number, from 1 on, that a function has of those around it. False: it has fewer.
+    pub fn push_upvalue(&mut self, function: i32, number: i32) -> bool {
+        assert!(self.is_lua_function(function));
+        self.room(1);
+        // SAFETY: a function, and room.
+        let is_there = unsafe { !ffi::lua_getupvalue(self.state, function, number).is_null() };
+        self.len += i32::from(is_there);
+        is_there
+    }
+
+    /// Takes the value of such a variable, which is there, from the top.
+    pub fn set_upvalue(&mut self, function: i32, number: i32) {
+        assert!(self.is_lua_function(function) && !self.is_empty());
+        // SAFETY: a function, and a value on top.
+        let is_there = unsafe { !ffi::lua_setupvalue(self.state, function, number).is_null() };
+        assert!(is_there, "it was read before");
+        self.len -= 1;
+    }
+
+    /// What was done took as long as so many instructions, about: the next tick comes so much sooner.
+    pub fn charge(&mut self, instructions: usize) {
+        // SAFETY: the state is open.
+        unsafe { ffi::lua_charge(self.state, instructions) }
+    }
+
     /// Takes a table from the top as the globals of a function.
     pub fn set_environment(&mut self, function: i32) {
         assert!(self.kind(-1) == Kind::Table && self.kind(function) == Kind::Function);
@@ -746,12 +795,17 @@ impl Stack<'_> {
 
     /// Frees what nothing refers to.
     pub fn collect(&mut self) {
-        // SAFETY: no value has a finalizer.
-        unsafe { ffi::lua_gc(self.state, ffi::GC_COLLECT, 0) };
+        // SAFETY: no value has a finalizer; see `guard`.
+        unsafe {
+            let instructions = (*self.world).used_bytes / BYTES_PER_INSTRUCTION;
+            ffi::lua_gc(self.state, ffi::GC_COLLECT, 0);
+            self.charge(instructions);
+        }
     }
 
     /// A step of the collector. True: a cycle has ended.
     pub fn collect_some(&mut self, size: i32) -> bool {
+        self.charge(size.max(0) as usize * 1024 / BYTES_PER_INSTRUCTION);
         // SAFETY: no value has a finalizer.
         unsafe { ffi::lua_gc(self.state, ffi::GC_STEP, size.clamp(0, 1 << 16)) != 0 }
     }

@@ -12,6 +12,7 @@
 
 mod abandoned;
 mod admin;
+mod again;
 mod atomic;
 mod behaviour;
 mod busy;

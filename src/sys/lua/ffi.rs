@@ -77,6 +77,12 @@ unsafe extern "C-unwind" {
     pub fn lua_setfenv(state: *mut State, index: c_int) -> c_int;
     pub fn lua_setreadonly(state: *mut State, index: c_int, on: c_int);
     pub fn lua_ending() -> *mut c_int;
+    pub fn lua_charge(state: *mut State, instructions: usize);
+    pub fn lua_isreadonly(state: *mut State, index: c_int) -> c_int;
+    pub fn lua_assigns(state: *mut State, index: c_int) -> c_int;
+    pub fn lua_iscfunction(state: *mut State, index: c_int) -> c_int;
+    pub fn lua_getupvalue(state: *mut State, function: c_int, n: c_int) -> *const c_char;
+    pub fn lua_setupvalue(state: *mut State, function: c_int, n: c_int) -> *const c_char;
     pub fn lua_call(state: *mut State, arguments: c_int, results: c_int);
     pub fn lua_pcall(state: *mut State, arguments: c_int, results: c_int, handler: c_int) -> c_int;
     pub fn luaL_loadbuffer(state: *mut State, text: *const c_char, len: usize, name: *const c_char) -> c_int;

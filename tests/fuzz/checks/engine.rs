@@ -38,7 +38,9 @@ impl Caller for Server {
         args[0].len().is_multiple_of(2).then_some(true)
     }
 
-    fn log(&mut self, _: usize, _: &[u8]) {}
+    fn log(&mut self, _: usize, _: &[u8]) -> Option<&'static str> {
+        None
+    }
 
     fn tick(&mut self) -> Option<&'static str> {
         self.ticks += 1;

@@ -1,0 +1,146 @@
+//! What a run of a script leaves behind that may have to begin again with every shard: counts, entries of the slow log,
+//! lines of the server's log. Kept apart until it has ended: then told, or taken back. Not here: what it wrote (the
+//! undo log of `script`) and the local variables of libraries ([`crate::script::locals`]).
+
+use super::libraries::log;
+use super::slow;
+use crate::command::lookup::CommandId;
+use crate::command::slowlog;
+use crate::config::Config;
+use crate::session::Session;
+use crate::shared::Shared;
+use crate::stats::Stats;
+use std::collections::VecDeque;
+
+/// Calls that are taken back; what is beyond stays counted.
+const CALLS_MAX: usize = 4096;
+/// Bytes of lines that are kept back; who logs more begins again at once.
+const LINES_BYTES_MAX: usize = 64 << 10;
+
+/// What was counted of a call.
+struct Counted {
+    /// None: there is no such command.
+    command: Option<CommandId>,
+    /// None: it was refused.
+    nanoseconds: Option<u64>,
+    /// Keys found, and not found.
+    found: (u64, u64),
+    /// The first word of its error.
+    error: Option<Box<str>>,
+}
+
+/// See the module's page.
+#[derive(Default)]
+pub(super) struct Trial {
+    calls: Vec<Counted>,
+    slow: VecDeque<slowlog::Entry>,
+    lines: Vec<(usize, Vec<u8>)>,
+    lines_bytes: usize,
+}
+
+impl Trial {
+    /// A command has run; `failed`: its reply, which is an error.
+    pub(super) fn note_call(&mut self, command: CommandId, nanoseconds: u64, found: (u64, u64), failed: Option<&[u8]>) {
+        if self.calls.len() < CALLS_MAX {
+            let error = failed.map(first_word);
+            self.calls.push(Counted { command: Some(command), nanoseconds: Some(nanoseconds), found, error });
+        }
+    }
+
+    /// A command was refused.
+    pub(super) fn note_refusal(&mut self, command: Option<CommandId>, prefix: &str) {
+        if self.calls.len() < CALLS_MAX {
+            self.calls.push(Counted { command, nanoseconds: None, found: (0, 0), error: Some(prefix.into()) });
+        }
+    }
+
+    /// A command belongs into the slow log, which has so many entries at most.
+    pub(super) fn note_slow(&mut self, entry: Option<slowlog::Entry>, entries_max: usize) {
+        let Some(entry) = entry else { return };
+        self.slow.push_back(entry);
+        while entries_max < self.slow.len() {
+            self.slow.pop_front();
+        }
+    }
+
+    /// A line for the log. False: there are too many of them.
+    pub(super) fn note_line(&mut self, level: usize, line: &[u8]) -> bool {
+        self.lines_bytes += size_of::<(usize, Vec<u8>)>() + line.len();
+        let has_room = self.lines_bytes <= LINES_BYTES_MAX;
+        if has_room {
+            self.lines.push((level, line.to_vec()));
+        }
+        has_room
+    }
+
+    /// The script has ended.
+    pub(super) fn tell(self, shared: &Shared, config: &Config, session: &Session) {
+        self.lines.into_iter().for_each(|(level, line)| log(level, &line));
+        self.slow.into_iter().for_each(|entry| slow::log(shared, config, entry, session));
+    }
+
+    /// It begins again.
+    pub(super) fn take_back(self, stats: &mut Stats) {
+        for Counted { command, nanoseconds, found, error } in self.calls {
+            if let (Some(command), Some(nanoseconds)) = (command, nanoseconds) {
+                stats.take_back(command, nanoseconds);
+            }
+            stats.counters.hits_taken_back += found.0;
+            stats.counters.misses_taken_back += found.1;
+            if let Some(error) = error {
+                stats.take_back_error(command, nanoseconds.is_none(), &error);
+            }
+        }
+    }
+}
+
+/// `WRONGTYPE` of `-WRONGTYPE Operation …`.
+fn first_word(reply: &[u8]) -> Box<str> {
+    let text = reply.strip_prefix(b"-").unwrap_or(reply);
+    let end = text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
+    String::from_utf8_lossy(&text[..end]).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::lookup;
+
+    #[test]
+    fn what_is_taken_back_was_never_counted() {
+        let find = |name: &[u8]| lookup::find_row(&[name]).expect("a command").id;
+        let (get, incr) = (find(b"GET"), find(b"INCR"));
+        let mut stats = Stats::new(true);
+        stats.record(get, 100);
+        let mut trial = Trial::default();
+        for nanoseconds in [100, 2000] {
+            stats.record(get, nanoseconds);
+            trial.note_call(get, nanoseconds, (1, 0), None);
+        }
+        stats.record(incr, 300);
+        stats.failed(incr, Some("WRONGTYPE"));
+        trial.note_call(incr, 300, (0, 0), Some(b"-WRONGTYPE Operation against a key\r\n"));
+        stats.rejected(incr, "ERR");
+        trial.note_refusal(Some(incr), "ERR");
+        stats.error("ERR");
+        trial.note_refusal(None, "ERR");
+        trial.take_back(&mut stats);
+        assert_eq!((stats.counters.commands_processed, stats.counters.hits_taken_back), (1, 2));
+        assert_eq!((stats.command(get).calls, stats.command(get).nanoseconds), (1, 100));
+        let incr = stats.command(incr);
+        assert_eq!((incr.calls, incr.nanoseconds, incr.failed, incr.rejected), (0, 0, 0, 0));
+        assert_eq!(stats.counters.error_replies, 0);
+        let mut errors = String::new();
+        stats.info_errors(&mut errors);
+        assert_eq!(errors, "");
+        assert_eq!(stats.histograms().map(|(_, histogram)| histogram.count()).sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn lines_are_kept_up_to_a_limit() {
+        let mut trial = Trial::default();
+        let line = [b'x'; 1000];
+        assert!((0..60).all(|_| trial.note_line(2, &line)));
+        assert!((0..10).any(|_| !trial.note_line(2, &line)));
+    }
+}

@@ -1,0 +1,124 @@
+//! Scripts that begin again with every shard, since they use keys that they did not name: they have happened once.
+
+use crate::client::{Client, Value, encode};
+use crate::extra::wait_until;
+use crate::process::{Kind, Server};
+
+const SHARDS: usize = 4;
+
+fn server() -> (Server, Client) {
+    // Clients stay where they are: local variables of libraries are each core's own.
+    let server = Server::start(Kind::Corering { shards: SHARDS }, &["--connection-steering", "no"]);
+    let mut client = Client::connect(server.port).expect("a running server accepts connections");
+    for key in 0..20 {
+        call(&mut client, &["SET", &format!("k{key}"), "word"]);
+    }
+    (server, client)
+}
+
+fn call(client: &mut Client, command: &[&str]) -> Value {
+    client.call(command).expect("a reply")
+}
+
+/// A field of `INFO`.
+fn info(client: &mut Client, section: &str, field: &str) -> Option<String> {
+    let text = call(client, &["INFO", section]).to_string();
+    let (_, rest) = text.split_once(&format!("{field}:"))?;
+    rest.split(['\r', '\\']).next().map(str::to_owned)
+}
+
+fn widened(client: &mut Client) -> u64 {
+    info(client, "everything", "scripts_widened").and_then(|count| count.parse().ok()).expect("a number")
+}
+
+#[test]
+fn counts_and_lines_are_those_of_one_run() {
+    let (server, mut client) = server();
+    call(&mut client, &["CONFIG", "SET", "slowlog-log-slower-than", "0", "slowlog-max-len", "1000"]);
+    call(&mut client, &["CONFIG", "RESETSTAT"]);
+    call(&mut client, &["SLOWLOG", "RESET"]);
+    let script = "redis.log(redis.LOG_WARNING, 'a line of the script') \
+                  redis.call('GET', KEYS[1]) redis.call('GET', KEYS[1] .. 'none') redis.pcall('INCR', KEYS[1]) \
+                  redis.pcall('NOCOMMAND') redis.pcall('GET') \
+                  for key = 0, 19 do redis.call('EXISTS', 'k' .. key) end return 'done'";
+    assert_eq!(call(&mut client, &["EVAL", script, "1", "k0"]), Value::Bulk(b"done".to_vec()));
+    assert_eq!(widened(&mut client), 1, "keys of every shard were used");
+    let stat = |client: &mut Client, command: &str, field: &str| {
+        let line = info(client, "commandstats", &format!("cmdstat_{command}")).expect("it ran");
+        let (_, rest) = line.split_once(&format!("{field}=")).expect("a field");
+        rest.split(',').next().and_then(|number| number.parse::<u64>().ok()).expect("a number")
+    };
+    assert_eq!(stat(&mut client, "get", "calls"), 2);
+    assert_eq!(stat(&mut client, "get", "rejected_calls"), 1);
+    assert_eq!(stat(&mut client, "exists", "calls"), 20);
+    assert_eq!((stat(&mut client, "incr", "calls"), stat(&mut client, "incr", "failed_calls")), (1, 1));
+    assert_eq!(info(&mut client, "stats", "keyspace_hits").as_deref(), Some("21"));
+    assert_eq!(info(&mut client, "stats", "keyspace_misses").as_deref(), Some("1"));
+    assert_eq!(info(&mut client, "stats", "total_error_replies").as_deref(), Some("3"));
+    assert_eq!(info(&mut client, "errorstats", "errorstat_ERR").as_deref(), Some("count=3"));
+    let Value::Array(entries) = call(&mut client, &["SLOWLOG", "GET", "1000"]) else { panic!("a list") };
+    let of_get = |entry: &&Value| {
+        matches!(entry, Value::Array(parts) if parts[3] == Value::Array(vec![
+            Value::Bulk(b"GET".to_vec()), Value::Bulk(b"k0".to_vec()),
+        ]))
+    };
+    assert_eq!(entries.iter().filter(of_get).count(), 1, "{entries:?}");
+    let lines = |server: &Server| server.output().matches("a line of the script").count();
+    wait_until("the line is in the log", || 0 < lines(&server));
+    // The log is in order: what the next script says comes after all that this one has said.
+    call(&mut client, &["EVAL", "redis.log(redis.LOG_WARNING, 'the next one')", "0"]);
+    wait_until("the next line is in the log", || server.output().contains("the next one"));
+    assert_eq!(lines(&server), 1);
+}
+
+#[test]
+fn who_logs_more_than_is_kept_back_begins_again_and_logs_it_once() {
+    let (server, mut client) = server();
+    let script = "for line = 1, 300 do redis.log(redis.LOG_WARNING, 'line ' .. line .. string.rep('.', 1000)) end \
+                  redis.log(redis.LOG_WARNING, 'the end') return redis.call('GET', KEYS[1])";
+    assert_eq!(call(&mut client, &["EVAL", script, "1", "k0"]), Value::Bulk(b"word".to_vec()));
+    assert_eq!(widened(&mut client), 1);
+    wait_until("all lines are in the log", || server.output().contains("the end"));
+    for line in [1, 100, 300] {
+        assert_eq!(server.output().matches(&format!("line {line}.")).count(), 1, "line {line}");
+    }
+}
+
+#[test]
+fn local_variables_of_libraries_change_once() {
+    let (_server, mut client) = server();
+    for library in 0..8 {
+        let code = format!(
+            "#!lua name=l{library}\nlocal count, list, large = 0, {{}}, {{}}\n\
+             local function fill() for i = 1, 1000 do large[i] = i end end\n\
+             redis.register_function('f{library}', function(keys)\n\
+               count = count + 1\n list[#list + 1] = count\n redis.call('SET', keys[1], count)\n\
+               for key = 0, 19 do redis.call('GET', 'k' .. key) end\n\
+               return {{count, #list, redis.call('GET', keys[1])}}\n end)\n\
+             redis.register_function('fill{library}', function() fill() return #large end)"
+        );
+        let name = format!("f{library}");
+        call(&mut client, &["FUNCTION", "LOAD", &code]);
+        let before = widened(&mut client);
+        for count in 1..4 {
+            let text = Value::Bulk(count.to_string().into_bytes());
+            let expected = Value::Array(vec![Value::Integer(count), Value::Integer(count), text]);
+            assert_eq!(call(&mut client, &["FCALL", &name, "1", "counter"]), expected);
+        }
+        assert_eq!(widened(&mut client), before + 1, "the first call began again");
+        // With more than is kept back it holds every shard from the beginning.
+        call(&mut client, &["FCALL", &format!("fill{library}"), "0"]);
+        let Value::Array(values) = call(&mut client, &["FCALL", &name, "1", "counter"]) else { panic!("it runs") };
+        assert_eq!(values[..2], [Value::Integer(4), Value::Integer(4)]);
+    }
+}
+
+#[test]
+fn scripts_that_use_very_many_keys_that_they_did_not_name_end_soon() {
+    let (_server, mut client) = server();
+    let script = "for key = 1, 20000 do redis.call('SET', '{' .. KEYS[1] .. '}' .. key, 'v') end return 'done'";
+    client.send_raw(&encode(&["EVAL", script, "1", "k0"])).expect("it is sent");
+    assert_eq!(client.read().expect("a reply"), Value::Bulk(b"done".to_vec()));
+    assert_eq!(call(&mut client, &["DBSIZE"]), Value::Integer(20_020));
+    assert_eq!(widened(&mut client), 1);
+}
