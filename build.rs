@@ -124,6 +124,28 @@ const EDITS: &[(&str, &str, &str)] = &[
         "    save_and_next(ls);\n    count++;\n",
         "    save_and_next(ls);\n    if (++count > 1000000) luaX_lexerror(ls, \"invalid long string delimiter\", TK_STRING);\n",
     ),
+    // A text takes time to read: a look at the clock now and then, and an instruction for each byte.
+    (
+        "llex.c",
+        "  ls->lastline = ls->linenumber;\n  if (ls->lookahead",
+        "  lua_tick(ls->L);\n  ls->lastline = ls->linenumber;\n  if (ls->lookahead",
+    ),
+    (
+        "lbaselib.c",
+        "  return load_aux(L, luaL_loadbuffer(L, s, l, chunkname));",
+        "  lua_charge(L, l);\n  return load_aux(L, luaL_loadbuffer(L, s, l, chunkname));",
+    ),
+    (
+        "lbaselib.c",
+        "    return lua_tolstring(L, 3, size);",
+        "    const char *piece = lua_tolstring(L, 3, size);\n    lua_charge(L, *size);\n    return piece;",
+    ),
+    // So do values that are passed by the thousand.
+    (
+        "lbaselib.c",
+        "  lua_rawgeti(L, 1, i);  /* push arg[i] (avoiding overflow problems) */",
+        "  lua_charge(L, (size_t)n);\n  lua_rawgeti(L, 1, i);  /* push arg[i] (avoiding overflow problems) */",
+    ),
     // Patterns: bounded depth, and a look at the clock now and then.
     (
         "lstrlib.c",

@@ -210,11 +210,9 @@
 //! | `REPLY_VALUES_MAX` | `src/script/convert.rs` | `1 << 24` | a script's reply is refused |
 //! | `REPLY_BYTES_MAX` | `src/script/convert.rs` | `512 << 20` | likewise |
 //! | `DEPTH_MAX` | `src/script/cjson.rs` | `1000` | an error of `cjson` |
-//! | `TEXT_BYTES_MAX` | `src/script/cjson.rs` | `512 << 20` | likewise |
 //! | `PACK_DEPTH_MAX` | `src/script/cmsgpack.rs` | `16` | nil is packed |
 //! | `UNPACK_DEPTH_MAX` | `src/script/cmsgpack.rs` | `1000` | an error of `cmsgpack` |
-//! | `PACKED_BYTES_MAX` | `src/script/structs.rs` | `512 << 20` | an error of `struct` |
-//! | `INTEGER_BYTES_MAX` | `src/script/structs.rs` | `32` | likewise |
+//! | `INTEGER_BYTES_MAX` | `src/script/structs.rs` | `32` | an error of `struct` |
 //! | `KEYS_MAX` | `src/runtime/script.rs` | `1024` | a script that uses so many keys without naming them begins again with every shard |
 //! | `CALLS_MAX` | `src/runtime/trial.rs` | `4096` | further calls of a script that begins again are counted twice |
 //! | `LINES_BYTES_MAX` | `src/runtime/trial.rs` | `64 << 10` | a script that logs more, and might begin again, does so at once |

@@ -3,9 +3,10 @@
 //! The functions are run by [`Running`], the host of a script while it runs; commands by a [`Caller`].
 
 use super::convert::{push_counted_error, push_error, push_reply};
-use super::{args, cjson, functions};
+use super::work::{Work, full};
+use super::{args, cjson, cmsgpack, functions};
 use crate::resp::{Error, Output, Protocol};
-use crate::sys::lua::{Host, Kind, Stack, Thrown};
+use crate::sys::lua::{BYTES_PER_INSTRUCTION, Host, Kind, Stack, Thrown};
 use crate::value::number::format_double;
 use smallvec::SmallVec;
 
@@ -29,6 +30,8 @@ const RANDOM_SEED: u32 = 14;
 pub const CLOCK: u32 = 15;
 /// The first of `cjson`.
 pub const CJSON: u32 = 32;
+/// The first of `cmsgpack`.
+pub const CMSGPACK: u32 = 64;
 
 /// Arguments of a call that need no allocation.
 const ARGUMENTS: usize = 16;
@@ -78,7 +81,8 @@ pub trait Caller {
 
 /// A script while it runs.
 pub struct Running<'a> {
-    caller: &'a mut dyn Caller,
+    /// Who runs what it calls.
+    pub caller: &'a mut dyn Caller,
     /// The protocol in which it is told replies.
     pub protocol: Protocol,
     out: Output,
@@ -126,6 +130,9 @@ impl<'a> Running<'a> {
                     long = pieces.flat_map(|piece| piece.to_vec()).collect();
                     &long[..]
                 };
+                if BYTES_PER_INSTRUCTION <= reply.len() {
+                    stack.charge(reply.len() / BYTES_PER_INSTRUCTION);
+                }
                 push_reply(stack, reply);
                 if raises && reply.first() == Some(&b'-') { Err(Thrown) } else { Ok(1) }
             }
@@ -133,11 +140,7 @@ impl<'a> Running<'a> {
                 push_counted_error(stack, error.as_bytes());
                 if raises { Err(Thrown) } else { Ok(1) }
             }
-            Answer::Ends(text) => {
-                stack.end_script(text);
-                push_error(stack, text.as_bytes());
-                Err(Thrown)
-            }
+            Answer::Ends(text) => Err(push_ending(stack, text)),
         }
     }
 
@@ -186,6 +189,9 @@ impl<'a> Running<'a> {
         let mut line = Vec::new();
         for at in 2..=len {
             stack.spell(at);
+            if stack.free_bytes() < line.len() + stack.raw_len(at) {
+                return Err(full(stack));
+            }
             if let Some(word) = stack.bytes(at) {
                 if !line.is_empty() {
                     line.push(b' ');
@@ -263,7 +269,16 @@ impl Host for Running<'_> {
                 Ok(1)
             }
             number if (CJSON..CJSON + cjson::FUNCTION_COUNT).contains(&number) => {
-                cjson::called(&mut self.json, number - CJSON, stack)
+                let mut work = Work::new(self.caller);
+                let results = cjson::called(&mut self.json, &mut work, number - CJSON, stack);
+                stack.charge(work.since_tick());
+                results
+            }
+            number if (CMSGPACK..CMSGPACK + cmsgpack::FUNCTION_COUNT).contains(&number) => {
+                let mut work = Work::new(self.caller);
+                let results = cmsgpack::called(&mut work, number - CMSGPACK, stack);
+                stack.charge(work.since_tick());
+                results
             }
             _ => panic!("a function that nobody made"),
         }
@@ -283,6 +298,14 @@ fn step(random: u64) -> u64 {
 
 fn seeded(seed: i32) -> u64 {
     u64::from(seed as u32) << 16 | 0x330e
+}
+
+/// Raises that a script ends, which it does whatever it tries.
+#[cold]
+pub fn push_ending(stack: &mut Stack<'_>, text: &'static str) -> Thrown {
+    stack.end_script(text);
+    push_error(stack, text.as_bytes());
+    Thrown
 }
 
 /// Raises an error of ours.

@@ -41,6 +41,7 @@ fn one(stack: &mut Stack<'_>, name: &str, apply: fn(u32) -> u32) -> Result<usize
 }
 
 fn fold(stack: &mut Stack<'_>, name: &str, apply: fn(u32, u32) -> u32) -> Result<usize, Thrown> {
+    stack.charge(stack.len() as usize);
     let mut value = bits(stack, 1, name)?;
     for at in 2..=stack.len() {
         value = apply(value, bits(stack, at, name)?);

@@ -4,6 +4,7 @@
 
 use super::api;
 use super::args;
+use super::work::{Text, VALUE, Work, full};
 use crate::sys::lua::{BYTES_PER_INSTRUCTION, Kind, Stack, Thrown};
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -26,12 +27,12 @@ const FUNCTIONS: &[&str] = &[
 pub const FUNCTION_COUNT: u32 = FUNCTIONS.len() as u32;
 /// The depth that may be chosen; what Lua's stack and ours bear.
 const DEPTH_MAX: i64 = 1000;
-/// What is written at most.
-const TEXT_BYTES_MAX: usize = 512 << 20;
 /// Largest number that is chosen …
 const INTEGER_MAX: i64 = i32::MAX as i64;
 /// … and of digits.
 const PRECISION_MAX: i64 = 14;
+/// Bytes that the escape of one may take.
+const ESCAPED_LEN_MAX: usize = 6;
 /// Room on Lua's stack for one level.
 const LEVEL_ROOM: i32 = 4;
 
@@ -88,18 +89,15 @@ pub fn build(stack: &mut Stack<'_>) {
 }
 
 /// A script calls the function of this number.
-pub fn called(choice: &mut Choice, function: u32, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
+pub fn called(choice: &mut Choice, work: &mut Work<'_>, function: u32, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     let arguments_max = if function == 2 { 3 } else { 1 };
     if (2..=8).contains(&function) && arguments_max < stack.len() {
         let name = FUNCTIONS[function as usize];
         return Err(args::wrong(stack, arguments_max + 1, name, "found too many arguments"));
     }
     match function {
-        0 => encode(choice, stack),
-        1 => {
-            stack.charge(stack.raw_len(1) / BYTES_PER_INSTRUCTION);
-            decode(choice, stack)
-        }
+        0 => encode(choice, work, stack),
+        1 => decode(choice, work, stack),
         2 => {
             let is_object = boolean_option(stack, 1, choice.sparse_as_object, FUNCTIONS[2])?;
             let ratio = integer_option(stack, 2, choice.sparse_ratio, (0, INTEGER_MAX), FUNCTIONS[2])?;
@@ -189,36 +187,36 @@ fn integer_option(
 
 // Writing
 
-fn encode(choice: &Choice, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
+fn encode(choice: &Choice, work: &mut Work<'_>, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     if stack.len() != 1 {
         return Err(args::wrong(stack, 1, "encode", "expected 1 argument"));
     }
-    let mut out = Vec::with_capacity(256);
+    let mut out = Text::new(stack, work);
+    out.bytes.reserve(256);
     write_top(choice, stack, &mut out, 0)?;
-    stack.push_bytes(out);
+    out.begin_value(stack, 0)?;
+    out.push(stack);
     Ok(1)
 }
 
 /// Writes the value on top, which stays.
-fn write_top(choice: &Choice, stack: &mut Stack<'_>, out: &mut Vec<u8>, depth: i64) -> Result<(), Thrown> {
-    if TEXT_BYTES_MAX <= out.len() {
-        return Err(stack.throw("Cannot serialise: the text is too long"));
-    }
+fn write_top(choice: &Choice, stack: &mut Stack<'_>, out: &mut Text<'_, '_>, depth: i64) -> Result<(), Thrown> {
+    out.begin_value(stack, 0)?;
     match stack.kind(-1) {
-        Kind::String => write_string(out, stack.bytes(-1).unwrap_or_default()),
+        Kind::String => write_string(stack, out, -1)?,
         Kind::Number => {
             let number = stack.number(-1);
-            write_number(choice, stack, out, number)?;
+            write_number(choice, stack, &mut out.bytes, number)?;
         }
-        Kind::Boolean => out.extend_from_slice(if stack.boolean(-1) { b"true" } else { b"false" }),
-        Kind::Nil => out.extend_from_slice(b"null"),
-        Kind::Pointer if stack.is_null(-1) => out.extend_from_slice(b"null"),
+        Kind::Boolean => out.bytes.extend_from_slice(if stack.boolean(-1) { b"true" } else { b"false" }),
+        Kind::Nil => out.bytes.extend_from_slice(b"null"),
+        Kind::Pointer if stack.is_null(-1) => out.bytes.extend_from_slice(b"null"),
         Kind::Table => {
             let depth = depth + 1;
             if choice.encode_depth < depth || !stack.has_room(LEVEL_ROOM) {
                 return Err(stack.throw(format!("Cannot serialise, excessive nesting ({depth})")));
             }
-            match array_len(choice, stack)? {
+            match array_len(choice, stack, out.work)? {
                 Some(len) => write_array(choice, stack, out, len, depth)?,
                 None => write_object(choice, stack, out, depth)?,
             }
@@ -229,7 +227,7 @@ fn write_top(choice: &Choice, stack: &mut Stack<'_>, out: &mut Vec<u8>, depth: i
 }
 
 /// Elements of the table on top, if it is an array.
-fn array_len(choice: &Choice, stack: &mut Stack<'_>) -> Result<Option<i64>, Thrown> {
+fn array_len(choice: &Choice, stack: &mut Stack<'_>, work: &mut Work<'_>) -> Result<Option<i64>, Thrown> {
     let table = stack.len();
     let (mut highest, mut len) = (0_i64, 0_i64);
     stack.push_nil();
@@ -243,6 +241,7 @@ fn array_len(choice: &Choice, stack: &mut Stack<'_>) -> Result<Option<i64>, Thro
         }
         highest = highest.max(key as i64);
         len += 1;
+        work.take(stack, 1)?;
     }
     let is_sparse =
         0 < choice.sparse_ratio && len.saturating_mul(choice.sparse_ratio) < highest && choice.sparse_safe < highest;
@@ -255,47 +254,53 @@ fn array_len(choice: &Choice, stack: &mut Stack<'_>) -> Result<Option<i64>, Thro
     Ok((0 < highest).then_some(highest))
 }
 
-fn write_array(choice: &Choice, stack: &mut Stack<'_>, out: &mut Vec<u8>, len: i64, depth: i64) -> Result<(), Thrown> {
+fn write_array(
+    choice: &Choice,
+    stack: &mut Stack<'_>,
+    out: &mut Text<'_, '_>,
+    len: i64,
+    depth: i64,
+) -> Result<(), Thrown> {
     let table = stack.len();
-    out.push(b'[');
+    out.bytes.push(b'[');
     for index in 1..=len {
         if 1 < index {
-            out.push(b',');
+            out.bytes.push(b',');
         }
         stack.raw_get_index(table, index as i32);
         write_top(choice, stack, out, depth)?;
         stack.pop(1);
     }
-    out.push(b']');
+    out.bytes.push(b']');
     Ok(())
 }
 
-fn write_object(choice: &Choice, stack: &mut Stack<'_>, out: &mut Vec<u8>, depth: i64) -> Result<(), Thrown> {
+fn write_object(choice: &Choice, stack: &mut Stack<'_>, out: &mut Text<'_, '_>, depth: i64) -> Result<(), Thrown> {
     let table = stack.len();
-    out.push(b'{');
+    out.bytes.push(b'{');
     let mut is_first = true;
     stack.push_nil();
     while stack.next(table) {
         if !std::mem::replace(&mut is_first, false) {
-            out.push(b',');
+            out.bytes.push(b',');
         }
         match stack.kind(-2) {
             Kind::Number => {
                 let number = stack.number(-2);
-                out.push(b'"');
-                write_number(choice, stack, out, number)?;
-                out.extend_from_slice(b"\":");
+                out.bytes.push(b'"');
+                write_number(choice, stack, &mut out.bytes, number)?;
+                out.bytes.extend_from_slice(b"\":");
             }
             Kind::String => {
-                write_string(out, stack.bytes(-2).unwrap_or_default());
-                out.push(b':');
+                write_string(stack, out, -2)?;
+                out.bytes.push(b':');
             }
             _ => return Err(stack.throw("Cannot serialise table: table key must be a number or string")),
         }
         write_top(choice, stack, out, depth)?;
         stack.pop(1);
     }
-    out.push(b'}');
+    out.bytes.push(b'}');
     Ok(())
 }
 
@@ -368,26 +373,52 @@ fn scientific<'b>(buffer: &'b mut [u8; SCIENTIFIC_LEN_MAX], number: std::fmt::Ar
     std::str::from_utf8(&buffer[..len]).expect("digits")
 }
 
-fn write_string(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Writes the string at this position.
+fn write_string(stack: &mut Stack<'_>, out: &mut Text<'_, '_>, at: i32) -> Result<(), Thrown> {
+    let len = stack.raw_len(at);
+    if out.has_room(len.saturating_mul(ESCAPED_LEN_MAX) + 2) {
+        out.work.take(stack, len / BYTES_PER_INSTRUCTION)?;
+    } else {
+        let bytes = stack.bytes(at).unwrap_or_default();
+        let escaped_len = |&byte: &u8| match escape(byte) {
+            None => 1,
+            Some(b"") => ESCAPED_LEN_MAX,
+            Some(escape) => escape.len(),
+        };
+        let len = 2 + bytes.iter().map(escaped_len).sum::<usize>();
+        out.begin_value(stack, len)?;
+    }
+    write_escaped(&mut out.bytes, stack.bytes(at).unwrap_or_default());
+    Ok(())
+}
+
+/// What stands for a byte in a string; empty: its number.
+#[inline]
+fn escape(byte: u8) -> Option<&'static [u8]> {
+    Some(match byte {
+        b'"' => b"\\\"",
+        b'\\' => b"\\\\",
+        b'/' => b"\\/",
+        8 => b"\\b",
+        9 => b"\\t",
+        10 => b"\\n",
+        12 => b"\\f",
+        13 => b"\\r",
+        0..=31 | 127 => b"",
+        _ => return None,
+    })
+}
+
+fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     let mut start = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        let escape: &[u8] = match byte {
-            b'"' => b"\\\"",
-            b'\\' => b"\\\\",
-            b'/' => b"\\/",
-            8 => b"\\b",
-            9 => b"\\t",
-            10 => b"\\n",
-            12 => b"\\f",
-            13 => b"\\r",
-            0..=31 | 127 => &[],
-            _ => continue,
-        };
+        let Some(escape) = escape(byte) else { continue };
         out.extend_from_slice(&bytes[start..at]);
         start = at + 1;
         if escape.is_empty() {
-            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+            let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte & 15)]);
         } else {
             out.extend_from_slice(escape);
         }
@@ -441,10 +472,12 @@ struct Reader<'a> {
     /// Where the last token began.
     token_at: usize,
     depth: i64,
+    /// Up to here its time is counted.
+    counted: usize,
     choice: &'a Choice,
 }
 
-fn decode(choice: &Choice, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
+fn decode(choice: &Choice, work: &mut Work<'_>, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     if stack.len() != 1 {
         return Err(args::wrong(stack, 1, "decode", "expected 1 argument"));
     }
@@ -453,9 +486,9 @@ fn decode(choice: &Choice, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     if 2 <= bytes.len() && (bytes[0] == 0 || bytes[1] == 0) {
         return Err(stack.throw("JSON parser does not support UTF-16 or UTF-32"));
     }
-    let mut reader = Reader { bytes: &bytes, at: 0, token_at: 0, depth: 0, choice };
+    let mut reader = Reader { bytes: &bytes, at: 0, token_at: 0, depth: 0, counted: 0, choice };
     let token = reader.token();
-    reader.push(stack, token)?;
+    reader.push(stack, work, token)?;
     match reader.token() {
         Token::End => Ok(1),
         other => Err(reader.unexpected(stack, "the end", &other)),
@@ -477,23 +510,25 @@ impl<'a> Reader<'a> {
     }
 
     /// Pushes the value that begins with a token.
-    fn push(&mut self, stack: &mut Stack<'_>, token: Token<'a>) -> Result<(), Thrown> {
-        if stack.is_full() {
-            return Err(stack.throw("not enough memory"));
+    fn push(&mut self, stack: &mut Stack<'_>, work: &mut Work<'_>, token: Token<'a>) -> Result<(), Thrown> {
+        let read = self.at - std::mem::replace(&mut self.counted, self.at);
+        work.take(stack, VALUE + read / BYTES_PER_INSTRUCTION)?;
+        if stack.free_bytes() <= read {
+            return Err(full(stack));
         }
         match token {
             Token::String(string) => stack.push_bytes(string),
             Token::Number(number) => stack.push_number(number),
             Token::Boolean(value) => stack.push_boolean(value),
             Token::Null => stack.push_null(),
-            Token::ObjectBegin => return self.push_object(stack),
-            Token::ArrayBegin => return self.push_array(stack),
+            Token::ObjectBegin => return self.push_object(stack, work),
+            Token::ArrayBegin => return self.push_array(stack, work),
             other => return Err(self.unexpected(stack, "value", &other)),
         }
         Ok(())
     }
 
-    fn push_object(&mut self, stack: &mut Stack<'_>) -> Result<(), Thrown> {
+    fn push_object(&mut self, stack: &mut Stack<'_>, work: &mut Work<'_>) -> Result<(), Thrown> {
         self.deeper(stack)?;
         stack.push_table(0, 0);
         let table = stack.len();
@@ -509,7 +544,7 @@ impl<'a> Reader<'a> {
                 }
                 stack.push_bytes(key);
                 let value = self.token();
-                self.push(stack, value)?;
+                self.push(stack, work, value)?;
                 stack.raw_set(table);
                 match self.token() {
                     Token::ObjectEnd => break,
@@ -522,7 +557,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn push_array(&mut self, stack: &mut Stack<'_>) -> Result<(), Thrown> {
+    fn push_array(&mut self, stack: &mut Stack<'_>, work: &mut Work<'_>) -> Result<(), Thrown> {
         self.deeper(stack)?;
         stack.push_table(0, 0);
         let table = stack.len();
@@ -530,7 +565,7 @@ impl<'a> Reader<'a> {
         if token != Token::ArrayEnd {
             let mut index = 1;
             loop {
-                self.push(stack, token)?;
+                self.push(stack, work, token)?;
                 stack.raw_set_index(table, index);
                 index += 1;
                 match self.token() {

@@ -1,9 +1,13 @@
 //! `cmsgpack`: values to MessagePack and back, with the encodings and error texts of lua-cmsgpack.
 
-use super::args;
-use super::sandbox::set_functions;
-use crate::sys::lua::{BYTES_PER_INSTRUCTION, Function, Kind, Stack, Thrown};
+use super::work::{Text, VALUE, Work, full};
+use super::{api, args};
+use crate::sys::lua::{BYTES_PER_INSTRUCTION, Kind, Stack, Thrown};
 
+/// Functions by the number of each, from [`api::CMSGPACK`] on.
+const FUNCTIONS: &[&str] = &["pack", "unpack", "unpack_one", "unpack_limit"];
+/// How many there are.
+pub const FUNCTION_COUNT: u32 = FUNCTIONS.len() as u32;
 /// Tables within tables that are packed; deeper ones become nil.
 const PACK_DEPTH_MAX: usize = 16;
 /// Containers within containers that are unpacked.
@@ -13,9 +17,10 @@ const LEVEL_ROOM: i32 = 4;
 
 /// Sets its functions and names in the table on top.
 pub fn build(stack: &mut Stack<'_>) {
-    let functions: &[(&str, Function)] =
-        &[("pack", pack), ("unpack", unpack), ("unpack_one", unpack_one), ("unpack_limit", unpack_limit)];
-    set_functions(stack, functions);
+    for (index, name) in FUNCTIONS.iter().enumerate() {
+        stack.push_host_function(api::CMSGPACK + index as u32);
+        stack.set_field(-2, name);
+    }
     for (name, text) in [
         ("_NAME", "cmsgpack"),
         ("_VERSION", "lua-cmsgpack 0.4.0"),
@@ -27,19 +32,37 @@ pub fn build(stack: &mut Stack<'_>) {
     }
 }
 
-fn pack(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
+/// A script calls the function of this number.
+pub fn called(work: &mut Work<'_>, function: u32, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
+    match function {
+        0 => pack(work, stack),
+        1 => unpack_from(work, stack, 0, 0),
+        2 => {
+            let offset = args::integer_or(stack, 2, FUNCTIONS[2], 0)?;
+            unpack_from(work, stack, 1, offset)
+        }
+        _ => {
+            let limit = args::integer(stack, 2, FUNCTIONS[3])?;
+            let offset = args::integer_or(stack, 3, FUNCTIONS[3], 0)?;
+            unpack_from(work, stack, limit, offset)
+        }
+    }
+}
+
+fn pack(work: &mut Work<'_>, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     if stack.is_empty() {
         return Err(args::wrong(stack, 0, "pack", "MessagePack pack needs input."));
     }
-    let mut out = Vec::new();
+    let mut out = Text::new(stack, work);
     for at in 1..=stack.len() {
         if !stack.has_room(LEVEL_ROOM) {
             return Err(stack.throw("Too many arguments for MessagePack pack."));
         }
         stack.push_copy(at);
-        pack_top(stack, &mut out, 0);
+        pack_top(stack, &mut out, 0)?;
     }
-    stack.push_bytes(out);
+    out.begin_value(stack, 0)?;
+    out.push(stack);
     Ok(1)
 }
 
@@ -74,7 +97,10 @@ fn pack_len(out: &mut Vec<u8>, len: usize, short: (u8, usize), kinds: [u8; 2]) {
 }
 
 /// Packs the value on top, and takes it away.
-fn pack_top(stack: &mut Stack<'_>, out: &mut Vec<u8>, depth: usize) {
+fn pack_top(stack: &mut Stack<'_>, text: &mut Text<'_, '_>, depth: usize) -> Result<(), Thrown> {
+    let len = if stack.kind(-1) == Kind::String { stack.raw_len(-1) } else { 0 };
+    text.begin_value(stack, len)?;
+    let out = &mut text.bytes;
     match stack.kind(-1) {
         Kind::String => {
             let string = stack.bytes(-1).unwrap_or_default();
@@ -96,38 +122,41 @@ fn pack_top(stack: &mut Stack<'_>, out: &mut Vec<u8>, depth: usize) {
                 put(out, 0xcb, &number.to_be_bytes());
             }
         }
-        Kind::Table if depth < PACK_DEPTH_MAX && stack.has_room(LEVEL_ROOM) => pack_table(stack, out, depth),
+        Kind::Table if depth < PACK_DEPTH_MAX && stack.has_room(LEVEL_ROOM) => pack_table(stack, text, depth)?,
         _ => out.push(0xc0),
     }
     stack.pop(1);
+    Ok(())
 }
 
-fn pack_table(stack: &mut Stack<'_>, out: &mut Vec<u8>, depth: usize) {
+fn pack_table(stack: &mut Stack<'_>, text: &mut Text<'_, '_>, depth: usize) -> Result<(), Thrown> {
     let table = stack.len();
     let (mut len, mut highest, mut is_array) = (0_usize, 0_f64, true);
     stack.push_nil();
     while stack.next(table) {
         stack.pop(1);
+        text.work.take(stack, 1)?;
         len += 1;
         let key = stack.number(-1);
         is_array &= stack.kind(-1) == Kind::Number && 0.0 < key && key.trunc() == key && key <= f64::from(i32::MAX);
         highest = highest.max(key);
     }
     if is_array && highest == len as f64 {
-        pack_len(out, len, (0x90, 16), [0xdc, 0xdd]);
+        pack_len(&mut text.bytes, len, (0x90, 16), [0xdc, 0xdd]);
         for index in 1..=len {
             stack.raw_get_index(table, index as i32);
-            pack_top(stack, out, depth + 1);
+            pack_top(stack, text, depth + 1)?;
         }
-        return;
+        return Ok(());
     }
-    pack_len(out, len, (0x80, 16), [0xde, 0xdf]);
+    pack_len(&mut text.bytes, len, (0x80, 16), [0xde, 0xdf]);
     stack.push_nil();
     while stack.next(table) {
         stack.push_copy(-2);
-        pack_top(stack, out, depth + 1);
-        pack_top(stack, out, depth + 1);
+        pack_top(stack, text, depth + 1)?;
+        pack_top(stack, text, depth + 1)?;
     }
+    Ok(())
 }
 
 /// What is wrong with packed bytes.
@@ -135,15 +164,20 @@ enum Malformed {
     Short,
     Bad,
     Memory,
+    /// The error is on top of the stack.
+    Thrown,
 }
 
 /// Packed bytes being read.
-struct Source<'a> {
+struct Source<'a, 'w> {
     bytes: &'a [u8],
     at: usize,
+    /// Up to here its time is counted.
+    counted: usize,
+    work: &'a mut Work<'w>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> Source<'a, '_> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let end = self.at.checked_add(len).ok_or(Malformed::Short)?;
         let bytes = self.bytes.get(self.at..end).ok_or(Malformed::Short)?;
@@ -160,7 +194,9 @@ impl<'a> Source<'a> {
         if UNPACK_DEPTH_MAX <= depth || !stack.has_room(LEVEL_ROOM) {
             return Err(Malformed::Bad);
         }
-        if stack.is_full() {
+        let read = self.at - std::mem::replace(&mut self.counted, self.at);
+        self.work.take(stack, VALUE + read / BYTES_PER_INSTRUCTION).map_err(|_| Malformed::Thrown)?;
+        if stack.free_bytes() == 0 {
             return Err(Malformed::Memory);
         }
         let kind = self.take(1)?[0];
@@ -180,7 +216,11 @@ impl<'a> Source<'a> {
             0xa0..=0xbf => stack.push_bytes(self.take(usize::from(kind & 0x1f))?),
             0xd9..=0xdb => {
                 let len = self.unsigned(1 << (kind - 0xd9))? as usize;
-                stack.push_bytes(self.take(len)?);
+                let string = self.take(len)?;
+                if stack.free_bytes() <= len {
+                    return Err(Malformed::Memory);
+                }
+                stack.push_bytes(string);
             }
             0x90..=0x9f => self.push_array(stack, usize::from(kind & 0xf), depth)?,
             0xdc | 0xdd => {
@@ -231,10 +271,9 @@ impl<'a> Source<'a> {
 }
 
 /// Unpacks so many values from this place on; none of both: all there are.
-fn unpack_from(stack: &mut Stack<'_>, limit: i64, offset: i64) -> Result<usize, Thrown> {
+fn unpack_from(work: &mut Work<'_>, stack: &mut Stack<'_>, limit: i64, offset: i64) -> Result<usize, Thrown> {
     args::string(stack, 1, "unpack")?;
     stack.truncate(1);
-    stack.charge(stack.raw_len(1) / BYTES_PER_INSTRUCTION);
     let bytes = stack.bytes(1).unwrap_or_default().to_vec();
     let is_all = limit == 0 && offset == 0;
     let Ok(start) = usize::try_from(offset) else {
@@ -249,14 +288,15 @@ fn unpack_from(stack: &mut Stack<'_>, limit: i64, offset: i64) -> Result<usize, 
         let text = format!("Start offset {start} greater than input length {}.", bytes.len());
         return Err(stack.throw(text));
     }
-    let mut source = Source { bytes: &bytes, at: start };
+    let mut source = Source { bytes: &bytes, at: start, counted: start, work };
     let mut results = 0;
     while 0 < source.left() && (is_all || (results as i64) < limit) {
         match source.push(stack, 0) {
             Ok(()) => results += 1,
             Err(Malformed::Short) => return Err(stack.throw("Missing bytes in input.")),
             Err(Malformed::Bad) => return Err(stack.throw("Bad data format in input.")),
-            Err(Malformed::Memory) => return Err(stack.throw("not enough memory")),
+            Err(Malformed::Memory) => return Err(full(stack)),
+            Err(Malformed::Thrown) => return Err(Thrown),
         }
     }
     if !is_all {
@@ -265,19 +305,4 @@ fn unpack_from(stack: &mut Stack<'_>, limit: i64, offset: i64) -> Result<usize, 
         results += 1;
     }
     Ok(results)
-}
-
-fn unpack(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
-    unpack_from(stack, 0, 0)
-}
-
-fn unpack_one(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
-    let offset = args::integer_or(stack, 2, "unpack_one", 0)?;
-    unpack_from(stack, 1, offset)
-}
-
-fn unpack_limit(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
-    let limit = args::integer(stack, 2, "unpack_limit")?;
-    let offset = args::integer_or(stack, 3, "unpack_limit", 0)?;
-    unpack_from(stack, limit, offset)
 }

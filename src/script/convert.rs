@@ -12,9 +12,10 @@
 
 use super::Failed;
 use super::args::cut;
+use super::work::{TABLE, VALUE, Work};
 use crate::resp::decode::{self, Head};
 use crate::resp::{Error, Output, Protocol, Reply};
-use crate::sys::lua::{Kind, Stack};
+use crate::sys::lua::{BYTES_PER_INSTRUCTION, Kind, Stack};
 use crate::value::number::format_double;
 
 /// Tables within tables of what a script returns.
@@ -175,9 +176,19 @@ pub fn error_at(stack: &mut Stack<'_>, index: i32) -> Told {
     Told { text, place, is_counted: field("ignore_error_stats_update").1 }
 }
 
+/// Why a script's value is not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unwritten {
+    /// There is too much of it.
+    TooLarge,
+    /// The script has to end, with this text.
+    Ended(&'static str),
+}
+
 /// How a script's value is written.
 pub struct Writer<'a> {
     reply: Reply<'a>,
+    work: Work<'a>,
     /// The protocol that the script has chosen.
     script_protocol: Protocol,
     /// The error that the value is, or has in it.
@@ -188,33 +199,43 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// A writer of one value, in the client's protocol.
-    pub fn new(out: &'a mut Output, protocol: Protocol, script_protocol: Protocol) -> Writer<'a> {
+    pub fn new(out: &'a mut Output, work: Work<'a>, protocol: Protocol, script_protocol: Protocol) -> Writer<'a> {
         let start = out.len();
-        Writer { reply: Reply::new(out, protocol), script_protocol, error: None, values: 0, start }
+        Writer { reply: Reply::new(out, protocol), work, script_protocol, error: None, values: 0, start }
     }
 
-    /// Writes the value on top of the stack, and takes it away. False: there is too much of it, and what was written
-    /// has to be taken back.
-    pub fn write(&mut self, stack: &mut Stack<'_>) -> bool {
-        self.write_top(stack, 0);
-        !self.is_full()
+    /// Writes the value on top of the stack.
+    ///
+    /// # Errors
+    /// What was written has to be taken back, and the stack is left anyhow.
+    pub fn write(&mut self, stack: &mut Stack<'_>) -> Result<(), Unwritten> {
+        self.write_top(stack, 0)
+    }
+
+    fn count(&mut self, instructions: usize) -> Result<(), Unwritten> {
+        self.work.count(instructions).map_err(Unwritten::Ended)
     }
 
     fn is_full(&self) -> bool {
         REPLY_VALUES_MAX <= self.values || REPLY_BYTES_MAX <= self.reply.buffer_bytes() - self.start
     }
 
-    fn write_top(&mut self, stack: &mut Stack<'_>, depth: usize) {
+    fn write_top(&mut self, stack: &mut Stack<'_>, depth: usize) -> Result<(), Unwritten> {
         self.values += 1;
         if self.is_full() {
-            return stack.pop(1);
+            return Err(Unwritten::TooLarge);
         }
         if DEPTH_MAX <= depth || !stack.has_room(LEVEL_ROOM) {
             stack.pop(1);
-            return self.reply.error(&TOO_DEEP);
+            self.reply.error(&TOO_DEEP);
+            return Ok(());
         }
+        self.count(VALUE)?;
         match stack.kind(-1) {
-            Kind::String => self.reply.bulk(stack.bytes(-1).unwrap_or_default()),
+            Kind::String => {
+                self.count(stack.raw_len(-1) / BYTES_PER_INSTRUCTION)?;
+                self.reply.bulk(stack.bytes(-1).unwrap_or_default());
+            }
             Kind::Number => self.reply.integer(cut(stack.number(-1))),
             Kind::Boolean if self.script_protocol == Protocol::Resp3 => self.reply.boolean(stack.boolean(-1)),
             Kind::Boolean if stack.boolean(-1) => self.reply.integer(1),
@@ -222,9 +243,11 @@ impl<'a> Writer<'a> {
             _ => self.reply.null(),
         }
         stack.pop(1);
+        Ok(())
     }
 
-    fn write_table(&mut self, stack: &mut Stack<'_>, depth: usize) {
+    fn write_table(&mut self, stack: &mut Stack<'_>, depth: usize) -> Result<(), Unwritten> {
+        self.count(TABLE)?;
         let table = stack.len();
         let field = |stack: &mut Stack<'_>, name: &str, kind: Kind| {
             stack.truncate(table);
@@ -244,13 +267,13 @@ impl<'a> Writer<'a> {
         } else if field(stack, "double", Kind::Number) {
             self.reply.double(&format_double(stack.number(-1)));
         } else if field(stack, "map", Kind::Table) {
-            let pairs = count_entries(stack);
+            let pairs = self.count_entries(stack)?;
             self.reply.map(pairs);
-            self.write_entries(stack, depth, true);
+            self.write_entries(stack, depth, true)?;
         } else if field(stack, "set", Kind::Table) {
-            let len = count_entries(stack);
+            let len = self.count_entries(stack)?;
             self.reply.set(len);
-            self.write_entries(stack, depth, false);
+            self.write_entries(stack, depth, false)?;
         } else if field(stack, "big_number", Kind::String) {
             // Whatever it is: on one line.
             let digits = String::from_utf8_lossy(stack.bytes(-1).unwrap_or_default()).replace(['\r', '\n'], " ");
@@ -260,29 +283,44 @@ impl<'a> Writer<'a> {
             let mut len = 0;
             while is_there(stack, table, len + 1) {
                 len += 1;
+                self.count(1)?;
             }
             self.reply.array(len as usize);
             for index in 1..=len {
                 stack.raw_get_index(table, index);
-                self.write_top(stack, depth + 1);
+                self.write_top(stack, depth + 1)?;
             }
         }
         stack.truncate(table - 1);
+        Ok(())
     }
 
     /// Writes the keys of the table on top, and their values.
-    fn write_entries(&mut self, stack: &mut Stack<'_>, depth: usize, is_map: bool) {
+    fn write_entries(&mut self, stack: &mut Stack<'_>, depth: usize, is_map: bool) -> Result<(), Unwritten> {
         let table = stack.len();
         stack.push_nil();
         while stack.next(table) {
             stack.push_copy(-2);
-            self.write_top(stack, depth + 1);
+            self.write_top(stack, depth + 1)?;
             if is_map {
-                self.write_top(stack, depth + 1);
+                self.write_top(stack, depth + 1)?;
             } else {
                 stack.pop(1);
             }
         }
+        Ok(())
+    }
+
+    /// Entries of the table on top.
+    fn count_entries(&mut self, stack: &mut Stack<'_>) -> Result<usize, Unwritten> {
+        let (table, mut len) = (stack.len(), 0);
+        stack.push_nil();
+        while stack.next(table) {
+            stack.pop(1);
+            len += 1;
+            self.count(1)?;
+        }
+        Ok(len)
     }
 
     /// Writes the verbatim string whose table is on top. False: it is none.
@@ -303,15 +341,4 @@ fn is_there(stack: &mut Stack<'_>, table: i32, index: i32) -> bool {
     let is_there = stack.kind(-1) != Kind::Nil;
     stack.pop(1);
     is_there
-}
-
-/// Entries of the table on top.
-fn count_entries(stack: &mut Stack<'_>) -> usize {
-    let (table, mut len) = (stack.len(), 0);
-    stack.push_nil();
-    while stack.next(table) {
-        stack.pop(1);
-        len += 1;
-    }
-    len
 }

@@ -28,9 +28,9 @@
 //! # What holds a script in
 //!
 //! - **Memory**: [`MEMORY_BYTES_MAX`] for all scripts of a core; beyond it an allocation of the script fails.
-//! - **Time**: a tick every 100,000 instructions, and in the library functions that loop without any. It tells the
-//!   runtime, which answers others and may end the script: then every further instruction raises, so that no `pcall`
-//!   holds it back.
+//! - **Time**: a tick every 100,000 instructions, and in the library functions that loop without any, also while what
+//!   the script returns is written. It tells the runtime, which answers others and may end the script: then every
+//!   further instruction raises, so that no `pcall` holds it back.
 //! - **Depth**: 200 C calls, 20,000 Lua calls, 2,000 levels of a pattern, 1,000 of what is returned.
 //! - **Files, processes, bytecode**: there is no `io`, no `os` but its clock, no `package`, no `debug`, no
 //!   `string.dump`, and `load` reads text alone.
@@ -48,6 +48,7 @@ mod sandbox;
 pub mod structs;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use api::{Answer, Caller};
 pub use flags::ScriptFlags;
@@ -56,10 +57,11 @@ use crate::resp::{Error, Output, Protocol, Reply};
 use crate::sys::lua::{Failure, Lua, Stack, Thrown};
 use ahash::AHashSet;
 use api::{Api, Running};
-use convert::{Told, Writer, error_at};
+use convert::{Told, Unwritten, Writer, error_at};
 use functions::{Loading, Registered};
 use locals::{Saved, TooMuch};
 use sha1::{Digest, Sha1};
+use work::Work;
 
 /// Bytes that the scripts of one core may have in use.
 pub const MEMORY_BYTES_MAX: usize = 256 << 20;
@@ -228,16 +230,20 @@ impl Engine {
         let error = match outcome {
             Ok(()) => {
                 let start = out.len();
-                let mut writer = Writer::new(out, call.protocol, script_protocol);
-                let is_whole = writer.write(&mut stack);
+                let mut writer = Writer::new(out, Work::new(running.caller), call.protocol, script_protocol);
+                let written = writer.write(&mut stack);
                 let error = writer.error.take();
-                if is_whole {
-                    error
-                } else {
-                    out.truncate(start);
-                    let error = Error::fixed("ERR the script's reply is too large");
-                    Reply::new(&mut *out, call.protocol).error(&error);
-                    Some(Failed { error, is_counted: false })
+                let unwritten = written.err().map(|why| match why {
+                    Unwritten::TooLarge => Error::fixed("ERR the script's reply is too large"),
+                    Unwritten::Ended(text) => Error::new(format!("ERR {text} script: {}", call.name)),
+                });
+                match unwritten {
+                    None => error,
+                    Some(error) => {
+                        out.truncate(start);
+                        Reply::new(&mut *out, call.protocol).error(&error);
+                        Some(Failed { error, is_counted: false })
+                    }
                 }
             }
             Err(failure) => {

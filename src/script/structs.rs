@@ -5,14 +5,13 @@
 
 use super::args;
 use super::sandbox::set_functions;
-use crate::sys::lua::{Function, Kind, Stack, Thrown};
+use super::work::full;
+use crate::sys::lua::{BYTES_PER_INSTRUCTION, Function, Kind, Stack, Thrown};
 
 /// Longest integer in bytes.
 const INTEGER_BYTES_MAX: usize = 32;
 /// Alignment that `!` alone means.
 const ALIGN: usize = 8;
-/// What is packed at most.
-const PACKED_BYTES_MAX: usize = 512 << 20;
 
 /// Sets its functions in the table on top.
 pub fn build(stack: &mut Stack<'_>) {
@@ -41,6 +40,7 @@ impl Format {
     fn new(stack: &mut Stack<'_>, function: &'static str) -> Result<Format, Thrown> {
         args::string(stack, 1, function)?;
         let text = stack.bytes(1).unwrap_or_default().to_vec();
+        stack.charge(text.len());
         Ok(Format { text, at: 0, is_little: cfg!(target_endian = "little"), align: 1, function })
     }
 
@@ -110,10 +110,12 @@ impl Format {
 fn pack(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     let mut format = Format::new(stack, "pack")?;
     let mut out: Vec<u8> = Vec::new();
+    let bytes_max = stack.free_bytes();
     let mut at = 2;
     while let Some(Item { letter, size, padding }) = format.next(stack, out.len())? {
-        if PACKED_BYTES_MAX < out.len().saturating_add(size) {
-            return Err(stack.throw("resulting string too large"));
+        let string_len = if matches!(letter, b's' | b'c') { stack.raw_len(at) } else { 0 };
+        if bytes_max < out.len().saturating_add(size.max(string_len)) {
+            return Err(full(stack));
         }
         out.resize(out.len() + padding, 0);
         match letter {
@@ -156,6 +158,7 @@ fn pack(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
         }
         at += 1;
     }
+    stack.charge(out.len() / BYTES_PER_INSTRUCTION);
     stack.push_bytes(out);
     Ok(1)
 }

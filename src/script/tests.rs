@@ -145,6 +145,68 @@ fn what_does_not_end_is_ended() {
 }
 
 #[test]
+fn what_takes_long_within_a_library_is_ended_there() {
+    let shared = "local t = {} for i = 1, 100 do t = {t, t} end";
+    for text in [
+        format!("{shared} return #cjson.encode(t)"),
+        format!("{shared} return t"),
+        format!("{shared} return {{map = {{t, t}}}}"),
+        "local t = {} for i = 1, 15 do t = {t, t, t, t, t, t, t, t} end return #cmsgpack.pack(t)".to_owned(),
+        "return cjson.decode('[' .. ('1,'):rep(2^20) .. '1]')".to_owned(),
+        "return cmsgpack.unpack('\\221\\0\\16\\0\\0' .. ('\\1'):rep(2^20))".to_owned(),
+        "local text = ('x = 1 '):rep(2^17) while true do loadstring(text) end".to_owned(),
+    ] {
+        let reply = run(&text);
+        assert!(reply.contains(KILLED), "{text}: {reply}");
+        assert!(reply.len() < 200, "nothing of it is left: {text}");
+    }
+}
+
+#[test]
+fn what_libraries_do_counts_as_instructions() {
+    let list = "local t = {} for i = 1, 7000 do t[i] = i end";
+    let long = "local s = ('x'):rep(2^20)";
+    for (before, step) in [
+        (list, "cjson.encode(t)"),
+        (list, "cmsgpack.pack(t)"),
+        (list, "table.concat(t)"),
+        (list, "bit.bor(unpack(t))"),
+        (long, "redis.sha1hex(s)"),
+        (long, "s:upper()"),
+        (long, "s:find('y', 1, true)"),
+        (long, "cmsgpack.pack(s)"),
+        (long, "struct.pack('c0', s)"),
+        ("local s = (' '):rep(2^20)", "struct.size(s)"),
+        ("local s = cjson.encode(('x'):rep(2^20))", "cjson.decode(s)"),
+        ("local s = '--' .. ('x'):rep(2^20)", "loadstring(s)"),
+    ] {
+        // The turns themselves are some thousand instructions: hardly a tick.
+        let text = format!("{before} for turn = 1, 300 do {step} end return 'went on'");
+        let reply = run_for(&mut Engine::new("7.2.4"), &text, 12);
+        assert!(reply.contains(KILLED), "{text}: {reply}");
+    }
+}
+
+#[test]
+fn what_a_library_makes_counts_as_memory_of_the_script() {
+    let long = "local s = ('x'):rep(2^26)";
+    for text in [
+        "local s = ('x'):rep(1e7) local t = {} for i = 1, 200 do t[i] = s end return #cmsgpack.pack(t)",
+        "return #cjson.encode(('\\1'):rep(2^26))",
+        &format!("{long} return #struct.pack('c0c0c0c0', s, s, s, s)"),
+        &format!("{long} return #struct.pack('ssss', s, s, s, s)"),
+        &format!("{long} redis.log(redis.LOG_DEBUG, s, s, s, s)"),
+    ] {
+        let reply = run_for(&mut Engine::new("7.2.4"), text, 100_000);
+        assert!(reply.contains("user_script:1: not enough memory"), "{text}: {}", &reply[..reply.len().min(300)]);
+    }
+    let text = format!("{long} return #cmsgpack.pack({{s, s}})");
+    assert_eq!(run_for(&mut Engine::new("7.2.4"), &text, 100_000), ":134217739|");
+    let text = "return #cjson.encode(('\\1'):rep(2^20))";
+    assert_eq!(run_for(&mut Engine::new("7.2.4"), text, 100_000), ":6291458|");
+}
+
+#[test]
 fn what_would_be_too_deep_or_too_large_is_an_error() {
     for (text, expected) in [
         ("local function f() return 1 + f() end return f()", "stack overflow"),

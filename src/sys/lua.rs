@@ -24,7 +24,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 /// Instructions between two ticks.
-const TICK_INSTRUCTIONS: c_int = 100_000;
+pub const TICK_INSTRUCTIONS: c_int = 100_000;
 /// So many bytes are looked through in the time of an instruction, about.
 pub const BYTES_PER_INSTRUCTION: usize = 16;
 /// What Lua may rely on of any block.
@@ -771,11 +771,11 @@ impl Stack<'_> {
         self.watch_closely();
     }
 
-    /// Whether a script has all the memory that there is for it: functions of ours, which nothing is refused, ask
-    /// before they make more of what they were given.
-    pub fn is_full(&self) -> bool {
+    /// Bytes that a script may still take: functions of ours, which nothing is refused, ask before they make more of
+    /// what they were given.
+    pub fn free_bytes(&self) -> usize {
         // SAFETY: see `guard`.
-        unsafe { (*self.world).bytes_max <= (*self.world).used_bytes }
+        unsafe { (*self.world).bytes_max.saturating_sub((*self.world).used_bytes) }
     }
 
     fn watch_closely(&mut self) {
