@@ -8,7 +8,7 @@
 //!             └─▶ convert::Writer ─▶ the client's reply
 //! ```
 //! Every core has one engine, made when its first script comes. Nothing of a script outlasts it but what it wrote:
-//! globals, libraries and metatables are read-only, `KEYS` and `ARGV` are made anew, what it chose of `cjson` and
+//! globals, libraries and metatables are read-only, `KEYS` and `ARGV` are made anew or gone, what it chose of `cjson` and
 //! `math.randomseed` ends with it. Only the local variables of a library of functions stay, each core's for itself.
 //!
 //! # Which Lua
@@ -120,6 +120,8 @@ pub struct Engine {
     random: u64,
     /// Scripts that have run.
     runs: u64,
+    /// The globals have the keys and arguments of the script that ran last.
+    has_arguments: bool,
     /// The globals of libraries, as they are while one is loaded, and afterwards.
     library: LibraryWorld,
     /// Functions whose calls can leave something in the local variables of their library.
@@ -154,7 +156,15 @@ impl Engine {
         stack.set_field(globals, "redis");
         sandbox::seal(stack);
         stack.truncate(0);
-        Engine { lua, handler, random: api::RANDOM_START, runs: 0, library, stateful: AHashSet::new() }
+        Engine {
+            lua,
+            handler,
+            random: api::RANDOM_START,
+            runs: 0,
+            has_arguments: false,
+            library,
+            stateful: AHashSet::new(),
+        }
     }
 
     /// Bytes that it takes.
@@ -202,6 +212,10 @@ impl Engine {
 
     /// Runs code, and writes its reply, or why it failed. The error, if there is one.
     pub fn run(&mut self, call: &Invocation<'_>, caller: &mut dyn Caller, out: &mut Output) -> Option<Failed> {
+        if call.is_function {
+            self.forget_arguments();
+        }
+        self.has_arguments |= !call.is_function;
         let mut running = Running::new(caller, self.random);
         let handler = self.handler;
         let outcome = self.lua.with_host(&mut running, |stack| {
@@ -255,6 +269,7 @@ impl Engine {
         stack.truncate(0);
         self.runs += 1;
         if MEMORY_BYTES_MAX / 2 < self.lua.used_bytes() {
+            self.forget_arguments();
             self.lua.collect(); // Or it would not be there for the next one.
         } else if self.runs.is_multiple_of(RUNS_PER_STEP) {
             self.lua.stack().collect_some(STEP_SIZE);
@@ -262,11 +277,30 @@ impl Engine {
         error
     }
 
+    /// Takes the keys and arguments of the last script from the globals, before code runs that has none there. (The
+    /// next script has its own: nothing is taken away for that.)
+    fn forget_arguments(&mut self) {
+        if !std::mem::take(&mut self.has_arguments) {
+            return;
+        }
+        let mut stack = self.lua.stack();
+        stack.push_globals();
+        let globals = stack.len();
+        stack.set_readonly(globals, false);
+        for name in ["KEYS", "ARGV"] {
+            stack.push_nil();
+            stack.set_field(globals, name);
+        }
+        stack.set_readonly(globals, true);
+        stack.pop(1);
+    }
+
     /// Runs the code of a library, which registers its functions.
     ///
     /// # Errors
     /// It is no Lua, raises an error, or registers nothing.
     pub fn load_library(&mut self, text: &[u8], caller: &mut dyn Caller) -> Result<Vec<Registered>, Error> {
+        self.forget_arguments();
         let mut running = Running::new(caller, self.random);
         running.loading = Some(Loading::default());
         let (handler, library) = (self.handler, &self.library);

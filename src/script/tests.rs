@@ -278,6 +278,23 @@ fn nothing_of_a_script_is_seen_by_the_next() {
 }
 
 #[test]
+fn functions_see_no_keys_of_scripts() {
+    let mut engine = Engine::new("7.2.4");
+    let text = "redis.register_function('f', function() return loadstring('return KEYS or ARGV')() end)";
+    let mut caller = Double { ticks_left: 20, calls: Vec::new() };
+    let reference = engine.load_library(text.as_bytes(), &mut caller).expect("it is well-formed")[0].reference;
+    for _ in 0..2 {
+        assert_eq!(run_on(&mut engine, "return KEYS[1] .. ARGV[1]"), "$2|ka|");
+        let call =
+            Invocation { reference, name: "f", is_function: true, keys: &[], args: &[], protocol: Protocol::Resp2 };
+        let mut out = Output::default();
+        engine.run(&call, &mut caller, &mut out);
+        let reply = String::from_utf8_lossy(out.bytes()).into_owned();
+        assert!(reply.contains("nonexistent global variable 'KEYS'"), "{reply}");
+    }
+}
+
+#[test]
 fn a_script_that_has_to_end_makes_no_further_call() {
     let mut engine = Engine::new("7.2.4");
     let text = "pcall(redis.call, 'roam') redis.call('set', 'x', 1) return 'went on'";
