@@ -631,6 +631,8 @@ impl Core {
             core: self,
             ground,
             index,
+            row,
+            has_failed: false,
             call,
             prepared,
             args,
@@ -820,6 +822,9 @@ struct Runner<'a> {
     core: &'a mut Core,
     ground: &'a mut Ground,
     index: u32,
+    row: &'static Row,
+    /// An error that it returns is counted as its own.
+    has_failed: bool,
     call: Call,
     prepared: &'a Prepared,
     args: &'a Args<'a>,
@@ -1298,6 +1303,17 @@ impl Caller for Runner<'_> {
             self.core.shard.let_go(); // Visitors come in until the next call.
         }
         None
+    }
+
+    fn returns_error(&mut self, error: &Error, is_counted: bool) {
+        // As in Redis: it has failed once by all errors of its own, and once by each of a command.
+        if is_counted {
+            self.core.stats.failed(self.row.id, None);
+        } else if std::mem::replace(&mut self.has_failed, true) {
+            self.core.stats.error(error.prefix());
+        } else {
+            self.core.stats.failed(self.row.id, Some(error.prefix()));
+        }
     }
 
     fn cpu_seconds(&mut self) -> f64 {

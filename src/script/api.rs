@@ -75,6 +75,9 @@ pub trait Caller {
     /// Some time has passed. Text: the script ends with it.
     fn tick(&mut self) -> Option<&'static str>;
 
+    /// An error stands in what the script returns; counted: it is that of a command, and was counted when that failed.
+    fn returns_error(&mut self, _error: &Error, _is_counted: bool) {}
+
     /// CPU time of the process, for `os.clock`.
     fn cpu_seconds(&mut self) -> f64;
 }

@@ -10,7 +10,6 @@
 //! | array, set, map | table, `{set=}`, `{map=}` | | table | array up to the first nil |
 //! | double, big number, verbatim | `{double=}`, `{big_number=}`, `{verbatim_string=}` | | the same | the same |
 
-use super::Failed;
 use super::args::cut;
 use super::work::{TABLE, VALUE, Work};
 use crate::resp::decode::{self, Head};
@@ -191,8 +190,6 @@ pub struct Writer<'a> {
     work: Work<'a>,
     /// The protocol that the script has chosen.
     script_protocol: Protocol,
-    /// The error that the value is, or has in it.
-    pub error: Option<Failed>,
     values: usize,
     start: usize,
 }
@@ -201,7 +198,7 @@ impl<'a> Writer<'a> {
     /// A writer of one value, in the client's protocol.
     pub fn new(out: &'a mut Output, work: Work<'a>, protocol: Protocol, script_protocol: Protocol) -> Writer<'a> {
         let start = out.len();
-        Writer { reply: Reply::new(out, protocol), work, script_protocol, error: None, values: 0, start }
+        Writer { reply: Reply::new(out, protocol), work, script_protocol, values: 0, start }
     }
 
     /// Writes the value on top of the stack.
@@ -258,10 +255,7 @@ impl<'a> Writer<'a> {
             let told = error_at(stack, table);
             let error = Error::new(told.text);
             self.reply.error(&error);
-            // One that is yet to be counted comes first.
-            if self.error.as_ref().is_none_or(|known| known.is_counted) {
-                self.error = Some(Failed { error, is_counted: told.is_counted });
-            }
+            self.work.tell_error(&error, told.is_counted);
         } else if field(stack, "ok", Kind::String) {
             self.reply.simple(stack.bytes(-1).unwrap_or_default());
         } else if field(stack, "double", Kind::Number) {

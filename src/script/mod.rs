@@ -8,7 +8,7 @@
 //!             └─▶ convert::Writer ─▶ the client's reply
 //! ```
 //! Every core has one engine, made when its first script comes. Nothing of a script outlasts it but what it wrote:
-//! globals, libraries and metatables are read-only, `KEYS` and `ARGV` are made anew or gone, what it chose of `cjson` and
+//! globals, libraries and metatables are read-only, `KEYS` and `ARGV` are made anew, what it chose of `cjson` and
 //! `math.randomseed` ends with it. Only the local variables of a library of functions stay, each core's for itself.
 //!
 //! # Which Lua
@@ -210,7 +210,8 @@ impl Engine {
         if begins_again { locals::restore(&mut stack, saved) } else { locals::forget(&mut stack, saved) }
     }
 
-    /// Runs code, and writes its reply, or why it failed. The error, if there is one.
+    /// Runs code, and writes its reply, or why it failed. The error that it ended with; of those in what it returns
+    /// the caller is told ([`Caller::returns_error`]).
     pub fn run(&mut self, call: &Invocation<'_>, caller: &mut dyn Caller, out: &mut Output) -> Option<Failed> {
         if call.is_function {
             self.forget_arguments();
@@ -246,19 +247,15 @@ impl Engine {
                 let start = out.len();
                 let mut writer = Writer::new(out, Work::new(running.caller), call.protocol, script_protocol);
                 let written = writer.write(&mut stack);
-                let error = writer.error.take();
                 let unwritten = written.err().map(|why| match why {
                     Unwritten::TooLarge => Error::fixed("ERR the script's reply is too large"),
                     Unwritten::Ended(text) => Error::new(format!("ERR {text} script: {}", call.name)),
                 });
-                match unwritten {
-                    None => error,
-                    Some(error) => {
-                        out.truncate(start);
-                        Reply::new(&mut *out, call.protocol).error(&error);
-                        Some(Failed { error, is_counted: false })
-                    }
-                }
+                unwritten.map(|error| {
+                    out.truncate(start);
+                    Reply::new(&mut *out, call.protocol).error(&error);
+                    Failed { error, is_counted: false }
+                })
             }
             Err(failure) => {
                 let (error, is_counted) = told(&mut stack, failure, call.name);

@@ -2,6 +2,7 @@
 //! written into no more memory than the script may take. Not here: what a tick does (`src/runtime/script.rs`).
 
 use super::api::{Caller, push_ending};
+use crate::resp::Error;
 use crate::sys::lua::{BYTES_PER_INSTRUCTION, Stack, TICK_INSTRUCTIONS, Thrown};
 
 /// A value that is read or written takes as long as so many instructions, about …
@@ -40,6 +41,11 @@ impl<'a> Work<'a> {
             }
             None => self.tick(),
         }
+    }
+
+    /// Tells of an error in what the script returns.
+    pub fn tell_error(&mut self, error: &Error, is_counted: bool) {
+        self.caller.returns_error(error, is_counted);
     }
 
     #[cold]
