@@ -481,7 +481,9 @@ impl Core {
             Run::Session(_) => self.run_session(planned, row, started),
             Run::Joint(joint) => self.run_joint(joint, planned, row, started),
             Run::Subscription { audience, joins } => {
-                let names: Vec<Vec<u8>> = spans[1..].iter().map(|span| span.of(request).to_vec()).collect();
+                let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
+                let names: Vec<Vec<u8>> = args[1..].iter().map(|name| name.to_vec()).collect();
+                drop(args);
                 self.run_subscription(planned.connection, row, audience, joins, names, started)
             }
             Run::Everywhere { check, .. } => {

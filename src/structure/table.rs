@@ -41,7 +41,9 @@
 //!
 //! Should growing not help (more than 16 entries of one tag and key), an entry becomes a **stray**, in a list with full
 //! hashes that is searched front to back. A block is never made larger than 2.5 times what its entries need, and no
-//! segment is split deeper than a directory of a quarter of a byte an entry allows; so hostile hashes cost time only.
+//! segment is split deeper than a directory of a MiB, or of eight bytes an entry, allows; so hostile hashes cost time, and
+//! a MiB. That much serves those who insert in the order of another table's walk: all entries begin alike then, and
+//! the directory has the length that it will have at the end from the beginning on.
 //!
 //! # Arithmetic
 //!
@@ -127,6 +129,8 @@ pub const CURSOR_BITS: u32 = TAG_BITS + DEPTH_MAX + 1;
 /// Bits of a `locator`.
 pub const LOCATOR_BITS: u32 = DEPTH_MAX + TAG_BITS;
 
+/// Words of a directory that no number of entries has to justify: those of some twenty million.
+const DIRECTORY_WORDS_FREE: usize = 1 << 17;
 /// Load, in percent, that a segment is made for when it is split, merged or shrunk.
 const LOAD_PERCENT_AIM: usize = 86;
 /// Load of the whole table, in percent, below which removals shrink it.
@@ -371,6 +375,9 @@ impl Table {
         if self.buckets == 0 || !unsafe { segment.insert(slot) } {
             self.insert_by_growing(hash, slot, &mut rehash);
         }
+        if !self.overflow.is_empty() {
+            self.adopt_stray();
+        }
         if self.directory.is_moving() {
             self.directory.advance();
         }
@@ -422,10 +429,10 @@ impl Table {
     }
 
     /// Whether a segment of the depth may be split. With hashes that deserve the name the depth exceeds the binary
-    /// logarithm of the number of segments by two at most; this lets pass four more, and holds up a directory that
-    /// would explode because all hashes begin alike.
+    /// logarithm of the number of segments by two at most; more are needed where entries come in the order of their
+    /// hashes. This holds up a directory that would explode because all hashes begin alike.
     fn may_split(&self, depth: u32) -> bool {
-        depth < DEPTH_MAX && (2 << depth) <= (self.len / 32).max(4)
+        depth < DEPTH_MAX && (2 << depth) <= self.len.max(DIRECTORY_WORDS_FREE)
     }
 
     /// Replaces a segment by two. `slots` are its slots and, at the end, the one with the hash `new_hash`.
@@ -528,6 +535,23 @@ impl Table {
         }
     }
 
+    /// Perhaps there is room by now for one of those in the overflow list.
+    #[cold]
+    fn adopt_stray(&mut self) {
+        let Some(stray) = self.overflow.pop() else { return };
+        let key = key_of(stray.hash);
+        let segment = self.directory.get(key);
+        let slot = slot_of(tag_of(stray.hash), stray.payload, key, segment.depth());
+        // SAFETY: a live block; `&mut self` keeps others away.
+        if !unsafe { segment.insert(slot) } {
+            self.overflow.push(stray);
+            let middle = self.len % self.overflow.len();
+            let last = self.overflow.len() - 1;
+            self.overflow.swap(middle, last);
+        }
+        self.trim_overflow();
+    }
+
     /// One step of giving memory back, if it is time for one.
     #[cold]
     fn maintain(&mut self) {
@@ -536,18 +560,8 @@ impl Table {
                 *self = Table::new();
                 return;
             }
-        } else if let Some(stray) = self.overflow.pop() {
-            let key = key_of(stray.hash);
-            let segment = self.directory.get(key);
-            let slot = slot_of(tag_of(stray.hash), stray.payload, key, segment.depth());
-            // SAFETY: a live block; `&mut self` keeps others away.
-            if !unsafe { segment.insert(slot) } {
-                self.overflow.push(stray);
-                let middle = self.len % self.overflow.len();
-                let last = self.overflow.len() - 1;
-                self.overflow.swap(middle, last);
-            }
-            self.trim_overflow();
+        } else {
+            self.adopt_stray();
         }
         if self.len < REMOVALS_PER_STEP * SLOTS || self.len.is_multiple_of(REMOVALS_PER_STEP) {
             self.shrink_step();

@@ -500,3 +500,28 @@ fn what_is_read_after_an_own_write_is_remembered() {
         }
     }
 }
+
+/// An argument as long as that is not received with the others.
+#[test]
+fn channels_may_have_long_names() {
+    const BYTES: usize = 100_000;
+    let name = "c".repeat(BYTES);
+    for shards in SHARDS {
+        let server = start(shards, &[]);
+        let mut other = connect(&server);
+        let mut client = in_resp3(&server);
+        for (join, publish) in [("SUBSCRIBE", "PUBLISH"), ("PSUBSCRIBE", "PUBLISH"), ("SSUBSCRIBE", "SPUBLISH")] {
+            // Cut, so that the name is not there when its command is first looked at.
+            let bytes = encode(&[join, &name]);
+            client.send_raw(&bytes[..100]).expect("it is sent");
+            std::thread::sleep(Duration::from_millis(20));
+            client.send_raw(&bytes[100..]).expect("it is sent");
+            let Value::Push(joined) = client.read().expect("a confirmation") else { panic!("a push") };
+            assert_eq!(joined[1], bulk(&name), "{shards} shards, {join}");
+            let receivers = integer(other.call(&[publish, &name, "message"]).expect("it is answered"));
+            assert_eq!(receivers, if join == "PSUBSCRIBE" { 2 } else { 1 });
+            assert_eq!(integer(other.call(&[publish, "", "message"]).expect("it is answered")), 0);
+            (0..receivers).for_each(|_| assert!(matches!(client.read(), Ok(Value::Push(_)))));
+        }
+    }
+}
