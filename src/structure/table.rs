@@ -41,9 +41,9 @@
 //!
 //! Should growing not help (more than 16 entries of one tag and key), an entry becomes a **stray**, in a list with full
 //! hashes that is searched front to back. A block is never made larger than 2.5 times what its entries need, and no
-//! segment is split deeper than a directory of a MiB, or of eight bytes an entry, allows; so hostile hashes cost time, and
-//! a MiB. That much serves those who insert in the order of another table's walk: all entries begin alike then, and
-//! the directory has the length that it will have at the end from the beginning on.
+//! segment is split deeper than a directory of a MiB, or of eight bytes an entry, allows; so hostile hashes cost time,
+//! and a MiB. That much serves those who insert in the order of another table's walk: all entries begin alike then,
+//! and the directory has the length that it will have at the end from the beginning on.
 //!
 //! # Arithmetic
 //!
