@@ -126,7 +126,7 @@ impl Pair {
         assert_eq!((table.buckets, table.block_bytes), (buckets_all, bytes_all));
         assert_eq!(table.len(), self.model.len());
         assert!(entries == self.model);
-        // However hostile the hashes: a bounded number of bytes an entry, and then a small block and a directory, or two.
+        // However hostile the hashes: so many bytes an entry, and then a small block and a directory, or two.
         let free = 2048 + 2 * DIRECTORY_WORDS_FREE * size_of::<u64>();
         assert!(table.memory_bytes() <= free + 64 * table.len(), "{} for {}", table.memory_bytes(), table.len());
     }
