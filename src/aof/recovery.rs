@@ -23,9 +23,10 @@ pub trait Source {
 }
 
 /// What stands behind the last whole group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tail {
     /// Nothing.
+    #[default]
     Nothing,
     /// Zeros: room that was not used yet.
     Room,
@@ -50,7 +51,7 @@ pub struct Shared {
 }
 
 /// What is in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scan {
     /// Which lane it is; `None`: it was not written here.
     pub lane: Option<Lane>,
@@ -103,15 +104,7 @@ pub fn group_at<'a>(
 /// # Errors
 /// Those of the medium.
 pub fn scan(source: &mut impl Source, file: u64) -> io::Result<Scan> {
-    let mut scan = Scan {
-        lane: None,
-        bytes: 0,
-        groups: 0,
-        shares: Vec::new(),
-        has_end: false,
-        tail: Tail::Nothing,
-        is_blank: false,
-    };
+    let mut scan = Scan::default();
     let mut buffer = Vec::new();
     while let Some((header, records)) = group_at(source, scan.bytes, file, Some(scan.groups), &mut buffer)? {
         // The first says which lane it is, the last that it is the last; others are asked if they have shares.

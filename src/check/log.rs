@@ -320,15 +320,7 @@ fn examine_incr<F: Files>(files: &F, entry: &Entry, now_ms: u64, report: &mut Re
     let Some(mut source) = files.open(name)? else {
         let what = format!("The append log file {name} doesn't exist: No such file or directory");
         report.problems.push(Problem::of_file(name, what));
-        let nothing = Scan {
-            lane: None,
-            bytes: 0,
-            groups: 0,
-            shares: Vec::new(),
-            has_end: false,
-            tail: Tail::Nothing,
-            is_blank: true,
-        };
+        let nothing = Scan { is_blank: true, ..Scan::default() };
         report.scans.push(recovery::File { file: number, scan: nothing });
         return Ok(FileReport::new(name, Role::Incr, 0));
     };

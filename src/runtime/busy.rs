@@ -216,14 +216,8 @@ impl Core {
         for index in std::mem::take(&mut self.active) {
             if index == client {
                 self.active.push(index);
-                continue;
-            }
-            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
-            let is_held_back = !connection.held_back.is_empty();
-            connection.consume_planned();
-            connection.session.active_ms = self.now_ms;
-            if is_held_back && connection.replies.outstanding() == 0 {
-                list_once(&mut self.again, &mut connection.again, index);
+            } else {
+                self.consume_planned(index);
             }
         }
     }

@@ -80,14 +80,19 @@ impl Core {
         self.planned = planned;
         self.spans.clear();
         for index in std::mem::take(&mut self.active) {
-            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
-            let is_held_back = !connection.held_back.is_empty();
-            connection.consume_planned();
-            connection.session.active_ms = self.now_ms;
-            // Missing replies will bring it back themselves.
-            if is_held_back && connection.replies.outstanding() == 0 {
-                list_once(&mut self.again, &mut connection.again, index);
-            }
+            self.consume_planned(index);
+        }
+    }
+
+    /// The commands of a client that were planned in this pass have run, or are held back.
+    pub(super) fn consume_planned(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        let is_held_back = !connection.held_back.is_empty();
+        connection.consume_planned();
+        connection.session.active_ms = self.now_ms;
+        // Missing replies will bring it back themselves.
+        if is_held_back && connection.replies.outstanding() == 0 {
+            list_once(&mut self.again, &mut connection.again, index);
         }
     }
 
