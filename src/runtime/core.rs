@@ -191,6 +191,8 @@ pub struct Core {
     pub(super) evicts: bool,
     /// Entries have yet to go, in this pass and those that follow.
     pub(super) is_short_of_room: bool,
+    /// For how long entries went in this pass, in nanoseconds.
+    pub(super) evicting_nanoseconds: u64,
     /// What writes this core's lane of the log.
     pub(super) writer: Writer,
     /// Somebody's replies wait for the log, perhaps.
@@ -315,6 +317,7 @@ impl Core {
             touched: Vec::new(),
             evicts: false,
             is_short_of_room: false,
+            evicting_nanoseconds: 0,
             obstacles: 0,
             saving: Saving::default(),
             evicted_enough_ms: 0,
@@ -377,6 +380,7 @@ impl Core {
         }
         self.begin_timing(raw, steady_ms);
         self.stats.counters.passes += 1;
+        self.evicting_nanoseconds = 0;
         self.shard.be_patient();
         let spare = &mut self.spare_outputs;
         self.ring.take_sent(|bytes| keep_output(spare, bytes));

@@ -42,6 +42,10 @@ const TOLERANCE_MS: u64 = 200;
 /// How soon what is evicted between commands is thought to have been told to all whom it concerns.
 const MESSAGES_MS: u64 = 50;
 
+/// For how long entries go in one pass where no command asks for room, and while a lowered limit is not reached, in
+/// nanoseconds: a client waits for what is left of one such slice and for the next.
+const SLICE_NANOSECONDS_MAX: u64 = 100_000;
+
 /// For how long a core whose own shard has nothing to spare spins for the engine of one that has, in nanoseconds; …
 const SPIN_NANOSECONDS_MAX: u64 = 1_000_000;
 /// … and for how long it waits in all where the command would pass the slack too. Only then is a command refused
@@ -53,8 +57,9 @@ fn slack_bytes(limit_bytes: u64) -> u64 {
     (limit_bytes / 100).max(16 << 20)
 }
 
-/// For how long entries may go before one command runs, in nanoseconds, by `maxmemory-eviction-tenacity`: as in Redis,
-/// 50 µs a step up to 10, then 15 % more each; 100: as long as it takes.
+/// For how long entries may go in one pass so that its commands run, in nanoseconds, by `maxmemory-eviction-tenacity`:
+/// 50 µs a step up to 10, then 15 % more each; 100: as long as it takes. Redis takes as long before each command, and so a
+/// pipeline that comes while a limit is lowered holds up everybody else.
 fn evict_nanoseconds_max(tenacity: u32) -> u64 {
     match tenacity {
         0..=10 => 50_000 * u64::from(tenacity),
@@ -167,7 +172,25 @@ impl Core {
         let batch = memory::lease_bytes(limit, 0, cores) / 4;
         let (enough, mut evicted) = ((used - goal + batch) as usize, 0);
         let started = self.clock.raw();
-        let nanoseconds_max = evict_nanoseconds_max(self.config.maxmemory_eviction_tenacity);
+        let held_at = self.shared.budget.ceiling(limit);
+        let is_held = limit < held_at;
+        let slice = if more == 0 || is_held { SLICE_NANOSECONDS_MAX } else { u64::MAX };
+        let nanoseconds_max = evict_nanoseconds_max(self.config.maxmemory_eviction_tenacity)
+            .min(slice)
+            .saturating_sub(self.evicting_nanoseconds);
+        if is_held && nanoseconds_max == 0 && 0 < self.evicting_nanoseconds {
+            // What this pass can do for a lowered limit has been done. So that the sum goes down whatever comes, twice as
+            // much goes as this command brings, unless it is hardly above where it was.
+            if held_at + TOLERANCE_BYTES < used + more {
+                self.spare(2 * more as usize);
+                used = self.counted_bytes();
+                self.shared.budget.sink_to(used);
+            }
+            if used + more <= held_at + slack_bytes(limit) / 2 {
+                self.is_short_of_room = true;
+                return true;
+            }
+        }
         loop {
             let spared = self.spare((used - goal + batch) as usize);
             evicted += spared.unwrap_or(0);
@@ -193,6 +216,7 @@ impl Core {
             }
             if !is_progress {
                 if used + more <= ceiling {
+                    self.evicting_nanoseconds += nanoseconds;
                     self.is_short_of_room = is_waiting && limit < used;
                     return is_waiting || used <= limit;
                 }
@@ -211,7 +235,7 @@ impl Core {
                 break;
             }
         }
-        self.note_eviction(started);
+        self.evicting_nanoseconds += self.note_eviction(started);
         true
     }
 
@@ -265,10 +289,11 @@ impl Core {
         spared
     }
 
-    /// Notes for `LATENCY` how long it took.
-    fn note_eviction(&mut self, started: u64) {
+    /// Notes for `LATENCY` how long it took, in nanoseconds.
+    fn note_eviction(&mut self, started: u64) -> u64 {
         let took = self.clock.delta(started, self.clock.raw());
         super::slow::note_event(&self.shared, &self.config, "eviction-cycle", took);
+        took.as_nanos() as u64
     }
 
     /// Tells other cores how many entries may go here, and the adviser how large this shard can be.
