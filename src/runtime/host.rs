@@ -56,9 +56,6 @@ pub fn warn(config: &Config) {
     } else if let Some(why) = too_much(config.maxmemory.bytes, process::memory_bytes()) {
         tracing::warn!("WARNING {why}");
     }
-    if !config.save.0.is_empty() {
-        tracing::warn!("WARNING save asks for snapshots, which this version does not take: data ends with the process");
-    }
     warn_of_pending(config, &Config::default());
 }
 

@@ -639,7 +639,7 @@ fn the_tuning_check_tells_what_to_mend() {
     // A server beyond the limits of this machine.
     let output = Command::new(&check).env("CORERING_CLIENTS", "4000000000").output().expect("bash runs");
     assert!(
-        words(&output).contains("MEND  open files") || words(&output).contains("ok    open files         unlimited")
+        words(&output).contains("MEND  open_files") || words(&output).contains("ok    open_files         unlimited")
     );
     assert_eq!(Command::new(&check).arg("--nonsense").output().expect("bash runs").status.code(), Some(2));
 }
