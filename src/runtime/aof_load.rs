@@ -6,7 +6,7 @@ use super::aof_place::{self, Directory, LaneFile, read_manifest};
 use super::core::unix_ms;
 use super::file_source::FileSource;
 use super::libraries::LibraryReader;
-use super::load::{Duplicates, Manner, load};
+use super::load::{Delay, Duplicates, Manner, load};
 use crate::aof::group::{self, Lane};
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::aof::plain::{self, Standing};
@@ -343,6 +343,7 @@ struct Loader<'e> {
     libraries: Option<LibraryReader>,
     /// The file that is loaded is the last one that the manifest names.
     is_last_file: bool,
+    delay: Delay,
     out: Output,
     db: usize,
     loaded: Loaded,
@@ -361,6 +362,7 @@ impl<'e> Loader<'e> {
             overlay: None,
             libraries: None,
             is_last_file: false,
+            delay: Delay::default(),
             out: Output::default(),
             db: 0,
             loaded: Loaded::default(),
@@ -501,6 +503,7 @@ impl<'e> Loader<'e> {
             format!("Unknown command '{name}' reading the append only file {}", path.display())
         })?;
         self.loaded.commands += 1;
+        self.delay.wait(&self.shared);
         match row.command.run {
             Run::Keyspace(_) | Run::Blocking(_) => {}
             Run::Joint(Joint::Script(what)) => {
@@ -511,7 +514,7 @@ impl<'e> Loader<'e> {
             }
             _ => return Ok(()), // Nothing of it is in a data set.
         }
-        let call = Call { db: self.db, protocol: Protocol::Resp2, touch: true, actor: Actor::default() };
+        let call = Call { db: self.db, protocol: Protocol::Resp2, touch: true, actor: Actor::default(), is_replayed: true };
         let now_ms = unix_ms();
         self.out.truncate(0);
         let place = place(self.map, row.command, args);
