@@ -110,9 +110,20 @@ pub enum Errand {
     },
 }
 
-/// How rewriting went so far.
+/// When a rewrite that is wanted is to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum When {
+    /// After what else is under way.
+    Later,
+    /// At once.
+    Now,
+}
+
+/// How rewriting goes, and went so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rewrites {
+    /// One is wanted that has not begun.
+    pub wanted: Option<When>,
     /// Since when one is under way, unix milliseconds.
     pub since_ms: Option<u64>,
     /// How long the last one took, in seconds; -1: there was none.
@@ -123,6 +134,18 @@ pub struct Rewrites {
     pub count: u64,
     /// Those that failed since then.
     pub failures: u64,
+}
+
+impl Rewrites {
+    /// Whether one is under way, or about to be.
+    pub fn is_under_way(&self) -> bool {
+        self.since_ms.is_some() || self.wanted == Some(When::Now)
+    }
+
+    /// Whether one is wanted that waits for something else.
+    pub fn is_scheduled(&self) -> bool {
+        self.wanted == Some(When::Later)
+    }
 }
 
 /// Records of one file that nobody has taken yet.
@@ -212,10 +235,6 @@ pub struct Log {
     next_file: AtomicU64,
     clerk: Mutex<Option<Sender<Errand>>>,
     rewrites: Mutex<Rewrites>,
-    /// A rewrite is wanted, …
-    is_wanted: AtomicBool,
-    /// … when nothing else is under way.
-    is_scheduled: AtomicBool,
     next_base: AtomicU64,
     /// Bytes of the base that is there, …
     own_base_bytes: AtomicU64,
@@ -274,9 +293,14 @@ impl Log {
             known: AtomicU64::new(0),
             next_file: AtomicU64::new(1),
             clerk: Mutex::new(None),
-            rewrites: Mutex::new(Rewrites { since_ms: None, last_seconds: -1, is_ok: true, count: 0, failures: 0 }),
-            is_wanted: AtomicBool::new(false),
-            is_scheduled: AtomicBool::new(false),
+            rewrites: Mutex::new(Rewrites {
+                wanted: None,
+                since_ms: None,
+                last_seconds: -1,
+                is_ok: true,
+                count: 0,
+                failures: 0,
+            }),
             next_base: AtomicU64::new(1),
             own_base_bytes: AtomicU64::new(0),
             dropped_bytes: AtomicU64::new(0),
@@ -726,28 +750,23 @@ impl Log {
         self.lanes[core].is_waiting.load(Ordering::SeqCst)
     }
 
-    /// A rewrite is wanted: now, or (`is_later`) when nothing else is under way.
+    /// A rewrite is wanted: now, or (`is_later`) when nothing else is under way. What is to be at once stays so.
     pub fn want_rewrite(&self, is_later: bool) {
-        self.is_scheduled.store(is_later, Ordering::Relaxed);
-        self.is_wanted.store(true, Ordering::Release);
+        let when = if is_later { When::Later } else { When::Now };
+        let mut rewrites = self.rewrites.lock();
+        rewrites.wanted = rewrites.wanted.max(Some(when));
     }
 
-    /// Whether one is that waits for something else.
-    pub fn is_scheduled(&self) -> bool {
-        self.is_scheduled.load(Ordering::Relaxed)
-    }
-
-    /// Whether one is wanted.
-    #[inline]
+    /// Whether one is wanted that has not begun.
     pub fn is_rewrite_wanted(&self) -> bool {
-        self.is_wanted.load(Ordering::Relaxed)
+        self.rewrites.lock().wanted.is_some()
     }
 
     /// A rewrite begins.
     pub fn begin_rewrite(&self, now_ms: u64) {
-        self.rewrites.lock().since_ms = Some(now_ms);
-        self.is_wanted.store(false, Ordering::Release);
-        self.is_scheduled.store(false, Ordering::Relaxed);
+        let mut rewrites = self.rewrites.lock();
+        rewrites.since_ms = Some(now_ms);
+        rewrites.wanted = None;
     }
 
     /// It has ended.
@@ -767,7 +786,7 @@ impl Log {
 
     /// Whether the log is being rewritten, or about to be.
     pub fn is_rewriting(&self) -> bool {
-        (self.is_rewrite_wanted() && !self.is_scheduled()) || self.rewrites.lock().since_ms.is_some()
+        self.rewrites.lock().is_under_way()
     }
 
     /// The number for the next base, which nobody else gets.

@@ -165,6 +165,11 @@ fn quoted(name: &str) -> String {
     for byte in name.bytes() {
         match byte {
             b'"' | b'\\' => quoted.extend(['\\', byte as char]),
+            b'\n' => quoted.push_str("\\n"),
+            b'\r' => quoted.push_str("\\r"),
+            b'\t' => quoted.push_str("\\t"),
+            0x07 => quoted.push_str("\\a"),
+            0x08 => quoted.push_str("\\b"),
             b' '..=b'~' => quoted.push(byte as char),
             _ => quoted.push_str(&format!("\\x{byte:02x}")),
         }
@@ -197,7 +202,14 @@ fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
                             word.push(u8::from_str_radix(digits, 16).ok()?);
                             at += 2;
                         } else {
-                            word.push(escaped);
+                            word.push(match escaped {
+                                b'n' => b'\n',
+                                b'r' => b'\r',
+                                b't' => b'\t',
+                                b'a' => 0x07,
+                                b'b' => 0x08,
+                                other => other,
+                            });
                         }
                     }
                     _ => word.push(byte),
@@ -230,6 +242,10 @@ mod tests {
         };
         assert_eq!(Manifest::parse(manifest.text().as_bytes()), Ok(manifest.clone()));
         assert_eq!((manifest.next_base(), manifest.next_incr()), (3, 10));
+        // As Redis writes it.
+        let odd = Manifest { base: Some(entry("\n\r\t\x07\x08\x01.1.base.rdb", 1, Kind::Base)), ..Manifest::default() };
+        assert_eq!(odd.text(), "file \"\\n\\r\\t\\a\\b\\x01.1.base.rdb\" seq 1 type b\n");
+        assert_eq!(Manifest::parse(odd.text().as_bytes()), Ok(odd));
         assert_eq!(incr_number("x", &incr_name("x", 9)), Some(9));
         for other in ["y.9.incr.aof", "x.9.base.aof", "x.incr.aof", "x.9.incr.aof.old", "x9.incr.aof"] {
             assert_eq!(incr_number("x", other), None, "{other}");

@@ -84,7 +84,7 @@ fn bgrewriteaof(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>)
     if log.is_rewriting() {
         return Err(Error::fixed("ERR Background append only file rewriting already in progress"));
     }
-    let is_later = view.shared.persistence.is_claimed() || view.session.mode.contains(Mode::DENY_BLOCKING);
+    let is_later = view.shared.persistence.is_busy() || view.session.mode.contains(Mode::DENY_BLOCKING);
     let ready = match log.is_on() {
         true if log.has_place() => Ok(()),
         true => Err("the directory of the append-only file is gone, and there is no new one yet".to_string()),

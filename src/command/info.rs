@@ -492,8 +492,8 @@ fn write_persistence(server: &Server<'_>, lines: &mut Lines) {
     let rewrites = log.rewrites();
     let status = |is_ok| if is_ok { "ok" } else { "err" };
     lines.put("aof_enabled", u8::from(log.is_on()));
-    lines.put("aof_rewrite_in_progress", u8::from(log.is_rewriting()));
-    lines.put("aof_rewrite_scheduled", u8::from(log.is_scheduled()));
+    lines.put("aof_rewrite_in_progress", u8::from(rewrites.is_under_way()));
+    lines.put("aof_rewrite_scheduled", u8::from(rewrites.is_scheduled()));
     lines.put("aof_last_rewrite_time_sec", rewrites.last_seconds);
     lines.put(
         "aof_current_rewrite_time_sec",
@@ -507,7 +507,7 @@ fn write_persistence(server: &Server<'_>, lines: &mut Lines) {
     if log.is_on() {
         lines.put("aof_current_size", log.bytes());
         lines.put("aof_base_size", log.base_bytes());
-        lines.put("aof_pending_rewrite", 0);
+        lines.put("aof_pending_rewrite", u8::from(rewrites.is_scheduled()));
         lines.put("aof_buffer_length", log.pending_bytes());
         lines.put("aof_pending_bio_fsync", log.syncing());
         lines.put("aof_delayed_fsync", log.delayed());

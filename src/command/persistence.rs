@@ -55,7 +55,7 @@ fn bgsave(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
         [_, word] if word.eq_ignore_ascii_case(b"schedule") => schedules = true,
         [_, word] if word.eq_ignore_ascii_case(b"cancel") => {
             if persistence.is_saving(Purpose::Background) {
-                persistence.cancel();
+                persistence.cancel_background();
                 reply.simple("Background saving cancelled");
             } else if persistence.schedule(false) {
                 reply.simple("Scheduled background saving cancelled");
@@ -70,7 +70,7 @@ fn bgsave(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
     if persistence.is_saving(Purpose::Background) {
         return Err(IN_PROGRESS);
     }
-    if persistence.is_claimed() || is_in_transaction {
+    if persistence.is_busy() || view.shared.log.is_rewriting() || is_in_transaction {
         if !schedules && !is_in_transaction {
             return Err(ANOTHER);
         }
@@ -180,6 +180,7 @@ pub fn write_loading(text: &mut String, shared: &Shared, now_ms: u64) {
 mod tests {
     use super::super::connection::double::Server;
     use super::*;
+    use crate::shared::persistence::Running;
 
     #[track_caller]
     fn check(server: &mut Server, line: &str, expected: &str) {
@@ -196,7 +197,18 @@ mod tests {
         check(&mut server, "BGSAVE SCHEDULE", "-ERR Background save already in progress|");
         check(&mut server, "SAVE", "-ERR Background save already in progress|");
         assert_eq!(server.shared.persistence.take_wish(), Some(Wish::Asked));
-        assert!(server.shared.persistence.claim(), "by somebody else");
+        check(&mut server, "BGSAVE", "-ERR Background save already in progress|");
+        assert!(server.shared.persistence.claim(Purpose::Background));
+        let running = Running { purpose: Purpose::Background, since_ms: 0, keys: 0, changes: 0 };
+        server.shared.persistence.set_running(running);
+        server.shared.persistence.release();
+        assert!(server.shared.persistence.claim(Purpose::Emptied));
+        check(&mut server, "BGSAVE", "+Background saving started|");
+        server.shared.persistence.release();
+        assert!(server.shared.persistence.claim(Purpose::Background));
+        server.shared.persistence.set_running(running);
+        server.shared.persistence.release();
+        assert!(server.shared.persistence.claim(Purpose::LogBase), "by somebody else");
         check(&mut server, "BGSAVE", &format!("-{}|", ANOTHER.text()));
         check(&mut server, "BGSAVE SCHEDULE", "+Background saving scheduled|");
         check(&mut server, "BGSAVE CANCEL", "+Scheduled background saving cancelled|");

@@ -2,8 +2,8 @@
 //! `CONFIG GET`, so that existing files load and tools find what they ask for. Each row says why nothing follows.
 
 use super::directive::{Access, Directive, Flags};
+use super::kind::INT_MAX;
 use super::kind::Kind::{self, *};
-use super::kind::{INT_MAX, INT_MIN};
 
 const GROUP: &str = "Accepted without effect";
 
@@ -63,11 +63,9 @@ pub(super) static ROWS: &[Directive] = &[
     row("io-threads", Integer(1, 128), "1", IMMUTABLE, THREADS),
     row("io-threads-do-reads", YesNo, "no", IMMUTABLE, THREADS),
     row("jemalloc-bg-thread", YesNo, "yes", NONE, ALLOCATOR),
-    row("key-load-delay", Integer(INT_MIN, INT_MAX), "0", HIDDEN, TESTS),
     row("loading-process-events-interval-bytes", Integer(1024, INT_MAX), "2097152", HIDDEN, TESTS),
     row("propagation-error-behavior", Choice(&["ignore", "panic", "panic-on-replicas"]), "ignore", NONE, ERRORS),
     row("proc-title-template", Checked(check_title), "{title} {listen-addr} {server-mode}", NONE, TITLE),
-    row("rdb-key-save-delay", Integer(INT_MIN, INT_MAX), "0", HIDDEN, TESTS),
     row("sanitize-dump-payload", Choice(&["no", "yes", "clients"]), "no", NONE, PAYLOADS),
     row("set-proc-title", YesNo, "yes", IMMUTABLE, TITLE),
     row("tls-dh-params-file", Text, "", NONE, &["Key exchange uses elliptic curves only."]),

@@ -335,6 +335,10 @@ directives! {
         aof_timestamp_enabled: bool = "aof-timestamp-enabled", YesNo, "no";
         /// Syncs a rewritten log bit by bit while writing it.
         aof_rewrite_incremental_fsync: bool = "aof-rewrite-incremental-fsync", YesNo, "yes", PENDING;
+        /// Microseconds that loading waits after each key, and each command of the log; below 0: one, now and then.
+        key_load_delay: i32 = "key-load-delay", Integer(INT_MIN, INT_MAX), "0", HIDDEN;
+        /// Microseconds that saving waits after each key.
+        rdb_key_save_delay: i32 = "rdb-key-save-delay", Integer(INT_MIN, INT_MAX), "0", HIDDEN;
         /// Keeps the files of the log that a rewrite replaced.
         aof_disable_auto_gc: bool = "aof-disable-auto-gc", YesNo, "no", PENDING;
     }

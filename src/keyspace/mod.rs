@@ -182,7 +182,7 @@ pub struct Keyspace {
     pub watches: Watches,
     /// What the log of writes has to be told.
     pub records: Records,
-    /// A log is replayed: nothing expires, since the log says what went.
+    /// Keys are loaded: nothing expires, since the file says what went, and no command runs but what comes from there.
     pub is_replaying: bool,
     /// Counters.
     pub stats: KeyspaceStats,

@@ -62,7 +62,10 @@ impl std::fmt::Display for Fault {
             Fault::Signature => out.write_str("Wrong signature trying to load DB from file"),
             Fault::Version(version) => write!(out, "Can't handle RDB format version {version}"),
             Fault::Checksum(expected, got) => {
-                write!(out, "Wrong RDB checksum expected: ({expected:x}) but got ({got:x}). Aborting now.")
+                write!(
+                    out,
+                    "RDB CRC error: Wrong RDB checksum expected: ({expected:x}) but got ({got:x}). Aborting now."
+                )
             }
             Fault::Module(name) => {
                 write!(out, "The RDB file contains module data I can't load: no matching module type '{name}'")

@@ -6,27 +6,33 @@ use super::aof_place::{self, Directory, LaneFile, read_manifest};
 use super::core::unix_ms;
 use super::file_source::FileSource;
 use super::libraries::LibraryReader;
-use super::load::{Duplicates, Manner, load};
+use super::load::{Delay, Duplicates, Manner, load};
 use crate::aof::group::{self, Lane};
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
 use crate::aof::plain::{self, Standing};
 use crate::aof::record::{self, Item, Stop};
 use crate::aof::recovery::{self, Cut, Source, Tail};
+use crate::command::info::REDIS_VERSION;
 use crate::command::lookup;
 use crate::command::{Joint, Run};
 use crate::config::{Config, reason};
 use crate::keyspace::{Actor, Keyspace};
+use crate::memory;
+use crate::rdb;
+use crate::rdb::file::About;
 use crate::rdb::load::is_snapshot;
 use crate::resp::{Output, Protocol};
 use crate::route::{Place, SlotMap, place};
 use crate::shard::union::{Parts, Union};
 use crate::shard::{Call, Shard};
 use crate::shared::Shared;
+use crate::snapshot::Frame;
 use crate::stats::Stats;
+use crate::structure::crc64::Sum;
 use crate::sys::disk::{self, File, How};
 use parking_lot::{Mutex, MutexGuard};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The longest beginning that tells that a file is a snapshot.
@@ -55,6 +61,9 @@ pub(super) fn open(
     let mut directory = Directory::open(config.dir.join(&config.appenddirname), &config.appendfilename)?;
     let mut manifest = read_manifest(&directory, Some(&config.dir.join(&config.appendfilename)))?;
     let files = load_files(&directory, &manifest, config, shared, shards, false)?;
+    if manifest.files().next().is_none() {
+        manifest.base = begin_with_base(&directory, &manifest, config, shared)?;
+    }
     let first = go_on(&mut directory, &mut manifest, &files, shared)?;
     for shard in shards {
         let mut shard = shard.lock();
@@ -63,6 +72,48 @@ pub(super) fn open(
     }
     tracing::info!("the append-only file goes on in {} files from number {first} on", shared.cores);
     Ok((directory, manifest))
+}
+
+/// The base of a log that begins with nothing, as Redis makes it: so whoever looks finds what kind of log it is. None:
+/// something of its name is there, which nobody knows of and nobody loses.
+fn begin_with_base(
+    directory: &Directory,
+    manifest: &Manifest,
+    config: &Config,
+    shared: &Shared,
+) -> Result<Option<Entry>, String> {
+    let (seq, is_snapshot, seconds) = (manifest.next_base(), config.aof_use_rdb_preamble, unix_ms() / 1000);
+    let name = manifest::base_name(&directory.prefix, seq, is_snapshot);
+    let path = directory.path.join(&name);
+    let libraries: Vec<Vec<u8>> = shared.scripts.libraries().values().map(|library| library.code.clone()).collect();
+    assert!(libraries.is_empty()); // There was nothing to load them from.
+    let frame = if is_snapshot {
+        Frame::Snapshot(About {
+            redis_version: REDIS_VERSION,
+            made_seconds: seconds,
+            used_bytes: memory::used_bytes(),
+            is_log_base: true,
+            libraries,
+            databases: Vec::new(),
+        })
+    } else {
+        Frame::of_commands(config.aof_timestamp_enabled.then_some(seconds), &libraries)
+    };
+    let mut bytes = frame.head(rdb::VERSION);
+    let end = frame.end((config.rdbchecksum && frame.has_sum()).then(|| Sum::of(&bytes)));
+    bytes.extend_from_slice(&end);
+    let write = || -> io::Result<bool> {
+        if disk::is_there(&path)? {
+            return Ok(false);
+        }
+        let file = File::open(&path, How::Anew)?;
+        file.write_all_at(&bytes, 0)?;
+        file.sync()?;
+        Ok(true)
+    };
+    let is_written =
+        write().map_err(|error| format!("cannot write the append-only file {}: {}", path.display(), reason(&error)))?;
+    Ok(is_written.then_some(Entry { name, seq, kind: Kind::Base }))
 }
 
 /// Whether there is a log that `DEBUG LOADAOF` can load.
@@ -127,10 +178,10 @@ fn load_files(
     let bytes_of = |entry: &Entry| disk::len(&path.join(&entry.name)).unwrap_or(0);
     loading.begin(unix_ms(), manifest.files().map(bytes_of).sum());
     let mut loader = Loader::new(shared, shards, config);
-    let last = manifest.files().last().map(|entry| entry.name.clone());
-    for entry in manifest.files() {
+    let entries: Vec<&Entry> = manifest.files().collect();
+    for (at, &entry) in entries.iter().enumerate() {
         let file = path.join(&entry.name);
-        loader.is_last_file = last.as_ref() == Some(&entry.name);
+        loader.later = entries[at + 1..].iter().map(|entry| path.join(&entry.name)).collect();
         match files.iter().find(|scanned| scanned.name == entry.name && entry.kind == Kind::Incr) {
             Some(scanned) if 0 < scanned.file.scan.groups || scanned.file.scan.tail == Tail::Room => {
                 loader.load_lane(&file, scanned.file.file, scanned.file.scan.bytes)?;
@@ -341,8 +392,9 @@ struct Loader<'e> {
     random: fastrand::Rng,
     overlay: Option<Box<Keyspace>>,
     libraries: Option<LibraryReader>,
-    /// The file that is loaded is the last one that the manifest names.
-    is_last_file: bool,
+    /// The files behind the one that is loaded.
+    later: Vec<PathBuf>,
+    delay: Delay,
     out: Output,
     db: usize,
     loaded: Loaded,
@@ -360,7 +412,8 @@ impl<'e> Loader<'e> {
             random: fastrand::Rng::new(),
             overlay: None,
             libraries: None,
-            is_last_file: false,
+            later: Vec::new(),
+            delay: Delay::default(),
             out: Output::default(),
             db: 0,
             loaded: Loaded::default(),
@@ -464,15 +517,15 @@ impl<'e> Loader<'e> {
     ) -> Result<(), String> {
         let valid = transaction.unwrap_or(offset);
         match stop {
-            // What the next file says may build upon what is missing.
-            Stop::Cut(_) if !self.is_last_file => {
-                return Err(format!("Fatal error: the truncated file is not the last file ({})", entry.name));
-            }
             Stop::Cut(_) if !self.config.aof_load_truncated => return Err(truncated(&entry.name)),
             Stop::Damaged if self.config.aof_load_corrupt_tail_max_size < len - offset => {
                 return Err(bad_format(path, offset));
             }
             _ => {}
+        }
+        // What the next file says may build upon what is missing.
+        if self.later.iter().any(|path| says_something(path)) {
+            return Err(format!("Fatal error: the truncated file is not the last file ({})", entry.name));
         }
         tracing::warn!("!!! Warning: short read while loading the AOF file {} !!!", entry.name);
         tracing::warn!(
@@ -501,6 +554,7 @@ impl<'e> Loader<'e> {
             format!("Unknown command '{name}' reading the append only file {}", path.display())
         })?;
         self.loaded.commands += 1;
+        self.delay.wait(&self.shared);
         match row.command.run {
             Run::Keyspace(_) | Run::Blocking(_) => {}
             Run::Joint(Joint::Script(what)) => {
@@ -511,7 +565,8 @@ impl<'e> Loader<'e> {
             }
             _ => return Ok(()), // Nothing of it is in a data set.
         }
-        let call = Call { db: self.db, protocol: Protocol::Resp2, touch: true, actor: Actor::default() };
+        let call =
+            Call { db: self.db, protocol: Protocol::Resp2, touch: true, actor: Actor::default(), is_replayed: true };
         let now_ms = unix_ms();
         self.out.truncate(0);
         let place = place(self.map, row.command, args);
@@ -538,6 +593,16 @@ impl<'e> Loader<'e> {
 /// MULTI or EXEC.
 fn is_bracket(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"multi") || name.eq_ignore_ascii_case(b"exec")
+}
+
+/// Whether there is a command in a file; so too if nobody can tell.
+fn says_something(path: &Path) -> bool {
+    let is_command = |item: &Item<'_>| matches!(item, Item::Command(_));
+    let look = || {
+        let mut source = FileSource::open(path)?;
+        plain::read_all(&mut source, 0, |read| if is_command(&read.item) { Err(()) } else { Ok(()) })
+    };
+    look().map_or(true, |read| read.is_err())
 }
 
 fn bad_format(path: &Path, offset: u64) -> String {

@@ -11,7 +11,7 @@
 
 use super::core::Core;
 use super::snapshot::{AtCut, Failure, Order, Written};
-use crate::aof::log::Errand;
+use crate::aof::log::{Errand, When};
 use crate::aof::manifest;
 use crate::shard::Shard;
 use crate::shared::persistence::Purpose;
@@ -37,8 +37,11 @@ impl Core {
         }
         // While keys are loaded, what is there is not what there should be.
         let persistence = &self.shared.persistence;
-        let is_idle = !persistence.is_claimed() && !persistence.is_loading() && log.rewrites().since_ms.is_none();
-        if !is_idle || self.clocks.steady_ms() < self.rewrite_due_ms || !log.has_place() {
+        let rewrites = log.rewrites();
+        let is_idle = !persistence.is_claimed() && !persistence.is_loading() && rewrites.since_ms.is_none();
+        // Who asks for one does not wait for the next attempt at what has failed.
+        let is_due = rewrites.wanted == Some(When::Now) || self.rewrite_due_ms <= self.clocks.steady_ms();
+        if !is_idle || !is_due || !log.has_place() {
             return;
         }
         if log.is_on() && !log.is_rewriting() && self.has_grown() {
@@ -91,7 +94,7 @@ impl Core {
         if self.core == 0 && (self.is_log_to_begin() || is_to_go) {
             self.rewrite_due_ms = 0;
             // INFO tells of it, also where it has to wait.
-            log.want_rewrite(self.shared.persistence.is_claimed());
+            log.want_rewrite(self.shared.persistence.is_busy());
             self.tend_rewrite();
         }
     }

@@ -627,7 +627,13 @@ pub(super) fn need_of(row: &'static Row, args: &Args<'_>) -> Need {
 
 pub(super) fn call_of(session: &Session) -> Call {
     let actor = Actor { client: session.id, call: session.commands as u32 };
-    Call { db: session.db, protocol: session.protocol, touch: !session.mode.contains(Mode::NO_TOUCH), actor }
+    Call {
+        db: session.db,
+        protocol: session.protocol,
+        touch: !session.mode.contains(Mode::NO_TOUCH),
+        actor,
+        is_replayed: false,
+    }
 }
 
 pub(super) fn flags_of(call: Call) -> u32 {

@@ -28,7 +28,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A batch leaves when it has so many bytes …
 const BATCH_BYTES: usize = 256 * 1024;
@@ -61,8 +61,6 @@ pub(super) struct Loaded {
 pub(super) enum Duplicates {
     /// That is an error.
     Refused,
-    /// It stays as it is.
-    Kept,
     /// It becomes that of the file.
     Replaced,
 }
@@ -100,6 +98,34 @@ struct Tally {
     keys: AtomicU64,
     empty: AtomicU64,
     failure: Mutex<Option<String>>,
+}
+
+/// How often `key-load-delay` is looked at while it is 0, in keys.
+const LOOK_KEYS: u32 = 1024;
+
+/// Makes loading as slow as `key-load-delay` says, for tests.
+#[derive(Default)]
+pub(super) struct Delay {
+    us: i32,
+    keys: u32,
+}
+
+impl Delay {
+    /// A key is read.
+    pub(super) fn wait(&mut self, shared: &Shared) {
+        if self.us != 0 || self.keys.is_multiple_of(LOOK_KEYS) {
+            self.us = shared.config().key_load_delay;
+        }
+        self.keys = self.keys.wrapping_add(1);
+        let us = match self.us {
+            0 => return,
+            us if 0 < us => us.unsigned_abs(),
+            us => u32::from(self.keys.is_multiple_of(us.unsigned_abs())),
+        };
+        if us != 0 {
+            std::thread::sleep(Duration::from_micros(us.into()));
+        }
+    }
 }
 
 /// Loads a file into the shards.
@@ -197,11 +223,12 @@ struct Distributor {
 impl Distributor {
     fn run(&mut self, reader: &mut Reader<File>, shared: &Shared) -> Result<(), Stop> {
         let (mut key, mut value, mut db) = (Vec::new(), Vec::new(), 0);
-        let version = reader.version();
+        let (version, mut delay) = (reader.version(), Delay::default());
         loop {
             match reader.next(&mut key, &mut value)? {
                 Item::End => break,
                 Item::Key(head) => {
+                    delay.wait(shared);
                     let is_over = head.deadline_ms.is_some_and(|deadline_ms| deadline_ms < self.now_ms as i64);
                     if is_over && !self.manner.keeps_expired {
                         self.expired += 1;

@@ -2,9 +2,13 @@
 //! `-LOADING`. Loading itself: [`super::load`], [`super::aof_load`].
 //!
 //! ```text
-//!  RELOAD   ─▶ a snapshot (unless NOSAVE) ─▶ -LOADING ─▶ all engines held: emptied (unless NOFLUSH) ─┬─▶ a thread
-//!  LOADAOF  ─▶ -LOADING ─▶ all engines held: nothing is recorded ─▶ lanes written ─▶ held: emptied ──┘   loads
+//!  RELOAD  ─▶ a snapshot (unless NOSAVE) ─▶ alone, -LOADING ─▶ engines held: emptied (unless NOFLUSH) ───┬─▶ a thread
+//!  LOADAOF ─▶ no rewrite left ─▶ alone, -LOADING ─▶ held: nothing is recorded ─▶ lanes written ─▶ emptied ┘   loads
 //! ```
+//! Alone: the claim on snapshots is held, so that none begins of what is half loaded, and no rewrite switches files.
+//! From when the engines were held first until all is loaded they run no command but those of the loader
+//! ([`crate::keyspace::Keyspace::is_replaying`]): what other cores' clients had sent before is refused there, too. So
+//! the log is what was in memory at that moment, and what is in memory afterwards is the log.
 
 use super::aof_load;
 use super::core::Core;
@@ -13,7 +17,7 @@ use super::mailbox::Control;
 use super::snapshot::Client;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::shard::Shard;
-use crate::shared::persistence::obstacle;
+use crate::shared::persistence::{Purpose, obstacle};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,6 +52,8 @@ struct UnderWay {
 
 #[derive(Clone)]
 enum Stage {
+    /// Nothing else is to be under way.
+    Waits,
     /// What is recorded ends.
     Begins,
     /// Lanes are written up to these positions.
@@ -66,26 +72,41 @@ impl Reload {
 }
 
 impl Core {
-    /// The file is there: its keys replace those that are.
+    /// The file is there, or will be: its keys replace those that are.
     pub(super) fn begin_reload(&mut self, client: Client) {
         let reload = self.saving.reload.as_mut().expect("it was asked for");
-        let origin = reload.origin;
-        let stage = if origin == Origin::Log { Stage::Begins } else { Stage::Empties };
-        reload.under_way = Some(UnderWay { client, stage });
-        if origin == Origin::Log {
-            let log = &self.shared.log;
-            let found = match log.error() {
-                Some(_) => Err("it cannot be written to its end".to_string()),
-                None => aof_load::find(&self.config, self.writer.files()),
-            };
-            if let Err(why) = found {
-                tracing::warn!("DEBUG LOADAOF: {why}");
-                return self.refuse_reload(&NO_LOG);
-            }
-        }
-        self.shared.persistence.set_obstacle(obstacle::LOADING, true);
-        self.obstacles |= obstacle::LOADING;
+        reload.under_way = Some(UnderWay { client, stage: Stage::Waits });
         self.tend_reload();
+    }
+
+    /// Keeps snapshots, rewrites and clients away. `None`: not now.
+    fn keep_others_away(&mut self, origin: Origin) -> Option<Stage> {
+        let (log, persistence) = (&self.shared.log, &self.shared.persistence);
+        // One that has failed before may be wanted for long.
+        let is_left = || {
+            let rewrites = log.rewrites();
+            rewrites.is_under_way() || rewrites.is_scheduled() && rewrites.failures == 0
+        };
+        let waits = |origin| origin == Origin::Log && log.error().is_none() && is_left();
+        if waits(origin) || !persistence.claim(Purpose::Reload) {
+            return None;
+        }
+        // One that began in between needs the claim.
+        if waits(origin) {
+            persistence.release();
+            return None;
+        }
+        persistence.set_obstacle(obstacle::LOADING, true);
+        self.obstacles |= obstacle::LOADING;
+        Some(if origin == Origin::Log { Stage::Begins } else { Stage::Empties })
+    }
+
+    /// Whether there is a log that can be loaded.
+    fn find_log(&self) -> Result<(), String> {
+        match self.shared.log.error() {
+            Some(_) => Err("it cannot be written to its end".to_string()),
+            None => aof_load::find(&self.config, self.writer.files()),
+        }
     }
 
     /// Goes on with it, as far as that is possible now.
@@ -93,7 +114,14 @@ impl Core {
         while let Some(Reload { origin, under_way: Some(under_way) }) = &self.saving.reload {
             let (origin, stage) = (*origin, under_way.stage.clone());
             let next = match stage {
-                Stage::Begins => self.end_records().map(Stage::Writes),
+                Stage::Waits => self.keep_others_away(origin),
+                Stage::Begins => {
+                    if let Err(why) = self.find_log() {
+                        tracing::warn!("DEBUG LOADAOF: {why}");
+                        return self.give_up_reload();
+                    }
+                    self.end_records().map(Stage::Writes)
+                }
                 Stage::Writes(positions) => {
                     let log = &self.shared.log;
                     if log.error().is_some() {
@@ -127,7 +155,7 @@ impl Core {
     /// Nothing is recorded any more. Up to where the lanes go then; `None`: not now.
     fn end_records(&mut self) -> Option<Vec<u64>> {
         let log = self.shared.log.clone();
-        if log.rewrites().since_ms.is_some() || !self.hold_all_for_reload() {
+        if !self.hold_all_for_reload() {
             return None;
         }
         self.engines().for_each(|engine| {
@@ -149,19 +177,23 @@ impl Core {
 
     /// Empties everything, unless that is not wanted. False: not now.
     fn empty(&mut self, origin: Origin) -> bool {
-        if matches!(origin, Origin::Snapshot { flushes: false, .. }) {
-            return true;
-        }
         if !self.hold_all_for_reload() {
             return false;
         }
+        let flushes = !matches!(origin, Origin::Snapshot { flushes: false, .. });
         for engine in self.engines() {
-            (0..engine.keyspace.databases()).for_each(|db| {
-                engine.keyspace.flush(db);
-            });
-            engine.settle();
+            engine.keyspace.is_replaying = true;
+            if flushes {
+                (0..engine.keyspace.databases()).for_each(|db| {
+                    engine.keyspace.flush(db);
+                });
+                engine.settle();
+            }
         }
         self.end_visits();
+        if !flushes {
+            return true;
+        }
         let none = |_: &_| Ok::<_, std::convert::Infallible>(Default::default());
         let _ = self.shared.scripts.change_libraries(none);
         true
@@ -175,13 +207,8 @@ impl Core {
         let told = result.clone();
         let started = std::thread::Builder::new().name("loader".into()).spawn(move || {
             let loaded = match origin {
-                Origin::Snapshot { flushes, merges } => {
-                    let duplicates = match (merges, flushes) {
-                        (true, _) => Duplicates::Replaced,
-                        // Commands that were under way may have made keys: those stay.
-                        (false, true) => Duplicates::Kept,
-                        (false, false) => Duplicates::Refused,
-                    };
+                Origin::Snapshot { merges, .. } => {
+                    let duplicates = if merges { Duplicates::Replaced } else { Duplicates::Refused };
                     let manner = Manner { duplicates, keeps_expired: false, is_part: false };
                     load(&config.dir.join(&config.dbfilename), &engines, &shared, manner).map(drop)
                 }
@@ -238,6 +265,7 @@ impl Core {
             engine.keyspace.records.is_on = is_on;
         });
         self.end_visits();
+        self.shared.persistence.release();
         self.shared.persistence.set_obstacle(obstacle::LOADING, false);
         self.obstacles = self.shared.persistence.obstacles.load(Ordering::Relaxed);
     }

@@ -241,11 +241,14 @@ fn run(mut config: Config, supervisor: Arc<Supervisor>, starter: Option<&mut Opt
             .inspect_err(|_| traces.remove())?;
         tracing::info!("metrics and the live page are on {} port {}", config.admin_bind.join(" "), config.admin_port);
     }
+    tracing::info!("{cores} cores on CPUs {cpus:?}, one shard each, {databases} databases");
+    say_where(&config, cores, files_max);
     tracing::info!("Server initialized");
     load_at_start(&shared, &engines, &log_files).inspect_err(|_| traces.remove())?;
     host::warn(&config);
-    tracing::info!("{cores} cores on CPUs {cpus:?}, one shard each, {databases} databases");
-    say_where(&config, cores, files_max);
+    if !config.unixsocket.is_empty() {
+        tracing::info!("The server is now ready to accept connections at {}", config.unixsocket);
+    }
     tracing::info!("Ready to accept connections");
     supervisor.ready();
     supervisor.watch(&shared, &|name| std::env::var_os(name));
@@ -262,7 +265,7 @@ fn run(mut config: Config, supervisor: Arc<Supervisor>, starter: Option<&mut Opt
     Ok(shared.exit_code.load(Ordering::Relaxed))
 }
 
-/// Says where clients find the server, and how many.
+/// Says where clients find the server, and how many: also those that are told that keys are loaded.
 fn say_where(config: &Config, cores: usize, files_max: u64) {
     tracing::info!("Running mode=standalone, port={}.", config.port);
     if config.port != 0 {
@@ -273,9 +276,6 @@ fn say_where(config: &Config, cores: usize, files_max: u64) {
             format!("; each core by itself on {}-{last}", config.core_ports)
         };
         tracing::info!("listening on {} port {}{own}", config.bind.join(" "), config.port);
-    }
-    if !config.unixsocket.is_empty() {
-        tracing::info!("The server is now ready to accept connections at {}", config.unixsocket);
     }
     let memory = match config.maxmemory.bytes {
         0 => "no limit of memory".to_string(),

@@ -42,6 +42,8 @@ use std::time::{Duration, Instant};
 const SLICE: Slice = Slice { entries: 128, bytes: 16 * 1024 };
 /// … and so many of them a pass, in nanoseconds.
 const PASS_NANOSECONDS: u64 = 80_000;
+/// One with `rdb-key-save-delay`.
+const ONE_KEY: Slice = Slice { entries: usize::MAX, bytes: 1 };
 /// With `rdb-save-incremental-fsync` a core syncs what it has written after so many bytes, as Redis does.
 const SYNC_BYTES: usize = 4 << 20;
 /// How often a task looks whether there is something to write.
@@ -164,6 +166,24 @@ impl Job {
     }
 }
 
+/// How fast a core may walk: `rdb-key-save-delay` makes saving slow, for tests.
+#[derive(Debug, Default, Clone, Copy)]
+struct Pace {
+    since_ms: u64,
+    /// Keys that there were when it began.
+    keys: Option<u64>,
+    /// Keys that have had their turn.
+    steps: u64,
+    is_waiting: bool,
+}
+
+impl Pace {
+    /// Whether the next key has its turn, where each takes so many microseconds.
+    fn is_due(&self, delay_us: u64, steady_ms: u64) -> bool {
+        self.steps.saturating_mul(delay_us) <= (steady_ms - self.since_ms) * 1000
+    }
+}
+
 /// What a core has to do with snapshots.
 #[derive(Default)]
 pub(super) struct Saving {
@@ -174,6 +194,7 @@ pub(super) struct Saving {
     ordered: Option<Ordered>,
     /// The walk over this core's shard.
     part: Option<Arc<Job>>,
+    pace: Pace,
     is_pressed: bool,
     /// Commands were held back in the last pass.
     holds: bool,
@@ -194,7 +215,8 @@ impl Saving {
     /// Whether there is something to do at once.
     pub(super) fn is_busy(&self, core: usize) -> bool {
         let goes_on = |job: &Arc<Job>| job.has_failed() || job.outputs[core].held_bytes() < job.limits.walk_bytes;
-        !self.held_gatherings.is_empty() || self.is_claimed || self.part.as_ref().is_some_and(goes_on)
+        let walks = || !self.pace.is_waiting && self.part.as_ref().is_some_and(goes_on);
+        !self.held_gatherings.is_empty() || self.is_claimed || walks()
     }
 
     /// Whether there is something to look after soon.
@@ -338,10 +360,11 @@ impl Core {
     fn grant(&mut self, wish: Wish) {
         match wish {
             Wish::Point { changes, seconds } => tracing::info!("{changes} changes in {seconds} seconds. Saving..."),
-            Wish::Scheduled | Wish::Asked => {}
-        }
-        if wish == Wish::Scheduled {
-            self.shared.persistence.schedule(false);
+            Wish::Scheduled => {
+                self.shared.persistence.schedule(false);
+            }
+            Wish::Asked => {}
+            Wish::Emptied => return self.order(Purpose::Emptied, |_, _| {}),
         }
         self.shared.persistence.note_try(self.now_ms);
         self.order(Purpose::Background, |_, _| {});
@@ -359,7 +382,7 @@ impl Core {
             return;
         }
         if !self.saving.is_claimed {
-            if !self.shared.persistence.claim() {
+            if !self.shared.persistence.claim(order.purpose) {
                 return;
             }
             self.saving.is_claimed = true;
@@ -423,6 +446,11 @@ impl Core {
         if let Some(at_cut) = &mut at_cut {
             self.engines().for_each(at_cut);
         }
+        if purpose != Purpose::LogBase {
+            // It is of behind that: nothing of it is to be given up, nor made once more.
+            self.engines().for_each(|engine| engine.keyspace.is_emptied = false);
+            self.shared.persistence.note_moment();
+        }
         // What was written into the log before it was switched is among them.
         let libraries = self.shared.scripts.libraries();
         if !libraries.is_empty() {
@@ -477,6 +505,7 @@ impl Core {
     pub(super) fn begin_part(&mut self, job: Arc<Job>) {
         assert!(self.saving.part.is_none(), "one snapshot at a time");
         self.saving.part = Some(job.clone());
+        self.saving.pace = Pace { since_ms: self.clocks.steady_ms(), ..Pace::default() };
         tasks::spawn(write_part(job, self.core));
     }
 
@@ -497,9 +526,16 @@ impl Core {
             self.shard.keyspace.give_up_walk();
         }
         let started = self.clock.raw();
+        let delay_us = if has_failed { 0 } else { u64::try_from(self.config.rdb_key_save_delay).unwrap_or(0) };
+        let slice = if delay_us == 0 { SLICE } else { ONE_KEY };
+        let (pace, keyspace, now_ms) = (&mut self.saving.pace, &mut self.shard.keyspace, self.clocks.steady_ms());
+        let keys = *pace.keys.get_or_insert_with(|| (0..keyspace.databases()).map(|db| keyspace.len(db) as u64).sum());
+        pace.is_waiting = !pace.is_due(delay_us, now_ms);
         let mut is_more = true;
-        while is_more && (has_failed || output.held_bytes() < job.limits.walk_bytes) {
-            is_more = self.shard.keyspace.step_walk(SLICE);
+        while is_more && !pace.is_waiting && (has_failed || output.held_bytes() < job.limits.walk_bytes) {
+            is_more = keyspace.step_walk(slice);
+            pace.steps = if is_more { pace.steps + 1 } else { keys };
+            pace.is_waiting = !pace.is_due(delay_us, now_ms);
             if PASS_NANOSECONDS <= self.clock.delta_as_nanos(started, self.clock.raw()) {
                 break;
             }
@@ -507,7 +543,7 @@ impl Core {
         if self.shard.end_recordings() {
             self.serve_waiting();
         }
-        if !is_more {
+        if !is_more && !self.saving.pace.is_waiting {
             job.note_walked(self.core);
             self.press(&job, 0);
             self.saving.part = None;

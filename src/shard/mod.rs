@@ -173,6 +173,8 @@ pub struct Call {
     pub touch: bool,
     /// Who calls.
     pub actor: Actor,
+    /// It comes from what is being loaded.
+    pub is_replayed: bool,
 }
 
 impl Call {
@@ -184,6 +186,7 @@ impl Call {
             protocol: if header.flags & flags::RESP3 == 0 { Protocol::Resp2 } else { Protocol::Resp3 },
             touch: header.flags & flags::NO_TOUCH == 0,
             actor: Actor { client: header.client, call: if is_gathered { header.sequence } else { 0 } },
+            is_replayed: false,
         }
     }
 }
@@ -430,6 +433,10 @@ impl Shard {
             panic!("{} does not run on a keyspace", row.full_name());
         };
         let start = out.len();
+        if self.keyspace.is_replaying && !call.is_replayed {
+            fail(stats, row, &Error::LOADING, start, out);
+            return false;
+        }
         let mut reply = Reply::new(&mut *out, call.protocol);
         self.keyspace.begin(now_ms, call.touch);
         self.keyspace.effects.actor = call.actor;
@@ -616,15 +623,19 @@ impl Shard {
         }
     }
 
-    /// Whether something happened to keys that clients wait for: then [`Shard::serve`] before the next command.
+    /// Whether something happened to keys that clients wait for: then [`Shard::serve`] before the next command. While
+    /// keys are loaded it waits: nobody takes away what the rest of a log builds upon.
     #[inline]
     pub fn has_ready(&self) -> bool {
-        self.blocked.has_ready()
+        self.blocked.has_ready() && !self.keyspace.is_replaying
     }
 
     /// Serves the clients that wait for keys to which something happened, in the order in which they came.
     pub fn serve(&mut self, now_ms: u64, stats: &mut Stats) -> Vec<Answer> {
         let mut answers = Vec::new();
+        if self.keyspace.is_replaying {
+            return answers;
+        }
         while let Some((db, key)) = self.blocked.next_ready() {
             self.keyspace.begin(now_ms, false);
             let mut from = 0;

@@ -39,7 +39,7 @@ use crate::command::{Args, Context, Gather, Keys, Run, Spread, Wait, journal, ke
 use crate::config::Config;
 use crate::keyspace::{Class, Keyspace};
 use crate::mutant::Mutant;
-use crate::resp::{Output, Reply};
+use crate::resp::{Error, Output, Reply};
 use crate::route::parcel::ArgSlices;
 use crate::route::{Place, SlotMap, gather, place};
 use crate::shard::{Call, fail};
@@ -301,6 +301,10 @@ fn run_in(
     out: &mut Output,
 ) -> bool {
     let start = out.len();
+    if keyspace.is_replaying && !call.is_replayed {
+        fail(stats, row, &Error::LOADING, start, out);
+        return false;
+    }
     keyspace.begin(now_ms, call.touch);
     keyspace.effects.actor = call.actor;
     let dirty = keyspace.dirty;
@@ -352,7 +356,7 @@ mod tests {
         let row = lookup(args[0]).expect("a command");
         let mut random = fastrand::Rng::with_seed(1);
         let mut out = Output::default();
-        let call = Call { db: 0, protocol: Protocol::Resp2, touch: true, actor: Actor::default() };
+        let call = Call { db: 0, protocol: Protocol::Resp2, touch: true, actor: Actor::default(), is_replayed: false };
         let parts: Parts<'_> = if on_all {
             world.keyspaces.iter_mut().map(Some).collect()
         } else {
@@ -405,7 +409,8 @@ mod tests {
         for _ in 0..2000 {
             let parts: Parts<'_> = world.keyspaces.iter_mut().map(Some).collect();
             let mut out = Output::default();
-            let call = Call { db: 0, protocol: Protocol::Resp2, touch: true, actor: Actor::default() };
+            let call =
+                Call { db: 0, protocol: Protocol::Resp2, touch: true, actor: Actor::default(), is_replayed: false };
             Union::new(SHARDS, parts, &mut world.overlay, &world.config, &mut random).execute(
                 lookup(b"RANDOMKEY").expect("a command"),
                 call,

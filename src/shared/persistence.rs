@@ -26,10 +26,13 @@ pub enum Purpose {
     Save,
     /// The end of the server.
     Shutdown,
-    /// `DEBUG RELOAD`.
+    /// `DEBUG RELOAD`; also what `DEBUG LOADAOF` keeps others away for.
     Reload,
     /// What the log of writes begins with.
     LogBase,
+    /// `FLUSHALL` with save points: what is on the disk is to be as empty. Nobody asked for it, so nobody is told of
+    /// it: Redis has it done when it replies, and here others wait for it, the few milliseconds that it takes.
+    Emptied,
 }
 
 /// Why a snapshot is begun that nobody waits for.
@@ -46,7 +49,12 @@ pub enum Wish {
     },
     /// `BGSAVE SCHEDULE`, when it was not possible.
     Scheduled,
+    /// `FLUSHALL`: see [`Purpose::Emptied`].
+    Emptied,
 }
+
+/// As it is claimed.
+const EMPTIED: u8 = Purpose::Emptied as u8 + 1;
 
 /// After a snapshot that failed, save points wait so long, in seconds: Redis' `CONFIG_BGSAVE_RETRY_DELAY`.
 const RETRY_SECONDS: u64 = 5;
@@ -179,9 +187,17 @@ pub struct Persistence {
     pub changes_of_core: Box<[AtomicU64]>,
     /// Changes that were there at the last snapshot that succeeded.
     saved_changes: AtomicU64,
-    is_claimed: AtomicBool,
+    /// What is under way, or about to be: 0, or one more than its [`Purpose`].
+    claimed: AtomicU8,
     is_scheduled: AtomicBool,
+    /// Of what is claimed.
     is_cancelled: AtomicBool,
+    /// A snapshot that nobody waits for was asked for, and has not ended.
+    has_background: AtomicBool,
+    /// That one is not wanted any more.
+    is_background_cancelled: AtomicBool,
+    /// All databases were emptied, which no snapshot knows of yet.
+    is_emptied: AtomicBool,
     has_wish: AtomicBool,
     wish: Mutex<Option<Wish>>,
     running: Mutex<Option<Running>>,
@@ -208,9 +224,12 @@ impl Persistence {
             loading: Loading::default(),
             changes_of_core: (0..cores).map(|_| AtomicU64::new(0)).collect(),
             saved_changes: AtomicU64::new(0),
-            is_claimed: AtomicBool::new(false),
+            claimed: AtomicU8::new(0),
             is_scheduled: AtomicBool::new(false),
             is_cancelled: AtomicBool::new(false),
+            has_background: AtomicBool::new(false),
+            is_background_cancelled: AtomicBool::new(false),
+            is_emptied: AtomicBool::new(false),
             has_wish: AtomicBool::new(false),
             wish: Mutex::new(None),
             running: Mutex::new(None),
@@ -252,12 +271,12 @@ impl Persistence {
     // One at a time
 
     /// Begins a snapshot or a load, if none is under way. [`Persistence::release`] when it has ended.
-    pub fn claim(&self) -> bool {
-        let is_free = !self.is_claimed.swap(true, Ordering::AcqRel);
-        if is_free {
+    pub fn claim(&self, purpose: Purpose) -> bool {
+        let claim = self.claimed.compare_exchange(0, purpose as u8 + 1, Ordering::AcqRel, Ordering::Relaxed);
+        if claim.is_ok() {
             self.is_cancelled.store(false, Ordering::Relaxed);
         }
-        is_free
+        claim.is_ok()
     }
 
     /// What a snapshot under way has in memory, in bytes, about: it does not count against `maxmemory`.
@@ -270,15 +289,24 @@ impl Persistence {
 
     /// Whether one is under way.
     pub fn is_claimed(&self) -> bool {
-        self.is_claimed.load(Ordering::Acquire)
+        self.claimed.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether one is under way for which clients are to ask again later, or be scheduled.
+    pub fn is_busy(&self) -> bool {
+        !matches!(self.claimed.load(Ordering::Acquire), 0 | EMPTIED)
     }
 
     /// It has ended.
     pub fn release(&self) {
-        *self.running.lock() = None;
+        let running = self.running.lock().take();
         self.keys_recorded.store(0, Ordering::Relaxed);
         self.held_bytes.store(0, Ordering::Relaxed);
-        self.is_claimed.store(false, Ordering::Release);
+        self.claimed.store(0, Ordering::Release);
+        // Last: who sees that there is none may begin one.
+        if running.is_some_and(|running| running.purpose == Purpose::Background) {
+            self.has_background.store(false, Ordering::Release);
+        }
     }
 
     /// A snapshot has had its moment.
@@ -291,10 +319,12 @@ impl Persistence {
         *self.running.lock()
     }
 
-    /// Whether a snapshot for this is under way, or about to be.
+    /// Whether a snapshot for this is under way; one that nobody waits for: from when it was asked for.
     pub fn is_saving(&self, purpose: Purpose) -> bool {
-        self.running().is_some_and(|running| running.purpose == purpose)
-            || purpose == Purpose::Background && self.has_wish.load(Ordering::Relaxed)
+        match purpose {
+            Purpose::Background => self.has_background.load(Ordering::Acquire),
+            _ => self.running().is_some_and(|running| running.purpose == purpose),
+        }
     }
 
     /// The snapshot under way is not wanted any more.
@@ -302,15 +332,26 @@ impl Persistence {
         self.is_cancelled.store(true, Ordering::Release);
     }
 
-    /// Whether it is not.
+    /// The snapshot that nobody waits for is not wanted any more, whether it has begun or not.
+    pub fn cancel_background(&self) {
+        self.is_background_cancelled.store(true, Ordering::Release);
+    }
+
+    /// Whether that under way is not.
     pub fn is_cancelled(&self) -> bool {
+        let is_background = || self.running().is_some_and(|running| running.purpose == Purpose::Background);
         self.is_cancelled.load(Ordering::Acquire)
+            || self.is_background_cancelled.load(Ordering::Acquire) && is_background()
     }
 
     // Wishes
 
     /// A snapshot is wanted that nobody waits for.
     pub fn wish(&self, wish: Wish) {
+        if wish != Wish::Emptied {
+            self.is_background_cancelled.store(false, Ordering::Relaxed);
+            self.has_background.store(true, Ordering::Release);
+        }
         *self.wish.lock() = Some(wish);
         self.has_wish.store(true, Ordering::Release);
     }
@@ -338,10 +379,13 @@ impl Persistence {
         self.is_scheduled.load(Ordering::Relaxed)
     }
 
-    /// What is due by itself now: what was scheduled, or a save point.
+    /// What is due by itself now: what was scheduled, or a save point. To be granted: some of it is told of once.
     pub fn due(&self, config: &Config, now_ms: u64) -> Option<Wish> {
-        if self.is_claimed() || self.has_wish() || self.is_loading() {
+        if self.is_claimed() || self.has_wish() || self.is_saving(Purpose::Background) || self.is_loading() {
             return None;
+        }
+        if self.is_emptied.swap(false, Ordering::Relaxed) {
+            return Some(Wish::Emptied);
         }
         let (history, now) = (self.history(), now_ms / 1000);
         let may_try = history.is_ok || history.last_try_seconds + RETRY_SECONDS < now;
@@ -377,15 +421,20 @@ impl Persistence {
         self.saved_changes.store(all, Ordering::Relaxed);
     }
 
-    /// All databases were emptied at once: as in Redis, a snapshot of what was there is not wanted any more, and where
-    /// there are save points, one of what is there now is.
+    /// All databases were emptied at once, behind the moment of the snapshot under way: as in Redis, one of what was
+    /// there is not wanted any more, and where there are save points, one of what is there now is.
     pub fn emptied(&self, config: &Config) {
         if self.running().is_some_and(|running| running.purpose == Purpose::Background) {
-            self.cancel();
+            self.cancel_background();
         }
         if !config.save.0.is_empty() {
-            self.schedule(true);
+            self.is_emptied.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// A snapshot for the disk has its moment: it knows what was emptied.
+    pub fn note_moment(&self) {
+        self.is_emptied.store(false, Ordering::Relaxed);
     }
 
     // History
@@ -414,7 +463,8 @@ impl Persistence {
             Some(held_bytes) => {
                 history.is_ok = true;
                 history.last_save_seconds = now_ms / 1000;
-                history.saves += 1;
+                // As in Redis, which saves then as a part of FLUSHALL.
+                history.saves += u64::from(running.purpose != Purpose::Emptied);
                 history.last_held_bytes = held_bytes;
                 self.set_saved_changes(running.changes);
             }
@@ -473,7 +523,7 @@ mod tests {
         assert_eq!(due(61_000, &config), Some(Wish::Point { changes: 60, seconds: 60 }));
         persistence.changes_of_core[1].store(40, Ordering::Relaxed);
         assert_eq!(due(11_000, &config), Some(Wish::Point { changes: 100, seconds: 10 }));
-        assert!(persistence.claim() && !persistence.claim());
+        assert!(persistence.claim(Purpose::Background) && !persistence.claim(Purpose::Save));
         assert_eq!(due(61_000, &config), None, "one is under way");
         persistence.note_end(running(Purpose::Background, 95), Some(7), NOW_MS + 1000);
         persistence.release();

@@ -246,8 +246,8 @@ fn a_base_of_commands_is_loaded_here_and_by_redis() {
         assert_eq!(say(&mut client, "PEXPIREAT members 4102444800000"), ":1");
         assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
         wait_for_rewrite(&mut client);
-        assert!(scratch.manifest().starts_with("file appendonly.aof.1.base.aof seq 1 type b\n"));
-        let base = std::fs::read(scratch.log().join("appendonly.aof.1.base.aof")).expect("a base");
+        assert!(scratch.manifest().starts_with("file appendonly.aof.2.base.aof seq 2 type b\n"));
+        let base = std::fs::read(scratch.log().join("appendonly.aof.2.base.aof")).expect("a base");
         assert!(base.starts_with(b"#TS:"), "{}", base[..40].escape_ascii());
         assert_eq!(say(&mut client, "SET behind v"), "+OK");
         let (expected, others) = (digest(&mut client), what_no_digest_tells(&mut client));
@@ -294,7 +294,7 @@ fn debug_loadaof_brings_back_what_the_log_has() {
         let (mut server, mut client) = scratch.start(Kind::Corering { shards }, &arguments);
         fill(&mut client);
         add_what_no_digest_tells(&mut client);
-        assert_eq!(say(&mut client, "DEBUG LOADAOF"), "+OK", "no base yet");
+        assert_eq!(say(&mut client, "DEBUG LOADAOF"), "+OK", "of an empty base");
         assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
         wait_for_rewrite(&mut client);
         assert_eq!(say(&mut client, "MSET a 1 b 2 c 3 d 4"), "+OK");
@@ -335,6 +335,129 @@ fn debug_loadaof_of_a_log_that_is_off_goes_back_to_its_base() {
         assert_eq!(say(&mut client, "DEBUG LOADAOF"), "+OK");
         assert_eq!(say(&mut client, "GET k"), "\"v\"");
         assert_eq!(say(&mut client, "SET k again"), "+OK");
+    }
+}
+
+#[test]
+fn debug_loadaof_loads_what_was_to_be_written_before_it() {
+    let scratch = Scratch::new("log-scheduled");
+    let (_server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &[]);
+    assert_eq!(say(&mut client, "SET a 1"), "+OK");
+    assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
+    wait_for_rewrite(&mut client);
+    assert_eq!(say(&mut client, "MSET b 1 c 1 d 1"), "+OK");
+    assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 300000"), "+OK");
+    assert_eq!(say(&mut client, "BGSAVE"), "+Background saving started");
+    assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting scheduled");
+    // Who looks at one field alone finds that nothing is in progress.
+    assert_eq!(info(&mut client, "aof_rewrite_in_progress"), "0");
+    assert_eq!(info(&mut client, "aof_rewrite_scheduled"), "1");
+    assert_eq!(info(&mut client, "rdb_bgsave_in_progress"), "1");
+    assert_eq!(say(&mut client, "DEBUG LOADAOF"), "+OK");
+    assert_eq!(say(&mut client, "DBSIZE"), ":4");
+    assert_eq!(info(&mut client, "aof_rewrite_scheduled"), "0");
+}
+
+#[test]
+fn a_flush_leaves_nothing_behind_that_others_have_to_wait_for() {
+    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 2 }].into_iter().enumerate() {
+        let scratch = Scratch::new(&format!("log-flush-{at}"));
+        let (_server, mut client) = scratch.start(kind, &["--save", "900 1"]);
+        for round in 0..16 {
+            assert_eq!(say(&mut client, &format!("SET k{round} v")), "+OK");
+            assert_eq!(say(&mut client, "FLUSHALL"), "+OK");
+            assert_eq!(say(&mut client, &format!("SET of{round} v")), "+OK");
+            // Somewhen it is saved that all is gone.
+            std::thread::sleep(Duration::from_millis(7 * round));
+            assert_eq!(info(&mut client, "rdb_bgsave_in_progress"), "0");
+            assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
+            // As Redis' own tests wait.
+            wait_for("the rewrite", || info(&mut client, "aof_rewrite_in_progress") == "0");
+            assert_eq!(say(&mut client, "SET k v"), "+OK");
+            assert_eq!(say(&mut client, "DEBUG LOADAOF"), "+OK");
+            assert_eq!(say(&mut client, "KEYS *"), format!("[\"of{round}\"]"));
+            assert_eq!(say(&mut client, "FLUSHALL"), "+OK");
+            assert_eq!(say(&mut client, "BGSAVE"), "+Background saving started");
+            wait_for("the snapshot", || info(&mut client, "rdb_bgsave_in_progress") == "0");
+            assert_eq!(info(&mut client, "rdb_saves"), format!("{}", round + 1));
+        }
+    }
+}
+
+#[test]
+fn what_is_answered_beside_debug_loadaof_is_there_behind_it() {
+    for shards in [1, 2, 3] {
+        let scratch = Scratch::new(&format!("log-beside-{shards}"));
+        let arguments =
+            ["--appendonly", "yes", "--auto-aof-rewrite-percentage", "10", "--auto-aof-rewrite-min-size", "16kb"];
+        let (server, mut client) = scratch.start(Kind::Corering { shards }, &arguments);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _end = SetWhenDropped(&is_over);
+            let writers: Vec<_> = (0..6)
+                .map(|writer| {
+                    let (is_over, port) = (&is_over, server.port);
+                    scope.spawn(move || {
+                        let mut client = Client::connect(port).expect("it accepts");
+                        let (mut alone, mut both, mut told) = (0, 0, 0);
+                        while !is_over.load(Ordering::Relaxed) {
+                            match say(&mut client, &format!("INCR alone:{writer}:{}", alone % 7)).as_str() {
+                                reply if reply.starts_with("-LOADING") => told += 1,
+                                reply => {
+                                    assert_eq!(reply, format!(":{}", alone / 7 + 1), "writer {writer}, {alone}");
+                                    alone += 1;
+                                }
+                            }
+                            // Two keys, mostly of two shards: a step from the one to the other each time.
+                            let move_on = format!("RENAME from:{writer}:{both} from:{writer}:{}", both + 1);
+                            if both == 0 && say(&mut client, &format!("SET from:{writer}:0 v")) != "+OK" {
+                                continue;
+                            }
+                            match say(&mut client, &move_on).as_str() {
+                                reply if reply.starts_with("-LOADING") => {}
+                                reply => {
+                                    assert_eq!(reply, "+OK", "writer {writer}, {both}");
+                                    both += 1;
+                                }
+                            }
+                        }
+                        told
+                    })
+                })
+                .collect();
+            for _ in 0..12 {
+                std::thread::sleep(Duration::from_millis(40));
+                assert_eq!(say(&mut client, "DEBUG LOADAOF"), "+OK");
+            }
+            is_over.store(true, Ordering::Relaxed);
+            let told: u32 = writers.into_iter().map(|writer| writer.join().expect("all is there")).sum();
+            assert_ne!(told, 0, "nobody came upon it");
+        });
+        wait_for_rewrite(&mut client);
+    }
+}
+
+#[test]
+fn who_waits_for_a_key_gets_it_when_all_is_loaded() {
+    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 2 }].into_iter().enumerate() {
+        let scratch = Scratch::new(&format!("log-waits-{at}"));
+        let (server, mut client) = scratch.start(kind, &["--appendonly", "yes"]);
+        wait_for_rewrite(&mut client);
+        // What the log says of the list on the way is not for anybody.
+        for line in ["RPUSH list early", "LPOP list", "SET k v", "CONFIG SET key-load-delay 200000"] {
+            say(&mut client, line);
+        }
+        let mut waiting = Client::connect(server.port).expect("it accepts");
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(move || say(&mut waiting, "BLPOP list 0"));
+            wait_for("the client that waits", || {
+                let clients = client.call(&["INFO", "clients"]).expect("a reply").to_string();
+                clients.contains("blocked_clients:1")
+            });
+            assert_eq!(say(&mut client, "DEBUG LOADAOF"), "+OK");
+            assert_eq!(say(&mut client, "RPUSH list late"), ":1");
+            assert_eq!(waiter.join().expect("a reply"), "[\"list\", \"late\"]");
+        });
     }
 }
 

@@ -404,3 +404,66 @@ fn nobody_but_the_server_leaves_files() {
         .collect();
     assert_eq!(names, ["other.rdb"]);
 }
+
+#[test]
+fn saving_and_loading_are_as_slow_as_a_test_wants_them() {
+    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 1 }, Kind::Corering { shards: 3 }].into_iter().enumerate()
+    {
+        let scratch = Scratch::new(&format!("slow-{at}"));
+        let (server, mut client) = scratch.start(kind, &["--save", "900 1"]);
+        say(&mut client, "MSET a 1 b 2 c 3 d 4 e 5 f 6");
+        assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 2000000"), "+OK");
+        assert_eq!(say(&mut client, "BGSAVE"), "+Background saving started");
+        assert_eq!(info(&mut client, "rdb_bgsave_in_progress"), "1");
+        for line in ["BGSAVE", "BGSAVE SCHEDULE", "SAVE"] {
+            assert_eq!(say(&mut client, line), "-ERR Background save already in progress");
+        }
+        assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting scheduled");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert_eq!(info(&mut client, "rdb_bgsave_in_progress"), "1");
+        // It is given up for what is there now, which is saved at once, and what was scheduled comes.
+        let started = Instant::now();
+        assert_eq!(say(&mut client, "FLUSHALL"), "+OK");
+        wait_for("the end of the snapshot", || info(&mut client, "rdb_bgsave_in_progress") == "0");
+        assert!(started.elapsed().as_secs() < 6, "it is not waited for");
+        say(&mut client, "CONFIG SET rdb-key-save-delay 0");
+        wait_for("the rewrite", || {
+            info(&mut client, "aof_rewrite_scheduled") == "0" && info(&mut client, "aof_rewrite_in_progress") == "0"
+        });
+        say(&mut client, "DEBUG POPULATE 200 key 10");
+        assert_eq!(say(&mut client, "SAVE"), "+OK");
+        if kind == Kind::Redis {
+            continue; // It serves nobody meanwhile.
+        }
+        assert_eq!(say(&mut client, "CONFIG SET key-load-delay 50000"), "+OK");
+        let mut loading = Client::connect(server.port).expect("it accepts");
+        std::thread::scope(|scope| {
+            let loader = scope.spawn(move || say(&mut loading, "DEBUG RELOAD NOSAVE"));
+            wait_for("loading", || info(&mut client, "loading") == "1");
+            assert_eq!(say(&mut client, "GET k"), "-LOADING Redis is loading the dataset in memory");
+            let started = Instant::now();
+            assert_eq!(say(&mut client, "CONFIG SET key-load-delay 0"), "+OK");
+            assert_eq!(loader.join().expect("a reply"), "+OK");
+            assert!(started.elapsed().as_secs() < 8, "it does not go on slowly");
+        });
+        assert_eq!(say(&mut client, "DBSIZE"), ":200");
+    }
+}
+
+#[test]
+fn a_snapshot_of_behind_a_flush_is_not_given_up_for_it() {
+    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 2 }].into_iter().enumerate() {
+        let scratch = Scratch::new(&format!("behind-flush-{at}"));
+        let (server, mut client) = scratch.start(kind, &["--save", ""]);
+        say(&mut client, "SET before v");
+        assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 300000"), "+OK");
+        assert_eq!(say(&mut client, "FLUSHALL"), "+OK");
+        assert_eq!(say(&mut client, "SET after v"), "+OK");
+        assert_eq!(say(&mut client, "BGSAVE"), "+Background saving started");
+        wait_for("the snapshot", || info(&mut client, "rdb_bgsave_in_progress") == "0");
+        assert_eq!(info(&mut client, "rdb_changes_since_last_save"), "0");
+        drop((server, client));
+        let (_server, mut client) = scratch.start(kind, &["--save", ""]);
+        assert_eq!(say(&mut client, "KEYS *"), "[\"after\"]");
+    }
+}

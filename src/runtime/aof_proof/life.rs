@@ -218,7 +218,8 @@ impl Life {
         let mut overlay = None;
         let parts: Parts<'_> = engines.iter_mut().map(|shard| Some(&mut shard.keyspace)).collect();
         let mut union = Union::new(self.lanes.len(), parts, &mut overlay, &config, &mut self.random);
-        let call = || Call { db: 0, protocol: Protocol::Resp2, touch: true, actor: Actor::default() };
+        let call =
+            || Call { db: 0, protocol: Protocol::Resp2, touch: true, actor: Actor::default(), is_replayed: false };
         for words in deed.commands() {
             let args: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
             let row = lookup::find_row(&args).expect("a command");
