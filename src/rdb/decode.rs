@@ -189,7 +189,7 @@ fn members_sorted_set(
     limits: &Limits,
     text: &mut Vec<u8>,
 ) -> Result<SortedSet, Corrupt> {
-    let mut set = SortedSet::new(limits.sorted_set, 0);
+    let mut set = SortedSet::gathering();
     for _ in 0..length(source)? {
         string(source, text)?;
         let score = if kind == kind::SORTED_SET { f64::from_le_bytes(source.array()?) } else { text_score(source)? };
@@ -205,7 +205,7 @@ fn members_sorted_set(
             return Err(Corrupt("Zset dup elements detected"));
         }
     }
-    if set.is_empty() { Err(Corrupt::EMPTY) } else { Ok(set) }
+    if set.is_empty() { Err(Corrupt::EMPTY) } else { Ok(set.settle(limits.sorted_set)) }
 }
 
 /// A score as it was written before version 8: a length of one byte and digits, or one of three numbers without.

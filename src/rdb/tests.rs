@@ -136,7 +136,9 @@ proptest! {
             let text = text.as_bytes();
             list.push_back(text, limits.list);
             set.add(text, &limits.set);
-            sorted.set(text, number as f64 / 3.0 - 4.0, limits.sorted_set);
+            // As numbers 0 and -0 are the same; clients see which it is.
+            let score = if number % 4 == 3 { -0.0 } else { number as f64 / 3.0 - 4.0 };
+            sorted.set(text, score, limits.sorted_set);
             let deadline = match number as u64 % 5 {
                 turn if turn < deadlines => Deadline::At(4_000_000_000_000 - number as u64 * 1000),
                 _ => Deadline::Clear,

@@ -53,6 +53,29 @@ enum Form {
     Large(Box<SortedTree<Keyed>>),
 }
 
+/// Bytes beside a member at most: heads and lengths of two elements, and the digits of a score.
+const BESIDE_BYTES_MAX: usize = 64;
+
+/// Bytes that a member and its score take in a listpack, at most.
+fn bytes_at_most(member: &[u8]) -> usize {
+    member.len() + BESIDE_BYTES_MAX
+}
+
+/// A small set of members that come in order, none twice, if the limits allow it for all of them.
+fn small_of<'a, I: Iterator<Item = (&'a [u8], f64)>>(members: impl Fn() -> I, limits: Limits) -> Option<Small> {
+    let mut small = Small::default();
+    let (mut count, mut bytes) = (0, 0);
+    let is_small = members().all(|(member, _)| {
+        count += 1;
+        bytes += bytes_at_most(member);
+        count <= limits.members_max && member.len() <= limits.member_bytes_max && small.0.can_add(bytes)
+    });
+    is_small.then(|| {
+        members().for_each(|(member, score)| small.push(member, score));
+        small
+    })
+}
+
 impl SortedSet {
     /// An empty set, for a first member of so many bytes.
     pub fn new(limits: Limits, member_bytes: usize) -> SortedSet {
@@ -65,19 +88,27 @@ impl SortedSet {
 
     /// A set of members that come in order, none twice: small if the limits allow it for all of them.
     pub fn from_sorted<'a>(members: impl Iterator<Item = (&'a [u8], f64)> + Clone, limits: Limits) -> SortedSet {
-        let mut count = 0;
-        let is_small = members.clone().all(|(member, _)| {
-            count += 1;
-            count <= limits.members_max && member.len() <= limits.member_bytes_max
-        });
-        if is_small {
-            let mut small = Small::default();
-            members.for_each(|(member, score)| small.push(member, score));
+        if let Some(small) = small_of(|| members.clone(), limits) {
             return SortedSet(Form::Small(small));
         }
         let mut tree = SortedTree::new();
         members.for_each(|(member, score)| _ = tree.set(member, score));
         SortedSet(Form::Large(Box::new(tree)))
+    }
+
+    /// An empty set that stays large whatever it gets, until [`SortedSet::settle`]. For members in any order, of whose
+    /// number and length nothing is known yet: a small set on the way would make 0 of the score -0.
+    pub fn gathering() -> SortedSet {
+        SortedSet(Form::Large(Box::default()))
+    }
+
+    /// Small now, if the limits allow it for all members.
+    pub fn settle(self, limits: Limits) -> SortedSet {
+        let small = match &self.0 {
+            Form::Large(tree) => small_of(|| tree.iter(), limits),
+            Form::Small(_) => None,
+        };
+        small.map_or(self, |small| SortedSet(Form::Small(small)))
     }
 
     /// A set from a listpack of members and scores in turn, which is taken over unless it has too many members. `None`
@@ -170,7 +201,7 @@ impl SortedSet {
                     let Some(score) = decide(None) else { return };
                     if limits.members_max <= small.len()
                         || limits.member_bytes_max < member.len()
-                        || !small.0.can_add(member.len())
+                        || !small.0.can_add(bytes_at_most(member))
                     {
                         self.enlarge().set(member, score);
                     } else {

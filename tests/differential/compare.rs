@@ -23,6 +23,9 @@ pub enum Mode {
     Payload,
     /// A cursor, then elements in any order.
     Scan,
+    /// Exact, but for how long something is idle and when it was delivered: in maps by their fields' names, in entries
+    /// of groups by their place.
+    Idle,
 }
 
 /// A reply and the bytes it came as.
@@ -32,6 +35,41 @@ fn sorted(items: &[Value]) -> Vec<String> {
     let mut texts: Vec<String> = items.iter().map(Value::to_string).collect();
     texts.sort();
     texts
+}
+
+/// Fields that tell a time, or one that has passed.
+const TIMES: &[&[u8]] = &[b"idle", b"inactive", b"seen-time", b"active-time"];
+
+fn is_time(field: &Value) -> bool {
+    matches!(field, Value::Bulk(name) if TIMES.contains(&name.as_slice()))
+}
+
+/// Whether it is what is known of a delivered entry: its id, perhaps its consumer, a time, how often it was delivered.
+fn is_delivered(items: &[Value]) -> bool {
+    matches!(items, [Value::Bulk(_), .., Value::Integer(_), Value::Integer(_)] if [3, 4].contains(&items.len()))
+}
+
+fn is_near(theirs: &Value, ours: &Value) -> bool {
+    match (theirs, ours) {
+        (Value::Integer(a), Value::Integer(b)) => *a >= 0 && *b >= 0 && a.abs_diff(*b) <= APART_MS_MAX as u64,
+        _ => false,
+    }
+}
+
+/// The rule of [`Mode::Idle`].
+fn same_but_idle(theirs: &Value, ours: &Value) -> bool {
+    match (theirs, ours) {
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => (0..a.len()).all(|at| {
+            let tells_time = at.checked_sub(1).is_some_and(|before| is_time(&a[before]));
+            let tells_delivery = is_delivered(a) && at + 2 == a.len();
+            (tells_time || tells_delivery) && is_near(&a[at], &b[at]) || same_but_idle(&a[at], &b[at])
+        }),
+        (Value::Map(a), Value::Map(b)) if a.len() == b.len() => a
+            .iter()
+            .zip(b)
+            .all(|(a, b)| a.0 == b.0 && (is_time(&a.0) && is_near(&a.1, &b.1) || same_but_idle(&a.1, &b.1))),
+        _ => theirs == ours,
+    }
 }
 
 fn is_null(value: &Value) -> bool {
@@ -75,9 +113,8 @@ pub fn same(mode: Mode, theirs: &Reply, ours: &Reply) -> bool {
             };
             pairs(a) == pairs(b)
         }
-        (Mode::Time, Value::Integer(a), Value::Integer(b)) => {
-            *a >= 0 && *b >= 0 && a.abs_diff(*b) <= APART_MS_MAX as u64
-        }
+        (Mode::Time, theirs, ours) => is_near(theirs, ours),
+        (Mode::Idle, theirs, ours) => same_but_idle(theirs, ours),
         (Mode::Member, a, b) => is_null(a) == is_null(b) && std::mem::discriminant(a) == std::mem::discriminant(b),
         (Mode::Kind, a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
         (Mode::Payload, Value::Bulk(a), Value::Bulk(b)) => is_payload_of(a, b),

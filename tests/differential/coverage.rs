@@ -6,23 +6,10 @@ use std::collections::BTreeSet;
 
 /// Commands that no row of the grammar sends, and why.
 const LEFT_OUT: &[(&str, &str)] = &[
-    ("BLMOVE", MAY_WAIT),
-    ("BLMPOP", MAY_WAIT),
-    ("BLPOP", MAY_WAIT),
-    ("BRPOP", MAY_WAIT),
-    ("BRPOPLPUSH", MAY_WAIT),
-    ("BZMPOP", MAY_WAIT),
-    ("BZPOPMAX", MAY_WAIT),
-    ("BZPOPMIN", MAY_WAIT),
     ("MIGRATE", "needs a second server"),
     ("PFSELFTEST", "takes seconds, and says OK"),
-    ("SORT", ERRNO),
-    ("SORT_RO", ERRNO),
     ("WAIT", "replies for replicas, of which there are none"),
 ];
-
-const MAY_WAIT: &str = "with a changed word it may wait for ever: transcripts and Redis' own tests hold it";
-const ERRNO: &str = "Redis 7.0 refuses numbers after another command left ERANGE in errno: its transcript holds it";
 
 /// What must be generated: the commands of these groups.
 const GROUPS: &[Group] = &[

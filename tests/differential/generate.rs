@@ -47,6 +47,33 @@ pub struct Step {
     pub expiring: bool,
 }
 
+/// Commands that wait for somebody where there is nothing to take.
+const WAITING: &[&[u8]] =
+    &[b"BLMOVE", b"BLMPOP", b"BLPOP", b"BRPOP", b"BRPOPLPUSH", b"BZMPOP", b"BZPOPMAX", b"BZPOPMIN"];
+
+fn exact(words: &[&[u8]]) -> Step {
+    Step { arguments: words.iter().map(|word| word.to_vec()).collect(), mode: Mode::Exact, expiring: false }
+}
+
+impl Step {
+    /// The command, with others around it where it cannot stand alone.
+    ///
+    /// What waits is sent in a transaction, where nothing waits, whatever its words became. And Redis 7.0's `SORT` looks
+    /// at an errno that others left behind: a text that is no stream's id makes it 0 again.
+    pub fn accompanied(self) -> Vec<Step> {
+        let is = |name: &[u8]| self.arguments[0].eq_ignore_ascii_case(name);
+        let reads = is(b"XREAD") || is(b"XREADGROUP");
+        let waits = reads && self.arguments.iter().any(|word| word.eq_ignore_ascii_case(b"BLOCK"));
+        if waits || WAITING.iter().any(|name| is(name)) {
+            vec![exact(&[b"MULTI"]), self, exact(&[b"EXEC"])]
+        } else if is(b"SORT") || is(b"SORT_RO") {
+            vec![exact(&[b"XRANGE", b"none", b"no-id", b"+"]), self]
+        } else {
+            vec![self]
+        }
+    }
+}
+
 /// A piece of a row.
 #[derive(Debug)]
 enum Piece {
@@ -137,6 +164,7 @@ impl Row {
                 "kind:" => Mode::Kind,
                 "scan:" => Mode::Scan,
                 "payload:" => Mode::Payload,
+                "idle:" => Mode::Idle,
                 "expiring:" => Mode::Exact,
                 other => panic!("unknown mode {other}"),
             };

@@ -52,6 +52,13 @@ const DIFFERENCES_MAX: usize = 12;
 /// What shrinking one difference may take.
 const SHRINK_SECONDS_MAX: u64 = 60;
 
+/// What the family `encodings` sets, as it is at the start.
+const ENCODINGS: &[&str] = &[
+    "CONFIG SET hash-max-listpack-entries 128 hash-max-listpack-value 64 set-max-intset-entries 512",
+    "CONFIG SET zset-max-listpack-entries 128 zset-max-listpack-value 64 list-max-listpack-size -2",
+    "CONFIG SET stream-node-max-entries 100 stream-node-max-bytes 4096 hll-sparse-max-bytes 3000",
+];
+
 /// A key that a command gave milliseconds to live is gone after this: by then every server has answered that command.
 const EXPIRED_AFTER_MS: u64 = 25;
 
@@ -79,11 +86,13 @@ impl Party {
         Party { server, connections }
     }
 
-    /// New connections and an empty keyspace.
+    /// New connections, an empty keyspace, the encodings as at the start.
     fn reset(&mut self) -> std::io::Result<()> {
         self.connections = connections(&self.server)?;
-        let reply = self.connections[0].call(&["FLUSHALL"])?;
-        assert_eq!(reply, Value::Simple(b"OK".to_vec()), "FLUSHALL on {}", self.server.kind.name());
+        for command in ["FLUSHALL"].iter().chain(ENCODINGS) {
+            let reply = self.connections[0].call(&command.split(' ').collect::<Vec<_>>())?;
+            assert_eq!(reply, Value::Simple(b"OK".to_vec()), "{command} on {}", self.server.kind.name());
+        }
         Ok(())
     }
 
@@ -211,7 +220,7 @@ impl Duel {
         let length = if random.below(3) == 0 { 1 } else { 1 + random.below(PIPELINE_LEN_MAX) };
         let mut steps: Vec<Step> = Vec::new();
         while steps.len() < length {
-            steps.push(generator.step(random));
+            steps.extend(generator.step(random).accompanied());
             if steps.last().is_some_and(|step| step.expiring) {
                 break;
             }

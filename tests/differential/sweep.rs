@@ -110,7 +110,7 @@ impl Duel {
                     for key in KEYS.iter().filter(|_| !given.is_empty()) {
                         steps.push(reading_step(given, key, Mode::Exact));
                     }
-                    steps.push(Step { arguments, mode, expiring: false });
+                    steps.extend(Step { arguments, mode, expiring: false }.accompanied());
                     for key in KEYS {
                         steps.extend(readings.iter().map(|(text, mode)| reading_step(text, key, *mode)));
                     }

@@ -43,10 +43,45 @@ pub const FAMILY: Family = Family {
         "1 RPOPLPUSH $key $list",
         "6 LMPOP (1 $list|2 $list $list|3 $list $list $list) (LEFT|RIGHT) [COUNT (1|2|5|$int)]",
         "1 LMPOP $int $key (LEFT|$word) [COUNT|$word]",
+        "5 (BLPOP|BRPOP) $list [$list] $timeout",
+        "1 (BLPOP|BRPOP) $key $list $timeout",
+        "4 BLMOVE $list $list (LEFT|RIGHT) (LEFT|RIGHT) $timeout",
+        "2 BRPOPLPUSH $list $list $timeout",
+        "4 BLMPOP $timeout (1 $list|2 $list $list) (LEFT|RIGHT) [COUNT (1|2|$int)]",
+        // Not of sets: their order is chance where weights are equal or a part is asked for. Not of sorted sets: Redis
+        // changes their encoding.
+        "6 (SORT|SORT_RO) $list [ALPHA] [ASC|DESC] [LIMIT $count $count] [GET #|GET $by] [GET #|GET $by]",
+        "5 (SORT|SORT_RO) $list BY $by [ASC|DESC] [LIMIT $int $int] [GET #|GET $by]",
+        // Not a part of them: which of those with equal texts come first is then up to the algorithm.
+        "4 SORT $list BY $by ALPHA [ASC|DESC] [GET #|GET $by]",
+        "3 SORT $list [ALPHA] [LIMIT $count $count] STORE $list [GET #|GET $by]",
+        "1 SORT $list (BY|GET|LIMIT|STORE|$word) $word [$int]",
         "1 COMMAND GETKEYS (LMPOP (1|2) $key $key LEFT|LMOVE $key $key LEFT LEFT|LPUSH $key $value)",
     ],
     things: &[
         ("list", &[b"list:a", b"list:b", b"list:c", b"{t}list"]),
+        (
+            "timeout",
+            &[
+                b"0",
+                b"1",
+                b"0.01",
+                b"-1",
+                b"-0",
+                b"abc",
+                b"",
+                b"nan",
+                b"inf",
+                b"1e400",
+                b"1e15",
+                b"0x1p-2",
+                b" 1",
+                b"9223372036854775807",
+                b"9223372036854775.807",
+            ],
+        ),
+        // Of which some keys and fields of other families are made.
+        ("by", &[b"nosort", b"k*", b"{t}*", b"k*->f", b"k0->*", b"*", b"#", b"k0", b"k*->", b"->f", b""]),
         // Few, so that they are found again.
         ("element", &[b"0", b"1", b"2", b"-1", b"300", b"a", b"b", b"c", b""]),
     ],

@@ -9,7 +9,9 @@
 //! - the mode says how replies are compared where byte for byte is too strict, and is the whole list of what may
 //!   differ: `any-order:` a set in array's clothing, `time:` numbers a little apart, `member:` any key that exists,
 //!   `kind:` the same type of reply, `scan:` the cursor is the server's own, `payload:` the order of a table's elements
-//!   and the nodes of a list are.
+//!   and the nodes of a list are, `idle:` times of consumers and deliveries a little apart.
+//!
+//! Commands that may wait are sent in a transaction, and `SORT` behind another command (`Step::accompanied`).
 //!
 //! The random run draws rows by weight. The sweep (`sweep.rs`) takes every row several times and puts every boundary
 //! number where a thing stands; where a number that large would cost gigabytes or block, use a thing of the family's
@@ -22,6 +24,7 @@ use crate::compare::Mode;
 
 mod bitmaps;
 mod dump;
+mod encodings;
 mod expiry;
 mod geo;
 mod hashes;
@@ -65,8 +68,9 @@ pub const FAMILIES: &[&Family] = &[
     &pubsub::FAMILY,
     &server::FAMILY,
     &sets::FAMILY,
-    // Not SORT: Redis 7.0 refuses numbers after another command left ERANGE in errno. Its transcript holds it.
     &sorted_sets::FAMILY,
     &streams::FAMILY,
     &strings::FAMILY,
+    // Last: the sweep leaves the limits as it finds them in its last cases.
+    &encodings::FAMILY,
 ];

@@ -38,6 +38,8 @@ pub const FAMILY: Family = Family {
         "8 ZPOPMIN $key [$int]",
         "8 ZPOPMAX $key [$int]",
         "6 ZMPOP (1|2|$numkeys) $key [$key] (MIN|MAX|$word) [COUNT $int]",
+        "4 (BZPOPMIN|BZPOPMAX) $key [$key] $timeout",
+        "3 BZMPOP $timeout (1|2|$numkeys) $key [$key] (MIN|MAX|$word) [COUNT $int]",
         "3 member: ZRANDMEMBER $key",
         "3 kind: ZRANDMEMBER $key $draws [WITHSCORES]",
         "3 any-order: ZRANDMEMBER $key (100|4611686018427387903|4611686018427387904) WITHSCORES",

@@ -31,6 +31,8 @@ pub const FAMILY: Family = Family {
         "4 XREAD [COUNT $countx] STREAMS $stream $stream $after $after",
         "1 XREAD STREAMS $key $after",
         "1 XREAD [COUNT $countx] [NOACK] [GROUP g c] STREAMS $stream $after $after",
+        "3 XREAD [COUNT $countx] BLOCK $countx STREAMS $stream $after",
+        "2 XREADGROUP GROUP $group $consumer [COUNT $countx] BLOCK $countx [NOACK] STREAMS $stream (>|$after)",
         "8 XGROUP CREATE $stream $group ($id|$) [MKSTREAM] [ENTRIESREAD $countx]",
         "2 XGROUP CREATE $key $group 0 MKSTREAM",
         "3 XGROUP SETID $stream $group ($id|$|-|+) [ENTRIESREAD $countx]",
@@ -45,8 +47,8 @@ pub const FAMILY: Family = Family {
         "1 XACK $key $group $id",
         "6 XPENDING $stream $group",
         "1 XPENDING $key $group",
-        // Without what idles: that is a matter of milliseconds.
         "6 XPENDING $stream $group IDLE 100000000 $from $to $countx [$consumer]",
+        "6 idle: XPENDING $stream $group $from $to $countx [$consumer]",
         "8 XCLAIM $stream $group $consumer 0 {$id} [FORCE] [JUSTID] [RETRYCOUNT $countx] [LASTID $id]",
         "2 XCLAIM $stream $group $consumer 100000000 {$id} (FORCE|JUSTID|IDLE $ancient|TIME $past)",
         "1 XCLAIM $key $group $consumer $countx $id",
@@ -57,6 +59,8 @@ pub const FAMILY: Family = Family {
         "6 XINFO GROUPS $stream",
         "1 XINFO GROUPS $key",
         "1 XINFO CONSUMERS $key $group",
+        "5 idle: XINFO CONSUMERS $stream $group",
+        "6 idle: XINFO STREAM $stream FULL [COUNT $countx]",
         "1 XINFO STREAM $stream (FULL COUNT|BOGUS|FULL COUNT abc|FULL LIMIT 1)",
     ],
     things: &[
@@ -218,7 +222,7 @@ pub const FAMILY: Family = Family {
         ("past", &[b"0", b"1", b"1000", b"-1", b"9223372036854775807", b"abc"]),
     ],
     values: &[
-        ("stream", "XINFO STREAM KEY", Mode::Exact),
+        ("stream", "XINFO STREAM KEY FULL COUNT 0", Mode::Idle),
         ("entries", "XRANGE KEY - +", Mode::Exact),
         ("groups", "XINFO GROUPS KEY", Mode::Exact),
     ],
