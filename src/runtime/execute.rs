@@ -182,7 +182,11 @@ impl Core {
                     self.closing.push(planned.connection);
                     connection.protocol_error.clone().expect("planned together")
                 }
-                What::UnknownSubcommand(row) => Error::unknown_subcommand(row.name, slices()[1]),
+                What::UnknownSubcommand(row) => {
+                    let args = slices();
+                    let known = row.command.absent.and_then(|absent| absent(&self.config, &args));
+                    known.unwrap_or_else(|| Error::unknown_subcommand(row.name, args[1]))
+                }
                 _ => Error::unknown_command(&slices()),
             };
             connection.session.last_command = None;
