@@ -41,6 +41,7 @@ use crate::keyspace::{Class, Keyspace};
 use crate::mutant::Mutant;
 use crate::resp::{Output, Reply};
 use crate::route::parcel::ArgSlices;
+use crate::route::walk::{Step, Walk};
 use crate::route::{Place, SlotMap, gather, place};
 use crate::shard::{Call, fail};
 use crate::stats::Stats;
@@ -118,8 +119,23 @@ impl<'a> Union<'a> {
                 true
             }
             (Place::Anywhere, Spread::Cursor) => {
-                let shard = crate::route::cursor_shard(args, self.parts.len());
-                self.run_at(shard, row, call, args, now_ms, stats, out)
+                let shards = self.parts.len();
+                let mut walk = Walk::new(args, crate::route::cursor_shard(args, shards), false);
+                let mut asked: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+                loop {
+                    let slices: Vec<&[u8]> = asked.iter().map(Vec::as_slice).collect();
+                    let mut reply = Output::default();
+                    let succeeds = self.run_at(walk.shard(), row, call, &slices, now_ms, stats, &mut reply);
+                    match walk.take(reply.bytes(), shards) {
+                        Step::On(cursor) => {
+                            walk.ask_on(cursor, &mut asked);
+                            continue;
+                        }
+                        Step::End(cursor) => walk.write(cursor, &mut Reply::new(out, call.protocol)),
+                        Step::Failed => out.append(reply),
+                    }
+                    return succeeds;
+                }
             }
             (Place::Anywhere, Spread::Lot) => loop {
                 let start = out.len();
