@@ -165,7 +165,8 @@ const ABSENT: [(&str, i16); 15] = [
 fn refuse_absent(config: &Config, args: &Args<'_>) -> Option<Error> {
     let (name, arity) = *ABSENT.iter().find(|(name, _)| args[1].eq_ignore_ascii_case(name.as_bytes()))?;
     let (least, len) = (usize::from(arity.unsigned_abs()), args.len());
-    if if arity < 0 { len < least } else { len != least } {
+    let is_right = if arity < 0 { least <= len } else { least == len };
+    if !is_right {
         return Some(Error::wrong_arity(&format!("cluster|{name}")));
     }
     Some(check_enabled(config).err().unwrap_or(UNCHANGEABLE))

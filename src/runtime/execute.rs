@@ -249,7 +249,7 @@ impl Core {
             let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
             let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
             if is_tracked {
-                remember_read(&self.shared.pubsub, &self.config, &connection.session, row, &args, &[]);
+                remember_read(&self.shared.pubsub, &self.config, &connection.session, row, &args);
             }
             shown = is_shown.then(|| monitor::arguments(&slowlog::redacted(row, &args)));
         }
@@ -630,7 +630,7 @@ pub(super) fn need_of(row: &'static Row, args: &Args<'_>) -> Need {
 }
 
 pub(super) fn call_of(session: &Session) -> Call {
-    let actor = Actor { client: session.id, call: session.commands as u32 };
+    let actor = Actor { client: session.id, call: session.commands as u32, is_script: false };
     Call { db: session.db, protocol: session.protocol, touch: !session.mode.contains(Mode::NO_TOUCH), actor }
 }
 
