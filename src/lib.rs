@@ -168,6 +168,7 @@
 //! | `SEARCH_ENTRIES_MAX` | `src/keyspace/eviction.rs` | `4096` | none is evicted in this slice |
 //! | `LEASES_BYTES_MAX` | `src/memory.rs` | `4 << 20` | a core asks for the sum before it adds more |
 //! | `ADVISED_KEYS_MAX` | `src/shard/mod.rs` | `2048` | the adviser's sample becomes smaller |
+//! | `RANDOM_REMOVED_MAX` | `src/keyspace/keys.rs` | `1000` | `RANDOMKEY` names a key whose time is over, as Redis' replicas do |
 //! | `EXPIRE_SLICE` | `src/shard/mod.rs` | `200` | further keys whose time has come wait for the next pass |
 //! | `FREE_SLICE` | `src/shard/mod.rs` | `200` | further keys of a flushed database likewise |
 //! | `RING_MESSAGES` | `src/runtime/mailbox.rs` | `256` | the sender keeps messages until there is room |

@@ -9,8 +9,8 @@
 //! ```
 //! It is a view, not a cluster: nobody is ever redirected (no MOVED, no CROSSSLOT), every port serves every key and all
 //! databases, a command's keys may be anywhere. So a client with an old map, or with none, only pays the hop. Nodes
-//! come, go and change slots only when the server starts anew; commands that would change the map are unknown here.
-//! Without `core-ports` everything but `CLUSTER HELP` answers as in a Redis that is no node.
+//! come, go and change slots only when the server starts anew; commands that would change the map are refused.
+//! Without `core-ports` everything answers as in a Redis that is no node.
 //!
 //! The address shown is the one at which the asking client reached the server, unless `cluster-announce-ip` says
 //! another; so clients on several networks each get one that works for them.
@@ -23,7 +23,7 @@ use crate::config::{Config, EndpointType};
 use crate::resp::{Error, Reply};
 use crate::route::SlotMap;
 use crate::route::slot::slot_of;
-use crate::session::Session;
+use crate::session::{Mode, Session};
 use crate::shared::Shared;
 use crate::value::number::parse_integer;
 use sha1::{Digest as _, Sha1};
@@ -31,6 +31,8 @@ use std::fmt::Write as _;
 
 const INFORMS: &[&str] = &["nondeterministic_output"];
 const DISABLED: Error = Error::fixed("ERR This instance has cluster support disabled");
+const UNCHANGEABLE: Error =
+    Error::fixed("ERR The nodes are the cores of this server, and change only when it starts anew");
 /// What a connection over a Unix socket is told: the server's address on the same machine.
 const LOOPBACK: &str = "127.0.0.1";
 
@@ -45,6 +47,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(-2)
         .docs(Group::Cluster, "3.0.0", "Commands about the cores as nodes of a cluster.")
         .complexity("Depends on subcommand.")
+        .absent(refuse_absent)
         .subcommands(SUBCOMMANDS),
     Command::new("READONLY", Run::Session(accept))
         .arity(1)
@@ -140,12 +143,57 @@ const SUBCOMMANDS: &[Command] = &[
         .tips(INFORMS),
 ];
 
+/// Subcommands of Redis that change nodes or slots, or ask what only a bus between nodes could tell, and their arity.
+const ABSENT: [(&str, i16); 15] = [
+    ("addslots", -3),
+    ("addslotsrange", -4),
+    ("bumpepoch", 2),
+    ("count-failure-reports", 3),
+    ("delslots", -3),
+    ("delslotsrange", -4),
+    ("failover", -2),
+    ("flushslots", 2),
+    ("forget", 3),
+    ("meet", -4),
+    ("replicate", 3),
+    ("reset", -2),
+    ("saveconfig", 2),
+    ("set-config-epoch", 3),
+    ("setslot", -4),
+];
+
+fn refuse_absent(config: &Config, args: &Args<'_>) -> Option<Error> {
+    let (name, arity) = *ABSENT.iter().find(|(name, _)| args[1].eq_ignore_ascii_case(name.as_bytes()))?;
+    let (least, len) = (usize::from(arity.unsigned_abs()), args.len());
+    let is_right = if arity < 0 { least <= len } else { least == len };
+    if !is_right {
+        return Some(Error::wrong_arity(&format!("cluster|{name}")));
+    }
+    Some(check_enabled(config).err().unwrap_or(UNCHANGEABLE))
+}
+
 /// Refuses where cores are not shown as nodes.
 ///
 /// # Errors
 /// `core-ports` is not set.
 pub fn check_enabled(config: &Config) -> CommandResult {
     if config.core_ports == 0 { Err(DISABLED) } else { Ok(()) }
+}
+
+/// The core whose own port a client uses, if it asks for that core's keys alone, as a cluster client asks every node:
+/// outside transactions. As `DBSIZE` there.
+pub fn own_core(view: &SessionView<'_>) -> Option<usize> {
+    let session = &view.session;
+    (session.is_node && !session.mode.contains(Mode::DENY_BLOCKING)).then_some(session.core)
+}
+
+/// The own port of the core that a client uses by it.
+pub fn own_port(view: &SessionView<'_>) -> Option<u16> {
+    view.session.is_node.then(|| port_of(view.config, view.session.core))
+}
+
+fn port_of(config: &Config, core: usize) -> u16 {
+    config.core_ports + u16::try_from(core).expect("the last port was checked at start")
 }
 
 /// The cores as the asking client shall see them.
@@ -182,7 +230,7 @@ impl<'a> View<'a> {
 
     fn node(&self, core: usize) -> Node {
         let (first_slot, last_slot) = self.map.slots_of(core);
-        let port = self.config.core_ports + u16::try_from(core).expect("the last port was checked at start");
+        let port = port_of(self.config, core);
         Node { core, id: node_id(&self.shared.run_id, core), port, first_slot, last_slot }
     }
 
@@ -236,7 +284,8 @@ fn accept(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Co
     Ok(())
 }
 
-fn help(_: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+fn help(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    check_enabled(view.config)?;
     write_help(args, SUBCOMMANDS, reply);
     Ok(())
 }

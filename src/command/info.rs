@@ -350,7 +350,7 @@ fn write_server(server: &Server<'_>, lines: &mut Lines) {
     lines.put("process_id", std::process::id());
     lines.put("process_supervised", shared.supervised);
     lines.put("run_id", &shared.run_id);
-    lines.put("tcp_port", config.port);
+    lines.put("tcp_port", super::cluster::own_port(server.view).unwrap_or(config.port));
     lines.put("server_time_usec", now.as_micros());
     lines.put("uptime_in_seconds", server.uptime_seconds());
     lines.put("uptime_in_days", server.uptime_seconds() / (24 * 3600));
@@ -647,8 +647,12 @@ fn write_latencystats(server: &Server<'_>, lines: &mut Lines) {
 }
 
 fn write_keyspace(server: &Server<'_>, lines: &mut Lines) {
-    for db in 0..server.reports[0].databases.len() {
-        let shards = || server.reports.iter().map(|report| &report.databases[db]);
+    let reports = match super::cluster::own_core(server.view) {
+        Some(core) => &server.reports[core..=core],
+        None => &server.reports[..],
+    };
+    for db in 0..reports[0].databases.len() {
+        let shards = || reports.iter().map(|report| &report.databases[db]);
         let keys: usize = shards().map(|shard| shard.len).sum();
         let expires: usize = shards().map(|shard| shard.volatile_len).sum();
         if keys == 0 {

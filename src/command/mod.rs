@@ -462,6 +462,8 @@ pub struct Command {
     pub tips: &'static [&'static str],
     /// Rows of its subcommands.
     pub subcommands: &'static [Command],
+    /// What it says of subcommands that Redis has and that have no row here, if it has a word for this one.
+    pub absent: Option<fn(&Config, &Args<'_>) -> Option<Error>>,
 }
 
 impl Command {
@@ -496,6 +498,7 @@ impl Command {
             replaced_by: "",
             tips: &[],
             subcommands: &[],
+            absent: None,
         }
     }
 
@@ -637,6 +640,12 @@ impl Command {
     /// Sets the tips.
     pub const fn tips(mut self, tips: &'static [&'static str]) -> Command {
         self.tips = tips;
+        self
+    }
+
+    /// Sets what it says of subcommands without a row.
+    pub const fn absent(mut self, absent: fn(&Config, &Args<'_>) -> Option<Error>) -> Command {
+        self.absent = Some(absent);
         self
     }
 

@@ -5,6 +5,7 @@
 //! one test of a bit set unless somebody listens to its class; only then is the key copied.
 
 use bitflags::bitflags;
+use std::cell::Cell;
 
 bitflags! {
     /// Kinds of events; the first ones as `notify-keyspace-events` knows them, by their letter.
@@ -36,6 +37,9 @@ bitflags! {
         const DATABASE = 1 << 11;
         /// A change of which Redis tells only those who watch the key or have it in their caches.
         const SILENT = 1 << 12;
+        /// A script of a client that tracks reads a key. No change, and told to nobody: it stands among the script's
+        /// changes, in order, so that the key is remembered behind those before it.
+        const READ = 1 << 13;
     }
 }
 
@@ -112,6 +116,7 @@ impl Event {
     pub const KEY_MISS: Event = Event::new("keymiss", Class::KEY_MISS);
     pub const NEW: Event = Event::new("new", Class::NEW);
     pub const SILENT: Event = Event::new("", Class::SILENT);
+    pub const READ: Event = Event::new("", Class::READ);
 
     /// Every key of the database is gone.
     pub const FLUSHED: Event = Event::new("flushed", Class::DATABASE);
@@ -137,7 +142,7 @@ impl Event {
 
     /// Whether one who waits for the key should look again.
     pub fn may_serve(self) -> bool {
-        !Class::KEY_MISS.union(Class::NEW).contains(self.class)
+        !Class::KEY_MISS.union(Class::NEW).union(Class::READ).contains(self.class)
     }
 }
 
@@ -148,6 +153,14 @@ pub struct Actor {
     pub client: u64,
     /// Which of its calls, as far as 32 bits tell.
     pub call: u32,
+    /// A script does it for the client.
+    pub is_script: bool,
+}
+
+thread_local! {
+    /// Events of this thread so far. Whatever one command, transaction or script changes, on however many keyspaces,
+    /// one thread changes.
+    static NOTED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// One event on one key.
@@ -157,10 +170,12 @@ pub struct Effect {
     pub event: Event,
     /// By whom.
     pub by: Actor,
+    /// The client whose read has found the key's time over, 0: none.
+    pub reader: u64,
     /// Those who subscribe to it or track its key know of it already.
     pub is_told: bool,
-    /// The place among the events of its command, which may have had keys in several keyspaces.
-    pub rank: u32,
+    /// The place among the events of its command, transaction or script, which may have keys in several keyspaces.
+    pub rank: u64,
     /// In which database.
     pub db: usize,
     /// To which key.
@@ -172,11 +187,25 @@ pub struct Effect {
 pub struct Effects {
     /// Who runs a command now.
     pub actor: Actor,
+    /// The client for whom keys are read now, 0: none.
+    pub reader: u64,
     listened: Class,
     log: Vec<Effect>,
 }
 
 impl Effects {
+    /// A client runs a command, `reads`: one that only reads.
+    #[inline]
+    pub fn begin_command(&mut self, actor: Actor, reads: bool) {
+        self.actor = actor;
+        self.reader = if reads { actor.client } else { 0 };
+    }
+
+    /// A client has read a key, if somebody listens: see [`Class::READ`].
+    pub fn note_read(&mut self, db: usize, key: &[u8]) {
+        self.note(Event::READ, db, key);
+    }
+
     /// From now on exactly the events of these classes are kept.
     pub fn listen(&mut self, classes: Class) {
         self.listened = classes;
@@ -200,8 +229,10 @@ impl Effects {
         // Time, and want of memory, are nobody's doing, whoever stumbles upon the key.
         let is_own = !Class::EXPIRED.union(Class::EVICTED).contains(event.class);
         let by = if is_own { self.actor } else { Actor::default() };
-        let rank = self.log.len() as u32;
-        self.log.push(Effect { event, by, is_told: false, rank, db, key: key.into() });
+        let reader = if event.class == Class::EXPIRED { self.reader } else { 0 };
+        let rank = NOTED.get();
+        NOTED.set(rank + 1);
+        self.log.push(Effect { event, by, reader, is_told: false, rank, db, key: key.into() });
     }
 
     /// Hands over the events. To be called after each command while somebody listens.
@@ -233,5 +264,15 @@ impl Effects {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.log.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.log.len()
+    }
+
+    /// Those that came after so many.
+    pub fn after(&mut self, len: usize) -> &mut [Effect] {
+        &mut self.log[len..]
     }
 }

@@ -5,6 +5,10 @@ use super::entry::Entry;
 use super::{EntryRef, Event, Keyspace, SAMPLE_LEN_MAX};
 use crate::value::Value;
 
+/// Keys whose time is over that a search for a random one removes; the next one is taken as it is. Else a million of
+/// them would keep everybody waiting.
+const RANDOM_REMOVED_MAX: usize = 1000;
+
 /// What became of a key that was to go elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
@@ -132,17 +136,21 @@ impl Keyspace {
 
     // All keys of a database
 
-    /// A random key, none if there are none. Expired ones it meets are removed. `random` gives random numbers.
+    /// A random key, none if there are none. Expired ones it meets are removed, some of them. `random` gives random
+    /// numbers.
     pub fn random(&mut self, db: usize, mut random: impl FnMut() -> u64) -> Option<EntryRef<'_>> {
+        let mut removed = 0;
         loop {
             let view = self.databases[db].entries().random(random())?;
             let hash = self.hash(view.key());
             let is_expired = view.is_expired(self.now_ms);
             let position = self.databases[db].find(hash, view.key()).expect("it is there").0;
-            if !is_expired || self.is_kept(db, self.databases[db].view(position).key()) {
+            let is_kept = || self.is_kept(db, self.databases[db].view(position).key());
+            if !is_expired || removed == RANDOM_REMOVED_MAX || is_kept() {
                 return Some(self.databases[db].view(position));
             }
             self.expire_at(db, position);
+            removed += 1;
         }
     }
 

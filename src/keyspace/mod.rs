@@ -291,6 +291,7 @@ impl Keyspace {
     pub fn begin(&mut self, now_ms: u64, touch: bool) {
         self.now_ms = now_ms;
         self.touch = touch;
+        self.effects.reader = 0;
         self.hint = std::mem::replace(&mut self.next_hint, Hint::NONE);
     }
 

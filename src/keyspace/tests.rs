@@ -926,3 +926,18 @@ fn what_is_kept_neither_expires_nor_is_evicted() {
     assert!(keyspace.read(0, b"k").is_none());
     assert_eq!((keyspace.len(0), keyspace.stats.expired), (0, 1));
 }
+
+#[test]
+fn a_random_key_is_found_in_bounded_time() {
+    let mut keyspace = Keyspace::new(1, 1);
+    keyspace.begin(1_000, false);
+    for key in 0..10_000u32 {
+        keyspace.set_string(0, &key.to_le_bytes(), b"v", Expiry::At(1_001));
+    }
+    keyspace.begin(2_000, false);
+    let mut random = fastrand::Rng::with_seed(1);
+    assert!(keyspace.random(0, || random.u64(..)).is_some());
+    assert_eq!(keyspace.len(0), 9_000);
+    (0..9).for_each(|_| drop(keyspace.random(0, || random.u64(..)).is_some()));
+    assert!(keyspace.random(0, || random.u64(..)).is_none());
+}

@@ -112,8 +112,8 @@ fn wire_forms_follow_the_protocol() {
 // Keyspace notifications
 
 fn effect(event: Event, key: &str, client: u64) -> Effect {
-    let by = Actor { client, call: 1 };
-    Effect { event, by, is_told: false, rank: 0, db: 3, key: key.as_bytes().into() }
+    let by = Actor { client, call: 1, is_script: false };
+    Effect { event, by, reader: 0, is_told: false, rank: 0, db: 3, key: key.as_bytes().into() }
 }
 
 #[test]

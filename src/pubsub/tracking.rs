@@ -7,13 +7,17 @@
 //! ```
 //! A key is forgotten when it changes: whoever reads it again is remembered again. What is remembered is bounded by
 //! `tracking-table-max-keys`: beyond it some key is forgotten, and its readers are told as if it had changed.
+//!
+//! One change does not make forget: a client's read may be what finds that a key's time is over. What it is answered,
+//! that there is no such key, is what it may keep from then on, so it stays remembered; and it is told of the end only
+//! if it had read the key before.
 
 use super::inbox::Inbox;
 use super::message::{Delivery, Keys};
 use crate::keyspace::{Actor, Class, Effect, Event};
 use crate::session::Address;
 use ahash::AHashMap;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
@@ -41,14 +45,22 @@ impl Tracker {
     }
 }
 
-/// Ids of clients, rising.
-type Ids = SmallVec<[u64; 2]>;
+/// A client that has read a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reader {
+    id: u64,
+    /// Once since it was remembered; then the reply may not be there yet.
+    is_first: bool,
+}
+
+/// By rising ids.
+type Readers = SmallVec<[Reader; 2]>;
 
 /// A part of the table of keys. Any of its keys is found in one step, so that one can be drawn by lot.
 #[derive(Debug)]
 struct Table {
     places: AHashMap<Arc<[u8]>, usize>,
-    keys: Vec<(Arc<[u8]>, Ids)>,
+    keys: Vec<(Arc<[u8]>, Readers)>,
     random: fastrand::Rng,
 }
 
@@ -62,20 +74,23 @@ impl Table {
         let Some(&place) = self.places.get(key) else {
             let key: Arc<[u8]> = key.into();
             self.places.insert(key.clone(), self.keys.len());
-            self.keys.push((key, SmallVec::from_slice(&[id])));
+            self.keys.push((key, smallvec![Reader { id, is_first: true }]));
             return (true, true);
         };
-        let ids = &mut self.keys[place].1;
-        match ids.binary_search(&id) {
-            Ok(_) => (false, false),
+        let readers = &mut self.keys[place].1;
+        match readers.binary_search_by_key(&id, |reader| reader.id) {
+            Ok(at) => {
+                readers[at].is_first = false;
+                (false, false)
+            }
             Err(at) => {
-                ids.insert(at, id);
+                readers.insert(at, Reader { id, is_first: true });
                 (false, true)
             }
         }
     }
 
-    fn remove(&mut self, key: &[u8]) -> Option<(Arc<[u8]>, Ids)> {
+    fn remove(&mut self, key: &[u8]) -> Option<(Arc<[u8]>, Readers)> {
         let place = self.places.remove(key)?;
         let removed = self.keys.swap_remove(place);
         if let Some((moved, _)) = self.keys.get(place) {
@@ -84,7 +99,21 @@ impl Table {
         Some(removed)
     }
 
-    fn remove_any(&mut self) -> Option<(Arc<[u8]>, Ids)> {
+    /// A client's read has found that the key's time is over: it alone is remembered from now on. Returns who is to be
+    /// told, and how many are forgotten. `None`: the client is not remembered.
+    fn end_for(&mut self, key: &[u8], id: u64) -> Option<(Readers, usize)> {
+        let readers = &mut self.keys[*self.places.get(key)?].1;
+        let at = readers.binary_search_by_key(&id, |reader| reader.id).ok()?;
+        let reader = Reader { id, is_first: true };
+        let mut told = std::mem::replace(readers, smallvec![reader]);
+        let forgotten = told.len() - 1;
+        if told[at].is_first {
+            told.remove(at);
+        }
+        Some((told, forgotten))
+    }
+
+    fn remove_any(&mut self) -> Option<(Arc<[u8]>, Readers)> {
         if self.keys.is_empty() {
             return None;
         }
@@ -242,8 +271,8 @@ impl Tracking {
                 let stripe = self.next_stripe.fetch_add(1, Ordering::Relaxed) % STRIPES;
                 self.uncounted(&mut lock(&self.stripes[stripe]), Table::remove_any)
             });
-            let Some((key, ids)) = found else { return };
-            self.tell_readers(&key, ids, Actor::default(), inboxes);
+            let Some((key, readers)) = found else { return };
+            self.tell_readers(&key, readers, Actor::default(), inboxes);
         }
     }
 
@@ -251,8 +280,8 @@ impl Tracking {
     fn uncounted(
         &self,
         table: &mut Table,
-        remove: impl FnOnce(&mut Table) -> Option<(Arc<[u8]>, Ids)>,
-    ) -> Option<(Arc<[u8]>, Ids)> {
+        remove: impl FnOnce(&mut Table) -> Option<(Arc<[u8]>, Readers)>,
+    ) -> Option<(Arc<[u8]>, Readers)> {
         let removed = remove(table)?;
         self.keys_len.fetch_sub(1, Ordering::Relaxed);
         self.items_len.fetch_sub(removed.1.len(), Ordering::Relaxed);
@@ -260,9 +289,9 @@ impl Tracking {
     }
 
     /// A key is no longer in the table: those who had it there are told.
-    fn tell_readers(&self, key: &[u8], ids: Ids, by: Actor, inboxes: &[Inbox<Delivery>]) {
+    fn tell_readers(&self, key: &[u8], readers: Readers, by: Actor, inboxes: &[Inbox<Delivery>]) {
         let keys: Arc<[Box<[u8]>]> = [Box::from(key)].into();
-        for id in ids {
+        for Reader { id, .. } in readers {
             // Who has stopped, or tracks prefixes now, is not told.
             if let Some(tracker) = self.tracker(id).filter(|tracker| !tracker.is_broadcast)
                 && !(tracker.skips_own && by.client == id)
@@ -274,6 +303,9 @@ impl Tracking {
 
     /// Something happened to a key, or to a database.
     pub(super) fn note(&self, effect: &Effect, inboxes: &[Inbox<Delivery>]) {
+        if effect.event.class == Class::READ {
+            return self.remember(effect.by.client, &effect.key);
+        }
         if !effect.event.is_change() {
             return;
         }
@@ -285,10 +317,7 @@ impl Tracking {
             return;
         }
         if self.keys_len() != 0 {
-            let removed = self.uncounted(&mut self.stripe(&effect.key), |table| table.remove(&effect.key));
-            if let Some((key, ids)) = removed {
-                self.tell_readers(&key, ids, effect.by, inboxes);
-            }
+            self.forget(effect, inboxes);
         }
         if self.prefixes_len() != 0 {
             let mut prefixes = lock(&self.prefixes);
@@ -299,13 +328,30 @@ impl Tracking {
         }
     }
 
+    /// A key has changed.
+    fn forget(&self, effect: &Effect, inboxes: &[Inbox<Delivery>]) {
+        let mut stripe = self.stripe(&effect.key);
+        let ended = if effect.reader == 0 { None } else { stripe.end_for(&effect.key, effect.reader) };
+        let told = match ended {
+            Some((told, forgotten)) => {
+                self.items_len.fetch_sub(forgotten, Ordering::Relaxed);
+                Some(told)
+            }
+            None => self.uncounted(&mut stripe, |table| table.remove(&effect.key)).map(|(_, readers)| readers),
+        };
+        drop(stripe);
+        if let Some(readers) = told {
+            self.tell_readers(&effect.key, readers, effect.by, inboxes);
+        }
+    }
+
     /// Empties the table of keys.
     fn forget_all(&self) {
         for (seed, stripe) in self.stripes.iter().enumerate() {
             let mut stripe = lock(stripe);
             let table = std::mem::replace(&mut *stripe, Table::new(seed as u64));
             self.keys_len.fetch_sub(table.keys.len(), Ordering::Relaxed);
-            let items: usize = table.keys.iter().map(|(_, ids)| ids.len()).sum();
+            let items: usize = table.keys.iter().map(|(_, readers)| readers.len()).sum();
             self.items_len.fetch_sub(items, Ordering::Relaxed);
         }
     }
@@ -343,8 +389,10 @@ impl Tracking {
             let all: Arc<[Box<[u8]>]> = changed.keys().cloned().collect();
             for &id in &prefix.ids {
                 let Some(tracker) = self.tracker(id) else { continue };
-                let keys = if tracker.skips_own && changed.values().any(|by| by.client == id) {
-                    changed.iter().filter(|(_, by)| by.client != id).map(|(key, _)| key.clone()).collect()
+                // As in Redis, what a script does is not its client's own doing for those who track prefixes.
+                let is_own = |by: &Actor| by.client == id && !by.is_script;
+                let keys = if tracker.skips_own && changed.values().any(is_own) {
+                    changed.iter().filter(|(_, by)| !is_own(by)).map(|(key, _)| key.clone()).collect()
                 } else {
                     all.clone()
                 };

@@ -5,6 +5,7 @@ pub mod gather;
 pub mod locks;
 pub mod parcel;
 pub mod slot;
+pub mod walk;
 
 use crate::command::{Args, Command, Keys};
 use slot::{SLOTS, slot_of};

@@ -8,7 +8,7 @@
 //! One who waits for keys of several shards, or whose keys are borrowed, leaves the ticket with each shard before that
 //! lets anybody near its keys.
 
-use super::core::Core;
+use super::core::{Core, unix_ms};
 use super::gathering::{Gathering, Kind};
 use super::joint::{Borrowing, Work};
 use super::lend::Ground;
@@ -136,20 +136,33 @@ impl Core {
     #[inline]
     pub(super) fn serve_own(&mut self) {
         if self.shard.has_ready() {
-            let started = self.clock.raw();
-            let answers = self.shard.serve(self.now_ms, &mut self.stats);
-            self.hand_over(answers, started);
+            self.serve_held();
         }
     }
 
     /// The same on the shard of another core, whose engine is held.
     #[inline]
     pub(super) fn serve_visited(&mut self, shard: usize) {
-        if let Some(peer) = &mut self.visited[shard]
-            && peer.has_ready()
-        {
+        if self.visited[shard].as_ref().is_some_and(|peer| peer.has_ready()) {
+            self.serve_held();
+        }
+    }
+
+    /// Serves who waits for keys of any shard whose engine is held: what happened first is served first, wherever.
+    #[cold]
+    fn serve_held(&mut self) {
+        // What has come to its end since this pass began is nobody's any more.
+        self.now_ms = unix_ms();
+        loop {
+            let own = if self.shard.is_held() { self.shard.ready_rank() } else { None };
+            let visited = self.visited.iter().enumerate();
+            let visited = visited.filter_map(|(shard, peer)| Some((peer.as_ref()?.ready_rank()?, shard)));
+            let Some((_, shard)) = visited.chain(own.map(|rank| (rank, self.core))).min() else { return };
             let started = self.clock.raw();
-            let answers = peer.serve(self.now_ms, &mut self.stats);
+            let answers = match &mut self.visited[shard] {
+                Some(peer) => peer.serve_first(self.now_ms, &mut self.stats),
+                None => self.shard.serve_first(self.now_ms, &mut self.stats),
+            };
             self.hand_over(answers, started);
         }
     }
@@ -329,6 +342,7 @@ impl Core {
         if !ticket.try_to_answer() {
             return None;
         }
+        self.now_ms = unix_ms();
         let mut wait = None;
         let mut out = Output::default();
         let args: Vec<&[u8]> = ticket.wait.retries[at].args.iter().map(Vec::as_slice).collect();

@@ -182,7 +182,11 @@ impl Core {
                     self.closing.push(planned.connection);
                     connection.protocol_error.clone().expect("planned together")
                 }
-                What::UnknownSubcommand(row) => Error::unknown_subcommand(row.name, slices()[1]),
+                What::UnknownSubcommand(row) => {
+                    let args = slices();
+                    let known = row.command.absent.and_then(|absent| absent(&self.config, &args));
+                    known.unwrap_or_else(|| Error::unknown_subcommand(row.name, args[1]))
+                }
                 _ => Error::unknown_command(&slices()),
             };
             connection.session.last_command = None;
@@ -245,7 +249,7 @@ impl Core {
             let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
             let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
             if is_tracked {
-                remember_read(&self.shared.pubsub, &self.config, &connection.session, row, &args, &[]);
+                remember_read(&self.shared.pubsub, &self.config, &connection.session, row, &args);
             }
             shown = is_shown.then(|| monitor::arguments(&slowlog::redacted(row, &args)));
         }
@@ -626,7 +630,7 @@ pub(super) fn need_of(row: &'static Row, args: &Args<'_>) -> Need {
 }
 
 pub(super) fn call_of(session: &Session) -> Call {
-    let actor = Actor { client: session.id, call: session.commands as u32 };
+    let actor = Actor { client: session.id, call: session.commands as u32, is_script: false };
     Call {
         db: session.db,
         protocol: session.protocol,

@@ -12,7 +12,7 @@ use super::send::list_once;
 use super::slow;
 use super::snapshot::Client;
 use super::survey::Survey;
-use super::walk::Walk;
+use super::walk::Scan;
 use crate::command::lookup::Row;
 use crate::command::slowlog::Split;
 use crate::command::{Clients, CoreView, Part, Run, SessionView, slowlog};
@@ -51,7 +51,7 @@ pub(super) enum Kind {
     /// Nothing: it is being worked on.
     Moving,
     /// One shard after the other.
-    Walk(Walk),
+    Walk(Scan),
     /// All shards side by side, step after step.
     Survey(Box<Survey>),
     /// Contributions of every core.
@@ -74,7 +74,7 @@ impl Core {
             connection: planned.connection,
             sequence,
             row,
-            kind: Kind::Walk(Walk::new(call, shard, stays, args.clone())),
+            kind: Kind::Walk(Scan::new(call, shard, stays, args.clone())),
             args,
             missing: 0,
             started,

@@ -28,7 +28,7 @@ use crate::command::lookup::{self, Row};
 use crate::command::slowlog::Split;
 use crate::command::{Args, Flags, Gather, Joint, Part, Run, SessionView, Spread, slowlog};
 use crate::connection::arguments;
-use crate::keyspace::{Effect, Effects};
+use crate::keyspace::Effect;
 use crate::mutant::Mutant;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::parcel::ArgSlices;
@@ -66,6 +66,8 @@ pub(super) struct Exec {
     pub(super) name: Vec<u8>,
     /// The next call.
     pub(super) next: usize,
+    /// The time of all its calls, also of those behind one for which every core is asked; 0: none has run.
+    pub(super) now_ms: u64,
     /// The replies so far.
     pub(super) out: Output,
     /// A call changed the configuration: every core has to take it before the reply leaves.
@@ -184,7 +186,7 @@ impl Core {
         row: &'static Row,
         args: Vec<Vec<u8>>,
         call: Call,
-        requests: Vec<(usize, Request)>,
+        mut requests: Vec<(usize, Request)>,
         work: Work,
         started: u64,
     ) {
@@ -196,6 +198,11 @@ impl Core {
         let connection = &mut *self.connections[index as usize];
         connection.barrier = true;
         let sequence = connection.replies.reserve();
+        // Those of a transaction, or script, are remembered when it runs.
+        if matches!(work, Work::Command) && row.flags.contains(Flags::READONLY) && connection.session.tracking.is_some()
+        {
+            requests.iter_mut().for_each(|(_, request)| request.reader = call.actor.client);
+        }
         self.stats.counters.commands_forwarded += 1;
         let gathering = self.gatherings.insert(Gathering {
             connection: index,
@@ -218,19 +225,19 @@ impl Core {
         if !self.shard.keyspace.effects.is_empty() {
             self.shard.settle();
         }
+        for peer in self.visited.iter_mut().flatten().filter(|peer| !peer.keyspace.effects.is_empty()) {
+            peer.settle();
+        }
         self.serve_own();
         for owner in 0..self.visited.len() {
+            self.serve_visited(owner);
             let Some(peer) = &mut self.visited[owner] else { continue };
-            if !peer.keyspace.effects.is_empty() {
-                peer.settle();
-            }
             if self.evicts && peer.keyspace.has_garbage() {
                 self.shared.budget.set_garbage(owner, true);
             }
             if peer.wants_owner() {
                 self.mailbox.control(owner, Control::Sooner);
             }
-            self.serve_visited(owner);
         }
         self.end_visits_to_lenders();
     }
@@ -281,32 +288,22 @@ impl Core {
         }
     }
 
-    /// Subscribers and caches are told what has happened so far, whoever else is told at the end.
+    /// Subscribers and caches are told what has happened so far, in that order over all keyspaces, whoever else is told
+    /// at the end.
     pub(super) fn tell_of(&mut self, ground: &mut Ground) {
         let notifications = self.shard.notifications();
-        match ground {
+        let mut effects: Vec<&mut Effect> = match ground {
             Ground::Engines => {
                 let visited = self.visited.iter_mut().flatten().map(|engine| &mut **engine);
                 let engines = std::iter::once(&mut *self.shard).chain(visited);
-                let mut effects: Vec<&mut Effect> =
-                    engines.flat_map(|engine| engine.keyspace.effects.untold()).collect();
-                effects.sort_by_key(|effect| effect.rank);
-                for effect in effects {
-                    self.shared.pubsub.tell(effect, notifications);
-                    effect.is_told = true;
-                }
+                engines.flat_map(|engine| engine.keyspace.effects.untold()).collect()
             }
-            Ground::Entries(overlay) => self.tell_of_all(&mut overlay.effects),
-            Ground::Whole(keyspaces) => {
-                keyspaces.iter_mut().for_each(|keyspace| self.tell_of_all(&mut keyspace.effects));
-            }
-        }
-    }
-
-    /// As [`Core::tell_of`], of keyspaces without an engine around them.
-    pub(super) fn tell_of_all(&self, effects: &mut Effects) {
-        for effect in effects.untold() {
-            self.shared.pubsub.tell(effect, self.shard.notifications());
+            Ground::Entries(overlay) => overlay.effects.untold().collect(),
+            Ground::Whole(keyspaces) => keyspaces.iter_mut().flat_map(|keyspace| keyspace.effects.untold()).collect(),
+        };
+        effects.sort_by_key(|effect| effect.rank);
+        for effect in effects {
+            self.shared.pubsub.tell(effect, notifications);
             effect.is_told = true;
         }
     }
@@ -486,7 +483,7 @@ impl Core {
         {
             self.followers.push((index, shard));
         }
-        let mut exec = Exec { transaction, name, next: 0, out: Output::default(), is_reconfigured: false };
+        let mut exec = Exec { transaction, name, next: 0, now_ms: 0, out: Output::default(), is_reconfigured: false };
         if connection.replies.outstanding() == 0
             && (is_brief_all || is_own)
             && (!asks_all_cores || self.map.shards() == 1)
@@ -532,6 +529,16 @@ impl Core {
 
     /// Runs the calls of a transaction that are left, on what is held for it. False: the next one asks all cores.
     pub(super) fn run_calls(&mut self, index: u32, exec: &mut Exec, ground: &mut Ground) -> bool {
+        if exec.now_ms == 0 {
+            exec.now_ms = self.now_ms;
+        }
+        let now_ms = std::mem::replace(&mut self.now_ms, exec.now_ms);
+        let is_done = self.run_calls_now(index, exec, ground);
+        self.now_ms = now_ms.max(self.now_ms);
+        is_done
+    }
+
+    fn run_calls_now(&mut self, index: u32, exec: &mut Exec, ground: &mut Ground) -> bool {
         let Exec { transaction, next, out, is_reconfigured, .. } = exec;
         let session = &mut self.connections[index as usize].session;
         session.mode.insert(Mode::DENY_BLOCKING);
@@ -552,7 +559,7 @@ impl Core {
             let session = &mut self.connections[index as usize].session;
             // Who has killed itself sees that, and nothing after it.
             let is_leaving = session.mode.contains(Mode::CLOSE_AFTER_REPLY);
-            remember_read(&self.shared.pubsub, &self.config, session, row, &args, &[]);
+            remember_read(&self.shared.pubsub, &self.config, session, row, &args);
             let call = call_of(session);
             // What a call before this one set is there for this one, though the cores take it only afterwards.
             let newest = is_reconfigured.then(|| self.shared.config());

@@ -176,7 +176,7 @@ impl Core {
     }
 
     fn hand_out(&mut self, request: Request) -> Loan {
-        let Request { need, watched, watches_in, .. } = request;
+        let Request { need, watched, watches_in, reader, .. } = request;
         let now_ms = self.now_ms;
         let shard = &mut *self.shard;
         shard.locks.hold(&need);
@@ -187,6 +187,7 @@ impl Core {
         }
         let mut watched = Vec::new();
         shard.keyspace.begin(now_ms, false);
+        shard.keyspace.effects.reader = reader;
         let lent = match &need {
             Need::Keys(keys) => {
                 let mut entries = Vec::new();
@@ -478,8 +479,9 @@ impl Core {
     }
 
     /// Sends everything home.
-    pub(super) fn send_home(&mut self, borrowing: Borrowing, ground: Ground) {
+    pub(super) fn send_home(&mut self, borrowing: Borrowing, mut ground: Ground) {
         let Borrowing { requests, mut loans, .. } = borrowing;
+        self.tell_of(&mut ground); // The owners may come to it only after the reply.
         match ground {
             Ground::Engines => panic!("engines are not borrowed"),
             Ground::Entries(mut overlay) => {
@@ -489,7 +491,6 @@ impl Core {
                         keys.iter().for_each(|key| overlay.lend(key, |db, entry| entries.push((db, entry))));
                     }
                 }
-                self.tell_of_all(&mut overlay.effects); // The owners may come to it only after the reply.
                 for effect in overlay.effects.take_all() {
                     let owner = self.map.shard_of(&effect.key);
                     let at = requests.iter().position(|(of, _)| *of == owner);
@@ -502,8 +503,7 @@ impl Core {
                 self.overlay = Some(overlay);
             }
             Ground::Whole(keyspaces) => {
-                for (loan, mut keyspace) in loans.iter_mut().zip(keyspaces) {
-                    self.tell_of_all(&mut keyspace.effects);
+                for (loan, keyspace) in loans.iter_mut().zip(keyspaces) {
                     loan.lent = Lent::Whole(Box::new(keyspace));
                 }
             }

@@ -107,7 +107,7 @@ impl Needs {
             }
             let need = if self.is_everything { Need::Everything } else { Need::Keys(own) };
             let watched = watched.extract_if(.., |(owner, _)| *owner == shard).map(|(_, watched)| watched).collect();
-            (shard, Request { need, watched, watches_in: watches_in.clone(), is_patient: false })
+            (shard, Request { need, watched, watches_in: watches_in.clone(), is_patient: false, reader: 0 })
         };
         shards.into_iter().map(&mut request).collect()
     }

@@ -334,22 +334,13 @@ pub(super) fn begin_tracked(session: &mut Session, row: Option<&'static Row>) {
     choice.begin_command(is_sibling, is_in_transaction);
 }
 
-/// A client that may track is about to read keys. `declared`: those that the script named whose call it is; all of them
-/// count as read with the first that is, as in Redis 7.0, and so does what it reads without having named it.
-pub(super) fn remember_read(
-    pubsub: &Pubsub,
-    config: &Config,
-    session: &Session,
-    row: &'static Row,
-    args: &Args<'_>,
-    declared: &[&[u8]],
-) {
+/// A client that may track is about to read keys.
+pub(super) fn remember_read(pubsub: &Pubsub, config: &Config, session: &Session, row: &'static Row, args: &Args<'_>) {
     let Some(choice) = &session.tracking else { return };
     // A script's own calls tell what it reads.
     if !row.flags.contains(Flags::READONLY) || matches!(row.command.run, Run::Joint(_)) || !choice.remembers() {
         return;
     }
-    declared.iter().for_each(|key| pubsub.tracking.remember(session.id, key));
     let mut positions = Vec::new();
     if key_positions(row.command, args, &mut positions).is_ok() {
         positions.into_iter().for_each(|at| pubsub.tracking.remember(session.id, args[at]));

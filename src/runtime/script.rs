@@ -35,7 +35,6 @@ use super::lend::{Ground, Lent, Loan};
 use super::libraries::{LoadCaller, log};
 use super::monitor::{self, feed_monitors};
 use super::needs::{Needs, rising};
-use super::pubsub::remember_read;
 use super::read::{Planned, Source};
 use super::send::list_once;
 use super::slow;
@@ -592,7 +591,8 @@ impl Core {
         let start = out.len();
         let mut scripting = self.scripting.take().expect("made when it was prepared");
         let (keys, others) = args[prepared.first_key..].split_at(prepared.keys);
-        let call = call_of(&self.connections[index as usize].session);
+        let mut call = call_of(&self.connections[index as usize].session);
+        call.actor.is_script = true;
         let holds_everything = match ground {
             Ground::Whole(_) => true,
             Ground::Entries(_) => false,
@@ -663,7 +663,7 @@ impl Core {
             protocol: call.protocol,
         };
         let error = scripting.engine.run(&invocation, &mut runner, out);
-        let Runner { roams, needed_more, shown, undo, long, lent, extra, reads, trial, .. } = runner;
+        let Runner { roams, needed_more, shown, undo, long, lent, extra, trial, .. } = runner;
         if let Some(long) = &long {
             match roams {
                 true => self.shared.scripts.begin_again(long),
@@ -688,11 +688,6 @@ impl Core {
             self.undo(ground, undo);
         } else if is_logged && !is_in_transaction {
             self.log_script(index, ground, keys, extra, holds_everything && needed_more);
-        }
-        if !roams && !reads.is_empty() {
-            self.tell_of(ground);
-            let id = self.connections[index as usize].session.id;
-            reads.iter().for_each(|key| self.shared.pubsub.tracking.remember(id, key));
         }
         if let Some(borrowing) = lent {
             let ground = std::mem::replace(ground, Ground::Engines);
@@ -850,8 +845,7 @@ struct Runner<'a> {
     lent: Option<Box<Borrowing>>,
     /// Keys that it used without having named them, on engines that were held.
     extra: Vec<Vec<u8>>,
-    /// Keys that its client, who tracks, has read with it and not written since: they are remembered again at its end,
-    /// behind what is told then of its own writes before.
+    /// Keys that its client, who tracks, has read with it and not written since.
     reads: AHashSet<Vec<u8>>,
     /// What is taken back if it begins again.
     trial: Trial,
@@ -925,7 +919,13 @@ impl Runner<'_> {
                 keyspaces.push(*engine.part_with_keyspace());
                 requests.push((
                     shard,
-                    Request { need: Need::Everything, watched: Vec::new(), watches_in: None, is_patient: false },
+                    Request {
+                        need: Need::Everything,
+                        watched: Vec::new(),
+                        watches_in: None,
+                        is_patient: false,
+                        reader: 0,
+                    },
                 ));
             }
             *self.ground = Ground::Whole(keyspaces);
@@ -1038,7 +1038,8 @@ impl Runner<'_> {
         Answer::Ends(ROAMS)
     }
 
-    /// Keeps in mind what a client that tracks has read last, where its writes are told of only at the end.
+    /// Notes what a client that tracks has read, among what its script has changed. All keys that the script has named
+    /// count as read with the first that is, as in Redis 7.0, and so does what it reads without having named it.
     fn note_read(&mut self, row: &'static Row, args: &Args<'_>) {
         let choice = &self.core.connections[self.index as usize].session.tracking;
         let mut positions = Vec::new();
@@ -1047,17 +1048,24 @@ impl Runner<'_> {
         {
             return;
         }
-        let keys = positions.iter().map(|&at| args[at]);
-        if row.flags.contains(Flags::READONLY) {
-            for key in self.keys.iter().copied().chain(keys) {
-                if !self.reads.contains(key) {
-                    self.reads.insert(key.to_vec());
-                }
+        if !row.flags.contains(Flags::READONLY) {
+            if positions.is_empty() {
+                self.reads.clear(); // It may have changed any.
             }
-        } else {
-            keys.for_each(|key| {
-                self.reads.remove(key);
-            });
+            for at in positions {
+                self.reads.remove(args[at]);
+            }
+            return;
+        }
+        let named = if positions.is_empty() { &[] } else { self.keys };
+        for key in named.iter().copied().chain(positions.into_iter().map(|at| args[at])) {
+            if !self.reads.contains(key) {
+                self.reads.insert(key.to_vec());
+                let (db, actor) = (self.call.db, self.call.actor);
+                let effects = &mut self.keyspace_of(key).effects;
+                effects.actor = actor;
+                effects.note_read(db, key);
+            }
         }
     }
 
@@ -1066,14 +1074,7 @@ impl Runner<'_> {
         let core = &mut *self.core;
         match row.command.run {
             Run::Keyspace(_) | Run::Blocking(_) => {
-                let session = &core.connections[self.index as usize].session;
-                if session.tracking.is_some() {
-                    remember_read(&core.shared.pubsub, &core.config, session, row, args, self.keys);
-                    if !self.holds_everything {
-                        self.note_read(row, args);
-                    }
-                }
-                let core = &mut *self.core;
+                let tracks = core.connections[self.index as usize].session.tracking.is_some();
                 let is_plain = self.holds_everything && matches!(self.ground, Ground::Engines);
                 if is_plain
                     && matches!(row.command.run, Run::Keyspace(_))
@@ -1098,6 +1099,9 @@ impl Runner<'_> {
                     if self.holds_everything {
                         core.tell_of(self.ground);
                     }
+                }
+                if tracks {
+                    self.note_read(row, args);
                 }
                 None
             }

@@ -10,6 +10,10 @@
 //! A call that needs a key of another shard beside (`BLMOVE`) cannot be run by this one: its home is told, and runs it
 //! with all keys held. Those behind it wait until it has.
 //!
+//! One who waits for several keys that a transaction or script has filled is served by the one that was filled first,
+//! as Redis promises: whoever holds their engines serves key by key in the order of the events, over all shards. Keys
+//! that were borrowed are the exception: their owners serve as each comes home.
+//!
 //! Not here: the clients, and their deadlines.
 
 use super::Call;
@@ -96,8 +100,8 @@ struct Queue {
 #[derive(Default)]
 pub struct Blocked {
     queues: AHashMap<usize, AHashMap<Vec<u8>, Queue>>,
-    /// Keys to which something happened, with their databases.
-    ready: VecDeque<(usize, Vec<u8>)>,
+    /// Keys to which something happened, with its rank and their databases.
+    ready: VecDeque<(u64, usize, Vec<u8>)>,
     /// Somebody may be among them who is told when a key is gone.
     has_dependents: bool,
 }
@@ -146,7 +150,7 @@ impl Blocked {
             if places.is_empty() {
                 keys.remove(&retry.key);
             } else if was_knocked && !std::mem::replace(&mut queue.is_ready, true) {
-                self.ready.push_back((db, retry.key.clone())); // Others waited behind it.
+                self.ready.push_back((0, db, retry.key.clone())); // Others waited behind it.
             }
         }
         self.tidy(db);
@@ -177,28 +181,33 @@ impl Blocked {
         self.has_dependents && queue().is_some_and(|queue| queue.places.iter().any(depends))
     }
 
-    /// Something happened to a key.
-    pub fn note(&mut self, db: usize, key: &[u8]) {
+    /// Something happened to a key; with the rank of the event, 0: those who wait have their turn at last.
+    pub fn note(&mut self, db: usize, key: &[u8], rank: u64) {
         if let Some(queue) = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key))
             && !std::mem::replace(&mut queue.is_ready, true)
         {
-            self.ready.push_back((db, key.to_vec()));
+            self.ready.push_back((rank, db, key.to_vec()));
         }
     }
 
     /// Something happened to all keys of a database.
-    pub fn note_all(&mut self, db: usize) {
+    pub fn note_all(&mut self, db: usize, rank: u64) {
         let Some(keys) = self.queues.get_mut(&db) else { return };
         for (key, queue) in keys {
             if !std::mem::replace(&mut queue.is_ready, true) {
-                self.ready.push_back((db, key.clone()));
+                self.ready.push_back((rank, db, key.clone()));
             }
         }
     }
 
+    /// The rank of what happened to the key that is next.
+    pub fn ready_rank(&self) -> Option<u64> {
+        self.ready.front().map(|(rank, ..)| *rank)
+    }
+
     /// A key to which something happened since this was asked last.
     pub fn next_ready(&mut self) -> Option<(usize, Vec<u8>)> {
-        let (db, key) = self.ready.pop_front()?;
+        let (_, db, key) = self.ready.pop_front()?;
         if let Some(queue) = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(&key)) {
             queue.is_ready = false;
         }

@@ -138,6 +138,8 @@ pub struct Request {
     pub watches_in: Option<(usize, Flag)>,
     /// Its client waits anyhow, in a blocking command: it waits on where others are told that a script is busy.
     pub is_patient: bool,
+    /// The client that tracks and reads the keys, 0: none.
+    pub reader: u64,
 }
 
 impl Engine for Shard {
@@ -185,7 +187,11 @@ impl Call {
             db: header.db as usize,
             protocol: if header.flags & flags::RESP3 == 0 { Protocol::Resp2 } else { Protocol::Resp3 },
             touch: header.flags & flags::NO_TOUCH == 0,
-            actor: Actor { client: header.client, call: if is_gathered { header.sequence } else { 0 } },
+            actor: Actor {
+                client: header.client,
+                call: if is_gathered { header.sequence } else { 0 },
+                is_script: false,
+            },
             is_replayed: false,
         }
     }
@@ -317,7 +323,7 @@ impl Shard {
         // Entries that are away are out of reach, and come home with their deadlines.
         let expires_now = expires && !self.keyspace.is_replaying && self.locks.is_free();
         if expires_now {
-            self.keyspace.effects.actor = Actor::default();
+            self.keyspace.effects.begin_command(Actor::default(), false);
             self.keyspace.expire_cycle(now_ms, EXPIRE_SLICE * self.config.active_expire_effort as usize);
             self.log_loose();
             if !self.keyspace.effects.is_empty() {
@@ -439,7 +445,7 @@ impl Shard {
         }
         let mut reply = Reply::new(&mut *out, call.protocol);
         self.keyspace.begin(now_ms, call.touch);
-        self.keyspace.effects.actor = call.actor;
+        self.keyspace.effects.begin_command(call.actor, row.flags.contains(Flags::READONLY));
         let dirty = self.keyspace.dirty;
         let old_keys = if self.keyspace.records.is_on { self.keys_before(row) } else { None };
         let mut context = Context {
@@ -478,9 +484,9 @@ impl Shard {
                 self.pubsub.tell(&effect, self.notifications);
             }
             if effect.event.class == Class::DATABASE {
-                self.blocked.note_all(effect.db);
+                self.blocked.note_all(effect.db, effect.rank);
             } else if effect.event.may_serve() {
-                self.blocked.note(effect.db, &effect.key);
+                self.blocked.note(effect.db, &effect.key, effect.rank);
             }
         }
         self.listen(); // Perhaps nobody tracks any more.
@@ -611,32 +617,37 @@ impl Shard {
     /// A client that was knocked at has found nothing for its key of this number.
     pub fn unknock(&mut self, ticket: &Arc<Ticket>, at: usize) {
         self.blocked.unknock(ticket, at);
-        self.blocked.note(ticket.call.db, &ticket.wait.retries[at].key);
+        self.blocked.note(ticket.call.db, &ticket.wait.retries[at].key, 0);
     }
 
     /// Keys are home again: clients may wait for them, and have looked in vain while they were away.
     pub fn look_for_blocked(&mut self, keys: &[Vec<u8>]) {
         if !self.blocked.is_empty() {
             for key in keys {
-                (0..self.keyspace.databases()).for_each(|db| self.blocked.note(db, key));
+                (0..self.keyspace.databases()).for_each(|db| self.blocked.note(db, key, 0));
             }
         }
     }
 
-    /// Whether something happened to keys that clients wait for: then [`Shard::serve`] before the next command. While
-    /// keys are loaded it waits: nobody takes away what the rest of a log builds upon.
+    /// Whether something happened to keys that clients wait for: then [`Shard::serve_first`] before the next command,
+    /// until it has no more. While keys are loaded it waits: nobody takes away what the rest of a log builds upon.
     #[inline]
     pub fn has_ready(&self) -> bool {
         self.blocked.has_ready() && !self.keyspace.is_replaying
     }
 
-    /// Serves the clients that wait for keys to which something happened, in the order in which they came.
-    pub fn serve(&mut self, now_ms: u64, stats: &mut Stats) -> Vec<Answer> {
+    /// The rank of what happened first to such a key.
+    pub fn ready_rank(&self) -> Option<u64> {
+        self.blocked.ready_rank()
+    }
+
+    /// Serves the clients that wait for the key to which something happened first, in the order in which they came.
+    pub fn serve_first(&mut self, now_ms: u64, stats: &mut Stats) -> Vec<Answer> {
         let mut answers = Vec::new();
         if self.keyspace.is_replaying {
             return answers;
         }
-        while let Some((db, key)) = self.blocked.next_ready() {
+        if let Some((db, key)) = self.blocked.next_ready() {
             self.keyspace.begin(now_ms, false);
             let mut from = 0;
             while let Some((ticket, at)) = self.blocked.waiting(db, &key, from) {

@@ -35,12 +35,13 @@
 //! follow from what they hold (`SORT … BY weight_*`; every keyspace is held then). Events go to the shard of their key.
 
 use crate::command::lookup::Row;
-use crate::command::{Args, Context, Gather, Keys, Run, Spread, Wait, journal, key_positions};
+use crate::command::{Args, Context, Flags, Gather, Keys, Run, Spread, Wait, journal, key_positions};
 use crate::config::Config;
-use crate::keyspace::{Class, Keyspace};
+use crate::keyspace::{Class, Event, Keyspace};
 use crate::mutant::Mutant;
 use crate::resp::{Error, Output, Reply};
 use crate::route::parcel::ArgSlices;
+use crate::route::walk::{Step, Walk};
 use crate::route::{Place, SlotMap, gather, place};
 use crate::shard::{Call, fail};
 use crate::stats::Stats;
@@ -118,8 +119,23 @@ impl<'a> Union<'a> {
                 true
             }
             (Place::Anywhere, Spread::Cursor) => {
-                let shard = crate::route::cursor_shard(args, self.parts.len());
-                self.run_at(shard, row, call, args, now_ms, stats, out)
+                let shards = self.parts.len();
+                let mut walk = Walk::new(args, crate::route::cursor_shard(args, shards), false);
+                let mut asked: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
+                loop {
+                    let slices: Vec<&[u8]> = asked.iter().map(Vec::as_slice).collect();
+                    let mut reply = Output::default();
+                    let succeeds = self.run_at(walk.shard(), row, call, &slices, now_ms, stats, &mut reply);
+                    match walk.take(reply.bytes(), shards) {
+                        Step::On(cursor) => {
+                            walk.ask_on(cursor, &mut asked);
+                            continue;
+                        }
+                        Step::End(cursor) => walk.write(cursor, &mut Reply::new(out, call.protocol)),
+                        Step::Failed => out.append(reply),
+                    }
+                    return succeeds;
+                }
             }
             (Place::Anywhere, Spread::Lot) => loop {
                 let start = out.len();
@@ -193,6 +209,8 @@ impl<'a> Union<'a> {
         let mut replies: Vec<Option<Output>> = Vec::with_capacity(self.parts.len());
         let mut part = ArgSlices::new();
         let mut succeeds = true;
+        let noted: SmallVec<[usize; 8]> =
+            self.parts.iter().map(|part| part.as_ref().map_or(0, |keyspace| keyspace.effects.len())).collect();
         for shard in 0..self.parts.len() {
             part.clear();
             part.extend_from_slice(&args[..first]);
@@ -208,7 +226,34 @@ impl<'a> Union<'a> {
             replies.push(Some(reply));
         }
         gather::merge(how, replies, &key_shards, &mut Reply::new(out, call.protocol));
+        self.rank_by_key(&noted, &key_shards, args[first..].iter().step_by(step).copied().collect());
         succeeds
+    }
+
+    /// The events of a command that ran shard by shard get the order of its keys. `noted`: how many there were before.
+    fn rank_by_key(&mut self, noted: &[usize], key_shards: &[u16], keys: SmallVec<[&[u8]; 32]>) {
+        let mut placed = Vec::new();
+        for (shard, (part, &len)) in self.parts.iter_mut().zip(noted).enumerate() {
+            let Some(part) = part else { continue };
+            // The shard has gone through its keys in this order; a key given again has the same events again.
+            let of_shard = key_shards.iter().enumerate().filter(|(_, of)| usize::from(**of) == shard);
+            let mut places = of_shard.map(|(place, _)| place).peekable();
+            let mut seen: SmallVec<[Event; 4]> = SmallVec::new();
+            for effect in part.effects.after(len) {
+                while let Some(&place) = places.peek()
+                    && (keys[place] != &effect.key[..] || seen.contains(&effect.event))
+                {
+                    places.next();
+                    seen.clear();
+                }
+                seen.push(effect.event);
+                placed.push((places.peek().copied().unwrap_or(keys.len()), effect));
+            }
+        }
+        let mut ranks: Vec<u64> = placed.iter().map(|(_, effect)| effect.rank).collect();
+        ranks.sort_unstable();
+        placed.sort_by_key(|(place, _)| *place);
+        placed.into_iter().zip(ranks).for_each(|((_, effect), rank)| effect.rank = rank);
     }
 
     /// The entries of all keys meet in the overlay.
@@ -237,9 +282,11 @@ impl<'a> Union<'a> {
         overlay.begin(now_ms, false);
         overlay.is_replaying = is_replaying;
         let parts = &mut self.parts;
+        let reads = row.flags.contains(Flags::READONLY);
         let mut lend = |overlay: &mut Keyspace, (key, shard): &(Cow<'_, [u8]>, usize)| {
             let keyspace = &mut **parts[*shard].as_mut().expect("what a command needs is held");
             keyspace.begin(now_ms, false);
+            keyspace.effects.begin_command(call.actor, reads);
             listened |= keyspace.effects.listened();
             keyspace.lend(key, |db, entry| overlay.adopt(db, entry));
         };
@@ -306,7 +353,7 @@ fn run_in(
         return false;
     }
     keyspace.begin(now_ms, call.touch);
-    keyspace.effects.actor = call.actor;
+    keyspace.effects.begin_command(call.actor, row.flags.contains(Flags::READONLY));
     let dirty = keyspace.dirty;
     let mut context = Context { keyspace, config, random, db: call.db, now_ms, shard, shards, long_reply: None };
     let mut reply = Reply::new(&mut *out, call.protocol);

@@ -256,6 +256,14 @@ fn hot_keys_are_counted_while_somebody_looks() {
         last.contains("\"top\":[{\"key\":\"hot\",\"cut\":false,\"db\":3,\"shard\":")
     });
     assert!(!last.contains("\"before\""), "nobody looked when it was used: {last}");
+    // One that is received into a buffer of its own.
+    let long = "long".repeat(20_000);
+    until("the long key among the hot ones", || {
+        (0..20).for_each(|_| drop(client.call(&["GET", &long]).expect("it is answered")));
+        last = get(port, "/series.json").1;
+        last.contains(&format!("{{\"key\":\"{}\",\"cut\":true,", &long[..128]))
+    });
+    assert!(!last.contains("\"key\":\"\""), "{last}");
 }
 
 #[test]

@@ -144,10 +144,20 @@ fn what_is_asked_of_every_node_adds_up() {
     assert!(sizes.iter().sum::<i64>() == KEYS as i64 && sizes.iter().all(|&size| 0 < size), "{sizes:?}");
     assert_eq!(plain.call(&["DBSIZE"]).unwrap(), Value::Integer(KEYS as i64));
     assert_eq!(scan(&mut plain).len(), KEYS);
+    let told = text(&plain.call(&["INFO", "keyspace", "server"]).unwrap());
+    assert!(told.contains(&format!("db0:keys={KEYS},")) && told.contains(&format!("tcp_port:{}\r\n", server.port)));
+    let refused = "ERR The nodes are the cores of this server, and change only when it starts anew";
+    assert_eq!(
+        plain.call(&["CLUSTER", "MEET", "127.0.0.1", "7000"]).unwrap(),
+        Value::Error(refused.as_bytes().to_vec())
+    );
     let map = SlotMap::new(SHARDS);
     for (core, client) in clients.iter_mut().enumerate() {
         let keys: BTreeSet<String> = array(client.call(&["KEYS", "*"]).unwrap()).iter().map(text).collect();
         assert_eq!(keys.len() as i64, sizes[core]);
+        let told = text(&client.call(&["INFO", "keyspace", "server"]).unwrap());
+        let port = first_port + core as u16;
+        assert!(told.contains(&format!("db0:keys={},", keys.len())) && told.contains(&format!("tcp_port:{port}\r\n")));
         assert!(keys.iter().all(|key| map.shard_of(key.as_bytes()) == core));
         assert!(keys.contains(&text(&client.call(&["RANDOMKEY"]).unwrap())));
         let scanned = scan(client);

@@ -248,8 +248,8 @@ fn a_limit_that_is_lowered_is_reached_beside_the_commands() {
     }
     let before = number(&mut client, "used_memory");
     assert!(200 * MIB < before, "{before}");
-    // What stands behind it in one pipeline is answered before many of some hundred thousand keys have gone: others wait
-    // for as long, and half a millisecond of evictions before each write would be half a second.
+    // What stands behind it in one pipeline is answered before many of some hundred thousand keys have gone: others
+    // wait for as long, and half a millisecond of evictions before each write would be half a second.
     const WRITES: usize = 1000;
     let mut pipeline = encode(&["CONFIG", "SET", "maxmemory", "50mb"]);
     (0..WRITES).for_each(|_| pipeline.extend(encode(&["SET", "k", "v"])));

@@ -7,6 +7,7 @@
 //! are not told: what is told of a key is at most what it had, and keys that are used alike do not look hot.
 
 use crate::command::key_positions;
+use crate::connection::arguments;
 use crate::route::parcel::ArgSlices;
 use crate::runtime::core::Core;
 use crate::runtime::read::{Planned, Source, What};
@@ -130,8 +131,7 @@ impl Core {
         if !row.accepts(spans.len()) {
             return;
         }
-        // An argument that is a long body of its own is empty here; it is no key.
-        let args: ArgSlices<'_> = spans.iter().map(|span| span.of(request)).collect();
+        let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
         let mut positions = Vec::new();
         if key_positions(row.command, &args, &mut positions).is_err() || positions.is_empty() {
             return;
