@@ -52,9 +52,14 @@ const EDITS: &[(&str, &str, &str)] = &[
         "LUA_API void lua_setreadonly (lua_State *L, int idx, int on) {\n  TValue *t = index2adr(L, idx);\n  \
          hvalue(t)->readonly = (lu_byte)(on != 0);\n}\n\n\
          LUA_API int *lua_ending (void) {\n  static __thread int is_ending;\n  return &is_ending;\n}\n\n\
-         LUA_API void lua_tick (lua_State *L) {\n  static __thread unsigned int ticks;\n  \
-         if ((++ticks & 0x3fff) == 0 && L->hook != NULL && L->allowhook) {\n    lua_Debug ar;\n    \
-         ar.event = LUA_HOOKCOUNT;\n    ar.currentline = -1;\n    L->hook(L, &ar);\n  }\n}\n\n\
+         LUA_API void lua_work (lua_State *L, size_t instructions) {\n  lua_Debug ar;\n  \
+         if (L->hookcount > 0 && instructions < (size_t)L->hookcount) {\n    \
+         L->hookcount -= (int)instructions;\n    return;\n  }\n  \
+         if (L->hook == NULL || !L->allowhook) return;\n  resethookcount(L);\n  \
+         ar.event = LUA_HOOKCOUNT;\n  ar.currentline = -1;\n  L->hook(L, &ar);\n}\n\n\
+         LUA_API void lua_handcount (lua_State *from, lua_State *to) {\n  to->hook = from->hook;\n  \
+         to->hookmask = from->hookmask;\n  to->basehookcount = from->basehookcount;\n  \
+         to->hookcount = from->hookcount;\n}\n\n\
          LUA_API void lua_charge (lua_State *L, size_t instructions) {\n  \
          if (L->hookcount > 1) L->hookcount = (size_t)L->hookcount > instructions + 1 ? \
          L->hookcount - (int)instructions : 1;\n}\n\n\
@@ -70,7 +75,10 @@ const EDITS: &[(&str, &str, &str)] = &[
     (
         "lua.h",
         "LUA_API int lua_sethook (",
-        "LUA_API void lua_setreadonly (lua_State *L, int idx, int on);\nLUA_API void lua_tick (lua_State *L);\n\
+        "LUA_API void lua_setreadonly (lua_State *L, int idx, int on);\n\
+         LUA_API void lua_work (lua_State *L, size_t instructions);\n\
+         #define lua_tick(L)\tlua_work(L, 4)\n\
+         LUA_API void lua_handcount (lua_State *from, lua_State *to);\n\
          LUA_API void lua_charge (lua_State *L, size_t instructions);\nLUA_API int lua_isreadonly (lua_State *L, int idx);\n\
          LUA_API int lua_assigns (lua_State *L, int idx);\nLUA_API int *lua_ending (void);\nLUA_API int lua_sethook (",
     ),
@@ -124,6 +132,18 @@ const EDITS: &[(&str, &str, &str)] = &[
         "    save_and_next(ls);\n    count++;\n",
         "    save_and_next(ls);\n    if (++count > 1000000) luaX_lexerror(ls, \"invalid long string delimiter\", TK_STRING);\n",
     ),
+    // A coroutine goes on with the count of who resumes it, and its resumer with what is left of it: those that are
+    // made for ever take time together.
+    (
+        "lbaselib.c",
+        "  status = lua_resume(co, narg);",
+        "  lua_handcount(L, co);\n  status = lua_resume(co, narg);\n  lua_handcount(co, L);",
+    ),
+    (
+        "lbaselib.c",
+        "  lua_State *NL = lua_newthread(L);",
+        "  lua_State *NL;\n  lua_work(L, 64);\n  NL = lua_newthread(L);",
+    ),
     // A text takes time to read: a look at the clock now and then, and an instruction for each byte.
     (
         "llex.c",
@@ -140,7 +160,20 @@ const EDITS: &[(&str, &str, &str)] = &[
         "    return lua_tolstring(L, 3, size);",
         "    const char *piece = lua_tolstring(L, 3, size);\n    lua_charge(L, *size);\n    return piece;",
     ),
-    // So do values that are passed by the thousand.
+    // So do values that are passed by the thousand, to and from functions of C …
+    (
+        "ldo.c",
+        "    n = (*curr_func(L)->c.f)(L);  /* do the actual call */\n    lua_lock(L);\n",
+        "    if (L->top - L->base > 64) lua_charge(L, (size_t)(L->top - L->base) >> 2);\n    \
+         n = (*curr_func(L)->c.f)(L);  /* do the actual call */\n    lua_lock(L);\n    \
+         if (n > 64) lua_charge(L, (size_t)n >> 2);\n",
+    ),
+    (
+        "lvm.c",
+        "          b = n;\n          L->top = ra + n;\n",
+        "          b = n;\n          L->top = ra + n;\n          if (n > 64) lua_charge(L, (size_t)n >> 2);\n",
+    ),
+    // … and one by one.
     (
         "lbaselib.c",
         "  lua_rawgeti(L, 1, i);  /* push arg[i] (avoiding overflow problems) */",
@@ -161,7 +194,44 @@ const EDITS: &[(&str, &str, &str)] = &[
          res = match_at(ms, s, p);\n  ms->depth++;\n  return res;\n}\n\n\
          static const char *match_at (MatchState *ms, const char *s, const char *p) {\n  init:",
     ),
-    ("lstrlib.c", "    i++;\n  /* keeps trying to match", "    { i++; lua_tick(ms->L); }\n  /* keeps trying to match"),
+    // … each item of them, each repetition, and classes by their length, which are looked through for every byte.
+    (
+        "lstrlib.c",
+        "static const char *classend (MatchState *ms, const char *p) {\n",
+        "static const char *classend (MatchState *ms, const char *p) {\n  const char *start = p;\n  \
+         lua_work(ms->L, 1);\n",
+    ),
+    (
+        "lstrlib.c",
+        "      } while (*p != ']');\n",
+        "      } while (*p != ']');\n      if (p - start >= 16) lua_work(ms->L, (size_t)(p - start) >> 3);\n",
+    ),
+    (
+        "lstrlib.c",
+        "    i++;\n  /* keeps trying to match",
+        "    { i++; lua_work(ms->L, 1 + ((size_t)(ep - p) >> 4)); }\n  /* keeps trying to match",
+    ),
+    (
+        "lstrlib.c",
+        "      s++;  /* try with one more repetition */",
+        "      { s++; lua_work(ms->L, 1 + ((size_t)(ep - p) >> 4)); }",
+    ),
+    (
+        "lstrlib.c",
+        "    while (++s < ms->src_end) {\n",
+        "    while (++s < ms->src_end) {\n      if (((ms->src_end - s) & 0xff) == 0) lua_work(ms->L, 64);\n",
+    ),
+    (
+        "lstrlib.c",
+        "      memcmp(ms->capture[l].init, s, len) == 0)",
+        "      (lua_work(ms->L, len >> 4), memcmp(ms->capture[l].init, s, len) == 0))",
+    ),
+    (
+        "lstrlib.c",
+        "  const char *news = lua_tolstring(ms->L, 3, &l);\n",
+        "  const char *news = lua_tolstring(ms->L, 3, &l);\n  lua_work(ms->L, l >> 3);\n",
+    ),
+    ("lstrlib.c", "      i++;  /* skip ESC */", "      lua_tick(ms->L);\n      i++;  /* skip ESC */"),
     ("lstrlib.c", "    ms.L = L;\n    ms.src_init = s;", "    ms.L = L;\n    ms.depth = 2000;\n    ms.src_init = s;"),
     ("lstrlib.c", "  ms.L = L;\n  ms.src_init = s;", "  ms.L = L;\n  ms.depth = 2000;\n  ms.src_init = s;"),
     ("lstrlib.c", "  ms.L = L;\n  ms.src_init = src;", "  ms.L = L;\n  ms.depth = 2000;\n  ms.src_init = src;"),
@@ -193,8 +263,33 @@ const EDITS: &[(&str, &str, &str)] = &[
     (
         "lstrlib.c",
         "    const char *s2 = lmemfind(s+init, l1-init, p, l2);",
-        "    const char *s2;\n    lua_charge(L, (l1 - init) >> 4);\n    s2 = lmemfind(s+init, l1-init, p, l2);",
+        "    const char *s2;\n    lua_work(L, (l1 - init) >> 4);\n    s2 = lmemfind(s+init, l1-init, p, l2);",
     ),
+    ("lstrlib.c", "  if (init < 0) init = 0;\n", "  lua_work(L, l2 >> 4);\n  if (init < 0) init = 0;\n"),
+    (
+        "lbaselib.c",
+        "    const char *s1 = luaL_checkstring(L, 1);\n",
+        "    const char *s1 = luaL_checkstring(L, 1);\n    lua_work(L, lua_objlen(L, 1) >> 2);\n",
+    ),
+    ("lvm.h", "(((o) = luaV_tonumber(o,n)) != NULL))", "(((o) = luaV_tonumber(L,o,n)) != NULL))"),
+    (
+        "lvm.h",
+        "luaV_tonumber (const TValue *obj, TValue *n);",
+        "luaV_tonumber (lua_State *L, const TValue *obj, TValue *n);",
+    ),
+    (
+        "lvm.c",
+        "luaV_tonumber (const TValue *obj, TValue *n) {\n  lua_Number num;\n  if (ttisnumber(obj)) return obj;\n",
+        "luaV_tonumber (lua_State *L, const TValue *obj, TValue *n) {\n  lua_Number num;\n  \
+         if (ttisnumber(obj)) return obj;\n  \
+         if (ttisstring(obj) && tsvalue(obj)->len >= 64) lua_charge(L, tsvalue(obj)->len >> 2);\n",
+    ),
+    (
+        "lvm.c",
+        "  if ((b = luaV_tonumber(rb, &tempb)) != NULL &&\n      (c = luaV_tonumber(rc, &tempc)) != NULL) {",
+        "  if ((b = luaV_tonumber(L, rb, &tempb)) != NULL &&\n      (c = luaV_tonumber(L, rc, &tempc)) != NULL) {",
+    ),
+    ("ldebug.c", "luaV_tonumber(p1, &temp)", "luaV_tonumber(L, p1, &temp)"),
     (
         "lvm.c",
         "    return l_strcmp(rawtsvalue(l), rawtsvalue(r)) < 0;",
@@ -224,10 +319,10 @@ const EDITS: &[(&str, &str, &str)] = &[
     (
         "ltablib.c",
         "    lua_pop(L, 1);  /* remove value */\n    if",
-        "    lua_pop(L, 1);  /* remove value */\n    lua_charge(L, 1);\n    if",
+        "    lua_pop(L, 1);  /* remove value */\n    lua_work(L, 1);\n    if",
     ),
-    ("ltablib.c", "  for ( ;pos<e; pos++) {", "  for ( ;pos<e; pos++) {\n    lua_charge(L, 1);"),
-    ("ltablib.c", "    luaL_addlstring(&b, sep, lsep);", "    luaL_addlstring(&b, sep, lsep);\n    lua_charge(L, 1);"),
+    ("ltablib.c", "  for ( ;pos<e; pos++) {", "  for ( ;pos<e; pos++) {\n    lua_tick(L);"),
+    ("ltablib.c", "    luaL_addlstring(&b, sep, lsep);", "    luaL_addlstring(&b, sep, lsep);\n    lua_work(L, 1);"),
     (
         "ltablib.c",
         "    lua_pop(L, 2);  /* remove value and result */",

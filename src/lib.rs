@@ -206,7 +206,7 @@
 //! | `ELEMENTS_MAX` | `src/snapshot/commands.rs` | `64` | a base of commands goes on with another command |
 //! | `HASHES_MAX` | `src/check/twice.rs` | `1 << 20` | `corering-check` goes through a file once more |
 //! | `MEMORY_BYTES_MAX` | `src/script/mod.rs` | `256 << 20` | a script's allocation fails |
-//! | `TEXT_BYTES_MAX` | `src/script/mod.rs` | `64 << 20` | a script is refused |
+//! | `TEXT_BYTES_MAX` | `src/script/mod.rs` | `8 << 20` | a script is refused |
 //! | `DEPTH_MAX` | `src/script/convert.rs` | `1000` | an error stands in the place of what a script returns |
 //! | `REPLY_VALUES_MAX` | `src/script/convert.rs` | `1 << 24` | a script's reply is refused |
 //! | `REPLY_BYTES_MAX` | `src/script/convert.rs` | `512 << 20` | likewise |
@@ -215,7 +215,7 @@
 //! | `UNPACK_DEPTH_MAX` | `src/script/cmsgpack.rs` | `1000` | an error of `cmsgpack` |
 //! | `INTEGER_BYTES_MAX` | `src/script/structs.rs` | `32` | an error of `struct` |
 //! | `KEYS_MAX` | `src/runtime/script.rs` | `1024` | a script that uses so many keys without naming them begins again with every shard |
-//! | `CALLS_MAX` | `src/runtime/trial.rs` | `4096` | further calls of a script that begins again are counted twice |
+//! | `CALLS_MAX` | `src/runtime/trial.rs` | `4096` | calls of a script that may begin again are added up |
 //! | `LINES_BYTES_MAX` | `src/runtime/trial.rs` | `64 << 10` | a script that logs more, and might begin again, does so at once |
 //! | `VALUES_MAX` | `src/script/locals.rs` | `512` | functions of a library with so much in local variables hold every shard |
 //! | `LOAD_NANOSECONDS_MAX` | `src/runtime/libraries.rs` | `500_000_000` | a library is refused |

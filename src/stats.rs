@@ -347,28 +347,31 @@ impl Stats {
         self.record_stage(id, Lane::of(way, Stage::Execute), nanoseconds, 1);
     }
 
-    /// A command that ran on this core for so long, and was counted, is to run once more. Its latency stays where it
-    /// was noted, if that has become a slice since.
-    pub fn take_back(&mut self, id: CommandId, nanoseconds: u64) {
-        self.counters.commands_processed -= 1;
+    /// So many calls of a command that ran on this core for so long, all together, and were counted, are to run once
+    /// more. Their latencies stay where they were noted, if that has become a slice since; and counts may have been
+    /// reset meanwhile.
+    pub fn take_back(&mut self, id: CommandId, calls: u64, nanoseconds: u64, latencies: &Histogram) {
+        let take = |count: &mut u64, taken: u64| *count = count.saturating_sub(taken);
+        take(&mut self.counters.commands_processed, calls);
         let stats = &mut self.commands[id.index()];
-        stats.calls -= 1;
-        stats.nanoseconds -= nanoseconds;
+        take(&mut stats.calls, calls);
+        take(&mut stats.nanoseconds, nanoseconds);
         if let Some(histogram) = stats.current.slot(Lane::of(Way::Local, Stage::Execute)) {
-            histogram.take_back(nanoseconds);
+            histogram.take_back_all(latencies);
         }
     }
 
-    /// The same of an error, of a command if that is known, which was refused or failed.
-    pub fn take_back_error(&mut self, id: Option<CommandId>, is_refusal: bool, prefix: &str) {
+    /// The same of errors, of a command if that is known, which was refused or failed.
+    pub fn take_back_errors(&mut self, id: Option<CommandId>, is_refusal: bool, prefix: &str, errors: u64) {
+        let take = |count: &mut u64| *count = count.saturating_sub(errors);
         if let Some(id) = id {
             let stats = &mut self.commands[id.index()];
-            *(if is_refusal { &mut stats.rejected } else { &mut stats.failed }) -= 1;
+            take(if is_refusal { &mut stats.rejected } else { &mut stats.failed });
         }
-        self.counters.error_replies -= 1;
+        take(&mut self.counters.error_replies);
         let find = |prefix: &str| self.errors.binary_search_by(|(word, _)| (**word).cmp(prefix));
         if let Ok(at) = find(prefix).or_else(|_| find(ERRORS_OVERFLOW)) {
-            self.errors[at].1 -= 1;
+            take(&mut self.errors[at].1);
             if self.errors[at].1 == 0 {
                 self.errors.remove(at);
             }

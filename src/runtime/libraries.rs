@@ -49,6 +49,10 @@ impl Caller for LoadCaller {
         None
     }
 
+    fn logs(&mut self, level: usize) -> bool {
+        logs(level)
+    }
+
     fn log(&mut self, level: usize, line: &[u8]) -> Option<&'static str> {
         log(level, line);
         None
@@ -61,6 +65,16 @@ impl Caller for LoadCaller {
 
     fn cpu_seconds(&mut self) -> f64 {
         0.0
+    }
+}
+
+/// Whether lines of this level are written.
+pub(super) fn logs(level: usize) -> bool {
+    match level {
+        0 => tracing::event_enabled!(tracing::Level::TRACE),
+        1 => tracing::event_enabled!(tracing::Level::DEBUG),
+        2 => tracing::event_enabled!(tracing::Level::INFO),
+        _ => tracing::event_enabled!(tracing::Level::WARN),
     }
 }
 

@@ -32,7 +32,7 @@ use super::core::{Core, unix_ms};
 use super::execute::{call_of, discards};
 use super::joint::{Borrowing, Work};
 use super::lend::{Ground, Lent, Loan};
-use super::libraries::{LoadCaller, log};
+use super::libraries::{LoadCaller, log, logs};
 use super::monitor::{self, feed_monitors};
 use super::needs::{Needs, rising};
 use super::read::{Planned, Source};
@@ -1248,6 +1248,10 @@ impl Caller for Runner<'_> {
 
     fn may_call(&mut self, args: &[&[u8]]) -> Option<bool> {
         lookup::find_row(args).map(|_| true)
+    }
+
+    fn logs(&mut self, level: usize) -> bool {
+        logs(level)
     }
 
     fn log(&mut self, level: usize, line: &[u8]) -> Option<&'static str> {

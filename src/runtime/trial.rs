@@ -10,9 +10,11 @@ use crate::config::Config;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::stats::Stats;
+use crate::stats::histogram::Histogram;
+use ahash::AHashMap;
 use std::collections::VecDeque;
 
-/// Calls that are taken back; what is beyond stays counted.
+/// Calls that are noted one by one; with more of them they are added up.
 const CALLS_MAX: usize = 4096;
 /// Bytes of lines that are kept back; who logs more begins again at once.
 const LINES_BYTES_MAX: usize = 64 << 10;
@@ -29,10 +31,23 @@ struct Counted {
     error: Option<Box<str>>,
 }
 
+/// What was counted of many calls of a command.
+#[derive(Default)]
+struct Sum {
+    calls: u64,
+    nanoseconds: u64,
+    latencies: Histogram,
+    found: (u64, u64),
+    /// By whether it was refused, and its first word.
+    errors: AHashMap<(bool, Box<str>), u64>,
+}
+
 /// See the module's page.
 #[derive(Default)]
 pub(super) struct Trial {
     calls: Vec<Counted>,
+    /// What is not there any more.
+    sums: AHashMap<Option<CommandId>, Sum>,
     slow: VecDeque<slowlog::Entry>,
     lines: Vec<(usize, Vec<u8>)>,
     lines_bytes: usize,
@@ -41,16 +56,34 @@ pub(super) struct Trial {
 impl Trial {
     /// A command has run; `failed`: its reply, which is an error.
     pub(super) fn note_call(&mut self, command: CommandId, nanoseconds: u64, found: (u64, u64), failed: Option<&[u8]>) {
-        if self.calls.len() < CALLS_MAX {
-            let error = failed.map(first_word);
-            self.calls.push(Counted { command: Some(command), nanoseconds: Some(nanoseconds), found, error });
-        }
+        let error = failed.map(first_word);
+        self.note(Counted { command: Some(command), nanoseconds: Some(nanoseconds), found, error });
     }
 
     /// A command was refused.
     pub(super) fn note_refusal(&mut self, command: Option<CommandId>, prefix: &str) {
-        if self.calls.len() < CALLS_MAX {
-            self.calls.push(Counted { command, nanoseconds: None, found: (0, 0), error: Some(prefix.into()) });
+        self.note(Counted { command, nanoseconds: None, found: (0, 0), error: Some(prefix.into()) });
+    }
+
+    fn note(&mut self, counted: Counted) {
+        if CALLS_MAX <= self.calls.len() {
+            self.add_up();
+        }
+        self.calls.push(counted);
+    }
+
+    fn add_up(&mut self) {
+        for Counted { command, nanoseconds, found, error } in self.calls.drain(..) {
+            let sum = self.sums.entry(command).or_default();
+            if let Some(nanoseconds) = nanoseconds {
+                sum.calls += 1;
+                sum.nanoseconds += nanoseconds;
+                sum.latencies.record(nanoseconds);
+            }
+            sum.found = (sum.found.0 + found.0, sum.found.1 + found.1);
+            if let Some(error) = error {
+                *sum.errors.entry((nanoseconds.is_none(), error)).or_default() += 1;
+            }
         }
     }
 
@@ -80,15 +113,16 @@ impl Trial {
     }
 
     /// It begins again.
-    pub(super) fn take_back(self, stats: &mut Stats) {
-        for Counted { command, nanoseconds, found, error } in self.calls {
-            if let (Some(command), Some(nanoseconds)) = (command, nanoseconds) {
-                stats.take_back(command, nanoseconds);
+    pub(super) fn take_back(mut self, stats: &mut Stats) {
+        self.add_up();
+        for (command, sum) in self.sums {
+            if let Some(command) = command {
+                stats.take_back(command, sum.calls, sum.nanoseconds, &sum.latencies);
             }
-            stats.counters.hits_taken_back += found.0;
-            stats.counters.misses_taken_back += found.1;
-            if let Some(error) = error {
-                stats.take_back_error(command, nanoseconds.is_none(), &error);
+            stats.counters.hits_taken_back += sum.found.0;
+            stats.counters.misses_taken_back += sum.found.1;
+            for ((is_refusal, error), count) in sum.errors {
+                stats.take_back_errors(command, is_refusal, &error, count);
             }
         }
     }
@@ -134,6 +168,35 @@ mod tests {
         stats.info_errors(&mut errors);
         assert_eq!(errors, "");
         assert_eq!(stats.histograms().map(|(_, histogram)| histogram.count()).sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn however_many_calls_there_were_all_are_taken_back() {
+        let find = |name: &[u8]| lookup::find_row(&[name]).expect("a command").id;
+        let (get, incr) = (find(b"GET"), find(b"INCR"));
+        let (mut stats, mut trial) = (Stats::new(true), Trial::default());
+        for turn in 0..3 * CALLS_MAX as u64 {
+            stats.record(get, turn);
+            trial.note_call(get, turn, (1, 1), None);
+            stats.rejected(incr, "ERR");
+            trial.note_refusal(Some(incr), "ERR");
+            assert!(trial.calls.len() <= CALLS_MAX);
+        }
+        trial.take_back(&mut stats);
+        assert_eq!((stats.command(get).calls, stats.command(get).nanoseconds), (0, 0));
+        assert_eq!((stats.command(incr).rejected, stats.counters.error_replies), (0, 0));
+        assert_eq!(stats.counters.hits_taken_back, 3 * CALLS_MAX as u64);
+        assert_eq!(stats.histograms().map(|(_, histogram)| histogram.count()).sum::<u64>(), 0);
+    }
+
+    #[test]
+    fn counts_that_were_reset_meanwhile_stay_so() {
+        let get = lookup::find_row(&[b"GET"]).expect("a command").id;
+        let (mut stats, mut trial) = (Stats::new(true), Trial::default());
+        trial.note_call(get, 100, (1, 0), Some(b"-ERR reset\r\n"));
+        trial.note_refusal(None, "ERR");
+        trial.take_back(&mut stats);
+        assert_eq!((stats.command(get).calls, stats.counters.commands_processed), (0, 0));
     }
 
     #[test]

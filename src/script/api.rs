@@ -37,6 +37,8 @@ pub const CMSGPACK: u32 = 64;
 const ARGUMENTS: usize = 16;
 /// What an instruction of Lua takes, about.
 const NANOSECONDS_PER_INSTRUCTION: usize = 10;
+/// So much of a word is put into a line of the log, which shows less.
+const LINE_BYTES_MAX: usize = 4096;
 /// The buffer of replies keeps so much.
 const KEPT_BYTES: usize = 64 * 1024;
 
@@ -67,6 +69,11 @@ pub trait Caller {
     /// What the last call took, in nanoseconds.
     fn took_nanoseconds(&mut self) -> u64 {
         0
+    }
+
+    /// Whether lines of this level, from 0, the least, are written.
+    fn logs(&mut self, _level: usize) -> bool {
+        true
     }
 
     /// Writes a line of the server's log, at a level from 0, the least. Text: the script ends with it.
@@ -125,12 +132,19 @@ impl<'a> Running<'a> {
         stack.charge(self.caller.took_nanoseconds() as usize / NANOSECONDS_PER_INSTRUCTION);
         match answer {
             Answer::Replied => {
+                let len = self.out.total_bytes();
+                if stack.lacks(len) {
+                    return Err(full(stack));
+                }
                 let long: Vec<u8>;
                 let reply = if self.out.long().is_empty() {
                     self.out.bytes()
                 } else {
                     let pieces = std::mem::take(&mut self.out).into_pieces();
-                    long = pieces.flat_map(|piece| piece.to_vec()).collect();
+                    long = pieces.fold(Vec::with_capacity(len), |mut long, piece| {
+                        long.extend_from_slice(&piece);
+                        long
+                    });
                     &long[..]
                 };
                 if BYTES_PER_INSTRUCTION <= reply.len() {
@@ -140,6 +154,8 @@ impl<'a> Running<'a> {
                 if raises && reply.first() == Some(&b'-') { Err(Thrown) } else { Ok(1) }
             }
             Answer::Refused(error) => {
+                let bytes: usize = (1..=stack.len()).map(|at| stack.raw_len(at)).sum();
+                stack.charge(bytes / BYTES_PER_INSTRUCTION);
                 push_counted_error(stack, error.as_bytes());
                 if raises { Err(Thrown) } else { Ok(1) }
             }
@@ -164,12 +180,13 @@ impl<'a> Running<'a> {
             0 => draw,
             1 | 2 => {
                 let last = stack.len();
-                let low = if last == 1 { 1 } else { args::integer(stack, 1, "random")? };
-                let high = args::integer(stack, last, "random")?;
+                // As C casts them, to 32 bits.
+                let low = if last == 1 { 1 } else { args::integer(stack, 1, "random")? as i32 };
+                let high = args::integer(stack, last, "random")? as i32;
                 if high < low {
                     return Err(args::wrong(stack, last, "random", "interval is empty"));
                 }
-                (draw * (high as f64 - low as f64 + 1.0)).floor() + low as f64
+                (draw * f64::from(high.wrapping_sub(low).wrapping_add(1))).floor() + f64::from(low)
             }
             _ => return Err(stack.throw("wrong number of arguments")),
         };
@@ -189,17 +206,17 @@ impl<'a> Running<'a> {
         let Some(level) = usize::try_from(level).ok().filter(|&level| level < LEVELS.len()) else {
             return Err(raise(stack, "Invalid debug level."));
         };
+        if !self.caller.logs(level) {
+            return Ok(0);
+        }
         let mut line = Vec::new();
         for at in 2..=len {
             stack.spell(at);
-            if stack.free_bytes() < line.len() + stack.raw_len(at) {
-                return Err(full(stack));
-            }
-            if let Some(word) = stack.bytes(at) {
+            if let Some(word) = stack.bytes(at).filter(|_| line.len() < LINE_BYTES_MAX) {
                 if !line.is_empty() {
                     line.push(b' ');
                 }
-                line.extend_from_slice(word);
+                line.extend_from_slice(&word[..word.len().min(LINE_BYTES_MAX)]);
             }
         }
         if let Some(text) = self.caller.log(level, &line) {

@@ -482,22 +482,34 @@ fn decode(choice: &Choice, work: &mut Work<'_>, stack: &mut Stack<'_>) -> Result
         return Err(args::wrong(stack, 1, "decode", "expected 1 argument"));
     }
     args::string(stack, 1, "decode")?;
-    let bytes = stack.bytes(1).unwrap_or_default().to_vec();
+    stack.lend_bytes(1, |stack, bytes| decode_bytes(choice, work, stack, bytes))
+}
+
+fn decode_bytes(choice: &Choice, work: &mut Work<'_>, stack: &mut Stack<'_>, bytes: &[u8]) -> Result<usize, Thrown> {
     if 2 <= bytes.len() && (bytes[0] == 0 || bytes[1] == 0) {
         return Err(stack.throw("JSON parser does not support UTF-16 or UTF-32"));
     }
-    let mut reader = Reader { bytes: &bytes, at: 0, token_at: 0, depth: 0, counted: 0, choice };
-    let token = reader.token();
-    reader.push(stack, work, token)?;
-    match reader.token() {
-        Token::End => Ok(1),
-        other => Err(reader.unexpected(stack, "the end", &other)),
-    }
+    let mut reader = Reader { bytes, at: 0, token_at: 0, depth: 0, counted: 0, choice };
+    let result = reader.push_all(stack, work);
+    // What stands behind the last value, or before what is wrong, was looked through too.
+    let end = reader.at.max(reader.token_at);
+    stack.charge(end.saturating_sub(reader.counted) / BYTES_PER_INSTRUCTION);
+    result
 }
 
 impl<'a> Reader<'a> {
     fn unexpected(&self, stack: &mut Stack<'_>, expected: &str, found: &Token<'_>) -> Thrown {
         stack.throw(format!("Expected {expected} but found {} at character {}", found.name(), self.token_at + 1))
+    }
+
+    /// Pushes what the text holds: one value.
+    fn push_all(&mut self, stack: &mut Stack<'_>, work: &mut Work<'_>) -> Result<usize, Thrown> {
+        let token = self.token();
+        self.push(stack, work, token)?;
+        match self.token() {
+            Token::End => Ok(1),
+            other => Err(self.unexpected(stack, "the end", &other)),
+        }
     }
 
     fn deeper(&mut self, stack: &mut Stack<'_>) -> Result<(), Thrown> {
@@ -513,7 +525,7 @@ impl<'a> Reader<'a> {
     fn push(&mut self, stack: &mut Stack<'_>, work: &mut Work<'_>, token: Token<'a>) -> Result<(), Thrown> {
         let read = self.at - std::mem::replace(&mut self.counted, self.at);
         work.take(stack, VALUE + read / BYTES_PER_INSTRUCTION)?;
-        if stack.free_bytes() <= read {
+        if stack.is_overdrawn() {
             return Err(full(stack));
         }
         match token {

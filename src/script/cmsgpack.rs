@@ -196,7 +196,7 @@ impl<'a> Source<'a, '_> {
         }
         let read = self.at - std::mem::replace(&mut self.counted, self.at);
         self.work.take(stack, VALUE + read / BYTES_PER_INSTRUCTION).map_err(|_| Malformed::Thrown)?;
-        if stack.free_bytes() == 0 {
+        if stack.is_overdrawn() {
             return Err(Malformed::Memory);
         }
         let kind = self.take(1)?[0];
@@ -216,11 +216,7 @@ impl<'a> Source<'a, '_> {
             0xa0..=0xbf => stack.push_bytes(self.take(usize::from(kind & 0x1f))?),
             0xd9..=0xdb => {
                 let len = self.unsigned(1 << (kind - 0xd9))? as usize;
-                let string = self.take(len)?;
-                if stack.free_bytes() <= len {
-                    return Err(Malformed::Memory);
-                }
-                stack.push_bytes(string);
+                stack.push_bytes(self.take(len)?);
             }
             0x90..=0x9f => self.push_array(stack, usize::from(kind & 0xf), depth)?,
             0xdc | 0xdd => {
@@ -274,7 +270,16 @@ impl<'a> Source<'a, '_> {
 fn unpack_from(work: &mut Work<'_>, stack: &mut Stack<'_>, limit: i64, offset: i64) -> Result<usize, Thrown> {
     args::string(stack, 1, "unpack")?;
     stack.truncate(1);
-    let bytes = stack.bytes(1).unwrap_or_default().to_vec();
+    stack.lend_bytes(1, |stack, bytes| unpack_bytes(work, stack, bytes, limit, offset))
+}
+
+fn unpack_bytes(
+    work: &mut Work<'_>,
+    stack: &mut Stack<'_>,
+    bytes: &[u8],
+    limit: i64,
+    offset: i64,
+) -> Result<usize, Thrown> {
     let is_all = limit == 0 && offset == 0;
     let Ok(start) = usize::try_from(offset) else {
         let text = format!("Invalid request to unpack with offset of {offset} and limit of {}.", bytes.len());
@@ -288,7 +293,7 @@ fn unpack_from(work: &mut Work<'_>, stack: &mut Stack<'_>, limit: i64, offset: i
         let text = format!("Start offset {start} greater than input length {}.", bytes.len());
         return Err(stack.throw(text));
     }
-    let mut source = Source { bytes: &bytes, at: start, counted: start, work };
+    let mut source = Source { bytes, at: start, counted: start, work };
     let mut results = 0;
     while 0 < source.left() && (is_all || (results as i64) < limit) {
         match source.push(stack, 0) {

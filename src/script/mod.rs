@@ -27,10 +27,12 @@
 //!
 //! # What holds a script in
 //!
-//! - **Memory**: [`MEMORY_BYTES_MAX`] for all scripts of a core; beyond it an allocation of the script fails.
-//! - **Time**: a tick every 100,000 instructions, and in the library functions that loop without any, also while what
-//!   the script returns is written. It tells the runtime, which answers others and may end the script: then every
-//!   further instruction raises, so that no `pcall` holds it back.
+//! - **Memory**: [`MEMORY_BYTES_MAX`] for all scripts of a core, what functions of ours make for them included; beyond
+//!   it an allocation of the script fails.
+//! - **Time**: a tick every 100,000 instructions, of all coroutines together. What library functions do without any
+//!   counts by its length, also a long string that is only looked through; those that loop look at the count within,
+//!   also while what the script returns is written. It tells the runtime, which answers others and may end the script:
+//!   then every further instruction raises, so that no `pcall` holds it back.
 //! - **Depth**: 200 C calls, 20,000 Lua calls, 2,000 levels of a pattern, 1,000 of what is returned.
 //! - **Files, processes, bytecode**: there is no `io`, no `os` but its clock, no `package`, no `debug`, no
 //!   `string.dump`, and `load` reads text alone.
@@ -65,8 +67,8 @@ use work::Work;
 
 /// Bytes that the scripts of one core may have in use.
 pub const MEMORY_BYTES_MAX: usize = 256 << 20;
-/// Longest text of a script or library.
-pub const TEXT_BYTES_MAX: usize = 64 << 20;
+/// Longest text of a script or library: nobody is served while one is compiled, some tenths of a second for so much.
+pub const TEXT_BYTES_MAX: usize = 8 << 20;
 
 /// After so many scripts the collector makes a step, so that what many small ones leave is never much …
 const RUNS_PER_STEP: u64 = 50;

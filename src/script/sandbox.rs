@@ -2,6 +2,7 @@
 
 use super::{api, bit, cjson, cmsgpack, structs};
 use crate::sys::lua::{ALL_RESULTS, Function, Kind, Library, Stack, Thrown};
+use smallvec::SmallVec;
 
 /// Globals of Lua's base library that stay; whatever else it has goes.
 const BASE: &[&str] = &[
@@ -175,7 +176,11 @@ fn protected_call(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
 
 /// `collectgarbage`: asks and collects; how the collector works is not for a script to say, for it works for all.
 fn collect_garbage(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
-    let what = if stack.is_empty() { b"collect".to_vec() } else { stack.bytes(1).unwrap_or_default().to_vec() };
+    if stack.is_empty() {
+        stack.push_bytes("collect");
+    }
+    // No name is as long as this.
+    let what: SmallVec<[u8; 16]> = stack.bytes(1).unwrap_or_default().iter().copied().take(16).collect();
     match what.as_slice() {
         b"count" => {
             let kib = stack.used_kib();
@@ -192,8 +197,8 @@ fn collect_garbage(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
         }
         b"stop" | b"restart" | b"setpause" | b"setstepmul" => stack.push_number(0.0),
         _ => {
-            let text =
-                format!("bad argument #1 to 'collectgarbage' (invalid option '{}')", String::from_utf8_lossy(&what));
+            let what = stack.bytes(1).unwrap_or_default();
+            let text = [b"bad argument #1 to 'collectgarbage' (invalid option '", what, b"')"].concat();
             return Err(stack.throw(text));
         }
     }

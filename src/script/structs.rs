@@ -20,8 +20,8 @@ pub fn build(stack: &mut Stack<'_>) {
 }
 
 /// A format being read.
-struct Format {
-    text: Vec<u8>,
+struct Format<'a> {
+    text: &'a [u8],
     at: usize,
     is_little: bool,
     align: usize,
@@ -36,20 +36,26 @@ struct Item {
     padding: usize,
 }
 
-impl Format {
-    fn new(stack: &mut Stack<'_>, function: &'static str) -> Result<Format, Thrown> {
-        args::string(stack, 1, function)?;
-        let text = stack.bytes(1).unwrap_or_default().to_vec();
+/// Does something by the format that is the first argument.
+fn with_format(
+    stack: &mut Stack<'_>,
+    function: &'static str,
+    work: impl FnOnce(&mut Stack<'_>, Format<'_>) -> Result<usize, Thrown>,
+) -> Result<usize, Thrown> {
+    args::string(stack, 1, function)?;
+    stack.lend_bytes(1, |stack, text| {
         stack.charge(text.len());
-        Ok(Format { text, at: 0, is_little: cfg!(target_endian = "little"), align: 1, function })
-    }
+        work(stack, Format { text, at: 0, is_little: cfg!(target_endian = "little"), align: 1, function })
+    })
+}
 
+impl Format<'_> {
     fn digits(&mut self, stack: &mut Stack<'_>, default: usize) -> Result<usize, Thrown> {
         let start = self.at;
         let mut value = 0_usize;
         while let Some(digit) = self.text.get(self.at).filter(|byte| byte.is_ascii_digit()) {
             value = value * 10 + usize::from(digit - b'0');
-            if i32::MAX as usize / 10 <= value {
+            if (i32::MAX as usize) < value {
                 return Err(stack.throw("integral size overflow"));
             }
             self.at += 1;
@@ -108,13 +114,16 @@ impl Format {
 }
 
 fn pack(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
-    let mut format = Format::new(stack, "pack")?;
+    with_format(stack, "pack", pack_by)
+}
+
+fn pack_by(stack: &mut Stack<'_>, mut format: Format<'_>) -> Result<usize, Thrown> {
+    stack.push_nil(); // What is missing is called so.
     let mut out: Vec<u8> = Vec::new();
-    let bytes_max = stack.free_bytes();
     let mut at = 2;
     while let Some(Item { letter, size, padding }) = format.next(stack, out.len())? {
         let string_len = if matches!(letter, b's' | b'c') { stack.raw_len(at) } else { 0 };
-        if bytes_max < out.len().saturating_add(size.max(string_len)) {
+        if stack.lacks(out.len().saturating_add(size.max(string_len))) {
             return Err(full(stack));
         }
         out.resize(out.len() + padding, 0);
@@ -164,14 +173,18 @@ fn pack(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
 }
 
 fn unpack(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
-    let mut format = Format::new(stack, "unpack")?;
-    args::string(stack, 2, "unpack")?;
-    let start = args::integer_or(stack, 3, "unpack", 1)?;
-    if start < 1 {
-        return Err(args::wrong(stack, 3, "unpack", "offset must be 1 or greater"));
-    }
-    let data = stack.bytes(2).unwrap_or_default().to_vec();
-    let mut at = usize::try_from(start - 1).unwrap_or(usize::MAX);
+    with_format(stack, "unpack", |stack, format| {
+        args::string(stack, 2, "unpack")?;
+        let start = args::integer_or(stack, 3, "unpack", 1)?;
+        if start == 0 {
+            return Err(args::wrong(stack, 3, "unpack", "offset must be 1 or greater"));
+        }
+        stack.lend_bytes(2, |stack, data| unpack_by(stack, format, data, start))
+    })
+}
+
+fn unpack_by(stack: &mut Stack<'_>, mut format: Format<'_>, data: &[u8], start: i64) -> Result<usize, Thrown> {
+    let mut at = usize::try_from(start - 1).unwrap_or(usize::MAX); // Far beyond the end, as C has a negative one.
     let mut results = 0;
     while let Some(Item { letter, mut size, padding }) = format.next(stack, at)? {
         at = at.saturating_add(padding);
@@ -179,7 +192,10 @@ fn unpack(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
             return Err(args::wrong(stack, 2, "unpack", "data string too short"));
         }
         if !stack.has_room(4) {
-            return Err(stack.throw("too many results"));
+            return Err(stack.throw("stack overflow (too many results)"));
+        }
+        if stack.is_overdrawn() {
+            return Err(full(stack));
         }
         let bytes = &data[at..];
         match letter {
@@ -246,17 +262,17 @@ fn unpack(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
 }
 
 fn size(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
-    let mut format = Format::new(stack, "size")?;
+    with_format(stack, "size", size_of_format)
+}
+
+fn size_of_format(stack: &mut Stack<'_>, mut format: Format<'_>) -> Result<usize, Thrown> {
     let mut at = 0_usize;
     while let Some(Item { letter, size, padding }) = format.next(stack, at)? {
         if letter == b's' || letter == b'c' && size == 0 {
-            let what = format!("option '{}' has no fixed size", char::from(letter));
-            return Err(args::wrong(stack, 1, "size", &what));
+            let option = if letter == b's' { "s" } else { "c0" };
+            return Err(args::wrong(stack, 1, "size", &format!("option '{option}' has no fixed size")));
         }
         at = at.saturating_add(padding).saturating_add(size);
-        if i32::MAX as usize <= at {
-            return Err(stack.throw("structure too large"));
-        }
     }
     stack.push_number(at as f64);
     Ok(1)

@@ -14,6 +14,16 @@ impl Caller for Double {
         match args[0] {
             b"roam" => return Answer::Ends("away"),
             b"refused" => return Answer::Refused(Error::fixed("ERR not here")),
+            b"long" => {
+                let len = 50_000_000 + self.calls.len();
+                out.extend_from_slice(format!("${len}\r\n").as_bytes());
+                out.extend_from_slice(&vec![b'x'; len]);
+                out.extend_from_slice(b"\r\n");
+            }
+            b"empties" => {
+                out.extend_from_slice(b"*10000000\r\n");
+                out.extend_from_slice(&b"*0\r\n".repeat(10_000_000));
+            }
             b"fails" => out.extend_from_slice(b"-WRONGTYPE no\r\n"),
             b"null" => out.extend_from_slice(b"$-1\r\n"),
             b"map" => out.extend_from_slice(b"%1\r\n$1\r\na\r\n:1\r\n"),
@@ -138,6 +148,16 @@ fn what_does_not_end_is_ended() {
         "local t = {} for i = 1, 3000000 do t[i] = -i end table.sort(t) while true do end",
         "local function f() return f() end return f()",
         "repeat local ok = pcall(redis.call, 'get', 'x') until false",
+        "local function f() for i = 1, 10 do coroutine.resume(coroutine.create(f)) end end f()",
+        "local function f() for i = 1, 10 do pcall(coroutine.wrap(f)) end end f()",
+        "return ('x'):rep(5e5):find('[' .. ('y'):rep(1e6) .. ']')",
+        "return ('x'):rep(5e5):find('[^' .. ('y'):rep(1e6) .. ']*z')",
+        "return ('x'):rep(5e5):find('[^' .. ('y'):rep(1e6) .. ']-z')",
+        "return ('x'):rep(5e5):find('%f[' .. ('y'):rep(1e6) .. ']')",
+        "return ('a'):rep(1e6):find(('a'):rep(5e5) .. 'b.')",
+        "return ('('):rep(1e6):find('%b()')",
+        "return ('a'):rep(1e6):find('(a+)%1b')",
+        "return ('x'):rep(1e6):gsub('(.-)', ('%1'):rep(1e6))",
     ] {
         let reply = run(text);
         assert!(reply.contains(KILLED), "{text}: {reply}");
@@ -176,7 +196,20 @@ fn what_libraries_do_counts_as_instructions() {
         (long, "s:find('y', 1, true)"),
         (long, "cmsgpack.pack(s)"),
         (long, "struct.pack('c0', s)"),
+        (list, "(function(...) for i = 1, 10 do math.max(...) end end)(unpack(t))"),
+        (list, "(function(...) for i = 1, 10 do select('#', ...) end end)(unpack(t))"),
+        (long, "(''):find(s)"),
+        (long, "pcall(function() return _G[s] end)"),
+        (long, "pcall(collectgarbage, s)"),
+        (long, "redis.pcall('refused', s)"),
+        ("local s = '1' .. (' '):rep(2^20)", "cjson.decode(s)"),
+        ("local s = '1' .. (' '):rep(2^20) .. 'x'", "pcall(cjson.decode, s)"),
+        ("local s = '\"' .. ('x'):rep(2^20)", "pcall(cjson.decode, s)"),
         ("local s = (' '):rep(2^20)", "struct.size(s)"),
+        ("local s = (' '):rep(2^20)", "tonumber(s)"),
+        ("local s = (' '):rep(2^20)", "tonumber(s, 16)"),
+        ("local s = (' '):rep(2^20)", "pcall(function() return s + 1 end)"),
+        ("local s = (' '):rep(2^20)", "pcall(string.format, '%d', s)"),
         ("local s = cjson.encode(('x'):rep(2^20))", "cjson.decode(s)"),
         ("local s = '--' .. ('x'):rep(2^20)", "loadstring(s)"),
     ] {
@@ -195,7 +228,11 @@ fn what_a_library_makes_counts_as_memory_of_the_script() {
         "return #cjson.encode(('\\1'):rep(2^26))",
         &format!("{long} return #struct.pack('c0c0c0c0', s, s, s, s)"),
         &format!("{long} return #struct.pack('ssss', s, s, s, s)"),
-        &format!("{long} redis.log(redis.LOG_DEBUG, s, s, s, s)"),
+        &format!("{long} local t = {{}} for i = 1, 4 do t[i] = struct.unpack('c' .. #s - i, s) end"),
+        "local t = {} for i = 1, 10 do t[i] = redis.call('long') end",
+        "return redis.call('empties')",
+        "return cmsgpack.unpack(('\\221\\0\\16\\0\\0'):rep(900) .. ('\\1'):rep(2^20))",
+        "local t, s = {}, cjson.encode(('x'):rep(2^26)) for i = 1, 4 do t[i] = cjson.decode(s) .. i end",
     ] {
         let reply = run_for(&mut Engine::new("7.2.4"), text, 100_000);
         assert!(reply.contains("user_script:1: not enough memory"), "{text}: {}", &reply[..reply.len().min(300)]);
@@ -204,6 +241,40 @@ fn what_a_library_makes_counts_as_memory_of_the_script() {
     assert_eq!(run_for(&mut Engine::new("7.2.4"), &text, 100_000), ":134217739|");
     let text = "return #cjson.encode(('\\1'):rep(2^20))";
     assert_eq!(run_for(&mut Engine::new("7.2.4"), text, 100_000), ":6291458|");
+}
+
+#[test]
+fn a_small_part_of_a_long_string_is_read_without_the_rest() {
+    // Were the string copied for every step these would be 600 GB.
+    let text = "local s, left = ('\\1'):rep(2^26), {} \
+                for i = 1, 3000 do struct.unpack('b', s, i) cmsgpack.unpack_one(s, i) pcall(cjson.decode, s) end \
+                for i = 1, 3000 do redis.log(redis.LOG_DEBUG, s) end return 'read'";
+    let started = std::time::Instant::now();
+    assert_eq!(run_for(&mut Engine::new("7.2.4"), text, 100_000), "$4|read|");
+    assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[test]
+fn arguments_are_memory_of_the_script() {
+    let mut engine = Engine::new("7.2.4");
+    let reference = engine.compile(b"return #ARGV[1]").expect("it is Lua");
+    let mut caller = Double { ticks_left: 9, calls: Vec::new() };
+    for (len, expected) in
+        [(MEMORY_BYTES_MAX + (1 << 20), "-ERR Error running script sha, not enough memory|"), (1, ":1|")]
+    {
+        let arg = vec![b'x'; len];
+        let call = Invocation {
+            reference,
+            name: "sha",
+            is_function: false,
+            keys: &[],
+            args: &[&arg],
+            protocol: Protocol::Resp2,
+        };
+        let mut out = Output::default();
+        engine.run(&call, &mut caller, &mut out);
+        assert_eq!(String::from_utf8_lossy(out.bytes()).replace("\r\n", "|"), expected);
+    }
 }
 
 #[test]

@@ -89,12 +89,13 @@ impl Histogram {
         self.chunks[at as usize - 1][place % CHUNK_BUCKETS] += count;
     }
 
-    /// Forgets an event that was counted, if it is still here.
-    pub fn take_back(&mut self, nanoseconds: u64) {
-        let place = place(nanoseconds.clamp(1, LATENCY_MAX), FINE_BITS);
-        if let Some(chunk) = (self.places[place / CHUNK_BUCKETS] as usize).checked_sub(1) {
-            let count = &mut self.chunks[chunk][place % CHUNK_BUCKETS];
-            *count = count.saturating_sub(1);
+    /// Forgets the events of another one, those that are still here.
+    pub fn take_back_all(&mut self, other: &Histogram) {
+        for (chunk, &from) in other.places.iter().enumerate().filter(|(_, from)| **from != 0) {
+            let Some(at) = (self.places[chunk] as usize).checked_sub(1) else { continue };
+            for (own, count) in self.chunks[at].iter_mut().zip(&other.chunks[from as usize - 1]) {
+                *own = own.saturating_sub(*count);
+            }
         }
     }
 

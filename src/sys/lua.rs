@@ -11,8 +11,10 @@
 //! Ticks come by the count of instructions, and what takes longer than one counts as several ([`Stack::charge`]).
 //!
 //! Lua leaves by `longjmp` on errors, also when memory runs out. So Rust code never runs where Lua may do that: while a
-//! function of ours runs, the allocator refuses nothing (the limit bites again at Lua's next allocation), tables are
-//! read and written without metamethods, and code is called only in protected mode.
+//! function of ours runs, the allocator refuses nothing, tables are read and written without metamethods, and code is
+//! called only in protected mode. The limit holds all the same: what would pass it is not made. An empty value stands in
+//! its place, tables take in nothing more, and when the function ends that is its error, whatever it returns
+//! ([`Stack::is_overdrawn`]).
 
 #![allow(unsafe_code, reason = "a foreign language behind C")]
 
@@ -29,6 +31,12 @@ pub const TICK_INSTRUCTIONS: c_int = 100_000;
 pub const BYTES_PER_INSTRUCTION: usize = 16;
 /// What Lua may rely on of any block.
 const ALIGN: usize = 16;
+/// What our functions may take beyond the limit: texts of errors, when there is no room for anything else.
+const RESERVE_BYTES: usize = 64 << 10;
+/// An element of a table, about …
+const ELEMENT_BYTES: usize = 16;
+/// … and a field.
+const FIELD_BYTES: usize = 40;
 
 /// The world of a running script: what functions of ours reach by [`Stack::host`], and who is told of the time.
 pub trait Host {
@@ -50,6 +58,9 @@ pub const ALL_RESULTS: i32 = -1;
 
 /// A function of ours that needs nobody: from arguments on the stack to results on its top, by their count.
 pub type Function = fn(&mut Stack<'_>) -> Result<usize, Thrown>;
+
+/// What is raised where memory is out: Lua's own text.
+const FULL: &[u8] = b"not enough memory";
 
 /// The value on top of the stack is to be raised as an error.
 #[derive(Debug)]
@@ -116,6 +127,10 @@ struct World {
     host: Option<NonNull<dyn Host>>,
     /// The script has to end: nothing it does helps.
     ending: Option<&'static str>,
+    /// Code runs, or what it begins with is pushed: what is made counts as the script's.
+    is_running: bool,
+    /// The running function of ours has wanted more than there is.
+    is_overdrawn: bool,
 }
 
 /// A state.
@@ -143,7 +158,15 @@ impl Drop for Lua {
 impl Lua {
     /// A state without any library, whose scripts may use so many bytes.
     pub fn new(bytes_max: usize) -> Lua {
-        let world = World { used_bytes: 0, bytes_max, guards: 1, host: None, ending: None };
+        let world = World {
+            used_bytes: 0,
+            bytes_max,
+            guards: 1,
+            host: None,
+            ending: None,
+            is_running: false,
+            is_overdrawn: false,
+        };
         let world = NonNull::from(Box::leak(Box::new(world)));
         // SAFETY: `world` outlives the state, and `allocate` keeps to the contract of an allocator.
         let state = unsafe { ffi::lua_newstate(allocate, world.as_ptr().cast()) };
@@ -174,7 +197,10 @@ impl Lua {
         let host: NonNull<dyn Host> = unsafe { std::mem::transmute(host) };
         let before = self.world().host.replace(host);
         self.world().ending = None;
+        let was_running = std::mem::replace(&mut self.world().is_running, true);
         let result = work(&mut self.stack());
+        self.world().is_running = was_running;
+        self.world().is_overdrawn = false;
         self.world().host = before;
         let was_ending = self.world().ending.take().is_some();
         if was_ending {
@@ -209,6 +235,8 @@ pub struct Stack<'a> {
     len: i32,
     /// So many values have room.
     room: i32,
+    /// So many at the bottom stay: their bytes are lent.
+    floor: i32,
     world: *mut World,
     of: PhantomData<&'a mut Lua>,
 }
@@ -239,7 +267,7 @@ impl Stack<'_> {
     fn of<'a>(state: *mut ffi::State) -> Stack<'a> {
         // SAFETY: the state is open.
         let len = unsafe { ffi::lua_gettop(state) };
-        Stack { state, len, room: len, world: world_of(state), of: PhantomData }
+        Stack { state, len, room: len, floor: 0, world: world_of(state), of: PhantomData }
     }
 
     fn at(&self, index: i32) -> c_int {
@@ -293,9 +321,22 @@ impl Stack<'_> {
         self.len == 0
     }
 
+    /// So many values less are on top.
+    fn drop_top(&mut self, len: i32) {
+        self.len -= len;
+        assert!(self.floor <= self.len, "what is lent stays");
+    }
+
+    /// A position whose value may go.
+    fn free(&self, index: i32) -> c_int {
+        let from_bottom = if index < 0 { self.len + index + 1 } else { index };
+        assert!(self.floor < from_bottom && from_bottom <= self.len, "a position on the stack, not lent");
+        self.at(index)
+    }
+
     /// Leaves so many.
     pub fn truncate(&mut self, len: i32) {
-        assert!(0 <= len && len <= self.len);
+        assert!(self.floor <= len && len <= self.len);
         // SAFETY: the stack becomes no longer.
         unsafe { ffi::lua_settop(self.state, len) }
         self.len = len;
@@ -303,7 +344,7 @@ impl Stack<'_> {
 
     /// Makes it so many, with nil where there was nothing.
     pub fn resize(&mut self, len: i32) {
-        assert!(0 <= len);
+        assert!(self.floor <= len);
         self.room((len - self.len).max(0));
         // SAFETY: there is room.
         unsafe { ffi::lua_settop(self.state, len) }
@@ -364,6 +405,19 @@ impl Stack<'_> {
         })
     }
 
+    /// Lends the bytes of a string (of anything else: none) to some work, in whose course it stays on the stack.
+    pub fn lend_bytes<R>(&mut self, index: i32, work: impl FnOnce(&mut Self, &[u8]) -> R) -> R {
+        let index = if index < 0 { self.len + index + 1 } else { index };
+        let bytes: *const [u8] = self.bytes(index).unwrap_or_default();
+        let floor = self.floor;
+        self.floor = floor.max(index);
+        // SAFETY: the bytes of a string stay where they are while it is on the stack, which it does: nothing at or below
+        // the floor is taken away or replaced.
+        let result = work(self, unsafe { &*bytes });
+        self.floor = floor;
+        result
+    }
+
     /// Turns a number into the string that spells it as Lua does, and leaves everything else.
     pub fn spell(&mut self, index: i32) {
         if self.kind(index) == Kind::Number {
@@ -410,25 +464,25 @@ impl Stack<'_> {
 
     /// Moves the top under the value at this position.
     pub fn insert(&mut self, index: i32) {
-        assert!(self.at(index) <= self.len);
+        self.free(index);
         // SAFETY: the position is on the stack.
         unsafe { ffi::lua_insert(self.state, index) }
     }
 
     /// Takes a value out.
     pub fn remove(&mut self, index: i32) {
-        assert!(self.at(index) <= self.len);
+        self.free(index);
         // SAFETY: the position is on the stack.
         unsafe { ffi::lua_remove(self.state, index) }
-        self.len -= 1;
+        self.drop_top(1);
     }
 
     /// Moves the top to this position.
     pub fn replace(&mut self, index: i32) {
-        assert!(self.at(index) <= self.len);
+        self.free(index);
         // SAFETY: the position is on the stack.
         unsafe { ffi::lua_replace(self.state, index) }
-        self.len -= 1;
+        self.drop_top(1);
     }
 
     /// Pushes nil.
@@ -463,9 +517,15 @@ impl Stack<'_> {
         self.len += 1;
     }
 
-    /// Pushes a string.
+    /// Pushes a string; an empty one where it would be more than a script may take.
     pub fn push_bytes(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
+        let is_there = self.affords(bytes.len());
+        self.push_sure(if is_there { bytes } else { b"" });
+    }
+
+    /// Pushes a string, whatever there is.
+    fn push_sure(&mut self, bytes: &[u8]) {
         self.room(1);
         // SAFETY: there is room; Lua copies the bytes.
         unsafe { ffi::lua_pushlstring(self.state, bytes.as_ptr().cast(), bytes.len()) }
@@ -494,9 +554,11 @@ impl Stack<'_> {
         self.len += 1;
     }
 
-    /// Pushes a new table with room for so many elements and fields.
+    /// Pushes a new table with room for so many elements and fields; without where that is more than a script may take.
     pub fn push_table(&mut self, elements: usize, fields: usize) {
-        let bounded = |len: usize| len.min(1 << 20) as c_int; // A hint; it grows.
+        let bytes = elements.saturating_mul(ELEMENT_BYTES).saturating_add(fields.saturating_mul(FIELD_BYTES));
+        let is_there = self.affords(bytes);
+        let bounded = |len: usize| if is_there { len.min(1 << 20) as c_int } else { 0 }; // A hint; it grows.
         self.room(1);
         // SAFETY: there is room.
         unsafe { ffi::lua_createtable(self.state, bounded(elements), bounded(fields)) }
@@ -514,6 +576,7 @@ impl Stack<'_> {
     /// Replaces the key on top by its value in a table, no metamethod asked.
     pub fn raw_get(&mut self, table: i32) {
         let table = self.table(table);
+        self.free(-1);
         // SAFETY: a table, and a key on top of it.
         unsafe { ffi::lua_rawget(self.state, table) }
     }
@@ -534,22 +597,28 @@ impl Stack<'_> {
         self.raw_get(table);
     }
 
-    /// Takes key and value from the top into a table, which is not read-only.
+    /// Takes key and value from the top into a table, which is not read-only; nowhere where a script may take no more.
     pub fn raw_set(&mut self, table: i32) {
         let table = self.table(table);
+        if !self.affords(0) {
+            return self.pop(2);
+        }
         let key = self.kind(-2);
         assert!(key != Kind::Nil && !(key == Kind::Number && self.number(-2).is_nan()), "a key");
         // SAFETY: a table, and key and value on top of it; memory is not refused while guarded.
         unsafe { ffi::lua_rawset(self.state, table) }
-        self.len -= 2;
+        self.drop_top(2);
     }
 
-    /// Takes an element from the top into a table, which is not read-only.
+    /// Takes an element from the top into a table, as [`Self::raw_set`] does.
     pub fn raw_set_index(&mut self, table: i32, index: i32) {
         let table = self.table(table);
+        if !self.affords(0) {
+            return self.pop(1);
+        }
         // SAFETY: as in `raw_set`.
         unsafe { ffi::lua_rawseti(self.state, table, index) }
-        self.len -= 1;
+        self.drop_top(1);
     }
 
     /// Takes a field from the top into a table, which is not read-only.
@@ -565,6 +634,7 @@ impl Stack<'_> {
     pub fn next(&mut self, table: i32) -> bool {
         let table = self.table(table);
         self.room(1);
+        self.free(-1);
         // SAFETY: a table, and on top nil or a key that came out of it, while nobody changes it.
         let is_there = unsafe { ffi::lua_next(self.state, table) != 0 };
         self.len += if is_there { 1 } else { -1 };
@@ -577,7 +647,7 @@ impl Stack<'_> {
         let index = self.at(index);
         // SAFETY: a table or nil is on top.
         unsafe { ffi::lua_setmetatable(self.state, index) };
-        self.len -= 1;
+        self.drop_top(1);
     }
 
     /// Pushes the metatable, if there is one.
@@ -633,7 +703,7 @@ impl Stack<'_> {
         // SAFETY: a function, and a value on top.
         let is_there = unsafe { !ffi::lua_setupvalue(self.state, function, number).is_null() };
         assert!(is_there, "it was read before");
-        self.len -= 1;
+        self.drop_top(1);
     }
 
     /// What was done took as long as so many instructions, about: the next tick comes so much sooner.
@@ -647,7 +717,7 @@ impl Stack<'_> {
         assert!(self.kind(-1) == Kind::Table && self.kind(function) == Kind::Function);
         // SAFETY: a function, and a table on top.
         unsafe { ffi::lua_setfenv(self.state, function) };
-        self.len -= 1;
+        self.drop_top(1);
     }
 
     /// Takes the value on top away until [`Stack::push_kept`].
@@ -655,7 +725,7 @@ impl Stack<'_> {
         assert!(!self.is_empty());
         // SAFETY: a value is on top.
         let reference = unsafe { ffi::luaL_ref(self.state, ffi::REGISTRY) };
-        self.len -= 1;
+        self.drop_top(1);
         reference
     }
 
@@ -684,9 +754,16 @@ impl Stack<'_> {
     /// Raises a text, with the place of the call before it.
     pub fn throw(&mut self, text: impl AsRef<[u8]>) -> Thrown {
         self.push_where(1);
-        let mut whole = self.bytes(-1).unwrap_or_default().to_vec();
-        whole.extend_from_slice(text.as_ref());
+        let whole = [self.bytes(-1).unwrap_or_default(), text.as_ref()].concat();
         self.push_bytes(whole);
+        Thrown
+    }
+
+    /// Raises that memory is out.
+    fn throw_full(&mut self) -> Thrown {
+        self.push_where(1);
+        let whole = [self.bytes(-1).unwrap_or_default(), FULL].concat();
+        self.push_sure(&whole);
         Thrown
     }
 
@@ -735,7 +812,7 @@ impl Stack<'_> {
         let status =
             unsafe { ffi::luaL_loadbuffer(self.state, text.as_ptr().cast::<c_char>(), text.len(), name.as_ptr()) };
         guard(self.world, 1);
-        *self = Stack { room: self.room, ..Stack::of(self.state) };
+        *self = Stack { room: self.room, floor: self.floor, ..Stack::of(self.state) };
         self.outcome(status)
     }
 
@@ -747,12 +824,17 @@ impl Stack<'_> {
     /// What the code raises.
     pub fn call(&mut self, arguments: i32, results: i32, handler: i32) -> Result<(), Failure> {
         assert!(arguments < self.len && (handler == 0 || self.kind(handler) == Kind::Function));
+        if self.take_overdrawn() {
+            self.pop(arguments + 1);
+            self.push_sure(FULL);
+            return Err(Failure::Memory);
+        }
         self.room(results.max(1));
         guard(self.world, -1);
         // SAFETY: function and arguments are on top; the call is protected.
         let status = unsafe { ffi::lua_pcall(self.state, arguments, results, handler) };
         guard(self.world, 1);
-        *self = Stack { room: self.room, ..Stack::of(self.state) };
+        *self = Stack { room: self.room, floor: self.floor, ..Stack::of(self.state) };
         self.outcome(status)
     }
 
@@ -771,11 +853,52 @@ impl Stack<'_> {
         self.watch_closely();
     }
 
-    /// Bytes that a script may still take: functions of ours, which nothing is refused, ask before they make more of
-    /// what they were given.
+    /// Whether a script may take so many bytes more. What nobody refers to is looked for first; once, for a function
+    /// that is refused something has failed.
+    fn affords(&mut self, bytes: usize) -> bool {
+        // SAFETY: see `guard`.
+        let world = unsafe { &*self.world };
+        world.used_bytes.saturating_add(bytes) <= world.bytes_max + RESERVE_BYTES || self.overdraw(bytes)
+    }
+
+    #[cold]
+    fn overdraw(&mut self, bytes: usize) -> bool {
+        // SAFETY: see `guard`.
+        let (is_running, is_overdrawn) = unsafe { ((*self.world).is_running, (*self.world).is_overdrawn) };
+        if !is_running || is_overdrawn {
+            return !is_running;
+        }
+        self.collect();
+        let is_there = bytes <= self.free_bytes() + RESERVE_BYTES;
+        // SAFETY: see `guard`.
+        unsafe { (*self.world).is_overdrawn = !is_there };
+        is_there
+    }
+
+    /// Whether the running function of ours has wanted more than a script may take. Then that is its error, and whatever
+    /// it makes is in vain.
+    pub fn is_overdrawn(&self) -> bool {
+        // SAFETY: see `guard`.
+        unsafe { (*self.world).is_overdrawn }
+    }
+
+    fn take_overdrawn(&mut self) -> bool {
+        // SAFETY: see `guard`.
+        unsafe { std::mem::take(&mut (*self.world).is_overdrawn) }
+    }
+
+    /// Bytes that a script may still take: for what functions of ours make outside of Lua first.
     pub fn free_bytes(&self) -> usize {
         // SAFETY: see `guard`.
         unsafe { (*self.world).bytes_max.saturating_sub((*self.world).used_bytes) }
+    }
+
+    /// Whether there are not so many, also when what nobody refers to is gone.
+    pub fn lacks(&mut self, bytes: usize) -> bool {
+        if self.free_bytes() < bytes {
+            self.collect();
+        }
+        self.free_bytes() < bytes
     }
 
     fn watch_closely(&mut self) {
@@ -887,7 +1010,9 @@ unsafe extern "C-unwind" fn call_host(state: *mut ffi::State) -> c_int {
 }
 
 /// Ends a function of ours: its results, or its error. Nothing is left to drop here.
-fn finish(stack: Stack<'_>, results: Result<usize, Thrown>) -> c_int {
+fn finish(mut stack: Stack<'_>, results: Result<usize, Thrown>) -> c_int {
+    let is_overdrawn = stack.take_overdrawn();
+    let results = if is_overdrawn { Err(stack.throw_full()) } else { results };
     guard(stack.world, -1);
     match results {
         Ok(results) => results as c_int,
@@ -915,7 +1040,7 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::State, _: *mut ffi::Debug) {
     let mut stack = Stack::of(state);
     stack.watch_closely();
     stack.push_where(0);
-    stack.push_bytes(text);
+    stack.push_sure(text.as_bytes());
     guard(world, -1);
     // SAFETY: the error is on top; nothing here has to be dropped.
     unsafe {

@@ -79,8 +79,8 @@ impl Deref for DoubleText {
 }
 
 /// The text of a double as Redis 7.0 sends it in both protocols (`ZSCORE`, scores, `,`-replies): `%.17g`, with `inf`,
-/// `-inf` and `nan`. `3`, `1.5`, `0.10000000000000001`, `1e+20`. (Redis 7.2 and later print the shortest text that
-/// reads back as the same double.)
+/// `-inf`, `nan` and `-nan`. `3`, `1.5`, `0.10000000000000001`, `1e+20`. (Redis 7.2 and later print the shortest text
+/// that reads back as the same double.)
 pub fn format_double(value: f64) -> DoubleText {
     /// Significant digits of `%.17g`.
     const DIGITS: i32 = 17;
@@ -89,7 +89,7 @@ pub fn format_double(value: f64) -> DoubleText {
 
     let mut text = DoubleText::EMPTY;
     if value.is_nan() {
-        text.push(b"nan");
+        text.push(if value.is_sign_negative() { b"-nan" } else { b"nan" }); // As C's printf; `0/0` of scripts is one.
         return text;
     }
     if value.is_infinite() {

@@ -72,6 +72,19 @@ fn counts_and_lines_are_those_of_one_run() {
 }
 
 #[test]
+fn very_many_calls_are_counted_once() {
+    let (_server, mut client) = server();
+    call(&mut client, &["CONFIG", "RESETSTAT"]);
+    let script = "for turn = 1, 9000 do redis.call('GET', KEYS[1]) end \
+                  for key = 0, 19 do redis.call('EXISTS', 'k' .. key) end return 'done'";
+    assert_eq!(call(&mut client, &["EVAL", script, "1", "k0"]), Value::Bulk(b"done".to_vec()));
+    assert_eq!(widened(&mut client), 1, "keys of every shard were used");
+    let calls = info(&mut client, "commandstats", "cmdstat_get").expect("it ran");
+    assert!(calls.starts_with("calls=9000,"), "{calls}");
+    assert_eq!(info(&mut client, "stats", "keyspace_hits").as_deref(), Some("9020"));
+}
+
+#[test]
 fn who_logs_more_than_is_kept_back_begins_again_and_logs_it_once() {
     let (server, mut client) = server();
     let script = "for line = 1, 300 do redis.log(redis.LOG_WARNING, 'line ' .. line .. string.rep('.', 1000)) end \
