@@ -856,9 +856,14 @@ impl Stack<'_> {
     /// Whether a script may take so many bytes more. What nobody refers to is looked for first; once, for a function
     /// that is refused something has failed.
     fn affords(&mut self, bytes: usize) -> bool {
+        self.has_bytes(bytes) || self.overdraw(bytes)
+    }
+
+    /// Whether so many bytes more are within what a script may take, and what is in reserve for what is not asked for.
+    fn has_bytes(&self, bytes: usize) -> bool {
         // SAFETY: see `guard`.
         let world = unsafe { &*self.world };
-        world.used_bytes.saturating_add(bytes) <= world.bytes_max + RESERVE_BYTES || self.overdraw(bytes)
+        world.used_bytes.saturating_add(bytes) <= world.bytes_max + RESERVE_BYTES
     }
 
     #[cold]
@@ -869,7 +874,7 @@ impl Stack<'_> {
             return !is_running;
         }
         self.collect();
-        let is_there = bytes <= self.free_bytes() + RESERVE_BYTES;
+        let is_there = self.has_bytes(bytes);
         // SAFETY: see `guard`.
         unsafe { (*self.world).is_overdrawn = !is_there };
         is_there
