@@ -137,8 +137,8 @@ pub fn scan_incr(source: &mut impl Source, file: u64) -> io::Result<Scan> {
     let mut scan = scan(source, file)?;
     let mut head = vec![0; source.len().min(group::HEAD.len() as u64) as usize];
     source.read_at(0, &mut head)?;
-    // Of a group that is torn the beginning may be what did not arrive, or a part of the first line all that did; zeros,
-    // with which nobody's file begins, are where the rest should be.
+    // Of a group that is torn the beginning may be what did not arrive, or a part of the first line all that did:
+    // zeros, with which nobody's file begins, are where the rest should be.
     let written = head.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let is_ours = group::HEAD.starts_with(&head[..written]) || head.first() == Some(&0);
     if scan.tail == Tail::Foreign && scan.groups == 0 || scan.tail == Tail::Torn && !is_ours {

@@ -58,8 +58,8 @@ fn slack_bytes(limit_bytes: u64) -> u64 {
 }
 
 /// For how long entries may go in one pass so that its commands run, in nanoseconds, by `maxmemory-eviction-tenacity`:
-/// 50 µs a step up to 10, then 15 % more each; 100: as long as it takes. Redis takes as long before each command, and so
-/// a pipeline that comes while a limit is lowered holds up everybody else.
+/// 50 µs a step up to 10, then 15 % more each; 100: as long as it takes. Redis takes as long before each command, and
+/// so a pipeline that comes while a limit is lowered holds up everybody else.
 fn evict_nanoseconds_max(tenacity: u32) -> u64 {
     match tenacity {
         0..=10 => 50_000 * u64::from(tenacity),

@@ -12,8 +12,8 @@
 //!
 //! Lua leaves by `longjmp` on errors, also when memory runs out. So Rust code never runs where Lua may do that: while a
 //! function of ours runs, the allocator refuses nothing, tables are read and written without metamethods, and code is
-//! called only in protected mode. The limit holds all the same: what would pass it is not made. An empty value stands in
-//! its place, tables take in nothing more, and when the function ends that is its error, whatever it returns
+//! called only in protected mode. The limit holds all the same: what would pass it is not made. An empty value stands
+//! in its place, tables take in nothing more, and when the function ends that is its error, whatever it returns
 //! ([`Stack::is_overdrawn`]).
 
 #![allow(unsafe_code, reason = "a foreign language behind C")]
@@ -411,8 +411,8 @@ impl Stack<'_> {
         let bytes: *const [u8] = self.bytes(index).unwrap_or_default();
         let floor = self.floor;
         self.floor = floor.max(index);
-        // SAFETY: the bytes of a string stay where they are while it is on the stack, which it does: nothing at or below
-        // the floor is taken away or replaced.
+        // SAFETY: the bytes of a string stay where they are while it is on the stack, which it does: nothing at or
+        // below the floor is taken away or replaced.
         let result = work(self, unsafe { &*bytes });
         self.floor = floor;
         result
@@ -880,8 +880,8 @@ impl Stack<'_> {
         is_there
     }
 
-    /// Whether the running function of ours has wanted more than a script may take. Then that is its error, and whatever
-    /// it makes is in vain.
+    /// Whether the running function of ours has wanted more than a script may take. Then that is its error, and
+    /// whatever it makes is in vain.
     pub fn is_overdrawn(&self) -> bool {
         // SAFETY: see `guard`.
         unsafe { (*self.world).is_overdrawn }

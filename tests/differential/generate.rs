@@ -58,8 +58,8 @@ fn exact(words: &[&[u8]]) -> Step {
 impl Step {
     /// The command, with others around it where it cannot stand alone.
     ///
-    /// What waits is sent in a transaction, where nothing waits, whatever its words became. And Redis 7.0's `SORT` looks
-    /// at an errno that others left behind: a text that is no stream's id makes it 0 again.
+    /// What waits is sent in a transaction, where nothing waits, whatever its words became. And Redis 7.0's `SORT`
+    /// looks at an errno that others left behind: a text that is no stream's id makes it 0 again.
     pub fn accompanied(self) -> Vec<Step> {
         let is = |name: &[u8]| self.arguments[0].eq_ignore_ascii_case(name);
         let reads = is(b"XREAD") || is(b"XREADGROUP");
