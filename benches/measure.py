@@ -1,6 +1,7 @@
 """What the scripts of this folder share: servers on a CPU of their own, what they and the machine spent, and the files
 in which a run is kept. Python's standard library alone, so that a script and this file are enough on another machine.
 """
+import contextlib
 import csv
 import datetime
 import os
@@ -14,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -160,6 +162,46 @@ class Server:
         with open(payload, "rb") as source:
             subprocess.run(["redis-cli", "-p", str(self.port), "--pipe"], stdin=source, check=True,
                            stdout=subprocess.DEVNULL)
+
+
+class Probe(threading.Thread):
+    """One command after the other on a connection of its own until it is told to stop: when each was sent, in seconds of
+    the performance counter, and how many milliseconds its reply took."""
+
+    def __init__(self, port, *words):
+        super().__init__()
+        self.client, self.words, self.times, self.stopping = Client(port), words, [], False
+        self.start()
+
+    def run(self):
+        while not self.stopping:
+            begun = time.perf_counter()
+            self.client.call(*self.words)
+            self.times.append((begun, (time.perf_counter() - begun) * 1000))
+
+    def stop(self):
+        self.stopping = True
+        self.join()
+        return self.times
+
+
+def shares(times):
+    """p50, p99, p99.9 and the largest of some."""
+    times = sorted(times)
+    return [times[min(len(times) - 1, int(len(times) * share))] for share in (.5, .99, .999)] + [times[-1]]
+
+
+@contextlib.contextmanager
+def writers(server, cpus, count, keys, bytes_each, pipeline=1):
+    """SETs of redis-benchmark from so many connections, for as long as the block lasts."""
+    words = ["taskset", "-c", cpus, "redis-benchmark", "-p", str(server.port), "-c", str(count), "-P", str(pipeline)]
+    words += ["-n", "1000000000", "-d", str(bytes_each), "-r", str(keys), "-t", "set"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def benchmark(server, cpus, arguments, port=None, generator="redis-benchmark"):
