@@ -1042,19 +1042,21 @@ impl Runner<'_> {
     /// count as read with the first that is, as in Redis 7.0, and so does what it reads without having named it.
     fn note_read(&mut self, row: &'static Row, args: &Args<'_>) {
         let choice = &self.core.connections[self.index as usize].session.tracking;
-        let mut positions = Vec::new();
-        if !choice.as_ref().is_some_and(|choice| choice.remembers())
-            || key_positions(row.command, args, &mut positions).is_err()
-        {
+        if !choice.as_ref().is_some_and(|choice| choice.remembers()) {
             return;
         }
+        let mut positions = Vec::new();
+        let has_keys = key_positions(row.command, args, &mut positions).is_ok();
         if !row.flags.contains(Flags::READONLY) {
             if positions.is_empty() {
-                self.reads.clear(); // It may have changed any.
+                self.reads.clear(); // It may have changed any, as FLUSHALL does.
             }
             for at in positions {
                 self.reads.remove(args[at]);
             }
+            return;
+        }
+        if !has_keys {
             return;
         }
         let named = if positions.is_empty() { &[] } else { self.keys };
