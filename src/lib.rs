@@ -315,6 +315,7 @@
 //! | [`pubsub`] | who is told what unasked: published messages, events on keys, stale caches |
 //! | [`stats`] | what one core counts, and where the time of its commands went |
 //! | [`check`] | what `corering-check` knows of snapshots and logs: whether they are whole, what they would be if mended |
+//! | [`cli`] | the command lines of the programs, from which help, manual pages and completions are made |
 //! | [`memory`] | the allocator, and how much of it is in use |
 //! | [`sync`] | what the protocols between cores are made of, replaced by loom's in `tests/model/` |
 //! | [`mutant`] | faults to switch on in a build of its own, for `tests/mutants` |
@@ -350,6 +351,7 @@
 //! | 4 | `check` | `aof` `command` `rdb` `structure` `value` |
 //! | 4 | `shared` | `aof` `command` `config` `pubsub` `resp` `session` `script` `sync` `mutant` |
 //! | 4 | `route` | `command` `resp` |
+//! | 5 | `cli` | `check` `config` |
 //! | 5 | `shard` | `aof` `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` `sync` `mutant` |
 //!
 //! [`runtime`] may import all of them, and nobody imports it. Known exceptions:
@@ -400,6 +402,8 @@ pub mod pubsub;
 pub mod stats;
 
 pub mod check;
+
+pub mod cli;
 
 pub mod memory;
 

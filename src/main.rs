@@ -1,39 +1,13 @@
 //! The server's process: reads the configuration, starts the cores, ends with their exit code.
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
+use corering::cli::ServerArguments;
 use corering::command::{info, lookup};
 use corering::config::{CommandLine, Config, Host, LoadError, Loader, Place};
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::process::ExitCode;
-
-/// What the process does instead of serving.
-const MORE_HELP: &str = "Instead of serving:
-  corering -v | --version           tells the version
-  corering --check-system [FILE …]  tells what about this machine should be mended
-  corering --test-memory MEGABYTES  writes and reads memory in patterns
-
-Examples:
-  corering
-  corering /etc/redis/redis.conf
-  corering /etc/redis/redis.conf --port 7000 --loglevel verbose
-  echo 'maxmemory 128mb' | corering -";
-
-/// A Redis-compatible in-memory data store: one pinned thread per core, io_uring everywhere.
-///
-/// Without arguments: serves on port 6379 on every CPU that the process may use. A configuration file has the syntax of
-/// redis.conf; every directive may also be given as `--name value`.
-#[derive(Parser)]
-#[command(name = "corering", version, disable_help_subcommand = true, after_long_help = MORE_HELP)]
-struct Arguments {
-    /// Configuration file; `-` reads directives from standard input.
-    #[arg(value_name = "FILE")]
-    file: Option<String>,
-    /// Directives, such as `--port 7000 --save "" --maxmemory 80%`; each of redis.conf, and `--shards N`.
-    #[arg(value_name = "--DIRECTIVE VALUE", trailing_var_arg = true, allow_hyphen_values = true)]
-    directives: Vec<String>,
-}
 
 fn main() -> ExitCode {
     let arguments: Vec<Vec<u8>> = std::env::args_os().skip(1).map(|argument| argument.into_vec()).collect();
@@ -44,7 +18,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if has_word(b"-h") || has_word(b"--help") {
-        let _ = Arguments::command().print_long_help();
+        let _ = ServerArguments::command().print_long_help();
         return ExitCode::SUCCESS;
     }
     if has_word(b"--test-memory") {

@@ -6,6 +6,8 @@
 //!
 //! `CORERING_WRITE_README=1 cargo test --test tidy` writes the README's table of commands anew.
 
+mod pages;
+
 use corering::command::lookup;
 use corering::command::{Command, Run};
 use std::collections::{BTreeMap, BTreeSet};
@@ -536,7 +538,7 @@ fn the_bounds_are_those_of_the_code() {
 fn check_paths(text: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
     let is_path = |word: &&str| {
         let is_plain = word.chars().all(|c| is_word(c) || "./-".contains(c));
-        let below = ["src/", "tests/", "bench/", "benches/", "tuning/", "bench-results/"];
+        let below = ["src/", "tests/", "bench/", "benches/", "tuning/", "bench-results/", "doc/"];
         let is_below = below.iter().any(|folder| word.starts_with(folder));
         is_plain && (word.ends_with('/') || word.ends_with(".rs") || is_below)
     };

@@ -1,10 +1,11 @@
-//! The command line: what can be said, and what it means. Help, manual pages and completions come from here.
+//! The command line: what can be said, and what it means. Help comes from here, and manual pages and completions,
+//! which `tests/pages.rs` of the server makes.
 
 use crate::arrival::Process;
 use crate::workload::keys::Distribution;
 use crate::workload::size::Sizes;
 use crate::workload::{Said, parse_mix};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 
 /// The most requests that a schedule may hold, so that the end of a run can be reckoned up in seconds.
@@ -54,9 +55,6 @@ pub enum Action {
     Fill(FillArguments),
     /// Turn results of this and other tools into one report
     Report(ReportArguments),
-    /// Write manual pages and shell completions
-    #[command(hide = true)]
-    Generate(GenerateArguments),
 }
 
 /// How to speak to a server.
@@ -66,7 +64,7 @@ pub struct AccessArguments {
     /// User, for AUTH
     #[arg(long, requires = "password")]
     pub user: Option<String>,
-    /// Password, for AUTH; better in the environment, since command lines can be seen by others
+    /// Password, for AUTH; better in CORERING_BENCH_PASSWORD, since command lines can be seen by others
     #[arg(long, env = "CORERING_BENCH_PASSWORD", hide_env_values = true)]
     pub password: Option<String>,
     /// Database, for SELECT
@@ -170,14 +168,34 @@ pub struct OutputArguments {
     pub quiet: bool,
 }
 
-#[derive(Debug, Args)]
-pub struct RunArguments {
+/// What every measurement can be told.
+#[derive(Debug, Clone, Args)]
+pub struct MeasureArguments {
+    #[command(flatten)]
+    pub access: AccessArguments,
+    #[command(flatten)]
+    pub load: LoadArguments,
+    #[command(flatten)]
+    pub work: WorkArguments,
+    #[command(flatten)]
+    pub output: OutputArguments,
+}
+
+/// The one server that is measured.
+#[derive(Debug, Clone, Args)]
+pub struct TargetArguments {
     /// HOST:PORT, [IPV6]:PORT or unix:PATH
     #[arg(short, long, default_value = "127.0.0.1:6379")]
     pub server: String,
     /// Process on this machine whose CPU time is told: its id, or `auto` to ask the server
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
     /// Open loop: requests per second of all connections together
     #[arg(short, long, value_parser = parse_rate)]
     pub rate: Option<f64>,
@@ -200,23 +218,13 @@ pub struct RunArguments {
     #[arg(short = 'n', long, value_name = "N", value_parser = parse_count, conflicts_with = "duration")]
     pub requests: Option<u64>,
     #[command(flatten)]
-    pub access: AccessArguments,
-    #[command(flatten)]
-    pub load: LoadArguments,
-    #[command(flatten)]
-    pub work: WorkArguments,
-    #[command(flatten)]
-    pub output: OutputArguments,
+    pub measure: MeasureArguments,
 }
 
 #[derive(Debug, Args)]
 pub struct SweepArguments {
-    /// HOST:PORT, [IPV6]:PORT or unix:PATH
-    #[arg(short, long, default_value = "127.0.0.1:6379")]
-    pub server: String,
-    /// Process on this machine whose CPU time is told: its id, or `auto` to ask the server
-    #[arg(long, value_name = "PID")]
-    pub server_pid: Option<String>,
+    #[command(flatten)]
+    pub target: TargetArguments,
     /// Rates, such as 10k,20k,40k
     #[arg(long, value_delimiter = ',', value_parser = parse_rate, conflicts_with = "of_peak", value_name = "LIST")]
     pub rates: Vec<f64>,
@@ -236,13 +244,7 @@ pub struct SweepArguments {
     #[arg(short, long, value_name = "TIME", value_parser = parse_time, default_value = "10s")]
     pub duration: f64,
     #[command(flatten)]
-    pub access: AccessArguments,
-    #[command(flatten)]
-    pub load: LoadArguments,
-    #[command(flatten)]
-    pub work: WorkArguments,
-    #[command(flatten)]
-    pub output: OutputArguments,
+    pub measure: MeasureArguments,
 }
 
 #[derive(Debug, Args)]
@@ -278,13 +280,7 @@ pub struct CompareArguments {
     #[arg(short, long, value_name = "TIME", value_parser = parse_time, default_value = "3s")]
     pub duration: f64,
     #[command(flatten)]
-    pub access: AccessArguments,
-    #[command(flatten)]
-    pub load: LoadArguments,
-    #[command(flatten)]
-    pub work: WorkArguments,
-    #[command(flatten)]
-    pub output: OutputArguments,
+    pub measure: MeasureArguments,
 }
 
 #[derive(Debug, Args)]
@@ -326,25 +322,10 @@ pub struct FillArguments {
 #[derive(Debug, Args)]
 pub struct ReportArguments {
     /// result.json, redis-benchmark's CSV, memtier_benchmark's JSON, .hgrm and .txt, HDR logs; NAME=FILE names a run
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub files: Vec<String>,
     #[command(flatten)]
     pub output: OutputArguments,
-}
-
-#[derive(Debug, Args)]
-pub struct GenerateArguments {
-    /// What to write
-    #[arg(value_enum)]
-    pub what: Generated,
-    /// Folder for it
-    pub folder: PathBuf,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Generated {
-    Man,
-    Completions,
 }
 
 /// CPUs by number.
@@ -515,7 +496,7 @@ mod tests {
         let said = |arguments: &[&str]| {
             let words = ["corering-bench", "run"].iter().chain(arguments);
             match Arguments::try_parse_from(words).unwrap().action {
-                Action::Run(run) => run.work.said(),
+                Action::Run(run) => run.measure.work.said(),
                 _ => unreachable!("it says run"),
             }
         };

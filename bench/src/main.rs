@@ -1,10 +1,10 @@
 //! The process: reads the command line, measures, writes, and ends with a status that says how it went.
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use corering_bench::arrival::Rate;
 use corering_bench::cli::{
-    Action, Arguments, CompareArguments, FillArguments, GenerateArguments, Generated, LoadArguments, OutputArguments,
-    PLANNED_MAX, ReportArguments, RunArguments, SweepArguments, WorkArguments,
+    Action, Arguments, CompareArguments, FillArguments, LoadArguments, MeasureArguments, OutputArguments, PLANNED_MAX,
+    ReportArguments, RunArguments, SweepArguments, WorkArguments,
 };
 use corering_bench::compare::{ComparePlan, compare};
 use corering_bench::engine::plan::{Extent, Pace};
@@ -52,7 +52,6 @@ fn main() -> ExitCode {
         Action::Compare(arguments) => run_compare(&arguments, &interrupted),
         Action::Fill(arguments) => run_fill(&arguments, &interrupted),
         Action::Report(arguments) => make_report(&arguments),
-        Action::Generate(arguments) => generate(&arguments),
     };
     let end = end.unwrap_or_else(|(end, why)| {
         eprintln!("corering-bench: {why}");
@@ -80,10 +79,13 @@ fn extent(duration_s: f64, warmup_s: f64, rate: Option<f64>) -> Result<Extent, F
     Ok(Extent::TimeNs((duration_s * 1e9) as u64))
 }
 
+fn session(measure: &MeasureArguments, interrupted: &Arc<AtomicBool>) -> Result<Session, Failed> {
+    let MeasureArguments { access, load, work, output } = measure;
+    Session::new(access, load, work, output.quiet, interrupted.clone()).map_err(usage)
+}
+
 fn run_once(arguments: &RunArguments, interrupted: &Arc<AtomicBool>) -> Result<End, Failed> {
-    let quiet = arguments.output.quiet;
-    let session = Session::new(&arguments.access, &arguments.load, &arguments.work, quiet, interrupted.clone());
-    let session = session.map_err(usage)?;
+    let session = session(&arguments.measure, interrupted)?;
     let pace = match arguments.rate {
         None => Pace::Closed,
         Some(rate) => {
@@ -96,15 +98,15 @@ fn run_once(arguments: &RunArguments, interrupted: &Arc<AtomicBool>) -> Result<E
         Some(requests) => Extent::Requests(requests),
         None => extent(arguments.duration, arguments.warmup, arguments.rate)?,
     };
-    let title = arguments.output.title.clone();
+    let title = arguments.measure.output.title.clone();
     let name = match arguments.rate {
-        Some(rate) => format!("{} at {}/s", arguments.server, number::short(rate)),
-        None => format!("{}, closed loop", arguments.server),
+        Some(rate) => format!("{} at {}/s", arguments.target.server, number::short(rate)),
+        None => format!("{}, closed loop", arguments.target.server),
     };
     let ask = Ask {
         name: title.clone().unwrap_or_else(|| name.clone()),
-        server: &arguments.server,
-        pid: arguments.server_pid.as_deref(),
+        server: &arguments.target.server,
+        pid: arguments.target.server_pid.as_deref(),
         pace,
         warmup_s: arguments.warmup,
         extent,
@@ -114,21 +116,19 @@ fn run_once(arguments: &RunArguments, interrupted: &Arc<AtomicBool>) -> Result<E
     report.machine = Some(machine());
     let is_clean = measured.is_clean();
     report.runs.push(measured.run);
-    finish(&report, &arguments.output, measured.failure, is_clean)
+    finish(&report, &arguments.measure.output, measured.failure, is_clean)
 }
 
 fn run_sweep(arguments: &SweepArguments, interrupted: &Arc<AtomicBool>) -> Result<End, Failed> {
-    let quiet = arguments.output.quiet;
-    let session = Session::new(&arguments.access, &arguments.load, &arguments.work, quiet, interrupted.clone());
-    let session = session.map_err(usage)?;
+    let session = session(&arguments.measure, interrupted)?;
     let highest = arguments.rates.iter().copied().fold(0.0, f64::max);
     extent(arguments.duration, arguments.warmup, Some(highest))?;
     if arguments.of_peak.iter().any(|percent| !(0.0..=1_000.0).contains(percent)) {
         return Err(usage("--of-peak wants percentages up to 1000".into()));
     }
     let plan = SweepPlan {
-        server: &arguments.server,
-        pid: arguments.server_pid.as_deref(),
+        server: &arguments.target.server,
+        pid: arguments.target.server_pid.as_deref(),
         rates: arguments.rates.clone(),
         of_peak: arguments.of_peak.clone(),
         process: arguments.arrivals,
@@ -137,18 +137,16 @@ fn run_sweep(arguments: &SweepArguments, interrupted: &Arc<AtomicBool>) -> Resul
         duration_s: arguments.duration,
     };
     let swept = sweep(&session, &plan).map_err(given_up)?;
-    let title = arguments.output.title.clone();
-    let mut report = blank(title.unwrap_or_else(|| format!("{}, rising rates", arguments.server)));
+    let title = arguments.measure.output.title.clone();
+    let mut report = blank(title.unwrap_or_else(|| format!("{}, rising rates", arguments.target.server)));
     report.machine = Some(machine());
     report.runs = swept.runs;
     report.sweep = Some(swept.sweep);
-    finish(&report, &arguments.output, swept.failure, swept.is_clean)
+    finish(&report, &arguments.measure.output, swept.failure, swept.is_clean)
 }
 
 fn run_compare(arguments: &CompareArguments, interrupted: &Arc<AtomicBool>) -> Result<End, Failed> {
-    let quiet = arguments.output.quiet;
-    let session = Session::new(&arguments.access, &arguments.load, &arguments.work, quiet, interrupted.clone());
-    let session = session.map_err(usage)?;
+    let session = session(&arguments.measure, interrupted)?;
     extent(arguments.duration, arguments.warmup, arguments.rate)?;
     if !(0.5..1.0).contains(&arguments.confidence) {
         return Err(usage("--confidence is from 0.5 to below 1".into()));
@@ -163,12 +161,12 @@ fn run_compare(arguments: &CompareArguments, interrupted: &Arc<AtomicBool>) -> R
         duration_s: arguments.duration,
     };
     let compared = compare(&session, &plan).map_err(given_up)?;
-    let title = arguments.output.title.clone();
+    let title = arguments.measure.output.title.clone();
     let mut report = blank(title.unwrap_or_else(|| format!("{} and {}", arguments.a, arguments.b)));
     report.machine = Some(machine());
     report.runs = compared.runs;
     report.comparison = Some(compared.comparison);
-    finish(&report, &arguments.output, compared.failure, compared.is_clean)
+    finish(&report, &arguments.measure.output, compared.failure, compared.is_clean)
 }
 
 fn run_fill(arguments: &FillArguments, interrupted: &Arc<AtomicBool>) -> Result<End, Failed> {
@@ -270,22 +268,4 @@ fn finish(report: &Report, output: &OutputArguments, failure: Option<String>, is
         None if is_clean => Ok(End::Clean),
         None => Ok(End::Imperfect),
     }
-}
-
-/// Writes manual pages or shell completions, made from the command line's own table.
-fn generate(arguments: &GenerateArguments) -> Result<End, Failed> {
-    let folder = &arguments.folder;
-    let says = |error: std::io::Error| (End::Files, format!("cannot write {}: {error}", folder.display()));
-    std::fs::create_dir_all(folder).map_err(says)?;
-    let mut command = Arguments::command();
-    match arguments.what {
-        Generated::Man => clap_mangen::generate_to(command, folder).map_err(says)?,
-        Generated::Completions => {
-            use clap_complete::Shell;
-            for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-                clap_complete::generate_to(shell, &mut command, "corering-bench", folder).map_err(says)?;
-            }
-        }
-    }
-    Ok(End::Clean)
 }

@@ -4,70 +4,17 @@ use clap::Parser;
 use corering::check::json::Json;
 use corering::check::log::Report;
 use corering::check::plan::Plan;
-use corering::check::{Verdict, tell, time};
+use corering::check::{Verdict, tell};
+use corering::cli::CheckArguments;
 use corering::runtime::check::Subject;
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// It cannot be read, or not be done.
 const FAILED: u8 = 2;
 
-const MORE_HELP: &str = "\
-PATH may be:
-  a snapshot (RDB, versions 1 to 12, of Redis, Valkey or Corering)
-  a log in one file (AOF), also one that begins with a snapshot
-  the directory of a log (appendonlydir), or its manifest
-  a server's directory, in which all of these are looked for
-
-A log that a server uses is refused: stop the server, or check a copy.
-
-Repairing: what is lost is shown before, and the question is asked. New files are written beside the old ones and
-synced; then they take their names, and the old files stay as *.bak-N. If anything fails, everything is as it was. The
-lanes of a log (one for each core) are cut at the same moment, so that no transaction is there by half. What can be read
-behind damage in the middle is lost too: that is said, and --yes alone does not do it.
-
-Exit status:
-  0  whole, or made whole
-  1  damaged; with --fix or --truncate-to-time: nothing was changed, because the answer was no
-  2  it cannot be read, or not be done; the reason is on standard error
-
-Examples:
-  corering-check /var/lib/redis/dump.rdb
-  corering-check /var/lib/redis/appendonlydir --json
-  corering-check /var/lib/redis/appendonlydir --fix
-  corering-check appendonlydir --truncate-to-time 2026-11-21T20:00:00Z";
-
-/// Checks snapshots (RDB) and append-only files (AOF) of Redis and Corering, describes them, and repairs them.
-#[derive(Parser)]
-#[command(name = "corering-check", version, after_long_help = MORE_HELP)]
-struct Arguments {
-    /// File or directory.
-    #[arg(value_name = "PATH")]
-    path: PathBuf,
-    /// Tells what was found as one line of JSON.
-    #[arg(long)]
-    json: bool,
-    /// Repairs: keeps all that stands before what is damaged.
-    #[arg(long)]
-    fix: bool,
-    /// Takes back all that is later than this: unix seconds or RFC 3339. Needs `aof-timestamp-enabled`.
-    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "fix")]
-    truncate_to_time: Option<u64>,
-    /// Answers yes where only what is broken, or what is later than the time, is lost.
-    #[arg(long)]
-    yes: bool,
-    /// With --yes: also where what can be read behind the damage is lost.
-    #[arg(long, requires = "yes")]
-    lose_what_follows: bool,
-}
-
-fn parse_time(text: &str) -> Result<u64, String> {
-    time::parse(text).ok_or_else(|| "neither unix seconds nor a time like 2026-11-21T20:00:00Z".to_string())
-}
-
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = CheckArguments::parse();
     match run(&arguments) {
         Ok(status) => ExitCode::from(status),
         Err(why) => {
@@ -77,7 +24,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<u8, String> {
+fn run(arguments: &CheckArguments) -> Result<u8, String> {
     let subjects = Subject::all_of(&arguments.path)?;
     let changes = arguments.fix || arguments.truncate_to_time.is_some();
     if changes && 1 < subjects.len() {
@@ -119,7 +66,7 @@ fn run(arguments: &Arguments) -> Result<u8, String> {
 }
 
 /// Repairs or truncates: the status, and what a program is told.
-fn change(arguments: &Arguments, subject: &Subject, report: &Report) -> Result<(u8, Option<Json>), String> {
+fn change(arguments: &CheckArguments, subject: &Subject, report: &Report) -> Result<(u8, Option<Json>), String> {
     let plan = match arguments.truncate_to_time {
         Some(seconds) => subject.truncate(report, seconds)?,
         None => subject.repair(report)?,
@@ -143,7 +90,7 @@ fn change(arguments: &Arguments, subject: &Subject, report: &Report) -> Result<(
     Ok((after.verdict().status(), Some(tell::plan_json(&plan, true))))
 }
 
-fn is_agreed(arguments: &Arguments, plan: &Plan) -> Result<bool, String> {
+fn is_agreed(arguments: &CheckArguments, plan: &Plan) -> Result<bool, String> {
     if arguments.yes {
         if plan.loss.is_middle && arguments.fix && !arguments.lose_what_follows {
             let what = "the damage is not at the end, and --yes alone does not lose what follows it";
@@ -159,7 +106,7 @@ fn is_agreed(arguments: &Arguments, plan: &Plan) -> Result<bool, String> {
 }
 
 /// Says something beside what is found: to people, and not in the way of a program.
-fn say(arguments: &Arguments, text: &str) {
+fn say(arguments: &CheckArguments, text: &str) {
     if arguments.json { eprintln!("{text}") } else { print(&format!("{text}\n")) }
 }
 

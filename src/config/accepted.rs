@@ -40,6 +40,7 @@ const ERRORS: &[&str] = &["A change that cannot be applied always stops a replic
 const LOG: &[&str] = &["The lines of the log have the one form that Redis 7.0 gives them."];
 const LOGO: &[&str] = &["No logo is shown."];
 const PAYLOADS: &[&str] = &["Serialized values are always looked through to their last byte."];
+const FREEING: &[&str] = &["Large values, and the keys of flushed databases, are always freed in small steps."];
 const PASSES: &[&str] = &["A core accepts what waits in one pass, in between other work."];
 
 /// The rows.
@@ -63,6 +64,11 @@ pub(super) static ROWS: &[Directive] = &[
     row("io-threads", Integer(1, 128), "1", IMMUTABLE, THREADS),
     row("io-threads-do-reads", YesNo, "no", IMMUTABLE, THREADS),
     row("jemalloc-bg-thread", YesNo, "yes", NONE, ALLOCATOR),
+    row("lazyfree-lazy-eviction", YesNo, "no", NONE, FREEING),
+    row("lazyfree-lazy-expire", YesNo, "no", NONE, FREEING),
+    row("lazyfree-lazy-server-del", YesNo, "no", NONE, FREEING),
+    row("lazyfree-lazy-user-del", YesNo, "no", NONE, FREEING),
+    row("lazyfree-lazy-user-flush", YesNo, "no", NONE, FREEING),
     row("loading-process-events-interval-bytes", Integer(1024, INT_MAX), "2097152", HIDDEN, TESTS),
     row("propagation-error-behavior", Choice(&["ignore", "panic", "panic-on-replicas"]), "ignore", NONE, ERRORS),
     row("proc-title-template", Checked(check_title), "{title} {listen-addr} {server-mode}", NONE, TITLE),

@@ -1,7 +1,7 @@
 //! The row type, and finding a row by name.
 
 use super::kind::{Form, Input, Kind, Lines, Refusal, Remembered, Setting};
-use super::{Config, accepted, rows};
+use super::{Config, accepted, parse, rows};
 use bitflags::bitflags;
 
 bitflags! {
@@ -80,6 +80,47 @@ impl Directive {
     /// Whether the server acts on it.
     pub fn has_effect(&self) -> bool {
         matches!(self.access, Access::Field { .. }) && !self.flags.contains(Flags::PENDING)
+    }
+
+    /// Meaning, kind and properties in one paragraph.
+    pub fn describe(&self) -> String {
+        let mut words = self.meaning();
+        if self.has_effect() || self.flags.contains(Flags::PENDING) {
+            let mut notes = Vec::new();
+            notes.extend(self.kind.describe().filter(|_| !matches!(self.kind, Kind::YesNo)));
+            if self.flags.contains(Flags::IMMUTABLE) {
+                notes.push("only at start".into());
+            }
+            if self.flags.contains(Flags::PENDING) {
+                notes.push("no effect yet".into());
+            }
+            if self.flags.contains(Flags::ABSENT) {
+                notes.push("not there yet: only the default is accepted".into());
+            }
+            if !notes.is_empty() {
+                words.push_str(&format!(" [{}]", notes.join("; ")));
+            }
+        }
+        words
+    }
+
+    /// The first sentence, or the part of it before a colon or semicolon: for where there is room for few words.
+    pub fn summary(&self) -> String {
+        let words = self.meaning();
+        let end = [". ", ": ", "; "].iter().filter_map(|end| words.find(end)).min().unwrap_or(words.len());
+        words[..end].trim_end_matches('.').to_string()
+    }
+
+    fn meaning(&self) -> String {
+        self.doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ").replace('`', "")
+    }
+
+    /// Its default, as it stands in a file.
+    pub fn default_in_file(&self) -> String {
+        match self.kind {
+            Kind::Text | Kind::Checked(_) => String::from_utf8(parse::quote(self.default.as_bytes())).expect("ASCII"),
+            _ => self.default.to_string(),
+        }
     }
 
     /// Takes over a value into `config`, or changes nothing.

@@ -1,9 +1,9 @@
 //! Writing configuration files: `CONFIG REWRITE`, and the commented stock file.
 
+use super::Config;
 use super::directive::{Directive, Flags};
 use super::load::comment_after;
 use super::parse::{self, Word};
-use super::{Config, Kind};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Stands before the lines that a rewrite adds.
@@ -140,38 +140,12 @@ pub fn stock_file() -> String {
             // The reason above holds for several directives.
         } else {
             text.push('\n');
-            comment(&mut text, &describe(row));
+            comment(&mut text, &row.describe());
         }
         last_reason = if is_without_effect { row.doc } else { &[] };
-        let default = match row.kind {
-            Kind::Text | Kind::Checked(_) => String::from_utf8(parse::quote(row.default.as_bytes())).expect("ASCII"),
-            _ => row.default.to_string(),
-        };
-        text.push_str(&format!("#{} {default}\n", row.name));
+        text.push_str(&format!("#{} {}\n", row.name, row.default_in_file()));
     }
     text
-}
-
-/// Meaning, kind and properties of a row in one paragraph.
-fn describe(row: &Directive) -> String {
-    let mut words = row.doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ").replace('`', "");
-    if row.has_effect() || row.flags.contains(Flags::PENDING) {
-        let mut notes = Vec::new();
-        notes.extend(row.kind.describe().filter(|_| !matches!(row.kind, Kind::YesNo)));
-        if row.flags.contains(Flags::IMMUTABLE) {
-            notes.push("only at start".into());
-        }
-        if row.flags.contains(Flags::PENDING) {
-            notes.push("no effect yet".into());
-        }
-        if row.flags.contains(Flags::ABSENT) {
-            notes.push("not there yet: only the default is accepted".into());
-        }
-        if !notes.is_empty() {
-            words.push_str(&format!(" [{}]", notes.join("; ")));
-        }
-    }
-    words
 }
 
 /// Writes `words` as comment lines.

@@ -211,16 +211,6 @@ directives! {
         lfu_decay_time: u32 = "lfu-decay-time", COUNT, "1";
         /// How much CPU goes into finding keys that reached their end, 1 to 10.
         active_expire_effort: u32 = "active-expire-effort", Integer(1, 10), "1";
-        /// Frees evicted values in small steps.
-        lazyfree_lazy_eviction: bool = "lazyfree-lazy-eviction", YesNo, "no";
-        /// Frees values whose key reached its end in small steps.
-        lazyfree_lazy_expire: bool = "lazyfree-lazy-expire", YesNo, "no";
-        /// Frees values that a command overwrites in small steps.
-        lazyfree_lazy_server_del: bool = "lazyfree-lazy-server-del", YesNo, "no";
-        /// DEL frees as UNLINK does.
-        lazyfree_lazy_user_del: bool = "lazyfree-lazy-user-del", YesNo, "no";
-        /// FLUSHALL and FLUSHDB free as with ASYNC unless told otherwise.
-        lazyfree_lazy_user_flush: bool = "lazyfree-lazy-user-flush", YesNo, "no";
     }
 
     "Encodings" {

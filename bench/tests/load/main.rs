@@ -6,6 +6,7 @@ mod fake;
 mod honest;
 mod hostile;
 mod modes;
+mod pages;
 
 use corering_bench::report::model::{Report, Run};
 use std::path::PathBuf;
