@@ -43,7 +43,7 @@ complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -s w 
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -s d -l duration -d 'How long to measure' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -s n -l requests -d 'Measure so many requests instead' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l user -d 'User, for AUTH' -r
-complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l password -d 'Password, for AUTH; better in the environment, since command lines can be seen by others' -r
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l password -d 'Password, for AUTH; better in CORERING_BENCH_PASSWORD, since command lines can be seen by others' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l db -d 'Database, for SELECT' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l resp -d 'Version of the protocol' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l timeout -d 'How long to wait for a connection, a reply, and for what is outstanding at the end' -r
@@ -82,7 +82,7 @@ complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l 
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -s w -l warmup -d 'Load before measuring, at each rate' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -s d -l duration -d 'How long to measure at each rate' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l user -d 'User, for AUTH' -r
-complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l password -d 'Password, for AUTH; better in the environment, since command lines can be seen by others' -r
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l password -d 'Password, for AUTH; better in CORERING_BENCH_PASSWORD, since command lines can be seen by others' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l db -d 'Database, for SELECT' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l resp -d 'Version of the protocol' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l timeout -d 'How long to wait for a connection, a reply, and for what is outstanding at the end' -r
@@ -123,7 +123,7 @@ poisson\t'At random, independent of each other: the sum of many independent clie
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -s w -l warmup -d 'Load before measuring, each time' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -s d -l duration -d 'How long to measure, each time' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l user -d 'User, for AUTH' -r
-complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l password -d 'Password, for AUTH; better in the environment, since command lines can be seen by others' -r
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l password -d 'Password, for AUTH; better in CORERING_BENCH_PASSWORD, since command lines can be seen by others' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l db -d 'Database, for SELECT' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l resp -d 'Version of the protocol' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l timeout -d 'How long to wait for a connection, a reply, and for what is outstanding at the end' -r
@@ -162,7 +162,7 @@ complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -s c
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -s P -l pipeline -d 'Requests outstanding on a connection at most' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l seed -d 'Seed of the values' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l user -d 'User, for AUTH' -r
-complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l password -d 'Password, for AUTH; better in the environment, since command lines can be seen by others' -r
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l password -d 'Password, for AUTH; better in CORERING_BENCH_PASSWORD, since command lines can be seen by others' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l db -d 'Database, for SELECT' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l resp -d 'Version of the protocol' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l timeout -d 'How long to wait for a connection, a reply, and for what is outstanding at the end' -r

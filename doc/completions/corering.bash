@@ -23,7 +23,7 @@ _corering() {
 
     case "${cmd}" in
         corering)
-            opts="-v -h --version --check-system --test-memory --bind --bind-source-addr --protected-mode --port --tcp-backlog --unixsocket --unixsocketperm --unixsocketgroup --timeout --tcp-keepalive --socket-mark-id --maxclients --shards --core-ports --connection-steering --server_cpulist --daemonize --supervised --pidfile --loglevel --logfile --syslog-enabled --syslog-ident --syslog-facility --databases --dir --oom-score-adj --oom-score-adj-values --shutdown-timeout --shutdown-on-sigint --shutdown-on-sigterm --hz --dynamic-hz --disable-thp --availability-zone --requirepass --aclfile --acllog-max-len --acl-pubsub-default --enable-protected-configs --enable-debug-command --hide-user-data-from-log --client-query-buffer-limit --client-output-buffer-limit --proto-max-bulk-len --maxmemory-clients --tracking-table-max-keys --maxmemory --maxmemory-policy --maxmemory-samples --maxmemory-eviction-tenacity --lfu-log-factor --lfu-decay-time --active-expire-effort --lazyfree-lazy-eviction --lazyfree-lazy-expire --lazyfree-lazy-server-del --lazyfree-lazy-user-del --lazyfree-lazy-user-flush --hash-max-listpack-entries --hash-max-listpack-value --list-max-listpack-size --list-compress-depth --set-max-intset-entries --set-max-listpack-entries --set-max-listpack-value --zset-max-listpack-entries --zset-max-listpack-value --stream-node-max-bytes --stream-node-max-entries --hll-sparse-max-bytes --stream-idmp-duration --stream-idmp-maxsize --admin-port --admin-bind --slowlog-log-slower-than --slowlog-stages --slowlog-max-len --slowlog-entry-max-argc --slowlog-entry-max-string-len --commandlog-request-larger-than --commandlog-large-request-max-len --commandlog-reply-larger-than --commandlog-large-reply-max-len --key-memory-histograms --latency-monitor-threshold --stall-slower-than --latency-tracking --latency-tracking-info-percentiles --notify-keyspace-events --save --dbfilename --rdbcompression --rdbchecksum --stop-writes-on-bgsave-error --rdb-save-incremental-fsync --rdb-del-sync-files --appendonly --appendfilename --appenddirname --appendfsync --no-appendfsync-on-rewrite --auto-aof-rewrite-percentage --auto-aof-rewrite-min-size --aof-load-truncated --aof-load-corrupt-tail-max-size --aof-use-rdb-preamble --aof-timestamp-enabled --aof-rewrite-incremental-fsync --aof-disable-auto-gc --replicaof --masterauth --masteruser --replica-serve-stale-data --replica-read-only --repl-diskless-sync --repl-diskless-sync-delay --repl-diskless-sync-max-replicas --repl-diskless-load --dual-channel-replication-enabled --repl-ping-replica-period --repl-timeout --repl-disable-tcp-nodelay --repl-backlog-size --repl-backlog-ttl --replica-priority --replica-announce-ip --replica-announce-port --replica-announced --replica-ignore-maxmemory --replica-lazy-flush --replica-ignore-disk-write-errors --min-replicas-to-write --min-replicas-max-lag --cluster-enabled --cluster-config-file --cluster-node-timeout --cluster-port --cluster-announce-ip --cluster-announce-hostname --cluster-announce-human-nodename --cluster-announce-client-ipv4 --cluster-announce-client-ipv6 --cluster-announce-port --cluster-announce-tls-port --cluster-announce-bus-port --cluster-preferred-endpoint-type --cluster-require-full-coverage --cluster-allow-reads-when-down --cluster-allow-pubsubshard-when-down --cluster-allow-replica-migration --cluster-migration-barrier --cluster-replica-validity-factor --cluster-replica-no-failover --cluster-link-sendbuf-limit --cluster-databases --cluster-blacklist-ttl --cluster-slot-stats-enabled --tls-port --tls-cert-file --tls-key-file --tls-key-file-pass --tls-client-cert-file --tls-client-key-file --tls-client-key-file-pass --tls-ca-cert-file --tls-ca-cert-dir --tls-auth-clients --tls-replication --tls-cluster --tls-protocols --tls-ciphers --tls-ciphersuites --tls-prefer-server-ciphers --tls-session-caching --tls-session-cache-size --tls-session-cache-timeout --busy-reply-threshold --activedefrag --active-defrag-cycle-max --active-defrag-cycle-min --active-defrag-ignore-bytes --active-defrag-max-scan-fields --active-defrag-threshold-lower --active-defrag-threshold-upper --activerehashing --always-show-logo --aof_rewrite_cpulist --bgsave_cpulist --bio_cpulist --crash-log-enabled --crash-memcheck-enabled --enable-module-command --ignore-warnings --io-threads --io-threads-do-reads --jemalloc-bg-thread --propagation-error-behavior --proc-title-template --sanitize-dump-payload --set-proc-title --tls-dh-params-file --events-per-io-thread --extended-redis-compatibility --locale-collate --log-format --log-timestamp-format --max-new-connections-per-cycle --max-new-tls-connections-per-cycle --prefetch-batch-max-size --help"
+            opts="-v -h --version --check-system --test-memory --bind --bind-source-addr --protected-mode --port --tcp-backlog --unixsocket --unixsocketperm --unixsocketgroup --timeout --tcp-keepalive --socket-mark-id --maxclients --shards --core-ports --connection-steering --server_cpulist --daemonize --supervised --pidfile --loglevel --logfile --syslog-enabled --syslog-ident --syslog-facility --databases --dir --oom-score-adj --oom-score-adj-values --shutdown-timeout --shutdown-on-sigint --shutdown-on-sigterm --hz --dynamic-hz --disable-thp --availability-zone --requirepass --aclfile --acllog-max-len --acl-pubsub-default --enable-protected-configs --enable-debug-command --hide-user-data-from-log --client-query-buffer-limit --client-output-buffer-limit --proto-max-bulk-len --maxmemory-clients --tracking-table-max-keys --maxmemory --maxmemory-policy --maxmemory-samples --maxmemory-eviction-tenacity --lfu-log-factor --lfu-decay-time --active-expire-effort --hash-max-listpack-entries --hash-max-listpack-value --list-max-listpack-size --list-compress-depth --set-max-intset-entries --set-max-listpack-entries --set-max-listpack-value --zset-max-listpack-entries --zset-max-listpack-value --stream-node-max-bytes --stream-node-max-entries --hll-sparse-max-bytes --stream-idmp-duration --stream-idmp-maxsize --admin-port --admin-bind --slowlog-log-slower-than --slowlog-stages --slowlog-max-len --slowlog-entry-max-argc --slowlog-entry-max-string-len --commandlog-request-larger-than --commandlog-large-request-max-len --commandlog-reply-larger-than --commandlog-large-reply-max-len --key-memory-histograms --latency-monitor-threshold --stall-slower-than --latency-tracking --latency-tracking-info-percentiles --notify-keyspace-events --save --dbfilename --rdbcompression --rdbchecksum --stop-writes-on-bgsave-error --rdb-save-incremental-fsync --rdb-del-sync-files --appendonly --appendfilename --appenddirname --appendfsync --no-appendfsync-on-rewrite --auto-aof-rewrite-percentage --auto-aof-rewrite-min-size --aof-load-truncated --aof-load-corrupt-tail-max-size --aof-use-rdb-preamble --aof-timestamp-enabled --aof-rewrite-incremental-fsync --aof-disable-auto-gc --replicaof --masterauth --masteruser --replica-serve-stale-data --replica-read-only --repl-diskless-sync --repl-diskless-sync-delay --repl-diskless-sync-max-replicas --repl-diskless-load --dual-channel-replication-enabled --repl-ping-replica-period --repl-timeout --repl-disable-tcp-nodelay --repl-backlog-size --repl-backlog-ttl --replica-priority --replica-announce-ip --replica-announce-port --replica-announced --replica-ignore-maxmemory --replica-lazy-flush --replica-ignore-disk-write-errors --min-replicas-to-write --min-replicas-max-lag --cluster-enabled --cluster-config-file --cluster-node-timeout --cluster-port --cluster-announce-ip --cluster-announce-hostname --cluster-announce-human-nodename --cluster-announce-client-ipv4 --cluster-announce-client-ipv6 --cluster-announce-port --cluster-announce-tls-port --cluster-announce-bus-port --cluster-preferred-endpoint-type --cluster-require-full-coverage --cluster-allow-reads-when-down --cluster-allow-pubsubshard-when-down --cluster-allow-replica-migration --cluster-migration-barrier --cluster-replica-validity-factor --cluster-replica-no-failover --cluster-link-sendbuf-limit --cluster-databases --cluster-blacklist-ttl --cluster-slot-stats-enabled --tls-port --tls-cert-file --tls-key-file --tls-key-file-pass --tls-client-cert-file --tls-client-key-file --tls-client-key-file-pass --tls-ca-cert-file --tls-ca-cert-dir --tls-auth-clients --tls-replication --tls-cluster --tls-protocols --tls-ciphers --tls-ciphersuites --tls-prefer-server-ciphers --tls-session-caching --tls-session-cache-size --tls-session-cache-timeout --busy-reply-threshold --activedefrag --active-defrag-cycle-max --active-defrag-cycle-min --active-defrag-ignore-bytes --active-defrag-max-scan-fields --active-defrag-threshold-lower --active-defrag-threshold-upper --activerehashing --always-show-logo --aof_rewrite_cpulist --bgsave_cpulist --bio_cpulist --crash-log-enabled --crash-memcheck-enabled --enable-module-command --ignore-warnings --io-threads --io-threads-do-reads --jemalloc-bg-thread --lazyfree-lazy-eviction --lazyfree-lazy-expire --lazyfree-lazy-server-del --lazyfree-lazy-user-del --lazyfree-lazy-user-flush --propagation-error-behavior --proc-title-template --sanitize-dump-payload --set-proc-title --tls-dh-params-file --events-per-io-thread --extended-redis-compatibility --locale-collate --log-format --log-timestamp-format --max-new-connections-per-cycle --max-new-tls-connections-per-cycle --prefetch-batch-max-size --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -390,26 +390,6 @@ _corering() {
                     if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
                         compopt -o nospace
                     fi
-                    return 0
-                    ;;
-                --lazyfree-lazy-eviction)
-                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
-                    return 0
-                    ;;
-                --lazyfree-lazy-expire)
-                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
-                    return 0
-                    ;;
-                --lazyfree-lazy-server-del)
-                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
-                    return 0
-                    ;;
-                --lazyfree-lazy-user-del)
-                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
-                    return 0
-                    ;;
-                --lazyfree-lazy-user-flush)
-                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
                     return 0
                     ;;
                 --hash-max-listpack-entries)
@@ -1282,6 +1262,26 @@ _corering() {
                     return 0
                     ;;
                 --jemalloc-bg-thread)
+                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
+                    return 0
+                    ;;
+                --lazyfree-lazy-eviction)
+                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
+                    return 0
+                    ;;
+                --lazyfree-lazy-expire)
+                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
+                    return 0
+                    ;;
+                --lazyfree-lazy-server-del)
+                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
+                    return 0
+                    ;;
+                --lazyfree-lazy-user-del)
+                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
+                    return 0
+                    ;;
+                --lazyfree-lazy-user-flush)
                     COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
                     return 0
                     ;;

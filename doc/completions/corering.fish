@@ -100,16 +100,6 @@ complete -c corering -l maxmemory-eviction-tenacity -d 'How hard eviction tries 
 complete -c corering -l lfu-log-factor -d 'How slowly the frequency counter of a key grows' -r -f
 complete -c corering -l lfu-decay-time -d 'Minutes after which an unused key\'s frequency counter is decremented' -r -f
 complete -c corering -l active-expire-effort -d 'How much CPU goes into finding keys that reached their end, 1 to 10' -r -f
-complete -c corering -l lazyfree-lazy-eviction -d 'Frees evicted values in small steps' -r -f -a "yes\t''
-no\t''"
-complete -c corering -l lazyfree-lazy-expire -d 'Frees values whose key reached its end in small steps' -r -f -a "yes\t''
-no\t''"
-complete -c corering -l lazyfree-lazy-server-del -d 'Frees values that a command overwrites in small steps' -r -f -a "yes\t''
-no\t''"
-complete -c corering -l lazyfree-lazy-user-del -d 'DEL frees as UNLINK does' -r -f -a "yes\t''
-no\t''"
-complete -c corering -l lazyfree-lazy-user-flush -d 'FLUSHALL and FLUSHDB free as with ASYNC unless told otherwise' -r -f -a "yes\t''
-no\t''"
 complete -c corering -l hash-max-listpack-entries -d 'A hash of up to so many fields is kept compact' -r -f
 complete -c corering -l hash-max-listpack-value -d 'A hash is kept compact while every field and value is at most so long' -r -f
 complete -c corering -l list-max-listpack-size -d 'Size of a list\'s nodes' -r -f
@@ -299,6 +289,16 @@ complete -c corering -l io-threads -d 'Every core serves its own clients' -r -f
 complete -c corering -l io-threads-do-reads -d 'Every core serves its own clients' -r -f -a "yes\t''
 no\t''"
 complete -c corering -l jemalloc-bg-thread -d 'The allocator is not jemalloc' -r -f -a "yes\t''
+no\t''"
+complete -c corering -l lazyfree-lazy-eviction -d 'Large values, and the keys of flushed databases, are always freed in small steps' -r -f -a "yes\t''
+no\t''"
+complete -c corering -l lazyfree-lazy-expire -d 'Large values, and the keys of flushed databases, are always freed in small steps' -r -f -a "yes\t''
+no\t''"
+complete -c corering -l lazyfree-lazy-server-del -d 'Large values, and the keys of flushed databases, are always freed in small steps' -r -f -a "yes\t''
+no\t''"
+complete -c corering -l lazyfree-lazy-user-del -d 'Large values, and the keys of flushed databases, are always freed in small steps' -r -f -a "yes\t''
+no\t''"
+complete -c corering -l lazyfree-lazy-user-flush -d 'Large values, and the keys of flushed databases, are always freed in small steps' -r -f -a "yes\t''
 no\t''"
 complete -c corering -l propagation-error-behavior -d 'A change that cannot be applied always stops a replica' -r -f -a "ignore\t''
 panic\t''
