@@ -1,6 +1,7 @@
 //! The manual pages in `doc/man` and the shell completions in `doc/completions`: made from the tables of the command
-//! lines and of the directives, and compared with what is checked in. `CORERING_WRITE_PAGES=1 cargo test --workspace pages`
-//! writes them; those of `corering-bench` are made by its own test, with `tests/pages/program.rs` too.
+//! lines and of the directives, and compared with what is checked in. To write them:
+//! `CORERING_WRITE_PAGES=1 cargo test --workspace pages`. Those of `corering-bench` are made by its own test, with
+//! `tests/pages/program.rs` too.
 
 mod program;
 
@@ -19,11 +20,11 @@ fn directives() -> String {
         "A line holds the name of a directive, in any case, and its value. Lines that begin with # are comments; a \
          comment may also follow a value after a space. Later lines win, and what stands on the command line of \
          corering(1) wins over the file.\n\n\
-         Text with spaces stands in quotes; in \"double\" ones \\n, \\r, \\t, \\xHH and the like mean what they do in C. \
-         Sizes: 1k = 1000, 1kb = 1024, 1m = 1000000, 1mb = 1024*1024, 1g and 1gb likewise, in any case. The line \
+         Text with spaces stands in quotes; in \"double\" ones \\n, \\r, \\t, \\xHH and the like mean what they do in \
+         C. Sizes: 1k = 1000, 1kb = 1024, 1m = 1000000, 1mb = 1024*1024, 1g and 1gb likewise, in any case. The line \
          \"include PATH\" reads another file, or all that a pattern with wildcards names.\n\n\
-         Every directive of Redis 7.0 is known. CONFIG SET changes them while the server runs, unless \"only at start\" \
-         is said here; CONFIG REWRITE writes the file anew.",
+         Every directive of Redis 7.0 is known. CONFIG SET changes them while the server runs, unless \"only at \
+         start\" is said here; CONFIG REWRITE writes the file anew.",
     );
     page.section("Directives");
     page.text("Each with its default.");

@@ -16,8 +16,8 @@ pub struct Page(pub String);
 impl Page {
     pub fn new(name: &str, section: u8, about: &str) -> Page {
         let head = format!(
-            ".\\\" Made from the tables in the code: CORERING_WRITE_PAGES=1 cargo test --workspace pages\n.TH {} {section} \
-             {READ_ON} \"Corering {}\" \"Corering\"\n",
+            ".\\\" Made from the tables in the code: CORERING_WRITE_PAGES=1 cargo test --workspace pages\n.TH {} \
+             {section} {READ_ON} \"Corering {}\" \"Corering\"\n",
             name.to_uppercase(),
             env!("CARGO_PKG_VERSION")
         );
