@@ -10,7 +10,6 @@ use super::{
     Args, Categories, Command, CommandResult, Context, Flags, Group, Journal, Run, hash, list, long_reply, set,
     sorted_set,
 };
-use crate::keyspace::AccessPolicy;
 use crate::rdb::{Limits, payload};
 use crate::resp::{Error, Reply};
 use crate::value::ValueRef;
@@ -154,12 +153,7 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comm
         reply.ok();
         return Ok(());
     }
-    let policy = cx.keyspace.policy();
-    let clock = match (policy, options.idle_seconds, options.frequency) {
-        (AccessPolicy::Lru, Some(seconds), _) => policy.idle_clock(cx.now_ms, seconds),
-        (AccessPolicy::Lfu { .. }, _, Some(frequency)) => policy.frequency_clock(cx.now_ms, frequency),
-        _ => policy.new_clock(cx.now_ms),
-    };
+    let clock = cx.keyspace.policy().told_clock(cx.now_ms, options.idle_seconds, options.frequency);
     cx.keyspace.restore(cx.db, key, value, deadline_ms, clock);
     reply.ok();
     Ok(())

@@ -104,6 +104,16 @@ impl AccessPolicy {
         minutes(now_ms) << 8 | u32::from(counter)
     }
 
+    /// The clock of a key of which somebody says how long it was not used, or how often it was. `None`: that says
+    /// nothing to this policy, and the key counts as new.
+    pub fn told_clock(self, now_ms: u64, idle_seconds: Option<i64>, frequency: Option<u8>) -> Option<u32> {
+        match self {
+            AccessPolicy::Lru | AccessPolicy::Lrm => idle_seconds.map(|seconds| self.idle_clock(now_ms, seconds)),
+            AccessPolicy::Lfu { .. } => frequency.map(|counter| self.frequency_clock(now_ms, counter)),
+            AccessPolicy::Lhd => None,
+        }
+    }
+
     /// Minutes since the last access. Only for LFU clocks.
     pub fn idle_minutes(self, clock: u32, now_ms: u64) -> u32 {
         // As in Redis, a turn of the clock counts one minute less than it is.

@@ -67,11 +67,13 @@ impl Keyspace {
     }
 
     /// `RESTORE`: a key anew, with all that belongs to it, over the one that has its name.
-    pub fn restore(&mut self, db: usize, key: &[u8], value: Value<'_>, deadline_ms: Option<u64>, clock: u32) {
+    pub fn restore(&mut self, db: usize, key: &[u8], value: Value<'_>, deadline_ms: Option<u64>, clock: Option<u32>) {
         if let Some(old) = self.take(db, key) {
             self.discard(old);
         }
-        self.insert_new(db, self.hash(key), Entry::new(key, value, deadline_ms, clock));
+        let hash = self.hash(key);
+        let clock = clock.unwrap_or_else(|| self.new_clock(db, hash));
+        self.insert_new(db, hash, Entry::new(key, value, deadline_ms, clock));
         self.changed(db, key, Event::RESTORE);
     }
 

@@ -129,7 +129,7 @@ fn read_group(of_kind: u8, stream: &Stream, source: &mut impl Source) -> Result<
         kind::STREAM_OLD => stream.counters().entries_until(group.last_id),
         _ => match length(source)? {
             UNKNOWN => None,
-            entries => Some(i64::try_from(entries).map_err(|_| GROUP)?),
+            entries => Some(entries as i64), // Below 0 if it was counted beyond the end of 64 bits.
         },
     };
     for _ in 0..length(source)? {

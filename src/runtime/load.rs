@@ -14,7 +14,6 @@ use super::libraries::LibraryReader;
 use super::progress::Reporter;
 use crate::command::persistence::value_limits;
 use crate::config::Appendfsync;
-use crate::keyspace::AccessPolicy;
 use crate::rdb::file::Access;
 use crate::rdb::load::{Fault, Item, KeyHead, Reader};
 use crate::rdb::{Corrupt, decode_as};
@@ -327,15 +326,12 @@ fn take_batches(engine: &Mutex<Shard>, receiver: &Receiver<Batch>, manner: Manne
                         return;
                     }
                 };
-                let clock = match (policy, head.access) {
-                    (AccessPolicy::Lru | AccessPolicy::Lrm, Access::Idle(seconds)) => {
-                        Some(policy.idle_clock(now_ms, i64::try_from(seconds).unwrap_or(i64::MAX)))
-                    }
-                    (AccessPolicy::Lfu { .. }, Access::Frequency(counter)) => {
-                        Some(policy.frequency_clock(now_ms, counter))
-                    }
-                    _ => None,
+                let (idle_seconds, frequency) = match head.access {
+                    Access::Unknown => (None, None),
+                    Access::Idle(seconds) => (Some(i64::try_from(seconds).unwrap_or(i64::MAX)), None),
+                    Access::Frequency(counter) => (None, Some(counter)),
                 };
+                let clock = policy.told_clock(now_ms, idle_seconds, frequency);
                 // Before 1970 is as good as then.
                 let deadline_ms = head.deadline_ms.map(|deadline_ms| u64::try_from(deadline_ms).unwrap_or(0));
                 let replaces = manner.duplicates == Duplicates::Replaced;

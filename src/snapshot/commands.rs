@@ -15,7 +15,7 @@ use crate::structure::stream_log::Id;
 use crate::value::ValueRef;
 use crate::value::hash::Hash;
 use crate::value::number::format_double;
-use crate::value::stream::{GroupParts, Stream};
+use crate::value::stream::{GroupParts, Stream, entries_read_said};
 
 /// Elements of one command, as Redis writes them.
 const ELEMENTS_MAX: usize = 64;
@@ -206,8 +206,7 @@ fn write_fields(hash: &Hash, key: &[u8], cursor: u64, out: &mut Vec<u8>) -> u64 
 
 fn write_group(group: &GroupParts, key: &[u8], out: &mut Vec<u8>) {
     let last_id = group.last_id.to_string();
-    // What is not known Redis writes as -1.
-    let read = group.entries_read.unwrap_or(-1).to_string();
+    let read = entries_read_said(group.entries_read).to_string();
     let args: [&[u8]; 7] =
         [b"XGROUP", b"CREATE", key, &group.name, last_id.as_bytes(), b"ENTRIESREAD", read.as_bytes()];
     record::write(out, &args);

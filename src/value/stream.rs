@@ -17,7 +17,7 @@ pub use crate::structure::listpack::{Listpack, Malformed};
 pub use crate::structure::stream_log::{
     ENTRY_BYTES_MAX, Entry, ID_TEXT_BYTES_MAX, Id, Keep, Limits, StreamLog, Thorough,
 };
-pub use group::{Consumer, ConsumerNumber, ConsumerParts, Group, GroupParts, Pending};
+pub use group::{Consumer, ConsumerNumber, ConsumerParts, Group, GroupParts, Pending, entries_read_said};
 pub use idempotency::{Idempotency, IdempotencyLimits};
 
 /// A stream.

@@ -11,7 +11,7 @@ use crate::keyspace::Event;
 use crate::resp::{Error, Protocol, Reply};
 use crate::value::Type;
 use crate::value::number::parse_integer;
-use crate::value::stream::{ConsumerNumber, Delivery, Entry, Group, Id, Pending, Stream, StreamLog};
+use crate::value::stream::{ConsumerNumber, Delivery, Entry, Group, Id, Pending, Stream, StreamLog, entries_read_said};
 
 /// One who waits for what others have not acknowledged looks again after so long: entries become idle by themselves.
 const CLAIM_POLL_MS: u64 = 100;
@@ -547,11 +547,9 @@ impl Reading<'_> {
         let given: Vec<Given> = read.iter().filter_map(given).collect();
         say_given(cx, [key, name, consumer], &given, forgotten, last);
         if self.history.is_none() && !read.is_empty() {
-            let (last, count) = (last.to_string(), entries_read.unwrap_or(0).to_string());
-            let head: [&[u8]; 5] = [b"XGROUP", b"SETID", key, name, last.as_bytes()];
-            let tail: [&[u8]; 2] = [b"ENTRIESREAD", count.as_bytes()];
-            let tail = if entries_read.is_some() { &tail[..] } else { &[] };
-            cx.keyspace.records.say(db, key, &[&head[..], tail].concat());
+            let (last, count) = (last.to_string(), entries_read_said(entries_read).to_string());
+            let says: [&[u8]; 7] = [b"XGROUP", b"SETID", key, name, last.as_bytes(), b"ENTRIESREAD", count.as_bytes()];
+            cx.keyspace.records.say(db, key, &says);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::keyspace::{Class, Expiry};
+use crate::value::Value;
 
 const START_MS: u64 = 1_700_000_000_000;
 
@@ -202,4 +203,30 @@ fn bytes_are_a_bound_and_are_what_the_entries_took() {
     assert_eq!(keyspace.memory_bytes() - keyspace.table_bytes(), before - gone.bytes);
     assert!((1000..1200).contains(&gone.bytes), "{gone:?}");
     assert_eq!(keyspace.evict_some(eviction(Judge::Access, false), 0, 100).keys, 0);
+}
+
+#[test]
+fn policies_follow_each_other_in_any_order() {
+    let lfu = AccessPolicy::Lfu { log_factor: 10, decay_minutes: 1 };
+    let policies = [AccessPolicy::Lru, AccessPolicy::Lrm, lfu, AccessPolicy::Lhd];
+    for first in policies {
+        for second in policies {
+            let mut keyspace = keyspace(1);
+            keyspace.set_policy(first);
+            for number in 0..500 {
+                keyspace.begin(START_MS + number as u64 * 1009, true);
+                keyspace.set_string(0, name(number).as_bytes(), b"v", Expiry::Clear);
+                (0..number % 20).for_each(|_| assert!(keyspace.read(0, name(number).as_bytes()).is_some()));
+            }
+            keyspace.set_policy(second);
+            let read = (0..500).filter(|number| number % 3 == 0);
+            read.for_each(|number| assert!(keyspace.read(0, name(number).as_bytes()).is_some()));
+            for (number, told) in [(None, None), (Some(100), None), (None, Some(200))].into_iter().enumerate() {
+                let clock = keyspace.policy().told_clock(START_MS, told.0, told.1);
+                keyspace.restore(0, name(number).as_bytes(), Value::String(b"w"), None, clock);
+            }
+            evicted(&mut keyspace, eviction(Judge::Access, false), 250);
+            assert_eq!(keyspace.len(0), 250, "{first:?}, then {second:?}");
+        }
+    }
 }

@@ -76,7 +76,8 @@ pub struct Group {
     name: Box<[u8]>,
     /// The last entry that was delivered to anybody.
     pub last_id: Id,
-    /// How many entries the stream had when that one was added, if that is known.
+    /// How many entries the stream had when that one was added, if that is known. As in Redis, who sets it to the
+    /// greatest number and reads on makes it count on from the least.
     pub entries_read: Option<i64>,
     pending: SortedBlocks<Id, Pending>,
     /// By number.
@@ -115,6 +116,11 @@ pub struct ConsumerParts {
     pub active_ms: Option<u64>,
     /// What is pending for it.
     pub pending: Vec<Id>,
+}
+
+/// The number that `ENTRIESREAD` takes for this count: what is not known, and what it refuses, is -1.
+pub fn entries_read_said(entries_read: Option<i64>) -> i64 {
+    entries_read.filter(|entries| 0 <= *entries).unwrap_or(-1)
 }
 
 impl Group {
