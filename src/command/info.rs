@@ -15,6 +15,7 @@ use crate::keyspace::{DatabaseStats, ExpireLags, KeyspaceStats};
 use crate::memory;
 use crate::resp::Reply;
 use crate::session::{Audience, Mode};
+use crate::shared::Shared;
 use crate::stats::health::Health;
 use crate::stats::{Counters, RatesNow, Stats};
 use crate::sys::process::{self, CpuOf};
@@ -400,14 +401,16 @@ pub(super) struct Memory {
     pub active: u64,
     /// In main memory, of the whole process.
     pub resident: u64,
-    /// Tables and clients.
+    /// Tables, clients, scripts, and what does not count against `maxmemory`.
     pub overhead: u64,
 }
 
 impl Memory {
     /// `table_bytes` and `client_bytes` as the cores said.
     /// `used` is what was in use before anybody was asked.
-    pub fn now(used: u64, table_bytes: u64, client_bytes: u64) -> Memory {
+    pub fn now(used: u64, table_bytes: u64, client_bytes: u64, shared: &Shared) -> Memory {
+        let scripts = &shared.scripts;
+        let script_bytes = scripts.vm_bytes() + (scripts.totals().1 + scripts.library_bytes()) as u64;
         let startup = memory::startup_bytes();
         let resident = process::resident_bytes().unwrap_or(0);
         Memory {
@@ -416,7 +419,7 @@ impl Memory {
             startup,
             active: memory::held_bytes().min(resident).max(used),
             resident,
-            overhead: startup + table_bytes + client_bytes,
+            overhead: startup + table_bytes + client_bytes + script_bytes + shared.uncounted_bytes(),
         }
     }
 
@@ -435,7 +438,8 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     let config = server.view.config;
     let client_bytes = server.sum(|report| report.client_bytes) as u64;
     let used = server.reports.iter().map(|report| report.used_bytes).min().expect("there is a core");
-    let memory = Memory::now(used, server.sum(|report| report.table_bytes) as u64, client_bytes);
+    let table_bytes = server.sum(|report| report.table_bytes) as u64;
+    let memory = Memory::now(used, table_bytes, client_bytes, server.view.shared);
     let Memory { used, peak, startup, active, resident, overhead } = memory;
     lines.bytes("used_memory", used);
     lines.bytes("used_memory_rss", resident);
@@ -453,7 +457,7 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     let scripts = &server.view.shared.scripts;
     let (cached, script_bytes, _) = scripts.totals();
     let (vm_bytes, libraries) = (scripts.vm_bytes(), scripts.libraries());
-    let library_bytes: usize = libraries.values().map(|library| library.bytes()).sum();
+    let library_bytes = scripts.library_bytes();
     lines.bytes("used_memory_lua", vm_bytes);
     lines.put("used_memory_vm_eval", vm_bytes);
     lines.put("used_memory_scripts_eval", script_bytes);

@@ -1,7 +1,7 @@
 //! The list commands, but for those that block.
 //!
-//! What Redis 7.0 has answers as Redis 7.0.15 does; `LMOVEM` follows the documentation and the public test suite of
-//! Redis 8.10. An empty list is no key: what empties one deletes it.
+//! What Redis 7.0 has answers as Redis 7.0.15 does; `LMOVEM` and `BLMOVEM` follow the documentation and the public test
+//! suite of Redis 8.10. An empty list is no key: what empties one deletes it.
 
 pub mod blocking;
 

@@ -6,6 +6,7 @@ use super::{Args, Command, CommandResult, Context, CoreView, Flags, Group, KeyAc
 use crate::keyspace::adviser::{Advice, FACTORS};
 use crate::memory;
 use crate::resp::{Error, Reply};
+use crate::shared::Shared;
 use crate::value::number::{format_double, parse_integer};
 use std::fmt::Write;
 
@@ -160,7 +161,7 @@ struct Sums {
 }
 
 impl Sums {
-    fn of(parts: Vec<Part>) -> Sums {
+    fn of(shared: &Shared, parts: Vec<Part>) -> Sums {
         let reports: Vec<Report> =
             parts.into_iter().map(|part| *part.downcast::<Report>().expect("a report of a core")).collect();
         let mut databases = vec![(0, 0, 0); reports[0].databases.len()];
@@ -177,7 +178,7 @@ impl Sums {
         let table_bytes = reports.iter().map(|report| report.table_bytes as u64).sum();
         let client_bytes = reports.iter().map(|report| report.client_bytes as u64).sum();
         Sums {
-            memory: Memory::now(used_bytes, table_bytes, client_bytes),
+            memory: Memory::now(used_bytes, table_bytes, client_bytes, shared),
             client_bytes,
             keys: databases.iter().map(|(keys, ..)| keys).sum(),
             databases,
@@ -189,8 +190,8 @@ fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
 }
 
-fn stats(_: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
-    let Sums { memory, client_bytes, keys, databases } = Sums::of(parts);
+fn stats(view: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
+    let Sums { memory, client_bytes, keys, databases } = Sums::of(view.shared, parts);
     let used_databases = || databases.iter().enumerate().filter(|(_, (keys, ..))| 0 < *keys);
     reply.map(27 + used_databases().count());
     fn put(reply: &mut Reply<'_>, name: &str, value: u64) {
@@ -209,8 +210,8 @@ fn stats(_: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mut Re
     put(reply, "clients.normal", client_bytes);
     put(reply, "cluster.links", 0);
     put(reply, "aof.buffer", 0);
-    put(reply, "lua.caches", 0);
-    put(reply, "functions.caches", 0);
+    put(reply, "lua.caches", view.shared.scripts.totals().1 as u64);
+    put(reply, "functions.caches", view.shared.scripts.library_bytes() as u64);
     for (db, (_, _, table_bytes)) in used_databases() {
         reply.bulk_text(format_args!("db.{db}"));
         reply.map(3);
@@ -246,7 +247,7 @@ const WASTE_BYTES: u64 = 64 << 20;
 const CLIENT_BYTES: u64 = 100 << 20;
 
 fn doctor(view: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
-    reply.verbatim(b"txt", advice(&Sums::of(parts), view.config.maxmemory.bytes));
+    reply.verbatim(b"txt", advice(&Sums::of(view.shared, parts), view.config.maxmemory.bytes));
     Ok(())
 }
 

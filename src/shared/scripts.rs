@@ -295,6 +295,11 @@ impl Scripts {
         self.state().libraries.clone()
     }
 
+    /// What the libraries take, in bytes, about.
+    pub fn library_bytes(&self) -> usize {
+        self.libraries().values().map(|library| library.bytes()).sum()
+    }
+
     /// Replaces the libraries by what `change` makes of them.
     ///
     /// # Errors

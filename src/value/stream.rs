@@ -141,7 +141,7 @@ impl Stream {
     pub fn from_log(log: StreamLog, counters: Counters) -> Result<Stream, Malformed> {
         let Counters { len, last_id, max_deleted_id, entries_added, .. } = counters;
         let is_sound = len == log.len() && log.last_id().is_none_or(|last| last <= last_id);
-        if !is_sound || i64::try_from(entries_added).is_err() {
+        if !is_sound {
             return Err(Malformed);
         }
         let inner = Inner { log, last_id, max_deleted_id, entries_added, ..Inner::default() };

@@ -131,6 +131,17 @@ pub fn values() -> Vec<Made> {
             "XINFO GROUPS KEY",
             true,
         ),
+        made(
+            "a stream that has counted beyond the greatest number",
+            &[
+                "XADD KEY 1-1 a b",
+                "XSETID KEY 5-1 ENTRIESADDED 9223372036854775807",
+                "XADD KEY 6-1 a b",
+                "XGROUP CREATE KEY group 0 ENTRIESREAD 5",
+            ],
+            "XINFO GROUPS KEY",
+            true,
+        ),
         made("a hash of one long value", &[&format!("HSET KEY f {}", "z".repeat(100))], "HGETALL KEY", false),
     ]
 }

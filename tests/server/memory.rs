@@ -297,3 +297,58 @@ fn a_cache_as_a_site_uses_it() {
     client.call(&["FLUSHALL"]).expect("a reply");
     assert_eq!(client.call(&["DBSIZE"]).expect("a reply"), Value::Integer(0));
 }
+
+#[test]
+fn latencies_and_scripts_are_overhead_and_no_data() {
+    let server = start("0", "noeviction");
+    let mut client = connect(&server);
+    let lines = [
+        "SET k v",
+        "GET k",
+        "INCR n",
+        "RPUSH l a",
+        "LPOP l",
+        "SADD s a",
+        "SREM s a",
+        "HSET h f v",
+        "HGET h f",
+        "ZADD z 1 a",
+        "ZSCORE z a",
+        "XADD x * f v",
+        "XLEN x",
+        "PFADD p a",
+        "SETBIT b 1 1",
+        "GETBIT b 1",
+        "EXPIRE k 100",
+        "TTL k",
+        "EXISTS k",
+        "TYPE k",
+        "STRLEN k",
+        "APPEND a b",
+        "GETRANGE a 0 1",
+        "HLEN h",
+        "LLEN l",
+        "SCARD s",
+        "ZCARD z",
+        "MGET k n",
+        "DEL k",
+    ];
+    for line in lines.iter().cycle().take(100 * lines.len()) {
+        client.call(&line.split(' ').collect::<Vec<_>>()).expect("it is answered");
+    }
+    for number in 0..50 {
+        let script = format!("return {number} -- {}", "x".repeat(20_000));
+        client.call(&["EVAL", &script, "0"]).expect("it is answered");
+    }
+    client.call(&["FLUSHALL"]).expect("it is answered");
+    let info = client.call(&["INFO", "everything"]).expect("INFO is answered");
+    let of = |field: &str| field_of(&info, field);
+    assert!(MIB / 2 < of("mem_not_counted_for_evict"), "{info}");
+    assert!(MIB / 2 < of("used_memory_scripts_eval"), "{info}");
+    let known = of("mem_not_counted_for_evict") + of("used_memory_scripts") + of("used_memory_startup");
+    assert!(known <= of("used_memory_overhead") && of("used_memory_dataset") < MIB, "{info}");
+    let Value::Array(stats) = client.call(&["MEMORY", "STATS"]).expect("it is answered") else { panic!("an array") };
+    let caches = stats.iter().position(|word| matches!(word, Value::Bulk(name) if name == b"lua.caches"));
+    let caches = &stats[caches.expect("it is there") + 1];
+    assert!(matches!(caches, Value::Integer(bytes) if MIB as i64 / 2 < *bytes), "{caches}");
+}

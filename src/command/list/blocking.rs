@@ -3,7 +3,7 @@
 //! Each takes what there is, or says what it waits for: see [`Wait`]. Who is served first, and when, is not decided
 //! here.
 
-use super::{End, FIRST_TWO, SOURCE_AND_DESTINATION, move_one, parse_mpop, pop_first, pop_one};
+use super::{End, FIRST_TWO, HowMany, SOURCE_AND_DESTINATION, move_many, move_one, parse_mpop, pop_first, pop_one};
 use crate::command::{
     Args, Command, Context, Flags, Group, KeyAccess, Keys, Refused, Retry, Run, Wait, parse_timeout_ms,
 };
@@ -28,6 +28,21 @@ pub const COMMANDS: &[Command] = &[
             "Takes an element from an end of a list and puts it at an end of another; waits for one.",
         )
         .syntax("source:key destination:key wherefrom=(LEFT|RIGHT) whereto=(LEFT|RIGHT) timeout:double"),
+    Command::new("BLMOVEM", Run::Blocking(blmovem))
+        .arity(-6)
+        .keys(FIRST_TWO)
+        .key_specs(SOURCE_AND_DESTINATION)
+        .flags(WRITE.union(Flags::DENYOOM))
+        .docs(
+            Group::List,
+            "8.10.0",
+            "Takes elements from an end of a list and puts them at an end of another; waits for enough of them.",
+        )
+        .complexity("O(N) where N is the number of elements")
+        .syntax(
+            "source:key destination:key wherefrom=(LEFT|RIGHT) whereto=(LEFT|RIGHT) timeout:double \
+             how-many=[selector=(COUNT count|EXACTLY exactly:integer) ordering=(OBO|BULK)]",
+        ),
     Command::new("BLMPOP", Run::Blocking(blmpop))
         .arity(-5)
         .keys(Keys::Counted { at: 2, destination: 0 })
@@ -120,6 +135,17 @@ fn brpoplpush(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> W
     relay(cx, args, End::Right, End::Left, args[3], reply)
 }
 
+fn blmovem(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Waits {
+    let ends = (End::parse(args[3])?, End::parse(args[4])?);
+    let timeout_ms = parse_timeout_ms(args[5])?;
+    let how_many = HowMany::parse(&args[6..])?;
+    if move_many(cx, args[1], args[2], ends, how_many, reply)? {
+        return Ok(None);
+    }
+    let retry = Retry { key: args[1].to_vec(), args: owned(args) };
+    Ok(Some(wait(timeout_ms, Refused::NullArray, std::iter::once(retry))))
+}
+
 fn relay(cx: &mut Context<'_>, args: &Args<'_>, from: End, to: End, timeout: &[u8], reply: &mut Reply<'_>) -> Waits {
     let timeout_ms = parse_timeout_ms(timeout)?;
     if move_one(cx, args[1], args[2], from, to, reply)? {
@@ -181,6 +207,11 @@ mod tests {
         check("BRPOP l 0", "*2|$1|l|$1|d|");
         check("BLMOVE l m LEFT RIGHT 0", "$1|b|");
         check("BRPOPLPUSH l m 0.1", "$1|c|");
+        check("RPUSH n 1 2 3", ":3|");
+        check("BLMOVEM n o LEFT RIGHT 0 EXACTLY 2 BULK", "*2|$1|1|$1|2|");
+        check("BLMOVEM n o LEFT RIGHT 0 COUNT 2 OBO", "*1|$1|3|");
+        check("BLMOVEM n o LEFT RIGHT abc", "-ERR timeout is not a float or out of range|");
+        check("BLMOVEM n o LEFT RIGHT 0 COUNT 2", "-ERR syntax error|");
         check("BLMPOP 0 2 l m RIGHT COUNT 5", "*2|$1|m|*2|$1|b|$1|c|");
         check("BLPOP l abc", "-ERR timeout is not a float or out of range|");
         check("BLPOP l -1", "-ERR timeout is negative|");
@@ -205,6 +236,7 @@ mod tests {
         assert_eq!(calls("BLPOP a b 1.5"), ["BLPOP a 1.5", "BLPOP b 1.5"]);
         assert_eq!(calls("BLMPOP 2 2 a b LEFT COUNT 3"), ["BLMPOP 2 1 a LEFT COUNT 3", "BLMPOP 2 1 b LEFT COUNT 3"]);
         assert_eq!(calls("BLMOVE a b LEFT LEFT 0"), ["BLMOVE a b LEFT LEFT 0"]);
+        assert_eq!(calls("BLMOVEM a b LEFT LEFT 0 COUNT 2 OBO"), ["BLMOVEM a b LEFT LEFT 0 COUNT 2 OBO"]);
         assert_eq!(calls("BRPOPLPUSH a b 7"), ["BRPOPLPUSH a b 7"]);
         assert_eq!(run(&mut keyspace, "BLPOP a 1.0001").1.expect("it waits").timeout_ms, 1001);
         assert_eq!(run(&mut keyspace, "BLPOP a 0").1.expect("it waits").timeout_ms, 0);
