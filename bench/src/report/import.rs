@@ -48,8 +48,9 @@ pub fn parse(text: &str, name: &str) -> Result<Vec<Run>, String> {
         }
         return Err("JSON of an unknown kind: want result.json or memtier_benchmark's".into());
     }
-    if begin.starts_with('"') && text.lines().next().is_some_and(|line| line.contains("\"rps\"")) {
-        return benchmark_csv(text, name).map(|run| vec![run]);
+    // With --cluster, redis-benchmark tells of the nodes before.
+    if let Some(head) = text.lines().position(|line| line.starts_with('"') && line.contains("\"rps\"")) {
+        return benchmark_csv(text.lines().skip(head), name).map(|run| vec![run]);
     }
     if text.lines().any(|line| line.contains("Value") && line.contains("Percentile") && line.contains("TotalCount")) {
         return distribution(text, name).map(|run| vec![run]);
@@ -69,8 +70,8 @@ fn own_json(json: Value) -> Result<Vec<Run>, String> {
     Ok(report.runs)
 }
 
-fn benchmark_csv(text: &str, name: &str) -> Result<Run, String> {
-    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+fn benchmark_csv<'a>(lines: impl Iterator<Item = &'a str>, name: &str) -> Result<Run, String> {
+    let mut lines = lines.filter(|line| !line.trim().is_empty());
     let columns = csv_fields(lines.next().expect("looked at"));
     let mut rows = Vec::new();
     for line in lines {
@@ -300,6 +301,8 @@ mod tests {
         assert_eq!((rows.len(), rows[1].name.as_str(), rows[0].per_s), (2, "MSET (10 keys)", Some(64102.56)));
         assert_eq!((rows[0].latency.at(99.0), rows[0].latency.max_us), (Some(2935.0), Some(3183.0)));
         assert_eq!(rows[0].latency.at(99.9), None, "it does not say");
+        let of_cluster = format!("Cluster has 2 master nodes:\n\nMaster 0: 5ab2 127.0.0.1:7001\n\n{CSV}");
+        assert_eq!(parse(&of_cluster, "debian").unwrap()[0].rows.len(), 2);
     }
 
     #[test]
