@@ -47,7 +47,7 @@ pub struct Shared {
     /// How often each core has looked after itself: several times a second, unless it is stuck.
     pub beats_of_core: Vec<AtomicU64>,
     /// What each core's histograms of latencies take, in bytes: it does not count against `maxmemory`.
-    pub latency_bytes_of_core: Vec<AtomicU64>,
+    latency_bytes_of_core: Vec<AtomicU64>,
     /// Clients in `MONITOR`, over all cores.
     pub monitors: AtomicUsize,
     /// `CLIENT PAUSE`: until when (Unix milliseconds; 0: not paused) …
@@ -139,6 +139,12 @@ impl Shared {
     pub fn admit_client(&self, clients_max: usize) -> bool {
         let one_more = |clients| (clients < clients_max).then_some(clients + 1);
         self.clients.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    /// A core's histograms take so many bytes now. To be told before anybody learns that it forgot some: until then, as
+    /// much of what is in use would not count.
+    pub fn note_latencies(&self, core: usize, bytes: usize) {
+        self.latency_bytes_of_core[core].store(bytes as u64, Ordering::Relaxed);
     }
 
     /// What is in memory and does not count against `maxmemory`, in bytes: what a snapshot under way holds, for which

@@ -121,6 +121,7 @@ fn any(_: &SessionView<'_>, _: &Args<'_>) -> CommandResult {
 
 fn reset_part(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
     view.stats.reset();
+    view.shared.note_latencies(view.core, view.stats.latency_bytes());
     view.shard.keyspace.stats = KeyspaceStats::default();
     view.shard.keyspace.expire_lags = Default::default();
     Box::new(())

@@ -52,8 +52,7 @@ impl Core {
         counters.ring_enters += std::mem::take(&mut self.ring.enters);
         self.stats.sample_rates(steady_ms * 1000);
         self.look_at_delay();
-        let latency_bytes = self.stats.latency_bytes() as u64;
-        self.shared.latency_bytes_of_core[self.core].store(latency_bytes, Ordering::Relaxed);
+        self.shared.note_latencies(self.core, self.stats.latency_bytes());
         self.look_at_board();
         self.writer.is_tick = true;
         if self.core == 0 {
@@ -169,6 +168,7 @@ impl Core {
         self.take_log_policy();
         self.take_appendonly();
         self.stats.track_latency(self.config.latency_tracking);
+        self.shared.note_latencies(self.core, self.stats.latency_bytes());
         self.shard.configure(self.config.clone());
         self.take_limit(old_limit);
         self.take_clients_limit();

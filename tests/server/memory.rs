@@ -352,3 +352,52 @@ fn latencies_and_scripts_are_overhead_and_no_data() {
     let caches = &stats[caches.expect("it is there") + 1];
     assert!(matches!(caches, Value::Integer(bytes) if MIB as i64 / 2 < *bytes), "{caches}");
 }
+
+#[test]
+fn a_limit_of_one_byte_refuses_whatever_was_counted_before() {
+    // So many kinds of commands that their latencies take more than the server itself.
+    const COMMANDS: &str = "APPEND k v|BITCOUNT k|BITPOS k 1|DECR n|DECRBY n 1|DEL k|DUMP k|ECHO k|EXISTS k|EXPIRE k 9|\
+        EXPIREAT k 9|EXPIRETIME k|GEOADD g 1 1 m|GEODIST g m m|GEOHASH g m|GEOPOS g m|GET k|GETBIT k 1|GETDEL k|\
+        GETEX k|GETRANGE k 0 1|GETSET k v|HDEL h f|HEXISTS h f|HGET h f|HGETALL h|HINCRBY h f 1|HKEYS h|HLEN h|\
+        HMGET h f|HMSET h f 1|HRANDFIELD h|HSCAN h 0|HSET h f 1|HSETNX h f 1|HSTRLEN h f|HVALS h|INCR n|INCRBY n 1|\
+        INCRBYFLOAT n 1|LINDEX l 0|LINSERT l BEFORE a b|LLEN l|LPOP l|LPOS l a|LPUSH l a|LPUSHX l a|LRANGE l 0 1|\
+        LREM l 0 a|LSET l 0 a|LTRIM l 0 9|MGET k n|MSET k v|MSETNX k v|PERSIST k|PEXPIRE k 9|PEXPIREAT k 9|\
+        PEXPIRETIME k|PFADD p e|PFCOUNT p|PFMERGE p p|PING|PSETEX k 9 v|PTTL k|RANDOMKEY|RENAME k k2|RENAMENX k2 k|\
+        RPOP l|RPOPLPUSH l l|RPUSH l a|RPUSHX l a|SADD s m|SCAN 0|SCARD s|SDIFF s s|SDIFFSTORE s2 s|SET k v|\
+        SETBIT k 1 1|SETEX k 9 v|SETNX k v|SETRANGE k 1 v|SINTER s s|SINTERCARD 1 s|SINTERSTORE s2 s|SISMEMBER s m|\
+        SMEMBERS s|SMISMEMBER s m|SMOVE s s2 m|SORT s ALPHA|SORT_RO s ALPHA|SPOP s|SRANDMEMBER s|SREM s m|SSCAN s 0|\
+        STRLEN k|SUBSTR k 0 1|SUNION s s|SUNIONSTORE s2 s|TIME|TOUCH k|TTL k|TYPE k|UNLINK k|XADD x * f v|\
+        XDEL x 0-1|XLEN x|XRANGE x - +|XREAD STREAMS x 0|XREVRANGE x + -|XTRIM x MAXLEN 9|ZADD z 1 m|ZCARD z|\
+        ZCOUNT z 0 1|ZDIFF 1 z|ZINCRBY z 1 m|ZINTER 1 z|ZLEXCOUNT z - +|ZMSCORE z m|ZPOPMAX z|ZPOPMIN z|\
+        ZRANDMEMBER z|ZRANGE z 0 1|ZRANGEBYLEX z - +|ZRANGEBYSCORE z 0 1|ZRANK z m|ZREM z m|ZREMRANGEBYRANK z 5 6|\
+        ZREVRANGE z 0 1|ZREVRANK z m|ZSCAN z 0|ZSCORE z m|ZUNION 1 z|CONFIG GET hz|OBJECT HELP|COMMAND COUNT|DBSIZE";
+    for shards in [1, SHARDS] {
+        let server = Server::start(Kind::Corering { shards }, &[]);
+        let (mut client, mut other) = (connect(&server), connect(&server));
+        let refused = |client: &mut Client, command: &[&str]| {
+            let reply = client.call(command).expect("a reply");
+            assert!(matches!(&reply, Value::Error(text) if text.starts_with(b"OOM ")), "{command:?}: {reply:?}");
+        };
+        let script = ["EVAL", "return redis.call('SET', KEYS[1], 'v')", "1", "k"];
+        for round in 0..30 {
+            if round % 10 == 0 {
+                let is_counted = |client: &mut Client| {
+                    for command in COMMANDS.split('|') {
+                        client.call(&command.split_whitespace().collect::<Vec<_>>()).expect("a reply");
+                    }
+                    number(client, "used_memory") / 2 < number(client, "mem_not_counted_for_evict")
+                };
+                wait_until("latencies take much", || is_counted(&mut client));
+            }
+            // What was counted is forgotten, and counts no longer.
+            client.call(&["CONFIG", "RESETSTAT"]).expect("a reply");
+            client.call(&["CONFIG", "SET", "maxmemory", "1"]).expect("a reply");
+            refused(&mut client, &["SET", "k", "v"]);
+            refused(&mut other, &["SET", "k", "v"]);
+            refused(&mut client, &script);
+            refused(&mut other, &script);
+            client.call(&["CONFIG", "SET", "maxmemory", "0"]).expect("a reply");
+            assert_eq!(other.call(&script).expect("a reply"), Value::Simple(b"OK".to_vec()));
+        }
+    }
+}
