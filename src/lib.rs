@@ -80,8 +80,10 @@
 //! client visits only when none of its replies is outstanding. Commands of one pipeline on *different* shards may run
 //! at the same time, as if two clients had sent them. A command on keys of several shards, and one that asks every
 //! core, is a barrier: on each shard what the client sent before it runs first, and what it sent after it runs when it
-//! is answered. Questions to all cores (`INFO`, `RANDOMKEY`) do not wait for lent keys. `PUBLISH` and `SUBSCRIBE` wait
-//! until what their client sent before is answered; messages come in the order of their publisher. See [`pubsub`].
+//! is answered. Questions to all cores (`INFO`, `RANDOMKEY`) do not wait for lent keys; those of a script or
+//! transaction, which holds every keyspace then, bring them along, so that the answer tells of what it has done.
+//! `PUBLISH` and `SUBSCRIBE` wait until what their client sent before is answered; messages come in the order of their
+//! publisher. See [`pubsub`].
 //!
 //! **Atomicity.** Every command and every transaction happens at one moment, whichever shards its keys are on (strict
 //! serializability): it holds all engines it needs, or borrows what it needs of their owners. Not so `KEYS` outside a

@@ -17,6 +17,7 @@ use crate::command::lookup::Row;
 use crate::command::slowlog::Split;
 use crate::command::{Clients, CoreView, Part, Run, SessionView, slowlog};
 use crate::connection::{Arriving, Connection, arguments};
+use crate::keyspace::Keyspace;
 use crate::resp::{Output, Reply};
 use crate::route::cursor_shard;
 use crate::route::parcel::ArgSlices;
@@ -46,8 +47,8 @@ pub(super) type Question = (u32, &'static Row, Arc<Vec<Vec<u8>>>);
 pub(super) enum Kind {
     /// What several shards lend.
     Borrowing(Box<Borrowing>),
-    /// Contributions of every core, for a call of a transaction that goes on afterwards.
-    Asking { borrowing: Box<Borrowing>, ground: Ground, parts: Vec<Option<Part>> },
+    /// Contributions of every core, for a call of a transaction or script that goes on afterwards.
+    Asking(Box<Asking>),
     /// Nothing: it is being worked on.
     Moving,
     /// One shard after the other.
@@ -58,6 +59,46 @@ pub(super) enum Kind {
     Parts(Vec<Option<Part>>),
     /// The reply is there already; every core has to acknowledge first.
     Acknowledged { reply: Output },
+}
+
+/// A call of a transaction or script that asks every core. It holds all keyspaces: they travel with the questions, so
+/// that every core tells of what is there, and come back with the answers.
+pub(super) struct Asking {
+    pub(super) asker: Asker,
+    keyspaces: Vec<Option<Box<Keyspace>>>,
+    parts: Vec<Option<Part>>,
+}
+
+/// What goes on when all cores have answered.
+pub(super) enum Asker {
+    Exec(Box<Borrowing>),
+    /// One that waits for it with its Lua on the stack, and takes the answers itself.
+    Script,
+}
+
+impl Asking {
+    pub(super) fn new(asker: Asker, ground: Ground) -> Box<Asking> {
+        let Ground::Whole(keyspaces) = ground else { panic!("who asks every core holds everything") };
+        let parts = keyspaces.iter().map(|_| None).collect();
+        Box::new(Asking {
+            asker,
+            keyspaces: keyspaces.into_iter().map(|keyspace| Some(Box::new(keyspace))).collect(),
+            parts,
+        })
+    }
+
+    /// One core's answer.
+    pub(super) fn take(&mut self, core: usize, part: Part, keyspace: Option<Box<Keyspace>>) {
+        assert!(keyspace.is_some() && self.keyspaces[core].is_none(), "what came with the question comes back");
+        (self.parts[core], self.keyspaces[core]) = (Some(part), keyspace);
+    }
+
+    /// All answers, and what it holds.
+    pub(super) fn end(self) -> (Asker, Vec<Part>, Ground) {
+        let parts = self.parts.into_iter().map(|part| part.expect("every core answered")).collect();
+        let keyspaces = self.keyspaces.into_iter().map(|keyspace| *keyspace.expect("it came with the answer"));
+        (self.asker, parts, Ground::Whole(keyspaces.collect()))
+    }
 }
 
 impl Core {
@@ -154,16 +195,56 @@ impl Core {
     fn put_question(&mut self, gathering: u32, row: &'static Row, args: Arc<Vec<Vec<u8>>>) {
         let session = &self.connections[self.gatherings[gathering as usize].connection as usize].session;
         let (db, client) = (session.db, session.id);
+        let mut keyspaces = match &mut self.gatherings[gathering as usize].kind {
+            Kind::Asking(asking) => asking.keyspaces.iter_mut().map(Option::take).collect(),
+            _ => (0..self.map.shards()).map(|_| None).collect::<Vec<_>>(),
+        };
         for core in (0..self.map.shards()).filter(|&core| core != self.core) {
-            let args = args.clone();
+            let (args, keyspace) = (args.clone(), keyspaces[core].take());
             let command = row.id.index() as u16;
-            self.mailbox.control(core, Control::Ask { gathering, command, db, client, args });
+            self.mailbox.control(core, Control::Ask { gathering, command, db, client, args, keyspace });
         }
-        let part = self.part(row, db, client, &args);
+        let mut keyspace = keyspaces[self.core].take();
+        let part = self.part_of_lent(&mut keyspace, row, db, client, &args);
         self.gathered(gathering as usize, self.core, |kind, core| match kind {
-            Kind::Parts(parts) | Kind::Asking { parts, .. } => parts[core] = Some(part),
+            Kind::Parts(parts) => parts[core] = Some(part),
+            Kind::Asking(asking) => asking.take(core, part, keyspace),
             _ => panic!("a part for a gathering of something else"),
         });
+    }
+
+    /// Asks every core for a call of a script that holds everything. The gathering's number, for
+    /// [`Core::answers_to_script`].
+    pub(super) fn ask_for_script(&mut self, index: u32, row: &'static Row, args: Vec<Vec<u8>>, ground: Ground) -> u32 {
+        let args = Arc::new(args);
+        let gathering = self.gatherings.insert(Gathering {
+            connection: index,
+            sequence: 0,
+            row,
+            args: args.clone(),
+            missing: self.map.shards(),
+            kind: Kind::Asking(Asking::new(Asker::Script, ground)),
+            started: self.clock.raw(),
+        });
+        self.ask_cores(gathering as u32, row, args);
+        gathering as u32
+    }
+
+    /// A pass of a narrower kind, for a script that waits for other cores: what they sent is taken in, theirs and ours
+    /// leave. Then the answers, once all are there, and what the script holds.
+    pub(super) fn answers_to_script(&mut self, gathering: u32) -> Option<(Vec<Part>, Ground)> {
+        self.read_mail();
+        self.put_questions();
+        self.shard.let_go();
+        let (ring, pubsub) = (&mut self.ring, &self.shared.pubsub);
+        self.mailbox.flush(|core| pubsub.has_mail(core), |peer| ring.wake(peer));
+        self.ring.submit();
+        if 0 < self.gatherings[gathering as usize].missing {
+            return None;
+        }
+        let Kind::Asking(asking) = self.gatherings.remove(gathering as usize).kind else { panic!("it asks") };
+        let (_, parts, ground) = asking.end();
+        Some((parts, ground))
     }
 
     /// Holds a reply back until every core took the new configuration.
@@ -194,6 +275,29 @@ impl Core {
 
     /// This core's part of a command that asks all of them.
     pub(super) fn part(&mut self, row: &'static Row, db: usize, client: u64, args: &[Vec<u8>]) -> Part {
+        self.make_part(row, db, client, args, true)
+    }
+
+    /// The same where the asker may bring along what this core has lent to it. What goes meanwhile by itself is for the
+    /// asker to log, behind what it has done.
+    pub(super) fn part_of_lent(
+        &mut self,
+        lent: &mut Option<Box<Keyspace>>,
+        row: &'static Row,
+        db: usize,
+        client: u64,
+        args: &[Vec<u8>],
+    ) -> Part {
+        let Some(keyspace) = lent else { return self.part(row, db, client, args) };
+        self.shard.take();
+        std::mem::swap(&mut self.shard.keyspace, keyspace);
+        let part = self.make_part(row, db, client, args, false);
+        self.shard.take();
+        std::mem::swap(&mut self.shard.keyspace, keyspace);
+        part
+    }
+
+    fn make_part(&mut self, row: &'static Row, db: usize, client: u64, args: &[Vec<u8>], logs: bool) -> Part {
         let Run::Everywhere { part, .. } = row.command.run else {
             panic!("{} does not ask every core", row.full_name());
         };
@@ -222,7 +326,9 @@ impl Core {
             },
             &args,
         );
-        self.shard.log_loose();
+        if logs {
+            self.shard.log_loose();
+        }
         self.end_unblocked(unblocked);
         // Whoever is killed gets nothing that happens after the reply to the one who killed it.
         for at in first_closing..self.closing.len() {
@@ -241,17 +347,20 @@ impl Core {
         if 0 < waiting.missing {
             return;
         }
-        if 1 < self.map.shards() && matches!(waiting.kind, Kind::Parts(_) | Kind::Asking { .. }) {
+        if 1 < self.map.shards() && matches!(waiting.kind, Kind::Parts(_) | Kind::Asking(_)) {
             self.shared.steering.gate.end_question();
         }
-        if let Kind::Asking { .. } = waiting.kind {
+        if let Kind::Asking(asking) = &waiting.kind {
+            if matches!(asking.asker, Asker::Script) {
+                return; // It looks itself.
+            }
             let index = waiting.connection;
-            let Kind::Asking { mut borrowing, ground, parts } = std::mem::replace(&mut waiting.kind, Kind::Moving)
-            else {
+            let Kind::Asking(asking) = std::mem::replace(&mut waiting.kind, Kind::Moving) else {
                 unreachable!("seen above");
             };
-            let Work::Exec(exec) = &mut borrowing.work else { panic!("only a transaction asks and goes on") };
-            self.take_parts(index, exec, parts.into_iter().map(|part| part.expect("every core answered")).collect());
+            let (Asker::Exec(mut borrowing), parts, ground) = asking.end() else { unreachable!("seen above") };
+            let Work::Exec(exec) = &mut borrowing.work else { panic!("a transaction that is none") };
+            self.take_parts(index, exec, parts);
             return self.exec_borrowed(gathering as u32, borrowing, ground);
         }
         let done = self.gatherings.remove(gathering);
@@ -261,7 +370,7 @@ impl Core {
         let mut deferred = None;
         match done.kind {
             Kind::Acknowledged { reply } => out = reply,
-            Kind::Borrowing(_) | Kind::Asking { .. } | Kind::Moving | Kind::Survey(_) | Kind::Walk(_) => {
+            Kind::Borrowing(_) | Kind::Asking(_) | Kind::Moving | Kind::Survey(_) | Kind::Walk(_) => {
                 panic!("these count no contributions")
             }
             Kind::Parts(parts) => {

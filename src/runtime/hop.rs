@@ -207,13 +207,15 @@ impl Core {
         match control {
             Control::Serve { socket, .. } => self.serve(socket),
             Control::Adopt(connection) => self.adopt(connection),
-            Control::Ask { gathering, command, db, client, args } => {
-                let part = self.part(lookup::find_by_index(command as usize), db, client, &args);
-                self.mailbox.control(from, Control::Answer { gathering, part });
+            Control::Ask { gathering, command, db, client, args, mut keyspace } => {
+                let row = lookup::find_by_index(command as usize);
+                let part = self.part_of_lent(&mut keyspace, row, db, client, &args);
+                self.mailbox.control(from, Control::Answer { gathering, part, keyspace });
             }
-            Control::Answer { gathering, part } => {
+            Control::Answer { gathering, part, keyspace } => {
                 self.gathered(gathering as usize, from, |kind, core| match kind {
-                    Kind::Parts(parts) | Kind::Asking { parts, .. } => parts[core] = Some(part),
+                    Kind::Parts(parts) => parts[core] = Some(part),
+                    Kind::Asking(asking) => asking.take(core, part, keyspace),
                     Kind::Acknowledged { .. } => {}
                     Kind::Survey(_) | Kind::Borrowing(_) | Kind::Moving | Kind::Walk(_) => {
                         panic!("a part for a gathering of replies")
@@ -235,7 +237,7 @@ impl Core {
             Control::Unwatch(unwatched) => self.unwatch(&unwatched),
             Control::Reconfigure { gathering } => {
                 self.take_config();
-                self.mailbox.control(from, Control::Answer { gathering, part: Box::new(()) });
+                self.mailbox.control(from, Control::Answer { gathering, part: Box::new(()), keyspace: None });
             }
             Control::Flush => self.writer.is_asked = true,
             Control::Synced => {}                 // What waits for it is looked at in every pass.

@@ -18,7 +18,7 @@
 use super::aof_share::Told;
 use super::block::Noted;
 use super::core::Core;
-use super::gathering::Kind;
+use super::gathering::{Asker, Asking, Kind};
 use super::joint::{Borrowing, Work};
 use super::long::Reader;
 use super::mailbox::Control;
@@ -420,8 +420,7 @@ impl Core {
             }
             let waiting = &mut self.gatherings[gathering as usize];
             waiting.missing = self.map.shards();
-            let parts = (0..self.map.shards()).map(|_| None).collect();
-            waiting.kind = Kind::Asking { borrowing, ground, parts };
+            waiting.kind = Kind::Asking(Asking::new(Asker::Exec(borrowing), ground));
             return self.ask_cores(gathering, row, Arc::new(args));
         }
         self.end_borrowed_exec(gathering, *borrowing, ground);

@@ -8,6 +8,7 @@ use super::parking::Parking;
 use super::spares::Spares;
 use crate::command::{Part, slowlog};
 use crate::connection::Connection;
+use crate::keyspace::Keyspace;
 use crate::resp::Output;
 use crate::route::parcel::{PARCEL_BYTES_MAX, Parcel, ReplyHeader, RequestHeader};
 use crate::session::Watched;
@@ -65,6 +66,8 @@ pub enum Control {
         client: u64,
         /// The arguments.
         args: Arc<Vec<Vec<u8>>>,
+        /// What the core has lent to the asker, for the time of the answer.
+        keyspace: Option<Box<Keyspace>>,
     },
     /// The contribution.
     Answer {
@@ -72,6 +75,8 @@ pub enum Control {
         gathering: u32,
         /// The part.
         part: Part,
+        /// What came with the question.
+        keyspace: Option<Box<Keyspace>>,
     },
     /// Hand over what is wanted, as soon as nobody holds it.
     Lend {

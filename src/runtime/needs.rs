@@ -51,6 +51,10 @@ impl Needs {
             self.is_everything = true; // It may use keys that it does not name, and is not run twice.
             return;
         }
+        if matches!(row.command.run, Run::Everywhere { .. }) {
+            self.is_everything = true; // What the transaction has changed is part of the answer.
+            return;
+        }
         if !matches!(row.command.run, Run::Keyspace(_) | Run::Blocking(_) | Run::Joint(_)) {
             return;
         }

@@ -20,6 +20,9 @@
 //! The undo log costs a copy of every value that such a run is the first to write. It is not kept where everything is
 //! held anyhow: on a server with one shard, and in a transaction, which with a script in it holds every shard.
 //!
+//! A call that asks every core (`INFO`, `MEMORY STATS`) wants every shard as well: then all that the script holds
+//! becomes a loan, each keyspace goes with the question to its own core, and comes back with the answer.
+//!
 //! # A script that takes long
 //!
 //! Lua ticks every 100,000 instructions. From a millisecond on others can see the script, and end it; and it lets go of
@@ -43,7 +46,7 @@ use super::visit::hold_several;
 use crate::command::info::REDIS_VERSION;
 use crate::command::lookup::{self, Row};
 use crate::command::slowlog::Split;
-use crate::command::{Args, Flags, Keys, Run, ScriptCall, SessionView, Spread, key_positions, slowlog};
+use crate::command::{Args, Flags, Keys, Part, Run, ScriptCall, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
 use crate::keyspace::{Class, Effects, Entry, Keyspace, Records};
 use crate::memory;
@@ -64,6 +67,7 @@ use smallvec::SmallVec;
 use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// A script that has been running for so long can be seen by others, and ended.
 const LONG_NANOSECONDS: u64 = 1_000_000;
@@ -183,6 +187,13 @@ const KEYS_MAX: usize = 1024;
 const ROAMS: &str = "the script uses keys that are not held";
 /// That of one that somebody has ended; functions, too.
 const KILLED: &str = "Script killed by user with SCRIPT KILL...";
+/// … and of one that is in the way of the server's end.
+const STOPPING: &str = "the server is shutting down";
+
+/// A script that waits for other cores' answers looks so often before it sleeps between two looks, …
+const LOOKS_MAX: usize = 1000;
+/// … for so long.
+const LOOK: Duration = Duration::from_micros(50);
 
 impl Core {
     /// Runs a script, or changes what there is of them.
@@ -1071,6 +1082,38 @@ impl Runner<'_> {
         }
     }
 
+    /// What every core contributes to a call. What the script holds becomes a loan and goes along with the questions:
+    /// so every core's engine is free, and the others answer as they answer anybody; they wait for nothing of this one.
+    /// This core takes in meanwhile what others send, so that two who wait for each other have their answers. None: the
+    /// server ends, and others do not answer any more.
+    fn ask_every_core(&mut self, row: &'static Row, args: Vec<Vec<u8>>) -> Option<Vec<Part>> {
+        if matches!(self.ground, Ground::Engines) {
+            self.let_go();
+        }
+        // What is there for the script's own calls, until it is back.
+        let ground = std::mem::replace(self.ground, Ground::Whole(Vec::new()));
+        let gathering = self.core.ask_for_script(self.index, row, args, ground);
+        let mut looks = 0;
+        loop {
+            if let Some((parts, ground)) = self.core.answers_to_script(gathering) {
+                *self.ground = ground;
+                return Some(parts);
+            }
+            if self.core.shared.ended.load(Ordering::Relaxed) != 0 {
+                let keyspaces = (0..self.core.map.shards()).map(|_| self.core.shard.keyspace.sibling());
+                *self.ground = Ground::Whole(keyspaces.collect());
+                return None;
+            }
+            looks += 1;
+            if looks < LOOKS_MAX {
+                std::thread::yield_now();
+            } else {
+                let _ = self.tick(); // Who is killed ends when it has its answer.
+                std::thread::sleep(LOOK);
+            }
+        }
+    }
+
     /// Runs a call that is not refused.
     fn run(&mut self, row: &'static Row, call: Call, args: &Args<'_>, out: &mut Output) -> Option<Answer> {
         let core = &mut *self.core;
@@ -1127,7 +1170,7 @@ impl Runner<'_> {
                 finish(result, &mut core.stats, row, start, out);
                 None
             }
-            Run::Everywhere { check, merge, .. } if core.map.shards() == 1 => {
+            Run::Everywhere { check, merge, .. } => {
                 let session = &mut core.connections[self.index as usize].session;
                 let (db, client, protocol, mode) = (session.db, session.id, session.protocol, session.mode);
                 session.protocol = call.protocol;
@@ -1139,21 +1182,30 @@ impl Runner<'_> {
                     now_ms: core.now_ms,
                     reconfigured: false,
                 };
-                match check(&view, args) {
-                    Err(error) => fail(&mut core.stats, row, &error, out.len(), out),
+                let answer = match check(&view, args) {
+                    Err(error) => {
+                        fail(&mut core.stats, row, &error, out.len(), out);
+                        None
+                    }
                     Ok(()) => {
                         let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
-                        let part = core.part(row, db, client, &owned);
-                        core.merge_parts(self.index, row, merge, args, vec![part], out);
+                        let parts = match core.map.shards() {
+                            1 => Some(vec![core.part(row, db, client, &owned)]),
+                            _ => self.ask_every_core(row, owned),
+                        };
+                        let core = &mut *self.core;
+                        match parts {
+                            Some(parts) => {
+                                core.merge_parts(self.index, row, merge, args, parts, out);
+                                None
+                            }
+                            None => Some(Answer::Ends(STOPPING)),
+                        }
                     }
-                }
-                let session = &mut core.connections[self.index as usize].session;
+                };
+                let session = &mut self.core.connections[self.index as usize].session;
                 (session.protocol, session.mode) = (protocol, mode);
-                None
-            }
-            Run::Everywhere { .. } => {
-                let error = Error::fixed("ERR This command asks every core, which a script cannot wait for");
-                Some(self.refuse(Some(row), error))
+                answer
             }
             Run::Joint(_) | Run::Subscription { .. } | Run::Container => {
                 Some(self.refuse(Some(row), Error::fixed("ERR This Redis command is not allowed from script")))
@@ -1195,9 +1247,11 @@ impl Caller for Runner<'_> {
             return self.refuse(Some(row), Error::OUT_OF_MEMORY);
         }
         let is_irrevocable = row.flags.contains(Flags::MAY_REPLICATE);
-        if is_irrevocable && !self.holds_everything {
+        let asks_others = matches!(row.command.run, Run::Everywhere { .. }) && 1 < self.core.map.shards();
+        if (is_irrevocable || asks_others) && !self.holds_everything {
             return self.begin_again();
         }
+        self.needed_more |= asks_others;
         if matches!(row.command.run, Run::Keyspace(_) | Run::Blocking(_)) && !self.secure(row, args) {
             return self.begin_again();
         }
@@ -1293,7 +1347,7 @@ impl Caller for Runner<'_> {
             return Some(KILLED);
         }
         if core.shared.stopping.load(Ordering::Relaxed) {
-            return Some("the server is shutting down");
+            return Some(STOPPING);
         }
         let threshold_ms = core.config.busy_reply_threshold;
         let is_busy = threshold_ms != 0 && threshold_ms <= nanoseconds / 1_000_000;

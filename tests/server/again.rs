@@ -135,3 +135,41 @@ fn scripts_that_use_very_many_keys_that_they_did_not_name_end_soon() {
     assert_eq!(call(&mut client, &["DBSIZE"]), Value::Integer(20_020));
     assert_eq!(widened(&mut client), 1);
 }
+
+#[test]
+fn scripts_on_all_cores_ask_every_core_at_the_same_time() {
+    const ROUNDS: usize = 50;
+    let (server, mut client) = server();
+    let info_of_script = "redis.call('INCR', KEYS[1]) return redis.call('INFO', 'keyspace')";
+    std::thread::scope(|scope| {
+        for number in 0..2 * SHARDS {
+            let server = &server;
+            scope.spawn(move || {
+                let mut client = Client::connect(server.port).expect("a running server accepts connections");
+                let key = format!("count{number}");
+                for round in 1..=ROUNDS {
+                    match number % 4 {
+                        0 | 1 => {
+                            let reply = call(&mut client, &["EVAL", info_of_script, "1", &key]).to_string();
+                            assert!(reply.contains("db0:keys="), "{reply}");
+                        }
+                        2 => {
+                            for command in [&["MULTI"][..], &["INCR", &key], &["INFO", "keyspace"]] {
+                                call(&mut client, command);
+                            }
+                            let reply = call(&mut client, &["EXEC"]).to_string();
+                            assert!(reply.contains("db0:keys="), "{reply}");
+                        }
+                        _ => {
+                            call(&mut client, &["INFO", "everything"]);
+                            call(&mut client, &["INCR", &key]);
+                        }
+                    }
+                    let count = call(&mut client, &["GET", &key]);
+                    assert_eq!(count, Value::Bulk(round.to_string().into_bytes()), "client {number}");
+                }
+            });
+        }
+    });
+    assert_eq!(call(&mut client, &["DBSIZE"]), Value::Integer(20 + 2 * SHARDS as i64));
+}
