@@ -492,6 +492,53 @@ pub fn find_row(args: &Args<'_>) -> Option<&'static Row> {
     }
 }
 
+/// Commands of Redis that are not here, and that no script may call there, with their arity as Redis has it: a script
+/// is told of them what it would be told there.
+const ABSENT: &[(&str, i32)] = &[
+    ("acl", -2),
+    ("acl|cat", -2),
+    ("acl|deluser", -3),
+    ("acl|dryrun", -4),
+    ("acl|genpass", -2),
+    ("acl|getuser", 3),
+    ("acl|list", 2),
+    ("acl|load", 2),
+    ("acl|log", -2),
+    ("acl|save", 2),
+    ("acl|setuser", -3),
+    ("acl|users", 2),
+    ("acl|whoami", 2),
+    ("failover", -1),
+    ("module", -2),
+    ("module|list", 2),
+    ("module|load", -3),
+    ("module|loadex", -3),
+    ("module|unload", 3),
+    ("psync", -3),
+    ("replconf", -1),
+    ("replicaof", 3),
+    ("slaveof", 3),
+    ("sync", 1),
+];
+
+/// Whether a call names one of Redis' commands that are not here and that no script may call; then, whether its number
+/// of arguments is right.
+#[cold]
+pub fn find_absent(args: &Args<'_>) -> Option<bool> {
+    let name = String::from_utf8_lossy(args.first()?).to_ascii_lowercase();
+    let arity_of = |name: &str| ABSENT.iter().find(|(absent, _)| *absent == name).map(|&(_, arity)| arity);
+    let arity = match args.get(1) {
+        Some(word)
+            if ABSENT.iter().any(|(absent, _)| absent.strip_prefix(&*name).is_some_and(|end| end.starts_with('|'))) =>
+        {
+            arity_of(&format!("{name}|{}", String::from_utf8_lossy(word).to_ascii_lowercase()))?
+        }
+        _ => arity_of(&name)?,
+    };
+    let len = args.len() as i32;
+    Some(if arity < 0 { -arity <= len } else { len == arity })
+}
+
 /// `ERR wrong number of arguments for 'config|get' command`
 #[cold]
 pub fn wrong_arity(row: &Row) -> Error {
@@ -654,6 +701,35 @@ mod tests {
 
     fn row() -> Command {
         Command::new("X", Run::Keyspace(nothing))
+    }
+
+    #[test]
+    fn what_is_absent_and_no_script_may_call_is_that_of_redis() {
+        let facts = include_str!("../../tests/facts/redis-7.0-commands.tsv");
+        let rows: Vec<Vec<&str>> = facts.lines().map(|line| line.split('\t').collect()).collect();
+        let is_here = |name: &str| {
+            let words: Vec<&[u8]> = name.split('|').map(str::as_bytes).collect();
+            find_row(&words).is_some()
+        };
+        let mut expected = Vec::new();
+        for row in rows.iter().filter(|row| !row[0].starts_with('#') && !is_here(row[0])) {
+            let begins = format!("{}|", row[0]);
+            let is_container = rows.iter().any(|other| other[0].starts_with(&begins) && other[2].contains("noscript"));
+            if row[2].split(' ').any(|flag| flag == "noscript") || is_container {
+                expected.push((row[0], row[1].parse::<i32>().expect("an arity")));
+            }
+        }
+        expected.sort_unstable();
+        assert_eq!(ABSENT, expected);
+        let told = |words: &str| find_absent(&words.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+        assert_eq!(
+            (told("SYNC"), told("sync 1"), told("replicaOF a b"), told("psync a")),
+            (Some(true), Some(false), Some(true), Some(false))
+        );
+        assert_eq!(
+            (told("acl"), told("ACL whoami"), told("acl nosuch"), told("nosuch")),
+            (Some(false), Some(true), None, None)
+        );
     }
 
     /// `check("a 2 k1 k2", …, "2 3")`: the places of the keys, or the error.

@@ -319,10 +319,9 @@ impl Error {
         String::from_utf8_lossy(&self.0)
     }
 
-    /// The first word: `ERR`, `WRONGTYPE`, …; what `INFO errorstats` counts by.
+    /// What `INFO errorstats` counts it by: see [`counted_word`].
     pub fn prefix(&self) -> &str {
-        let word = self.0.split(|byte| *byte == b' ').next().unwrap_or_default();
-        std::str::from_utf8(word).unwrap_or_default()
+        counted_word(&self.0)
     }
 }
 
@@ -330,6 +329,17 @@ impl std::fmt::Debug for Error {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Error({:?})", self.text())
     }
+}
+
+/// No word of an error is counted by itself that is as long.
+const COUNTED_BYTES_MAX: usize = 31;
+
+/// What an error of this text is counted by: its first word, such as `WRONGTYPE`; `ERR`, as in Redis, where it has one
+/// word only, or a very long one.
+pub fn counted_word(text: &[u8]) -> &str {
+    let text = &text[..text.len().min(COUNTED_BYTES_MAX)];
+    let word = memchr::memchr(b' ', text).and_then(|end| std::str::from_utf8(&text[..end]).ok());
+    word.unwrap_or("ERR")
 }
 
 /// What is repeated of a client's word: as in Redis, where it is printed as a C string, it ends at a NUL.
@@ -383,7 +393,10 @@ mod tests {
         assert_eq!(Error::WRONG_TYPE.prefix(), "WRONGTYPE");
         assert_eq!(Error::moved(3999, "127.0.0.1:6381").prefix(), "MOVED");
         assert_eq!(Error::moved(3999, "127.0.0.1:6381").text(), "MOVED 3999 127.0.0.1:6381");
-        assert_eq!(Error::new("").prefix(), "");
+        assert_eq!(Error::new("").prefix(), "ERR");
+        assert_eq!(Error::new("SINGLE").prefix(), "ERR");
+        assert_eq!(Error::new(format!("{} x", "W".repeat(30))).prefix(), "W".repeat(30));
+        assert_eq!(Error::new(format!("{} x", "W".repeat(31))).prefix(), "ERR");
         assert_eq!(
             Error::exec_abort(&Error::OUT_OF_MEMORY).text(),
             "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'."

@@ -183,6 +183,9 @@ enum Ran {
 /// A run that may have to begin again uses so many keys that it did not name; then it does begin again.
 const KEYS_MAX: usize = 1024;
 
+const WRONG_ARITY: Error = Error::fixed("ERR Wrong number of args calling Redis command from script");
+const NOT_ALLOWED: Error = Error::fixed("ERR This Redis command is not allowed from script");
+
 /// The ending of a run that begins again.
 const ROAMS: &str = "the script uses keys that are not held";
 /// That of one that somebody has ended; functions, too.
@@ -1025,6 +1028,17 @@ impl Runner<'_> {
         Answer::Refused(error)
     }
 
+    /// Refuses what the command's own code refuses in Redis: there it has been called, and has failed.
+    fn fail_call(&mut self, row: &'static Row, error: Error) -> Answer {
+        self.core.stats.failed(row.id, Some(error.prefix()));
+        self.core.stats.record(row.id, 0);
+        if !self.holds_everything {
+            let reply = [b"-", error.as_bytes()].concat();
+            self.trial.note_call(row.id, 0, (0, 0), Some(&reply));
+        }
+        Answer::Refused(error)
+    }
+
     /// How many keys reading commands have found, and not found.
     fn found(&self) -> (u64, u64) {
         let of = |keyspace: &Keyspace| (keyspace.stats.hits, keyspace.stats.misses);
@@ -1207,9 +1221,7 @@ impl Runner<'_> {
                 (session.protocol, session.mode) = (protocol, mode);
                 answer
             }
-            Run::Joint(_) | Run::Subscription { .. } | Run::Container => {
-                Some(self.refuse(Some(row), Error::fixed("ERR This Redis command is not allowed from script")))
-            }
+            Run::Joint(_) | Run::Subscription { .. } | Run::Container => Some(self.refuse(Some(row), NOT_ALLOWED)),
         }
     }
 }
@@ -1220,16 +1232,21 @@ impl Caller for Runner<'_> {
             return Answer::Ends(ROAMS);
         }
         let Some(row) = lookup::find_row(args) else {
-            return self.refuse(None, Error::fixed("ERR Unknown Redis command called from script"));
+            let error = match lookup::find_absent(args) {
+                None => Error::fixed("ERR Unknown Redis command called from script"),
+                Some(false) => WRONG_ARITY,
+                Some(true) => NOT_ALLOWED,
+            };
+            return self.refuse(None, error);
         };
         if !row.accepts(args.len()) {
-            return self.refuse(Some(row), Error::fixed("ERR Wrong number of args calling Redis command from script"));
+            return self.refuse(Some(row), WRONG_ARITY);
         }
         // Suites let scripts call more; of what concerns the whole server only DEBUG, which waits for no other core.
         let may_all =
             self.core.shared.scripts.allows_all() && (!row.flags.contains(Flags::ADMIN) || row.command.name == "DEBUG");
         if row.flags.contains(Flags::NOSCRIPT) && !may_all {
-            return self.refuse(Some(row), Error::fixed("ERR This Redis command is not allowed from script"));
+            return self.refuse(Some(row), NOT_ALLOWED);
         }
         let is_write = row.flags.contains(Flags::WRITE);
         if row.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) && self.is_readonly {
@@ -1241,7 +1258,7 @@ impl Caller for Runner<'_> {
         }
         if (row.command.asks_to_wait)(args) {
             let error = Error::quoting("ERR ", args[0], " command is not allowed with BLOCK option from scripts");
-            return self.refuse(Some(row), error);
+            return self.fail_call(row, error);
         }
         if self.is_short && !self.has_written && row.flags.contains(Flags::DENYOOM) {
             return self.refuse(Some(row), Error::OUT_OF_MEMORY);

@@ -7,6 +7,7 @@ use super::slow;
 use crate::command::lookup::CommandId;
 use crate::command::slowlog;
 use crate::config::Config;
+use crate::resp::counted_word;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::stats::Stats;
@@ -131,8 +132,7 @@ impl Trial {
 /// `WRONGTYPE` of `-WRONGTYPE Operation …`.
 fn first_word(reply: &[u8]) -> Box<str> {
     let text = reply.strip_prefix(b"-").unwrap_or(reply);
-    let end = text.iter().position(u8::is_ascii_whitespace).unwrap_or(text.len());
-    String::from_utf8_lossy(&text[..end]).into()
+    counted_word(text).into()
 }
 
 #[cfg(test)]

@@ -408,8 +408,10 @@ pub fn set_random(stack: &mut Stack<'_>) {
 /// Who finds `redis`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Api {
-    /// A script or function that runs.
+    /// A script that runs.
     Script,
+    /// A function that runs.
+    Function,
     /// A library that is being loaded.
     Library,
 }
@@ -425,11 +427,11 @@ pub fn push_redis(stack: &mut Stack<'_>, api: Api, version: &str) {
         ("status_reply", STATUS_REPLY),
         ("sha1hex", SHA1HEX),
         ("set_repl", SET_REPL),
-        ("replicate_commands", REPLICATE_COMMANDS),
-        ("breakpoint", BREAKPOINT),
-        ("debug", DEBUG),
         ("acl_check_cmd", ACL_CHECK_CMD),
     ];
+    // What functions never had.
+    let script: &[(&str, u32)] =
+        &[("replicate_commands", REPLICATE_COMMANDS), ("breakpoint", BREAKPOINT), ("debug", DEBUG)];
     stack.push_table(0, 32);
     let set = |stack: &mut Stack<'_>, functions: &[(&str, u32)]| {
         for (name, number) in functions {
@@ -438,11 +440,13 @@ pub fn push_redis(stack: &mut Stack<'_>, api: Api, version: &str) {
         }
     };
     set(stack, everybody);
-    if api != Api::Library {
-        set(stack, running);
-    }
-    if api == Api::Library {
-        set(stack, &[("register_function", REGISTER_FUNCTION)]);
+    match api {
+        Api::Script => {
+            set(stack, running);
+            set(stack, script);
+        }
+        Api::Function => set(stack, running),
+        Api::Library => set(stack, &[("register_function", REGISTER_FUNCTION)]),
     }
     for (level, name) in LEVELS.iter().enumerate() {
         stack.push_number(level as f64);

@@ -36,15 +36,15 @@ pub fn build(stack: &mut Stack<'_>) {
 pub fn called(work: &mut Work<'_>, function: u32, stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     match function {
         0 => pack(work, stack),
-        1 => unpack_from(work, stack, 0, 0),
+        1 => unpack_from(work, stack, FUNCTIONS[1], 0, 0),
         2 => {
             let offset = args::integer_or(stack, 2, FUNCTIONS[2], 0)?;
-            unpack_from(work, stack, 1, offset)
+            unpack_from(work, stack, FUNCTIONS[2], 1, offset)
         }
         _ => {
-            let limit = args::integer(stack, 2, FUNCTIONS[3])?;
+            let limit = i64::from(args::integer(stack, 2, FUNCTIONS[3])? as i32); // As C casts it.
             let offset = args::integer_or(stack, 3, FUNCTIONS[3], 0)?;
-            unpack_from(work, stack, limit, offset)
+            unpack_from(work, stack, FUNCTIONS[3], limit, offset)
         }
     }
 }
@@ -267,8 +267,14 @@ impl<'a> Source<'a, '_> {
 }
 
 /// Unpacks so many values from this place on; none of both: all there are.
-fn unpack_from(work: &mut Work<'_>, stack: &mut Stack<'_>, limit: i64, offset: i64) -> Result<usize, Thrown> {
-    args::string(stack, 1, "unpack")?;
+fn unpack_from(
+    work: &mut Work<'_>,
+    stack: &mut Stack<'_>,
+    function: &str,
+    limit: i64,
+    offset: i64,
+) -> Result<usize, Thrown> {
+    args::string(stack, 1, function)?;
     stack.truncate(1);
     stack.lend_bytes(1, |stack, bytes| unpack_bytes(work, stack, bytes, limit, offset))
 }
@@ -281,17 +287,18 @@ fn unpack_bytes(
     offset: i64,
 ) -> Result<usize, Thrown> {
     let is_all = limit == 0 && offset == 0;
-    let Ok(start) = usize::try_from(offset) else {
-        let text = format!("Invalid request to unpack with offset of {offset} and limit of {}.", bytes.len());
-        return Err(stack.throw(text));
+    let len = bytes.len();
+    // Both are shown in 32 bits.
+    let shown = offset as i32;
+    let start = match usize::try_from(offset) {
+        Ok(start) if 0 <= limit => start,
+        _ => {
+            let text = format!("Invalid request to unpack with offset of {shown} and limit of {len}.");
+            return Err(stack.throw(text));
+        }
     };
-    if limit < 0 {
-        let text = format!("Invalid request to unpack with offset of {offset} and limit of {}.", bytes.len());
-        return Err(stack.throw(text));
-    }
-    if bytes.len() < start {
-        let text = format!("Start offset {start} greater than input length {}.", bytes.len());
-        return Err(stack.throw(text));
+    if len < start {
+        return Err(stack.throw(format!("Start offset {shown} greater than input length {len}.")));
     }
     let mut source = Source { bytes, at: start, counted: start, work };
     let mut results = 0;

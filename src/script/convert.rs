@@ -14,7 +14,7 @@ use super::args::cut;
 use super::work::{TABLE, VALUE, Work};
 use crate::resp::decode::{self, Head};
 use crate::resp::{Error, Output, Protocol, Reply};
-use crate::sys::lua::{BYTES_PER_INSTRUCTION, Kind, Stack};
+use crate::sys::lua::{BYTES_PER_INSTRUCTION, Kind, Stack, Thrown};
 use crate::value::number::format_double;
 
 /// Tables within tables of what a script returns.
@@ -159,17 +159,64 @@ pub struct Told {
     pub is_counted: bool,
 }
 
+/// Tables whose `__index` is asked one after the other, as in Lua.
+const INDEX_LOOPS_MAX: usize = 100;
+
+/// Pushes a field of a table as Lua itself looks it up: by its metatable, where the table has none.
+///
+/// # Errors
+/// What a function raises that is asked.
+pub fn get_inherited(stack: &mut Stack<'_>, table: i32, name: &str) -> Result<(), Thrown> {
+    stack.make_room(LEVEL_ROOM);
+    stack.push_copy(table);
+    for _ in 0..INDEX_LOOPS_MAX {
+        let at = stack.len();
+        if stack.kind(at) == Kind::Table {
+            stack.get_field(at, name);
+            if stack.kind(-1) != Kind::Nil {
+                stack.replace(at);
+                return Ok(());
+            }
+            stack.pop(1);
+        }
+        if !stack.push_metatable(at) {
+            break;
+        }
+        stack.get_field(-1, "__index");
+        if stack.kind(-1) == Kind::Function {
+            stack.push_copy(at);
+            stack.push_bytes(name);
+            if stack.call(2, 1, 0).is_err() {
+                return Err(Thrown);
+            }
+            stack.replace(at);
+            stack.truncate(at);
+            return Ok(());
+        }
+        stack.replace(at);
+        stack.truncate(at);
+    }
+    stack.pop(1);
+    stack.push_nil();
+    Ok(())
+}
+
+/// The beginning of a text before the first zero byte: where C thinks that it ends.
+pub fn before_zero(text: &[u8]) -> &[u8] {
+    &text[..memchr::memchr(0, text).unwrap_or(text.len())]
+}
+
 /// Reads the error at this position.
 pub fn error_at(stack: &mut Stack<'_>, index: i32) -> Told {
     let index = if index < 0 { stack.len() + index + 1 } else { index };
     if let Some(text) = stack.bytes(index) {
-        return Told { text: [b"ERR ", text].concat(), place: None, is_counted: false };
+        return Told { text: [b"ERR ", before_zero(text)].concat(), place: None, is_counted: false };
     }
     let mut field = |name: &str| {
         stack.get_field(index, name);
         let is_true = stack.boolean(-1);
         stack.spell(-1);
-        let text = stack.bytes(-1).map(<[u8]>::to_vec);
+        let text = stack.bytes(-1).map(|text| before_zero(text).to_vec());
         stack.pop(1);
         (text, is_true)
     };
@@ -261,7 +308,7 @@ impl<'a> Writer<'a> {
             self.reply.error(&error);
             self.work.tell_error(&error, told.is_counted);
         } else if field(stack, "ok", Kind::String) {
-            self.reply.simple(stack.bytes(-1).unwrap_or_default());
+            self.reply.simple(before_zero(stack.bytes(-1).unwrap_or_default()));
         } else if field(stack, "double", Kind::Number) {
             self.reply.double(&format_double(stack.number(-1)));
         } else if field(stack, "map", Kind::Table) {

@@ -59,7 +59,7 @@ use crate::resp::{Error, Output, Protocol, Reply};
 use crate::sys::lua::{Failure, Lua, Stack, Thrown};
 use ahash::AHashSet;
 use api::{Api, Running};
-use convert::{Told, Unwritten, Writer, error_at};
+use convert::{Told, Unwritten, Writer, error_at, get_inherited};
 use functions::{Loading, Registered};
 use locals::{Saved, TooMuch};
 use sha1::{Digest, Sha1};
@@ -362,7 +362,7 @@ impl LibraryWorld {
         stack.pop(1);
         stack.push_copy(environment);
         stack.set_field(base, "_G");
-        Self::set_redis(stack, Api::Script, version);
+        Self::set_redis(stack, Api::Function, version);
         let running = Self::keep_sealed(stack);
         stack.push_table(0, 1);
         stack.push_copy(-1);
@@ -453,7 +453,7 @@ fn handle_error(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     stack.push_table(0, 4);
     if stack.kind(1) == crate::sys::lua::Kind::Table {
         for name in ["err", "ignore_error_stats_update"] {
-            stack.get_field(1, name);
+            get_inherited(stack, 1, name)?;
             stack.set_field(2, name);
         }
     } else {

@@ -1,6 +1,7 @@
 //! What a script finds: an allow-list of globals, all of them read-only. Not here: what the functions do.
 
-use super::{api, bit, cjson, cmsgpack, structs};
+use super::convert::{before_zero, get_inherited};
+use super::{api, args, bit, cjson, cmsgpack, structs};
 use crate::sys::lua::{ALL_RESULTS, Function, Kind, Library, Stack, Thrown};
 use smallvec::SmallVec;
 
@@ -145,7 +146,7 @@ fn no_such_global(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
         return Err(stack.throw("Second argument to luaProtectedTableError must be a string or number"));
     }
     stack.spell(2);
-    let text = [NO_GLOBAL.as_bytes(), stack.bytes(2).unwrap_or_default(), b"'"].concat();
+    let text = [NO_GLOBAL.as_bytes(), before_zero(stack.bytes(2).unwrap_or_default()), b"'"].concat();
     Err(stack.throw(text))
 }
 
@@ -161,11 +162,11 @@ fn protected_call(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     let arguments = stack.len() - 2;
     if stack.call(arguments, ALL_RESULTS, 0).is_err() {
         if stack.kind(-1) == Kind::Table {
-            stack.get_field(-1, "err");
+            let error = stack.len();
+            get_inherited(stack, error, "err")?;
+            // Anything else is one result more, as there.
             if matches!(stack.kind(-1), Kind::String | Kind::Number) {
                 stack.replace(-2);
-            } else {
-                stack.pop(1);
             }
         }
         stack.push_boolean(false);
@@ -176,9 +177,11 @@ fn protected_call(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
 
 /// `collectgarbage`: asks and collects; how the collector works is not for a script to say, for it works for all.
 fn collect_garbage(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
-    if stack.is_empty() {
+    if matches!(stack.kind(1), Kind::None | Kind::Nil) {
+        stack.truncate(0);
         stack.push_bytes("collect");
     }
+    args::string(stack, 1, "collectgarbage")?;
     // No name is as long as this.
     let what: SmallVec<[u8; 16]> = stack.bytes(1).unwrap_or_default().iter().copied().take(16).collect();
     match what.as_slice() {

@@ -19,6 +19,9 @@ pub fn build(stack: &mut Stack<'_>) {
     set_functions(stack, functions);
 }
 
+/// The function that knows no letter that is wrong, where it can be one.
+const SIZE: &str = "size";
+
 /// A format being read.
 struct Format<'a> {
     text: &'a [u8],
@@ -100,9 +103,11 @@ impl Format<'_> {
                     self.align = align;
                     continue;
                 }
+                _ if letter.is_ascii_alphanumeric() && self.function == SIZE => 0, // As it is there.
                 _ => {
-                    let what = format!("invalid format option '{}'", char::from(letter));
-                    return Err(args::wrong(stack, 1, self.function, &what));
+                    // A byte, that may be no character.
+                    let text = format!("bad argument #1 to '{}' (invalid format option '", self.function);
+                    return Err(stack.throw([text.as_bytes(), &[letter], b"')"].concat()));
                 }
             };
             let is_aligned = !matches!(letter, b'c' | b's' | b'x');
@@ -134,7 +139,7 @@ fn pack_by(stack: &mut Stack<'_>, mut format: Format<'_>) -> Result<usize, Throw
             }
             b'b' | b'B' | b'h' | b'H' | b'l' | b'L' | b'T' | b'i' | b'I' => {
                 let number = args::number(stack, at, "pack")?;
-                let bits = if number < 0.0 { args::cut(number) as u64 } else { number as u64 };
+                let bits = bits_of(number);
                 let low = bits.to_le_bytes();
                 // The part beyond 64 bits is zero.
                 let bytes = (0..size).map(|index| low.get(index).copied().unwrap_or(0));
@@ -172,6 +177,13 @@ fn pack_by(stack: &mut Stack<'_>, mut format: Format<'_>) -> Result<usize, Throw
     Ok(1)
 }
 
+/// A number's bits as C casts it: a negative one by way of a signed one. What has no room in 64 bits becomes what x86-64
+/// makes of it.
+fn bits_of(number: f64) -> u64 {
+    const HALF: f64 = 9_223_372_036_854_775_808.0;
+    if HALF <= number { (args::cut(number - HALF) as u64) ^ (1 << 63) } else { args::cut(number) as u64 }
+}
+
 fn unpack(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
     with_format(stack, "unpack", |stack, format| {
         args::string(stack, 2, "unpack")?;
@@ -184,7 +196,7 @@ fn unpack(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
 }
 
 fn unpack_by(stack: &mut Stack<'_>, mut format: Format<'_>, data: &[u8], start: i64) -> Result<usize, Thrown> {
-    let mut at = usize::try_from(start - 1).unwrap_or(usize::MAX); // Far beyond the end, as C has a negative one.
+    let mut at = start as usize - 1; // Far beyond the end, as C has a negative one.
     let mut results = 0;
     while let Some(Item { letter, mut size, padding }) = format.next(stack, at)? {
         at = at.saturating_add(padding);
@@ -262,7 +274,7 @@ fn unpack_by(stack: &mut Stack<'_>, mut format: Format<'_>, data: &[u8], start: 
 }
 
 fn size(stack: &mut Stack<'_>) -> Result<usize, Thrown> {
-    with_format(stack, "size", size_of_format)
+    with_format(stack, SIZE, size_of_format)
 }
 
 fn size_of_format(stack: &mut Stack<'_>, mut format: Format<'_>) -> Result<usize, Thrown> {
@@ -270,7 +282,7 @@ fn size_of_format(stack: &mut Stack<'_>, mut format: Format<'_>) -> Result<usize
     while let Some(Item { letter, size, padding }) = format.next(stack, at)? {
         if letter == b's' || letter == b'c' && size == 0 {
             let option = if letter == b's' { "s" } else { "c0" };
-            return Err(args::wrong(stack, 1, "size", &format!("option '{option}' has no fixed size")));
+            return Err(args::wrong(stack, 1, SIZE, &format!("option '{option}' has no fixed size")));
         }
         at = at.saturating_add(padding).saturating_add(size);
     }
