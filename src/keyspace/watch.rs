@@ -48,6 +48,12 @@ impl Watches {
     pub fn add(&mut self, db: usize, key: &[u8], exists: bool, flag: &Flag) -> u64 {
         let keys = self.databases.entry(db).or_default();
         if let Some(state) = keys.get_mut(key) {
+            if state.exists && !exists {
+                // Its time is over, which is a change for those who saw it: this one will not see it go.
+                (state.exists, self.version) = (false, self.version + 1);
+                state.version = self.version;
+                state.flags.drain(..).for_each(|flag| flag.raise());
+            }
             state.watchers += 1;
             state.flags.push(flag.clone());
             return state.version;
@@ -102,6 +108,12 @@ impl Watches {
 }
 
 impl Keyspace {
+    /// Whether a key has the version that a client saw, and is still there if it was: its time may be over.
+    pub fn is_as_watched(&self, db: usize, key: &[u8], version: u64) -> bool {
+        let state = || self.watches.databases.get(&db)?.get(key);
+        state().is_some_and(|state| state.version == version && (!state.exists || self.peek(db, key).is_some()))
+    }
+
     /// Something happened to a key, and those who watch it have to know.
     #[inline]
     pub fn note_watched(&mut self, effect: &Effect) {

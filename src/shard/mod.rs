@@ -561,7 +561,8 @@ impl Shard {
 
     /// A client watches a key from now on.
     pub fn watch(&mut self, db: usize, key: &[u8], flag: &Flag, now_ms: u64) -> Watched {
-        self.expire(db, key, now_ms);
+        // As in Redis: a key whose time is over counts as absent, and stays until somebody uses it.
+        self.keyspace.begin(now_ms, false);
         let exists = self.keyspace.peek(db, key).is_some();
         let version = self.keyspace.watches.add(db, key, exists, flag);
         self.listen();
@@ -580,18 +581,8 @@ impl Shard {
 
     /// Whether a key that a client watches is as it was.
     pub fn is_unchanged(&mut self, watched: &Watched, now_ms: u64) -> bool {
-        self.expire(watched.db, &watched.key, now_ms);
-        self.keyspace.watches.version(watched.db, &watched.key) == Some(watched.version)
-    }
-
-    /// Removes a key whose time has come, and tells of it.
-    fn expire(&mut self, db: usize, key: &[u8], now_ms: u64) {
         self.keyspace.begin(now_ms, false);
-        self.keyspace.drop_if_expired(db, key);
-        self.log_loose();
-        if !self.keyspace.effects.is_empty() {
-            self.settle();
-        }
+        self.keyspace.is_as_watched(watched.db, &watched.key, watched.version)
     }
 
     // Clients that wait for keys
@@ -868,6 +859,24 @@ mod tests {
     fn a_visitor_tells_the_owner_once_of_a_deadline_that_comes_sooner() {
         let mut shard = shard();
         shard.leave(START_MS + 100);
+    #[test]
+    fn a_watched_key_whose_time_is_over_stays_until_it_is_used() {
+        let mut shard = shard();
+        let (first, second) = (Flag::default(), Flag::default());
+        shard.keyspace.set_string(0, b"k", b"v", Expiry::At(START_MS + 10));
+        let there = shard.watch(0, b"k", &first, START_MS);
+        assert!(shard.is_unchanged(&there, START_MS + 9));
+        assert!(!shard.is_unchanged(&there, START_MS + 10), "its time is over");
+        let gone = shard.watch(0, b"k", &second, START_MS + 10);
+        assert!(shard.is_unchanged(&gone, START_MS + 11) && !shard.is_unchanged(&there, START_MS + 11));
+        assert_eq!((shard.keyspace.len(0), shard.keyspace.stats.expired), (1, 0));
+        shard.tend(START_MS + 11, true);
+        assert_eq!((shard.keyspace.len(0), shard.keyspace.stats.expired), (0, 1));
+        assert!(shard.is_unchanged(&gone, START_MS + 12), "it was gone before");
+        shard.unwatch(&there);
+        assert!(shard.is_unchanged(&gone, START_MS + 12) && !second.is_raised());
+    }
+
         shard.keyspace.set_string(0, b"far", b"v", Expiry::At(START_MS + 1000));
         assert!(!shard.wants_owner());
         shard.keyspace.set_string(0, b"near", b"v", Expiry::At(START_MS + 50));
