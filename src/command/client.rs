@@ -537,6 +537,9 @@ fn kill_part(view: &mut CoreView<'_>, args: &Args<'_>) -> Part {
             killed.caller = true;
         } else {
             session.mode |= Mode::CLOSE_NOW;
+            if session.is_target {
+                view.shared.pubsub.tracking.lose(session.id);
+            }
         }
     });
     Box::new(killed)

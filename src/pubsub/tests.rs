@@ -162,6 +162,20 @@ fn change(pubsub: &Pubsub, event: Event, key: &str, by: u64) {
 }
 
 #[test]
+fn who_has_lost_its_stand_in_is_told_that_at_once() {
+    let pubsub = Pubsub::new(2);
+    pubsub.tracking.start(READER, None, false, NO_PREFIXES);
+    pubsub.tracking.start(OTHER, Some(READER), false, NO_PREFIXES);
+    pubsub.tracking.remember(OTHER.id, b"a");
+    pubsub.tracking.lose(READER.id);
+    change(&pubsub, Event::SET, "a", 1);
+    let mut deliveries = Vec::new();
+    assert!(pubsub.take(OTHER.core, &mut deliveries), "in its own inbox, not by way of the other core");
+    let [Delivery::RedirectBroken { to, gone }] = deliveries[..] else { panic!("{deliveries:?}") };
+    assert_eq!((to, gone), (OTHER, READER.id));
+}
+
+#[test]
 fn who_has_read_a_key_is_told_once_of_its_change() {
     let pubsub = Pubsub::new(2);
     pubsub.tracking.start(READER, None, false, NO_PREFIXES);

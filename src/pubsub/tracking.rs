@@ -33,6 +33,8 @@ const FORGET_SLICE: usize = 1000;
 struct Tracker {
     home: Address,
     redirect: Option<Address>,
+    /// The client of `redirect` is gone.
+    is_broken: bool,
     skips_own: bool,
     is_broadcast: bool,
 }
@@ -41,6 +43,9 @@ impl Tracker {
     /// Tells it, or its stand-in.
     fn tell(&self, keys: Keys, inboxes: &[Inbox<Delivery>]) {
         let to = self.redirect.unwrap_or(self.home);
+        if self.is_broken {
+            return inboxes[self.home.core].put(Delivery::RedirectBroken { to: self.home, gone: to.id });
+        }
         inboxes[to.core].put(Delivery::Invalidate { to, of: self.redirect.map(|_| self.home), keys });
     }
 }
@@ -215,7 +220,7 @@ impl Tracking {
         skips_own: bool,
         prefixes: Option<impl Iterator<Item = &'a [u8]>>,
     ) {
-        let tracker = Tracker { home, redirect, skips_own, is_broadcast: prefixes.is_some() };
+        let tracker = Tracker { home, redirect, is_broken: false, skips_own, is_broadcast: prefixes.is_some() };
         if let Some(prefixes) = prefixes {
             let mut known = lock(&self.prefixes);
             for prefix in prefixes {
@@ -245,6 +250,14 @@ impl Tracking {
             });
             self.prefixes_len.store(prefixes.len(), Ordering::Relaxed);
         }
+    }
+
+    /// A client is gone that others had chosen with `REDIRECT`: of the next change they are told at once that nobody
+    /// gets it, rather than by way of its core.
+    pub fn lose(&self, gone: u64) {
+        let mut clients = self.clients.write().expect("a panic ends the process");
+        let is_lost = |tracker: &&mut Tracker| tracker.redirect.is_some_and(|redirect| redirect.id == gone);
+        clients.values_mut().filter(is_lost).for_each(|tracker| tracker.is_broken = true);
     }
 
     fn tracker(&self, id: u64) -> Option<Tracker> {

@@ -312,6 +312,9 @@ impl Core {
             session.mode.remove(Mode::TRACKING);
             self.shared.pubsub.tracking.stop(session.id);
         }
+        if std::mem::take(&mut session.is_target) {
+            self.shared.pubsub.tracking.lose(session.id);
+        }
         let Some(mut subscriptions) = session.subscriptions.take() else { return true };
         self.forget_some_subscriptions(index, &mut subscriptions);
         let is_done = subscriptions.is_empty();
