@@ -173,12 +173,24 @@ impl Core {
     /// Runs a command after which there are fewer libraries.
     pub(super) fn drop_libraries(&mut self, index: u32, what: ScriptCall, args: &Args<'_>) -> Result<(), Error> {
         let position = match what {
+            // See `is_node`.
+            ScriptCall::DeleteLibrary if self.is_node(index) && !self.knows_library(args[2]) => 0,
             ScriptCall::DeleteLibrary => delete(&self.shared, args)?,
             ScriptCall::FlushLibraries => flush(&self.shared, args)?,
             _ => panic!("{what:?} drops no library"),
         };
         self.note_change(index, position);
         Ok(())
+    }
+
+    /// Whether a client sees its core as a node of a cluster. Libraries are one for all cores, and such clients change
+    /// them node by node: what the first node has done is done for the others, and none of them calls it an error.
+    fn is_node(&self, index: u32) -> bool {
+        self.connections[index as usize].session.is_node
+    }
+
+    fn knows_library(&self, name: &[u8]) -> bool {
+        std::str::from_utf8(name).is_ok_and(|name| self.shared.scripts.libraries().contains_key(name))
     }
 
     /// Libraries have changed, and the log says so up to a position.
@@ -210,6 +222,9 @@ impl Core {
         };
         // Who has the name is told before the code runs.
         let (_, name) = checked_shebang(code)?;
+        if self.is_node(index) && self.shared.scripts.libraries().get(&name).is_some_and(|known| known.code == *code) {
+            return Ok(name);
+        }
         let namesake = if replaces { Namesake::Goes } else { Namesake::Stays("Library '", "'") };
         if !replaces && self.shared.scripts.libraries().contains_key(&name) {
             return Err(Error::new(format!("ERR Library '{name}' already exists")));
@@ -259,8 +274,12 @@ impl Core {
                 ));
             }
         };
-        let codes = crate::rdb::functions::parse(args[2])
+        let mut codes = crate::rdb::functions::parse(args[2])
             .map_err(|_| Error::fixed("ERR DUMP payload version or checksum are wrong"))?;
+        if self.is_node(index) && !flushes {
+            let known = self.shared.scripts.libraries();
+            codes.retain(|code| !known.values().any(|library| library.code == *code));
+        }
         let mut made: Vec<Made> = Vec::new();
         let outcome = codes.iter().try_for_each(|code| {
             made.push(make(&mut scripting.engine, &self.clock, code)?);

@@ -1,6 +1,6 @@
 //! The cores as cluster clients see them: `core-ports`.
 
-use crate::client::{Client, Value};
+use crate::client::{Client, Value, encode};
 use crate::cores::{connect, info_number, ok, start_with_core_ports, tag_of};
 use corering::route::SlotMap;
 use corering::route::slot::slot_of;
@@ -171,6 +171,44 @@ fn what_is_asked_of_every_node_adds_up() {
     assert_eq!(clients[0].call(&["SET", &key, "v"]).unwrap(), ok());
     assert_eq!(plain.call(&["FLUSHALL"]).unwrap(), ok());
     assert_eq!(clients[2].call(&["DBSIZE"]).unwrap(), Value::Integer(0));
+}
+
+#[test]
+fn libraries_are_changed_node_by_node() {
+    const SHARDS: usize = 3;
+    let (server, first_port) = start_with_core_ports(SHARDS, &[]);
+    let code = |value: usize| {
+        let function = "function_name='f',flags={'no-writes'},callback=function()";
+        format!("#!lua name=lib\nredis.register_function{{{function} return {value} end}}")
+    };
+    let mut nodes: Vec<Client> = (0..SHARDS).map(|core| connect(first_port + core as u16)).collect();
+    let mut plain = connect(server.port);
+    let mut on_all = |line: &[&str]| -> Vec<Value> { nodes.iter_mut().map(|node| node.call(line).unwrap()).collect() };
+    let said = |values: Vec<Value>, wanted: &str| {
+        values.into_iter().for_each(|value| assert_eq!(format!("{value}"), wanted));
+    };
+    let (one, two) = (code(1), code(2));
+    let named: Vec<Value> = on_all(&["FUNCTION", "LOAD", &one]);
+    assert_eq!(named.iter().map(text).collect::<Vec<_>>(), ["lib"; SHARDS]);
+    assert!(matches!(plain.call(&["FUNCTION", "LOAD", &one]).unwrap(), Value::Error(_)), "it is loaded");
+    assert!(on_all(&["FUNCTION", "LOAD", &two]).iter().all(|value| matches!(value, Value::Error(_))), "it is another");
+    let named: Vec<Value> = on_all(&["FUNCTION", "LOAD", "REPLACE", &two]);
+    assert_eq!(named.iter().map(text).collect::<Vec<_>>(), ["lib"; SHARDS]);
+    assert_eq!(integer(&plain.call(&["FCALL", "f", "0"]).unwrap()), 2);
+    let Value::Bulk(dump) = plain.call(&["FUNCTION", "DUMP"]).unwrap() else { panic!("a payload") };
+    let ok = format!("{}", plain.call(&["FUNCTION", "FLUSH"]).unwrap());
+    for policy in ["APPEND", "REPLACE", "FLUSH"] {
+        for node in &mut nodes {
+            let line: [&[u8]; 4] = [b"FUNCTION", b"RESTORE", &dump, policy.as_bytes()];
+            node.send_raw(&encode(&line)).unwrap();
+            assert_eq!(format!("{}", node.read().unwrap()), ok, "{policy}");
+        }
+    }
+    assert_eq!(integer(&plain.call(&["FCALL", "f", "0"]).unwrap()), 2);
+    let mut on_all = |line: &[&str]| -> Vec<Value> { nodes.iter_mut().map(|node| node.call(line).unwrap()).collect() };
+    said(on_all(&["FUNCTION", "DELETE", "lib"]), &ok);
+    assert!(matches!(plain.call(&["FUNCTION", "DELETE", "lib"]).unwrap(), Value::Error(_)), "it is gone");
+    said(on_all(&["FUNCTION", "FLUSH"]), &ok);
 }
 
 #[test]
