@@ -90,6 +90,10 @@
 //! transaction (a survey: key by key, each once), `SCAN`, and what every core answers for itself (`INFO`, `CLIENT
 //! LIST`). See [`shard::union`].
 //!
+//! **Who waits is served at once.** A client in `BLPOP` and its like is served by the command, transaction or script
+//! that fills its key, before anybody else has a turn and before the reply leaves; and so are those who wait for what
+//! that fills, on any shard, since all of it is held before the first step. See `src/shard/blocked.rs`.
+//!
 //! **Nobody waits for ever.** Engines of others are tried for, or waited for with a limit, in rising order. Borrowers
 //! ask shards in rising order and take all they need of a shard at once or nothing; who has all runs at once; the queue
 //! behind what is lent is first come, first served. See [`route::locks`].
@@ -100,9 +104,9 @@
 //! `MONITOR`. (3) Engines, by visits. (4) [`shared::Shared`]: atomics that the hot path reads at most once, and locks
 //! that only configuration changes and slow commands take. (5) What clients are told unasked, through inboxes: see
 //! [`pubsub`]. (6) The lanes of the append-only file, to which whoever changed keys appends: see [`aof`]. (7) The log's
-//! queue, the allocator's counters, who sleeps, the alarm that a stop raises, who may answer a blocked client, whose
-//! watched keys have changed, and the board on which the admin port asks. Nothing else. A `CONFIG SET` is answered
-//! when every core has taken the new configuration.
+//! queue, the allocator's counters, who sleeps, the alarm that a stop raises, who may answer a blocked client and what
+//! it would fill, whose watched keys have changed, and the board on which the admin port asks. Nothing else. A
+//! `CONFIG SET` is answered when every core has taken the new configuration.
 //!
 //! **The world outside.** glommio and `async` appear in [`runtime`] alone, and there nothing awaits: the loop is the
 //! executor's only task, and parks in the private ring. The kernel is met in [`sys`] and [`runtime`], by [`log`] (one

@@ -38,8 +38,8 @@ pub enum Mutant {
     WaitersOvertake,
     /// A client that finds nothing lets go of its keys before it begins to wait for them.
     WaitersLookAway,
-    /// Who was told to try, and found nothing, is not told again, nor are those behind it.
-    KnockedForEver,
+    /// Who fills a key takes no heed of where those who wait for it would put what comes.
+    LinksAreForgotten,
     /// What ran on several shards is logged as if each had run its part alone.
     LogsInHalves,
     /// Who waits for several engines takes its own first, whatever its number.
@@ -68,7 +68,7 @@ impl Mutant {
         (Mutant::WaitersAnsweredTwice, "waiters-answered-twice"),
         (Mutant::WaitersOvertake, "waiters-overtake"),
         (Mutant::WaitersLookAway, "waiters-look-away"),
-        (Mutant::KnockedForEver, "knocked-for-ever"),
+        (Mutant::LinksAreForgotten, "links-are-forgotten"),
         (Mutant::LogsInHalves, "logs-in-halves"),
     ];
 

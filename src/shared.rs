@@ -3,11 +3,13 @@
 
 mod budget;
 mod gate;
+mod links;
 pub mod persistence;
 pub mod scripts;
 mod steering;
 
 pub use budget::{Budget, Crowd};
+pub use links::Links;
 pub use scripts::Scripts;
 pub use steering::Steering;
 
@@ -78,6 +80,8 @@ pub struct Shared {
     pub persistence: Persistence,
     /// Scripts and functions of all cores.
     pub scripts: Scripts,
+    /// Keys that clients who wait would fill out of others.
+    pub links: Links,
     /// `DEBUG SET-ACTIVE-EXPIRE 0` clears it.
     pub active_expire: AtomicBool,
 }
@@ -116,6 +120,7 @@ impl Shared {
             log: Arc::new(Log::new(cores, now_ms as u32 ^ std::process::id())),
             persistence: Persistence::new(cores, now_ms),
             scripts: Scripts::default(),
+            links: Links::default(),
             active_expire: AtomicBool::new(true),
         }
     }

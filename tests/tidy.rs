@@ -50,8 +50,9 @@ const RESERVED: &[(&[&str], &[&str], &str)] = &[
             "src/snapshot/output.rs",     // Pieces of a file, from every core to the one that writes it.
             "src/keyspace/walk/tests.rs", // What a recorder was told.
             "src/shared/steering.rs",
-            "src/shared/gate.rs",     // Who asks for all clients, and who moves.
-            "src/pubsub/",            // Who is told what; by any core.
+            "src/shared/links.rs", // What would be filled by whom: looked at by who fills, on any core.
+            "src/shared/gate.rs",  // Who asks for all clients, and who moves.
+            "src/pubsub/",         // Who is told what; by any core.
             "src/command/slowlog.rs", // One log for all cores.
             "src/command/latency.rs", // One monitor for all cores.
             "src/log.rs",

@@ -7,13 +7,18 @@
 //! ```
 //! One who waits for keys of several shards, or whose keys are borrowed, leaves the ticket with each shard before that
 //! lets anybody near its keys.
+//!
+//! ```text
+//!   BLMOVE k d  hold both ─▶ nothing there ─▶ ticket on k's shard, link k ─▶ d for all to see
+//!   LPUSH k     any core ─▶ links of k: d ─▶ hold both, as a command on both ─▶ run ─▶ answer ─▶ let go ─▶ reply
+//! ```
 
 use super::core::{Core, unix_ms};
 use super::gathering::{Gathering, Kind};
 use super::joint::{Borrowing, Work};
 use super::lend::Ground;
 use super::mailbox::Control;
-use super::needs::{Needs, shards_of};
+use super::needs::{Needs, rising};
 use super::slow;
 use super::visit::hold_several;
 use crate::command::lookup::Row;
@@ -75,6 +80,7 @@ impl Core {
     ) -> Arc<Ticket> {
         let timeout_ms = wait.timeout_ms;
         let ticket = Arc::new(Ticket::new(self.core, index, sequence, row, call, wait));
+        ticket.links().for_each(|(from, to)| self.shared.links.add(from, to));
         let connection = &mut *self.connections[index as usize];
         connection.barrier = true;
         connection.session.mode.insert(Mode::BLOCKED);
@@ -163,25 +169,57 @@ impl Core {
                 Some(peer) => peer.serve_first(self.now_ms, &mut self.stats),
                 None => self.shard.serve_first(self.now_ms, &mut self.stats),
             };
-            self.hand_over(answers, started);
+            self.hand_over(answers, shard, started);
         }
     }
 
-    /// Takes answers to the homes of those who waited. What making them took, from `started` on, is shared out evenly.
+    /// Takes answers of a shard to the homes of those who waited. What making them took, from `started` on, is shared
+    /// out evenly.
     #[cold]
-    fn hand_over(&mut self, answers: Vec<Answer>, started: u64) {
+    fn hand_over(&mut self, answers: Vec<Answer>, shard: usize, started: u64) {
         let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw()) / answers.len().max(1) as u64;
         for answer in answers {
             match answer {
-                Answer::Reply(ticket, reply) if ticket.core == self.core => {
-                    self.end_wait(&ticket, reply, Some(nanoseconds));
-                }
-                Answer::Reply(ticket, reply) => {
-                    self.mailbox.control(ticket.core, Control::Unblocked { ticket, reply, nanoseconds });
-                }
-                Answer::Knock(ticket, at) if ticket.core == self.core => self.knocks.push((ticket, at)),
-                Answer::Knock(ticket, at) => self.mailbox.control(ticket.core, Control::Knock { ticket, at }),
+                Answer::Reply(ticket, reply) => self.bring_answer(ticket, reply, nanoseconds),
+                Answer::Needs(ticket, at, rank) => self.answer_or_knock(ticket, at, shard, rank),
             }
+        }
+    }
+
+    /// Takes an answer to the home of one who waited.
+    pub(super) fn bring_answer(&mut self, ticket: Arc<Ticket>, reply: Output, nanoseconds: u64) {
+        if ticket.core == self.core {
+            self.end_wait(&ticket, reply, Some(nanoseconds));
+        } else {
+            self.mailbox.control(ticket.core, Control::Unblocked { ticket, reply, nanoseconds });
+        }
+    }
+
+    /// Runs a call for a key of this shard that needs keys of others, where they are held, as they are by who knew of
+    /// it before. Else its home is told.
+    fn answer_or_knock(&mut self, ticket: Arc<Ticket>, at: usize, shard: usize, rank: u64) {
+        let may_change = |key: &[u8]| {
+            self.held_engine(self.map.shard_of(key)).is_some_and(|engine| {
+                !engine.locks.is_held(key) && !(engine.keyspace.is_walked() && engine.has_to_record(key))
+            })
+        };
+        if !(self.shard.is_held() && ticket.keys_of_call(at).all(may_change)) {
+            if self.held_engine_mut(shard).knock(&ticket, at) {
+                if ticket.core == self.core {
+                    self.knocks.push((ticket, at));
+                } else {
+                    self.mailbox.control(ticket.core, Control::Knock { ticket, at });
+                }
+            }
+            return;
+        }
+        let started = self.clock.raw();
+        let reply = self.retry(&ticket, at, &mut Ground::Engines);
+        let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
+        self.held_engine_mut(shard).went_on(&ticket, at, rank, !ticket.is_open());
+        self.settle_held();
+        if let Some(reply) = reply {
+            self.bring_answer(ticket, reply, nanoseconds);
         }
     }
 
@@ -190,6 +228,7 @@ impl Core {
     pub(super) fn end_wait(&mut self, ticket: &Arc<Ticket>, reply: Output, nanoseconds: Option<u64>) {
         let waiting = self.waits.remove(&ticket.connection).expect("one who is answered waited");
         self.wait_deadlines.remove(&(waiting.next_ms, ticket.connection));
+        ticket.links().for_each(|(from, to)| self.shared.links.remove(from, to));
         let session = &mut self.connections[ticket.connection as usize].session;
         session.mode.remove(Mode::BLOCKED);
         if let (Some(noted), Some(nanoseconds)) = (waiting.noted, nanoseconds)
@@ -199,7 +238,9 @@ impl Core {
             slow::record(&self.shared, &self.config, ticket.row, || noted.args, total, Split::default(), session);
         }
         if self.holds {
-            self.shards_waited_for(ticket).into_iter().for_each(|shard| self.hold_for_all(ticket.connection, shard));
+            let retries = 0..ticket.wait.retries.len();
+            let shards = rising(retries.flat_map(|at| ticket.keys_of_call(at)).map(|key| self.map.shard_of(key)));
+            shards.into_iter().for_each(|shard| self.hold_for_all(ticket.connection, shard));
         }
         for shard in self.shards_waited_for(ticket) {
             if shard == self.core {
@@ -295,12 +336,16 @@ impl Core {
     fn answer_knock(&mut self, ticket: Arc<Ticket>, at: usize) {
         let (row, call) = (ticket.row, ticket.call);
         let args: Vec<&[u8]> = ticket.wait.retries[at].args.iter().map(Vec::as_slice).collect();
-        let shards = shards_of(self.map, row, &args);
         if !ticket.is_open() {
             return;
         }
-        let needs = OnceCell::new();
-        let needs_of_call = || Needs::of_call(self.map, row, &args);
+        let needs_of_call = || {
+            let mut needs = Needs::of_call(self.map, row, &args);
+            needs.add_linked(&self.shared.links);
+            needs
+        };
+        let needs = OnceCell::from(needs_of_call());
+        let shards = needs.get().map(Needs::shards).unwrap_or_default();
         let is_clear = |shard, engine: &Shard| needs.get_or_init(needs_of_call).is_clear(shard, engine);
         if !hold_several(&mut self.shard, &mut self.visited, &shards, is_clear) {
             let mut requests = needs.into_inner().unwrap_or_else(needs_of_call).into_requests(None);

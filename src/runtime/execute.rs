@@ -6,6 +6,7 @@ use super::core::{Core, unix_ms};
 use super::long::Reader;
 use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
+use super::needs::linked_keys;
 use super::pubsub::{begin_tracked, remember_read};
 use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request, raw_request};
 use super::room::{needs_room, transaction_needs_room};
@@ -326,6 +327,13 @@ impl Core {
             Run::Keyspace(_) => {
                 let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
                 let to = match (planned.place, row.command.spread) {
+                    // Who waits for its keys is to be served with it.
+                    (Place::One(_), _)
+                        if self.shared.links.is_any() && !linked_keys(&self.shared.links, row, &args).is_empty() =>
+                    {
+                        drop(args);
+                        return self.run_on_several(planned, row, started);
+                    }
                     (Place::One(shard), _) => shard,
                     (Place::Anywhere, Spread::Survey(how, limit)) => {
                         drop(args);

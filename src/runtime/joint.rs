@@ -17,7 +17,7 @@ use super::gathering::{Gathering, Kind};
 use super::lend::{Ground, Loan};
 use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
-use super::needs::{Needs, shards_of};
+use super::needs::{Needs, linked_keys, rising, shards_of};
 use super::pubsub::remember_read;
 use super::read::{Planned, Source, raw_request};
 use super::script::ScriptWork;
@@ -96,7 +96,8 @@ fn is_brief(row: &'static Row, argc: usize) -> bool {
 }
 
 impl Core {
-    /// Runs a command with keys on several shards, or on all of them.
+    /// Runs a command with keys on several shards, or on all of them, or with keys for which somebody waits who would
+    /// fill others.
     pub(super) fn run_on_several(&mut self, planned: &Planned, row: &'static Row, started: u64) -> u64 {
         let connection =
             &mut **self.connections.get_mut(planned.connection as usize).expect("planned connections are open");
@@ -108,8 +109,17 @@ impl Core {
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
         let args: ArgSlices<'_> = arguments(spans, request, &connection.bodies);
         let call = call_of(&connection.session);
+        let linked = linked_keys(&self.shared.links, row, &args);
+        let mut shards = shards_of(self.map, row, &args);
+        if !linked.is_empty() {
+            shards = rising(shards.into_iter().chain(linked.iter().map(|key| self.map.shard_of(key))));
+        }
         let needs = OnceCell::new();
-        let needs_of_call = || Needs::of_call(self.map, row, &args);
+        let needs_of_call = || {
+            let mut needs = Needs::of_call(self.map, row, &args);
+            linked.iter().for_each(|key| needs.add(key));
+            needs
+        };
         if Mutant::SplitCommandsLetGo.is_on() && matches!(row.command.spread, Spread::Split(Gather::Ok)) {
             let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
             drop(args);
@@ -118,7 +128,7 @@ impl Core {
         // At once only if nothing this client sent before is still on its way.
         if connection.replies.outstanding() == 0
             && is_brief(row, args.len())
-            && hold_several(&mut self.shard, &mut self.visited, &shards_of(self.map, row, &args), |shard, engine| {
+            && hold_several(&mut self.shard, &mut self.visited, &shards, |shard, engine| {
                 needs.get_or_init(needs_of_call).is_clear(shard, engine)
             })
         {
@@ -218,16 +228,7 @@ impl Core {
 
     /// Commands ran on engines by [`Ground::run`]: those who listen are told, owners are told of deadlines.
     pub(super) fn settle_engines(&mut self) {
-        if self.shard.keyspace.records.is_on {
-            self.log_ground(&mut Ground::Engines);
-        }
-        self.tell_of(&mut Ground::Engines);
-        if !self.shard.keyspace.effects.is_empty() {
-            self.shard.settle();
-        }
-        for peer in self.visited.iter_mut().flatten().filter(|peer| !peer.keyspace.effects.is_empty()) {
-            peer.settle();
-        }
+        self.settle_held();
         self.serve_own();
         for owner in 0..self.visited.len() {
             self.serve_visited(owner);
@@ -240,6 +241,20 @@ impl Core {
             }
         }
         self.end_visits_to_lenders();
+    }
+
+    /// The first half of it: before anybody is served.
+    pub(super) fn settle_held(&mut self) {
+        if self.shard.keyspace.records.is_on {
+            self.log_ground(&mut Ground::Engines);
+        }
+        self.tell_of(&mut Ground::Engines);
+        if !self.shard.keyspace.effects.is_empty() {
+            self.shard.settle();
+        }
+        for peer in self.visited.iter_mut().flatten().filter(|peer| !peer.keyspace.effects.is_empty()) {
+            peer.settle();
+        }
     }
 
     /// See [`Mutant::SplitCommandsLetGo`].
@@ -472,6 +487,7 @@ impl Core {
             subscribes |= matches!(row.command.run, Run::Subscription { .. });
             asks_all_cores |= matches!(row.command.run, Run::Everywhere { .. });
         }
+        needs.add_linked(&self.shared.links);
         needs.add_watched(&watched);
         let shards = needs.shards();
         let is_own = shards.iter().all(|&shard| shard == self.core);

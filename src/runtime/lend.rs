@@ -33,8 +33,9 @@ use crate::resp::{Output, Protocol, Reply};
 use crate::route::locks::Need;
 use crate::session::Watched;
 use crate::shard::union::{Parts, Union};
-use crate::shard::{Call, Held, Request, Shard, Ticket, Waiter, fail};
+use crate::shard::{Call, Held, Queued, Request, Shard, Ticket, Waiter, fail};
 use crate::stats::Stats;
+use ahash::AHashMap;
 use std::sync::Arc;
 
 /// What one shard lends.
@@ -59,6 +60,8 @@ pub struct Loan {
     pub is_unchanged: bool,
     /// Keys that are watched from now on.
     pub watched: Vec<Watched>,
+    /// Clients that wait for keys of the loan.
+    pub waiting: Vec<Queued>,
     /// A client waits for keys of the loan from now on.
     pub blocked: Option<Arc<Ticket>>,
     /// A client that was knocked at found nothing, for its key of this number.
@@ -113,6 +116,37 @@ impl Ground {
         }
         union.execute(row, call, args, now_ms, stats, out)
     }
+
+    /// Whose turn comes by events of higher ranks than this, in their order.
+    fn turns(&mut self, by_key: &AHashMap<(usize, &[u8]), usize>, seen: Option<u64>) -> Vec<(u64, Turn)> {
+        let keyspaces: Vec<&mut Keyspace> = match self {
+            Ground::Engines => panic!("engines are not borrowed"),
+            Ground::Entries(overlay) => vec![overlay],
+            Ground::Whole(keyspaces) => keyspaces.iter_mut().collect(),
+        };
+        let effects = keyspaces.into_iter().flat_map(|keyspace| &*keyspace.effects.after(0));
+        let turn_of = |effect: &Effect| {
+            if Some(effect.rank) <= seen || !effect.event.may_serve() {
+                return None;
+            }
+            let turn = match effect.event.class {
+                Class::DATABASE => Turn::Database(effect.db),
+                _ => Turn::Key(*by_key.get(&(effect.db, &*effect.key))?),
+            };
+            Some((effect.rank, turn))
+        };
+        let mut turns: Vec<(u64, Turn)> = effects.filter_map(turn_of).collect();
+        turns.sort_unstable_by_key(|(rank, _)| *rank);
+        turns
+    }
+}
+
+/// Who may be served now.
+enum Turn {
+    /// Those of this queue.
+    Key(usize),
+    /// Those who wait for any key of the database.
+    Database(usize),
 }
 
 impl Core {
@@ -207,7 +241,8 @@ impl Core {
             shard.settle(); // Some had expired.
         }
         let listened = shard.keyspace.effects.listened();
-        Loan { need, lent, listened, effects: Vec::new(), is_unchanged, watched, blocked: None, unknocked: None }
+        let (effects, waiting) = (Vec::new(), shard.waiting_for(&need));
+        Loan { need, lent, listened, effects, is_unchanged, watched, waiting, blocked: None, unknocked: None }
     }
 
     /// Entries are home: everybody who waited for them, and needs wait no longer, has their turn.
@@ -477,9 +512,85 @@ impl Core {
         Ground::Entries(overlay)
     }
 
-    /// Sends everything home.
+    /// Serves who waits for what is borrowed, as [`Core::serve_own`] does where it is at home.
+    fn serve_borrowed(
+        &mut self,
+        requests: &[(usize, Request)],
+        loans: &mut [Loan],
+        ground: &mut Ground,
+    ) -> Vec<(Arc<Ticket>, Output, u64)> {
+        let mut served = Vec::new();
+        let queues: Vec<Queued> = loans.iter_mut().flat_map(|loan| std::mem::take(&mut loan.waiting)).collect();
+        if queues.is_empty() {
+            return served;
+        }
+        let by_key = queues.iter().enumerate().map(|(at, queue)| ((queue.db, &queue.key[..]), at)).collect();
+        let mut seen = None; // Up to this rank.
+        loop {
+            let before = served.len();
+            for (rank, turn) in ground.turns(&by_key, seen) {
+                seen = Some(rank);
+                match turn {
+                    Turn::Key(at) => self.serve_queue(&queues[at], requests, ground, &mut served),
+                    Turn::Database(db) => queues
+                        .iter()
+                        .filter(|queue| queue.db == db)
+                        .for_each(|queue| self.serve_queue(queue, requests, ground, &mut served)),
+                }
+                if before < served.len() {
+                    break; // Others may have their turn by it.
+                }
+            }
+            if before == served.len() {
+                break;
+            }
+        }
+        if !served.is_empty() {
+            self.log_ground(ground);
+        }
+        served
+    }
+
+    /// Serves who waits for one key.
+    fn serve_queue(
+        &mut self,
+        queue: &Queued,
+        requests: &[(usize, Request)],
+        ground: &mut Ground,
+        served: &mut Vec<(Arc<Ticket>, Output, u64)>,
+    ) {
+        let is_here = |key: &[u8]| {
+            requests.iter().any(|(_, request)| match &request.need {
+                Need::Everything => true,
+                Need::Keys(keys) => keys.iter().any(|known| known == key),
+            })
+        };
+        for (ticket, at) in queue.tickets.iter().filter(|(ticket, _)| ticket.is_open()) {
+            let shard = self.map.shard_of(&queue.key);
+            let keyspace = match ground {
+                Ground::Engines => panic!("engines are not borrowed"),
+                Ground::Entries(overlay) => &mut **overlay,
+                Ground::Whole(keyspaces) => &mut keyspaces[shard],
+            };
+            // Who is told that the key is gone is told at home.
+            let Some(value_type) = keyspace.peek(queue.db, &queue.key).map(|entry| entry.value_type()) else { return };
+            if value_type != ticket.wait.value_type {
+                continue;
+            }
+            if !ticket.keys_of_call(*at).all(is_here) {
+                return; // Nor is it run here, nor are those behind it.
+            }
+            let started = self.clock.raw();
+            if let Some(reply) = self.retry(ticket, *at, ground) {
+                served.push((ticket.clone(), reply, self.clock.delta_as_nanos(started, self.clock.raw())));
+            }
+        }
+    }
+
+    /// Serves who waits for it, and sends everything home.
     pub(super) fn send_home(&mut self, borrowing: Borrowing, mut ground: Ground) {
         let Borrowing { requests, mut loans, .. } = borrowing;
+        let served = self.serve_borrowed(&requests, &mut loans, &mut ground);
         self.tell_of(&mut ground); // The owners may come to it only after the reply.
         match ground {
             Ground::Engines => panic!("engines are not borrowed"),
@@ -514,5 +625,6 @@ impl Core {
                 self.mailbox.control(owner, Control::Home(loan));
             }
         }
+        served.into_iter().for_each(|(ticket, reply, nanoseconds)| self.bring_answer(ticket, reply, nanoseconds));
     }
 }

@@ -3,11 +3,12 @@
 
 use super::aof_share::Told;
 use crate::command::lookup::Row;
-use crate::command::{Args, Joint, Keys, Run, Spread, key_positions};
+use crate::command::{Args, Flags, Joint, Keys, Run, Spread, key_positions};
 use crate::route::SlotMap;
 use crate::route::locks::Need;
 use crate::session::Watched;
 use crate::shard::{Request, Shard};
+use crate::shared::Links;
 use crate::sync::Flag;
 use smallvec::SmallVec;
 
@@ -70,6 +71,14 @@ impl Needs {
         }
     }
 
+    /// What clients who wait for these keys would fill.
+    pub(super) fn add_linked(&mut self, links: &Links) {
+        if !self.is_everything {
+            let linked = links.reached_from(self.keys.iter().map(|(_, key)| key.as_slice()));
+            linked.iter().for_each(|key| self.add(key));
+        }
+    }
+
     pub(super) fn add_watched(&mut self, watched: &[Watched]) {
         for key in watched {
             self.add(&key.key);
@@ -115,6 +124,19 @@ impl Needs {
         };
         shards.into_iter().map(&mut request).collect()
     }
+}
+
+/// The keys that clients who wait for those of a call would fill.
+pub(super) fn linked_keys(links: &Links, row: &'static Row, args: &Args<'_>) -> Vec<Vec<u8>> {
+    let mut positions = Vec::new();
+    if !links.is_any()
+        || !row.flags.contains(Flags::WRITE)
+        || matches!(row.command.keys, Keys::None)
+        || key_positions(row.command, args, &mut positions).is_err()
+    {
+        return Vec::new();
+    }
+    links.reached_from(positions.into_iter().map(|at| args[at]))
 }
 
 /// Shards in rising order, each once.

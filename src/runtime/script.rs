@@ -235,7 +235,9 @@ impl Core {
         };
         loop {
             let is_wide = work.is_wide || 1 < self.map.shards() && prepared.origin.habit().is_wide();
-            let keys = || args[prepared.first_key..][..prepared.keys].iter().copied();
+            let named = || args[prepared.first_key..][..prepared.keys].iter().copied();
+            let linked = if is_wide { Vec::new() } else { self.shared.links.reached_from(named()) };
+            let keys = || named().chain(linked.iter().map(Vec::as_slice));
             let shards = match is_wide {
                 true => (0..self.map.shards()).collect(),
                 false => rising(keys().map(|key| self.map.shard_of(key))),
@@ -726,12 +728,18 @@ impl Core {
     }
 
     /// An engine, if it is held.
-    fn held_engine(&self, shard: usize) -> Option<&Shard> {
+    pub(super) fn held_engine(&self, shard: usize) -> Option<&Shard> {
         if shard == self.core { Some(&*self.shard) } else { self.visited[shard].as_deref() }
     }
 
+    /// Whether the engine of a key is held, and nothing keeps others from the key.
+    fn holds_clear(&self, key: &[u8]) -> bool {
+        let is_clear = |engine: &Shard| !engine.locks.conflicts_with_keys(std::iter::once(key));
+        self.held_engine(self.map.shard_of(key)).is_some_and(is_clear)
+    }
+
     /// One that is.
-    fn held_engine_mut(&mut self, shard: usize) -> &mut Shard {
+    pub(super) fn held_engine_mut(&mut self, shard: usize) -> &mut Shard {
         if shard == self.core { &mut self.shard } else { self.visited[shard].as_mut().expect("it is held") }
     }
 
@@ -898,9 +906,10 @@ impl Runner<'_> {
             Ground::Whole(_) => true,
             Ground::Entries(_) => false,
             Ground::Engines => {
-                let shard = self.core.map.shard_of(key);
-                let is_clear = |engine: &Shard| !engine.locks.conflicts_with_keys(std::iter::once(key));
-                let is_clear = self.core.held_engine(shard).is_some_and(is_clear);
+                // And what those would fill who wait for it.
+                let linked = self.core.shared.links.reached_from(std::iter::once(key));
+                let mut keys = std::iter::once(key).chain(linked.iter().map(Vec::as_slice));
+                let is_clear = keys.all(|key| self.core.holds_clear(key));
                 if is_clear && self.may_lend {
                     self.extra.push(key.to_vec());
                 }
@@ -914,10 +923,11 @@ impl Runner<'_> {
         let core = &mut *self.core;
         core.shard.keyspace.records.is_gathering = false;
         let (mut requests, mut loans) = (Vec::new(), Vec::new());
-        let loan = |need: Need, listened: Class| Loan {
+        let loan = |need: Need, engine: &Shard| Loan {
+            waiting: engine.waiting_for(&need),
             need,
             lent: Lent::Entries(Vec::new()),
-            listened,
+            listened: engine.keyspace.effects.listened(),
             effects: Vec::new(),
             is_unchanged: true,
             watched: Vec::new(),
@@ -929,7 +939,7 @@ impl Runner<'_> {
             for shard in 0..core.map.shards() {
                 let engine = core.held_engine_mut(shard);
                 engine.locks.hold(&Need::Everything);
-                loans.push(loan(Need::Everything, engine.keyspace.effects.listened()));
+                loans.push(loan(Need::Everything, engine));
                 keyspaces.push(*engine.part_with_keyspace());
                 requests.push((
                     shard,
@@ -946,7 +956,10 @@ impl Runner<'_> {
         } else {
             let mut overlay = core.overlay.take().unwrap_or_else(|| Box::new(core.shard.keyspace.sibling()));
             overlay.begin(core.now_ms, false);
-            let keys = self.keys.iter().copied().chain(self.extra.iter().map(Vec::as_slice));
+            let keys = || self.keys.iter().copied().chain(self.extra.iter().map(Vec::as_slice));
+            let mut linked = core.shared.links.reached_from(keys());
+            linked.retain(|key| core.holds_clear(key));
+            let keys = keys().chain(linked.iter().map(Vec::as_slice));
             let mut listened = Class::empty();
             for (shard, request) in Needs::of_keys(core.map, keys, false).into_requests(None) {
                 let now_ms = core.now_ms;
@@ -957,7 +970,7 @@ impl Runner<'_> {
                 keys.iter().for_each(|key| engine.keyspace.lend(key, |db, entry| overlay.adopt(db, entry)));
                 overlay.records.adopt_all(&mut engine.keyspace.records);
                 listened |= engine.keyspace.effects.listened();
-                loans.push(loan(request.need.clone(), engine.keyspace.effects.listened()));
+                loans.push(loan(request.need.clone(), engine));
                 engine.keyspace.effects.take_all().into_iter().for_each(|effect| overlay.effects.push(effect));
                 requests.push((shard, request));
             }

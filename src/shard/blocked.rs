@@ -7,21 +7,29 @@
 //! A ticket lies on several shards, and may be torn in several places at once (another shard, its deadline, `CLIENT
 //! UNBLOCK`, its client's end): its state decides who may answer, see `answering`.
 //!
-//! A call that needs a key of another shard beside (`BLMOVE`) cannot be run by this one: its home is told, and runs it
-//! with all keys held. Those behind it wait until it has.
+//! A call may need a key of another shard beside (`BLMOVE a b`). Who fills `a` then needs `b` as well, and what those
+//! who wait for `b` would fill, and so on: [`crate::shared::Links`] tells, before the command, transaction or script
+//! begins. It holds all that from before its first step until everybody is served, on engines or borrowed, as it holds
+//! its own keys. So the one who waits has been served when the reply leaves, at the same moment, and nobody comes in
+//! between; and there is no other order of holding, nor another reason to wait, than there is without. Keys that are
+//! borrowed bring those who wait for them along, as they are in their queues: nobody joins one while its key is away.
+//!
+//! Only what began before such a client waited may find itself without `b` (see there why it may do as if it had come
+//! first): then the client's home is told, and runs the call with all keys held, unless the next who fills `a` does
+//! before. Those behind it wait until somebody has.
 //!
 //! One who waits for several keys that a transaction or script has filled is served by the one that was filled first,
-//! as Redis promises: whoever holds their engines serves key by key in the order of the events, over all shards. Keys
-//! that were borrowed are the exception: their owners serve as each comes home.
+//! as Redis promises: whoever has filled them serves key by key in the order of the events, over all shards.
 //!
 //! Not here: the clients, and their deadlines.
 
 use super::Call;
 use super::answering::Answering;
-use crate::command::Wait;
 use crate::command::lookup::Row;
+use crate::command::{Wait, key_positions};
 use crate::mutant::Mutant;
 use crate::resp::Output;
+use crate::route::locks::Need;
 use ahash::AHashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -65,6 +73,24 @@ impl Ticket {
         self.answering.close();
     }
 
+    /// The keys of its call for the key of this number: that one, and perhaps where it would put what comes.
+    pub fn keys_of_call(&self, at: usize) -> impl Iterator<Item = &[u8]> {
+        let retry = &self.wait.retries[at];
+        let args: Vec<&[u8]> = retry.args.iter().map(Vec::as_slice).collect();
+        let mut positions = Vec::new();
+        key_positions(self.row.command, &args, &mut positions).expect("it ran before");
+        positions.into_iter().map(move |at| args[at])
+    }
+
+    /// From which of its keys it would fill which others.
+    pub fn links(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let of_key = move |at: usize| {
+            let from = &self.wait.retries[at].key[..];
+            self.keys_of_call(at).filter(move |to| *to != from).map(move |to| (from, to))
+        };
+        (0..self.wait.retries.len()).flat_map(of_key)
+    }
+
     /// It is not: the client waits on.
     pub fn give_up(&self) {
         self.answering.give_up();
@@ -75,8 +101,19 @@ impl Ticket {
 pub enum Answer {
     /// The reply.
     Reply(Arc<Ticket>, Output),
-    /// Its home has to run it, for the key of this number among those it waits for.
-    Knock(Arc<Ticket>, usize),
+    /// Its call, for the key of this number among those it waits for, needs keys of other shards. With the rank of what
+    /// happened to the key.
+    Needs(Arc<Ticket>, usize, u64),
+}
+
+/// Those who wait for a key that is lent, in their order, each with the number of the key among those it waits for.
+pub struct Queued {
+    /// The key's database.
+    pub db: usize,
+    /// The key.
+    pub key: Vec<u8>,
+    /// Who waits.
+    pub tickets: Vec<(Arc<Ticket>, usize)>,
 }
 
 /// A ticket in a queue.
@@ -163,8 +200,41 @@ impl Blocked {
         if let Some(queue) = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key))
             && let Some(place) = queue.places.iter_mut().find(|place| Arc::ptr_eq(&place.ticket, ticket))
         {
-            place.is_knocked = Mutant::KnockedForEver.is_on();
+            place.is_knocked = false;
         }
+    }
+
+    /// A ticket was answered for the key of this number where all keys of its call were held. Those behind it have
+    /// their turn before other keys.
+    pub fn go_on(&mut self, ticket: &Arc<Ticket>, at: usize, rank: u64) {
+        self.unknock(ticket, at);
+        self.remove(ticket);
+        let (db, key) = (ticket.call.db, &ticket.wait.retries[at].key);
+        if let Some(queue) = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key))
+            && !std::mem::replace(&mut queue.is_ready, true)
+        {
+            self.ready.push_front((rank, db, key.clone()));
+        }
+    }
+
+    /// Who waits for keys that are needed elsewhere.
+    pub fn waiting_for(&self, need: &Need) -> Vec<Queued> {
+        let mut found = Vec::new();
+        for (&db, keys) in &self.queues {
+            let mut add = |key: &Vec<u8>, queue: &Queue| {
+                let tickets = queue.places.iter().map(|place| (place.ticket.clone(), place.at)).collect();
+                found.push(Queued { db, key: key.clone(), tickets });
+            };
+            match need {
+                Need::Everything => keys.iter().for_each(|(key, queue)| add(key, queue)),
+                Need::Keys(needed) => needed.iter().for_each(|key| {
+                    if let Some(queue) = keys.get(key) {
+                        add(key, queue);
+                    }
+                }),
+            }
+        }
+        found
     }
 
     fn tidy(&mut self, db: usize) {
@@ -205,34 +275,36 @@ impl Blocked {
         self.ready.front().map(|(rank, ..)| *rank)
     }
 
-    /// A key to which something happened since this was asked last.
-    pub fn next_ready(&mut self) -> Option<(usize, Vec<u8>)> {
-        let (_, db, key) = self.ready.pop_front()?;
+    /// A key to which something happened since this was asked last, behind the rank of that.
+    pub fn next_ready(&mut self) -> Option<(u64, usize, Vec<u8>)> {
+        let (rank, db, key) = self.ready.pop_front()?;
         if let Some(queue) = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(&key)) {
             queue.is_ready = false;
         }
-        Some((db, key))
+        Some((rank, db, key))
     }
 
-    /// Who waits for a key, from a place in its queue on; answered tickets are dropped. `None`: nobody, or one who was
-    /// knocked at.
+    /// Who waits for a key, from a place in its queue on; answered tickets are dropped.
     pub fn waiting(&mut self, db: usize, key: &[u8], from: usize) -> Option<(Arc<Ticket>, usize)> {
         let keys = self.queues.get_mut(&db)?;
         let queue = &mut keys.get_mut(key)?.places;
         while queue.get(from).is_some_and(|place| !place.ticket.is_open()) {
             queue.remove(from);
         }
-        let place = queue.get(from).map(|place| (place.is_knocked, place.ticket.clone(), place.at));
+        let place = queue.get(from).map(|place| (place.ticket.clone(), place.at));
         if queue.is_empty() {
             keys.remove(key);
             self.tidy(db);
         }
-        place.filter(|(is_knocked, ..)| !is_knocked).map(|(_, ticket, at)| (ticket, at))
+        place
     }
 
-    /// The home of the one at this place in the queue is told.
-    pub fn knock(&mut self, db: usize, key: &[u8], from: usize) {
-        let queue = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key)).expect("it was found there");
-        queue.places[from].is_knocked = true;
+    /// The home of one who waits is to be told to run it for the key of this number. False: it was told.
+    pub fn knock(&mut self, ticket: &Arc<Ticket>, at: usize) -> bool {
+        let key = &ticket.wait.retries[at].key;
+        let queue = self.queues.get_mut(&ticket.call.db).and_then(|keys| keys.get_mut(key));
+        let mut places = queue.into_iter().flat_map(|queue| &mut queue.places);
+        let place = places.find(|place| Arc::ptr_eq(&place.ticket, ticket)).expect("it was found there");
+        !std::mem::replace(&mut place.is_knocked, true)
     }
 }

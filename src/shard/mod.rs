@@ -7,7 +7,7 @@ pub mod held;
 mod logged;
 pub mod union;
 
-pub use blocked::{Answer, Ticket};
+pub use blocked::{Answer, Queued, Ticket};
 pub use logged::commit_shared;
 
 use crate::aof::log::Log;
@@ -605,6 +605,25 @@ impl Shard {
         self.listen();
     }
 
+    /// Who waits for keys that are to be lent.
+    pub fn waiting_for(&self, need: &Need) -> Vec<Queued> {
+        if self.blocked.is_empty() { Vec::new() } else { self.blocked.waiting_for(need) }
+    }
+
+    /// The call of a client for its key of this number was run where all that it needs is held. `is_over`: it waits no
+    /// more, and those behind it have their turn.
+    pub fn went_on(&mut self, ticket: &Arc<Ticket>, at: usize, rank: u64, is_over: bool) {
+        match is_over {
+            true => self.blocked.go_on(ticket, at, rank),
+            false => self.blocked.unknock(ticket, at),
+        }
+    }
+
+    /// The home of a client is to be told to run its call for the key of this number. False: it was told.
+    pub fn knock(&mut self, ticket: &Arc<Ticket>, at: usize) -> bool {
+        self.blocked.knock(ticket, at)
+    }
+
     /// A client that was knocked at has found nothing for its key of this number.
     pub fn unknock(&mut self, ticket: &Arc<Ticket>, at: usize) {
         self.blocked.unknock(ticket, at);
@@ -638,7 +657,7 @@ impl Shard {
         if self.keyspace.is_replaying {
             return answers;
         }
-        if let Some((db, key)) = self.blocked.next_ready() {
+        if let Some((rank, db, key)) = self.blocked.next_ready() {
             self.keyspace.begin(now_ms, false);
             let mut from = 0;
             while let Some((ticket, at)) = self.blocked.waiting(db, &key, from) {
@@ -662,8 +681,7 @@ impl Shard {
                     continue;
                 }
                 if self.needs_others(&ticket, at) {
-                    self.blocked.knock(db, &key, from);
-                    answers.push(Answer::Knock(ticket, at));
+                    answers.push(Answer::Needs(ticket, at, rank));
                     break;
                 }
                 if !ticket.try_to_answer() {
@@ -689,11 +707,7 @@ impl Shard {
 
     /// Whether the call for a key needs keys that are not here, or away.
     fn needs_others(&self, ticket: &Ticket, at: usize) -> bool {
-        let retry = &ticket.wait.retries[at];
-        let args: Vec<&[u8]> = retry.args.iter().map(Vec::as_slice).collect();
-        let mut positions = Vec::new();
-        key_positions(ticket.row.command, &args, &mut positions).expect("it ran before");
-        positions.into_iter().any(|at| !self.owns(args[at]) || self.locks.is_held(args[at]))
+        ticket.keys_of_call(at).any(|key| !self.owns(key) || self.locks.is_held(key))
     }
 
     /// Runs the call of a client that waits; `None`: there is nothing for it.
@@ -846,20 +860,6 @@ mod tests {
     }
 
     #[test]
-    fn nothing_goes_by_itself_when_it_is_not_to() {
-        let mut shard = shard();
-        shard.keyspace.set_string(0, b"k", b"v", Expiry::At(START_MS + 1));
-        assert!(!shard.tend(START_MS + 100, false));
-        assert_eq!((shard.keyspace.len(0), shard.next_due_ms()), (1, AGING_MS));
-        shard.tend(START_MS + 200, true);
-        assert_eq!(shard.keyspace.len(0), 0);
-    }
-
-    #[test]
-    fn a_visitor_tells_the_owner_once_of_a_deadline_that_comes_sooner() {
-        let mut shard = shard();
-        shard.leave(START_MS + 100);
-    #[test]
     fn a_watched_key_whose_time_is_over_stays_until_it_is_used() {
         let mut shard = shard();
         let (first, second) = (Flag::default(), Flag::default());
@@ -877,6 +877,20 @@ mod tests {
         assert!(shard.is_unchanged(&gone, START_MS + 12) && !second.is_raised());
     }
 
+    #[test]
+    fn nothing_goes_by_itself_when_it_is_not_to() {
+        let mut shard = shard();
+        shard.keyspace.set_string(0, b"k", b"v", Expiry::At(START_MS + 1));
+        assert!(!shard.tend(START_MS + 100, false));
+        assert_eq!((shard.keyspace.len(0), shard.next_due_ms()), (1, AGING_MS));
+        shard.tend(START_MS + 200, true);
+        assert_eq!(shard.keyspace.len(0), 0);
+    }
+
+    #[test]
+    fn a_visitor_tells_the_owner_once_of_a_deadline_that_comes_sooner() {
+        let mut shard = shard();
+        shard.leave(START_MS + 100);
         shard.keyspace.set_string(0, b"far", b"v", Expiry::At(START_MS + 1000));
         assert!(!shard.wants_owner());
         shard.keyspace.set_string(0, b"near", b"v", Expiry::At(START_MS + 50));

@@ -6,7 +6,7 @@ use super::{SHARDS, rounds, start};
 use crate::client::{Client, Value, encode};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const PAIRS: usize = 3;
 const KEYS: usize = 4;
@@ -182,6 +182,150 @@ fn who_came_first_is_served_first() {
                 };
                 assert_eq!(served, before.to_string(), "{shards} shards");
             }
+        }
+    }
+}
+
+/// Waits until so many clients wait.
+fn await_blocked(client: &mut Client, clients: usize) {
+    let wanted = format!("blocked_clients:{clients}\r\n");
+    while !string(&call(client, "INFO clients")).contains(&wanted) {
+        std::thread::yield_now();
+    }
+}
+
+/// Sends several at once; what came back.
+fn at_once(client: &mut Client, lines: &[String]) -> Vec<Value> {
+    let bytes: Vec<u8> = lines.iter().flat_map(|line| encode(&line.split(' ').collect::<Vec<_>>())).collect();
+    client.send_raw(&bytes).expect("the server reads");
+    lines.iter().map(|_| read(client)).collect()
+}
+
+/// What brings an element to `from`, and what takes it away again unless one who waits has it; the last reply then.
+fn brings_and_steals(case: usize, from: &str, round: usize) -> (Vec<String>, &'static str, Value) {
+    let push = format!("RPUSH {from} {round}");
+    let none = Value::NullBulk;
+    match case {
+        0 => (vec![push], "LPOP", none),
+        1 => (vec![push], "DEL", Value::Integer(0)),
+        2 => (vec!["MULTI".into(), push, format!("SET flag {round}"), "EXEC".into()], "LLEN", Value::Integer(0)),
+        3 => (vec![format!("RPUSH other:{round} {round}"), format!("RENAME other:{round} {from}")], "RPOP", none),
+        4 => (vec![format!("EVAL redis.call('RPUSH',KEYS[1],ARGV[1]) 1 {from} {round}")], "LPOP", none),
+        5 => (vec![format!("EVAL redis.call('RPUSH',ARGV[1],ARGV[2]) 0 {from} {round}")], "EXISTS", Value::Integer(0)),
+        6 => (
+            vec![format!("RPUSH other:{round} {round}"), format!("LMOVE other:{round} {from} LEFT LEFT")],
+            "LLEN",
+            Value::Integer(0),
+        ),
+        _ => (vec![push, format!("MSET flag {round} {from}:x 1 {from}:y 2")], "LPOP", none),
+    }
+}
+
+/// Says that it is over, also where a check has failed.
+struct AtEnd<'a>(&'a AtomicBool);
+
+impl Drop for AtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Keeps engines busy and keys lent until it is over.
+fn make_noise(port: u16, index: usize, is_over: &AtomicBool) {
+    let mut client = connect(port);
+    let keys: Vec<String> = (0..10).map(|key| format!("noise:{index}:{key}")).collect();
+    let mut round = 0;
+    while !is_over.load(Ordering::SeqCst) {
+        round += 1;
+        let mut lines = vec![format!("MGET {}", keys.join(" ")); 10];
+        if round % 4 == index % 4 {
+            // So long that it borrows, and of what is waited for.
+            lines.push("MULTI".into());
+            lines.extend((0..70).map(|key| format!("LLEN to:{}", key % KEYS)));
+            lines.push("EXEC".into());
+        }
+        at_once(&mut client, &lines);
+    }
+}
+
+/// What a push brings goes to who waits for it, whatever follows, wherever the one who waits puts it.
+#[test]
+fn what_is_pushed_goes_to_who_waits_before_anybody_else() {
+    for shards in SHARDS {
+        let server = start(shards);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let (port, is_over) = (server.port, &is_over);
+            let at_end = AtEnd(is_over);
+            for index in 0..2 {
+                scope.spawn(move || make_noise(port, index, is_over));
+            }
+            let (mut brings, mut steals, mut waits) = (connect(port), connect(port), connect(port));
+            for round in 0..rounds() {
+                let (from, to) = (format!("from:{}", round % 7), format!("to:{}", round % KEYS));
+                send(&mut waits, &format!("BLMOVE {from} {to} LEFT RIGHT 0"));
+                await_blocked(&mut brings, 1);
+                call(&mut steals, &format!("WATCH {to}"));
+                let (mut lines, steal, wanted) = brings_and_steals(round % 8, &from, round);
+                let steal = format!("{steal} {from}");
+                let is_one = round % 2 == 0;
+                if is_one {
+                    lines.push(steal.clone());
+                }
+                let replies = at_once(&mut brings, &lines);
+                let stolen = if is_one { replies.last().cloned().expect("several") } else { call(&mut steals, &steal) };
+                assert_eq!(stolen, wanted, "{shards} shards, round {round}: {lines:?}, {replies:?}");
+                // It is there by then, and seen by who watches it.
+                assert_eq!(integer(&call(&mut brings, &format!("LLEN {to}"))), 1, "{shards} shards, round {round}");
+                call(&mut steals, "MULTI");
+                assert!(array(call(&mut steals, "EXEC")).is_none(), "{shards} shards, round {round}");
+                assert_eq!(string(&read(&mut waits)), round.to_string());
+                assert_eq!(string(&call(&mut brings, &format!("LPOP {to}"))), round.to_string());
+            }
+            drop(at_end);
+        });
+    }
+}
+
+#[test]
+fn a_chain_of_those_who_wait_is_gone_through_at_once() {
+    const LEN: usize = 6;
+    for shards in SHARDS {
+        let server = start(shards);
+        let mut brings = connect(server.port);
+        let mut waiting: Vec<Client> = (0..LEN).map(|_| connect(server.port)).collect();
+        for round in 0..rounds().div_ceil(4) {
+            let key = |link: usize| format!("chain:{}:{link}", round % 5);
+            for (link, client) in waiting.iter_mut().enumerate() {
+                send(client, &format!("BLMOVE {} {} LEFT RIGHT 0", key(link), key(link + 1)));
+            }
+            await_blocked(&mut brings, LEN);
+            let lines =
+                [format!("RPUSH {} {round}", key(0)), format!("LPOP {}", key(LEN)), format!("EXISTS {}", key(0))];
+            let replies = at_once(&mut brings, &lines);
+            let wanted = [Value::Integer(1), Value::Bulk(round.to_string().into_bytes()), Value::Integer(0)];
+            assert_eq!(replies, wanted, "{shards} shards, round {round}");
+            waiting.iter_mut().for_each(|client| assert_eq!(string(&read(client)), round.to_string()));
+        }
+    }
+}
+
+/// However many push and take, who waits is served by the next push.
+#[test]
+fn nobody_starves_who_waits_for_what_is_taken_at_once() {
+    const PUSHES: usize = 50;
+    for shards in SHARDS {
+        let server = start(shards);
+        let (mut waits, mut brings) = (connect(server.port), connect(server.port));
+        for round in 0..rounds().div_ceil(10) {
+            let (from, to) = (format!("eager:{}", round % 5), format!("fed:{}", round % 3));
+            send(&mut waits, &format!("BRPOPLPUSH {from} {to} 0"));
+            await_blocked(&mut brings, 1);
+            let pairs = (0..PUSHES).flat_map(|_| [format!("RPUSH {from} y"), format!("LPOP {from}")]);
+            let replies = at_once(&mut brings, &pairs.collect::<Vec<_>>());
+            let missed = replies.chunks(2).position(|pair| pair[1] == Value::NullBulk);
+            assert_eq!(missed, Some(0), "{shards} shards, round {round}");
+            assert_eq!(string(&read(&mut waits)), "y");
         }
     }
 }
