@@ -153,10 +153,12 @@ impl Shared {
     }
 
     /// What is in memory and does not count against `maxmemory`, in bytes: what a snapshot under way holds, for which
-    /// no key has to go, as in Redis, where a child has it; histograms of latencies, which grow with what is measured.
+    /// no key has to go, as in Redis, where a child has it; what the log has yet to write, which leaves with the next
+    /// write, and grows by every key that goes; histograms of latencies, which grow with what is measured.
     pub fn uncounted_bytes(&self) -> u64 {
         let latencies: u64 = self.latency_bytes_of_core.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
-        self.persistence.uncounted_bytes(self.latency_bytes_of_core.len()) + latencies
+        let snapshot = self.persistence.uncounted_bytes(self.latency_bytes_of_core.len());
+        snapshot + self.log.buffer_bytes() + latencies
     }
 
     /// A new client's id.

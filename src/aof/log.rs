@@ -184,6 +184,10 @@ struct Lane {
     synced: AtomicU64,
     /// The error number of the last write or sync; 0: it succeeded.
     error: AtomicU32,
+    /// What it takes in memory, in bytes: what nobody has taken yet, …
+    buffered: AtomicU64,
+    /// … and its owner's buffers.
+    writing: AtomicU64,
     /// Its owner was asked to flush it at once.
     is_asked: AtomicBool,
     /// Bytes of its files on disk.
@@ -192,6 +196,19 @@ struct Lane {
     is_waiting: AtomicBool,
     /// Its owner has a file of it open.
     is_open: AtomicBool,
+}
+
+impl Lane {
+    /// Tells how far it goes, and what that takes in memory.
+    fn publish(&self, pending: &Pending) {
+        self.note_buffers(pending);
+        self.end.store(pending.end, Ordering::Release);
+    }
+
+    fn note_buffers(&self, pending: &Pending) {
+        let bytes: usize = pending.segments.iter().map(|segment| segment.records.capacity()).sum();
+        self.buffered.store(bytes as u64, Ordering::Relaxed);
+    }
 }
 
 /// What a flush writes.
@@ -273,6 +290,8 @@ impl Log {
             written: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             error: AtomicU32::new(0),
+            buffered: AtomicU64::new(0),
+            writing: AtomicU64::new(0),
             is_asked: AtomicBool::new(false),
             bytes: AtomicU64::new(0),
             is_waiting: AtomicBool::new(false),
@@ -395,7 +414,7 @@ impl Log {
             None => self.open_generation(&mut locked, false, Errand::Opened),
         };
         for (lane, pending) in self.lanes.iter().zip(&locked) {
-            lane.end.store(pending.end, Ordering::Release);
+            lane.publish(pending);
         }
         self.is_on.store(true, Ordering::Release);
         drop(locked);
@@ -413,7 +432,7 @@ impl Log {
         place(first);
         self.obsolete_before.store(first, Ordering::Release);
         for (lane, pending) in self.lanes.iter().zip(&locked) {
-            lane.end.store(pending.end, Ordering::Release);
+            lane.publish(pending);
         }
         self.is_partial.store(true, Ordering::Relaxed);
         self.is_on.store(true, Ordering::Release);
@@ -552,7 +571,7 @@ impl Log {
         let first = self.open_generation(&mut locked, false, Errand::Opened);
         place(first);
         for (lane, pending) in self.lanes.iter().zip(&locked) {
-            lane.end.store(pending.end, Ordering::Release);
+            lane.publish(pending);
         }
         (first, locked.iter().map(|pending| pending.end).collect())
     }
@@ -560,11 +579,10 @@ impl Log {
     /// Appends what one shard did: `is_whole`: none of it without the rest. Returns the lane's position behind it.
     pub fn append(&self, lane: usize, records: &[Record<'_>], is_whole: bool) -> u64 {
         let (time, tracks) = (self.time.load(Ordering::Relaxed), self.holds_replies());
-        let Lane { pending, end, .. } = &self.lanes[lane];
-        let mut pending = pending.lock();
+        let mut pending = self.lanes[lane].pending.lock();
         let safe = tracks.then(|| self.safe(lane, &pending));
         pending.push(records, is_whole, time, safe);
-        end.store(pending.end, Ordering::Release);
+        self.lanes[lane].publish(&pending);
         pending.end
     }
 
@@ -633,7 +651,7 @@ impl Log {
         }
         for (lane, mut pending) in touched.iter().zip(locked) {
             pending.needs.copy_from_slice(&needs);
-            self.lanes[*lane].end.store(pending.end, Ordering::Release);
+            self.lanes[*lane].publish(&pending);
         }
     }
 
@@ -839,6 +857,7 @@ impl Log {
         if is_last {
             pending.segments.pop_front();
         }
+        self.lanes[lane].note_buffers(&pending);
         let later: u64 = pending.segments.iter().map(|segment| segment.records.len() as u64).sum();
         Some(Batch { file, records, shares, end: pending.end - later, is_last })
     }
@@ -855,6 +874,7 @@ impl Log {
             }
             _ => pending.segments.push_front(Segment { file, records, shares, is_last }),
         }
+        self.lanes[lane].note_buffers(&pending);
     }
 
     /// A lane is written up to here; `is_synced`: and synced.
@@ -958,6 +978,30 @@ impl Log {
         let lanes: u64 = self.lanes.iter().map(|lane| lane.bytes.load(Ordering::Relaxed)).sum();
         let base = self.own_base_bytes.load(Ordering::Relaxed);
         (lanes + base).saturating_sub(self.dropped_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Nothing is to be written: buffers with more room than so many bytes are freed.
+    pub fn rest(&self, lane: usize, bytes_max: u64) {
+        let lane = &self.lanes[lane];
+        if lane.buffered.load(Ordering::Relaxed) <= bytes_max {
+            return;
+        }
+        let mut pending = lane.pending.lock();
+        for segment in pending.segments.iter_mut().filter(|segment| segment.records.is_empty()) {
+            segment.records = Vec::new();
+        }
+        lane.note_buffers(&pending);
+    }
+
+    /// What a lane's owner has in memory for what it writes, in bytes.
+    pub fn note_writing(&self, lane: usize, bytes: usize) {
+        self.lanes[lane].writing.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// What the log takes in memory, in bytes: records that are not written yet, and buffers they are written from.
+    pub fn buffer_bytes(&self) -> u64 {
+        let of_lane = |lane: &Lane| lane.buffered.load(Ordering::Relaxed) + lane.writing.load(Ordering::Relaxed);
+        self.lanes.iter().map(of_lane).sum()
     }
 
     /// Bytes of records that are not written yet.

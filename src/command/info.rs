@@ -481,7 +481,9 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     lines.put("mem_not_counted_for_evict", server.view.shared.uncounted_bytes());
     lines.zeros(&["mem_replication_backlog", "mem_total_replication_buffers", "mem_clients_slaves"]);
     lines.put("mem_clients_normal", client_bytes);
-    lines.zeros(&["mem_cluster_links", "mem_aof_buffer", "mem_overhead_db_hashtable_rehashing"]);
+    lines.zeros(&["mem_cluster_links"]);
+    lines.put("mem_aof_buffer", server.view.shared.log.buffer_bytes());
+    lines.zeros(&["mem_overhead_db_hashtable_rehashing"]);
     lines.put("mem_allocator", memory::allocator_name());
     lines.put("active_defrag_running", 0);
     lines.put("lazyfree_pending_objects", server.sum(|report| report.pending_free_len));

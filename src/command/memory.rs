@@ -209,7 +209,7 @@ fn stats(view: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mut
     put(reply, "clients.slaves", 0);
     put(reply, "clients.normal", client_bytes);
     put(reply, "cluster.links", 0);
-    put(reply, "aof.buffer", 0);
+    put(reply, "aof.buffer", view.shared.log.buffer_bytes());
     put(reply, "lua.caches", view.shared.scripts.totals().1 as u64);
     put(reply, "functions.caches", view.shared.scripts.library_bytes() as u64);
     for (db, (_, _, table_bytes)) in used_databases() {

@@ -240,6 +240,9 @@ impl Writer {
             self.has_failed = false;
             log.note_error(lane, 0);
         }
+        if pending == 0 && self.is_tick {
+            self.rest(log);
+        }
         let is_retry = self.has_failed;
         if !self.is_due(at.steady_ms) {
             return Ok(());
@@ -290,6 +293,7 @@ impl Writer {
         };
         let open = self.open.as_ref().expect("made ready");
         group::seal(blocks.bytes_mut(), open.place(), batch.shares, &batch.records);
+        log.note_writing(self.lane, batch.records.capacity() + blocks.capacity());
         queue.write(&open.file, open.offset, blocks, 0, is_synced);
         let waits_since = self.waits_since.take();
         let beside = if waits_since.is_some() || log.syncing() != 0 {
@@ -353,6 +357,7 @@ impl Writer {
                 if blocks.capacity() <= SPARE_BYTES_MAX {
                     self.spare_blocks = Some(blocks);
                 }
+                self.note_spares(log);
                 // A write that is synced is one operation: most of it is the sync.
                 let events = if is_synced { ["aof-write", "aof-fsync-always"] } else { ["aof-write", beside.event()] };
                 return Written::Wholly { events, since, is_synced };
@@ -360,7 +365,25 @@ impl Writer {
             Err(error) => io::Error::from_raw_os_error(error),
         };
         log.put_back(self.lane, batch);
+        self.note_spares(log);
         Written::Failed(error)
+    }
+
+    /// Nothing was written for a moment, or will be at once: large buffers are freed.
+    fn rest(&mut self, log: &Log) {
+        let is_large = |bytes: usize| EAGER_BYTES < bytes as u64;
+        if is_large(self.spare_records.capacity()) {
+            self.spare_records = Vec::new();
+        }
+        self.spare_blocks.take_if(|blocks| is_large(blocks.capacity()));
+        self.note_spares(log);
+        log.rest(self.lane, EAGER_BYTES);
+    }
+
+    /// Nothing is being written: what is kept for the next write is all there is.
+    fn note_spares(&self, log: &Log) {
+        let blocks = self.spare_blocks.as_ref().map_or(0, Blocks::capacity);
+        log.note_writing(self.lane, self.spare_records.capacity() + blocks);
     }
 
     /// A sync has ended: since when it was under way, and how it went. Of one that failed no other can tell whether

@@ -333,3 +333,27 @@ fn a_log_that_is_off_is_closed_when_all_is_written_and_its_errors_are_forgotten(
     log.begin_rewrite(5);
     assert!(!log.is_closed(), "a base is being written");
 }
+
+#[test]
+fn buffers_count_until_there_is_nothing_to_write_for_a_moment() {
+    let log = Log::new(2, 1);
+    log.begin(None, 1);
+    let text = vec![b'x'; 10_000];
+    for _ in 0..100 {
+        log.append(1, &records(std::slice::from_ref(&text)), true);
+    }
+    assert!((1_000_000..3_000_000).contains(&log.buffer_bytes()), "{}", log.buffer_bytes());
+    log.rest(1, 1000);
+    let batch = log.take(1, Vec::with_capacity(5000)).expect("there is something to write");
+    assert!(1_000_000 <= batch.records.len() && (5000..6000).contains(&log.buffer_bytes()));
+    log.note_writing(1, batch.records.capacity());
+    assert!(1_000_000 <= log.buffer_bytes());
+    log.put_back(1, batch);
+    log.note_writing(1, 0);
+    assert!(1_000_000 <= log.buffer_bytes(), "it is there again");
+    log.take(1, Vec::with_capacity(5000)).expect("as before");
+    log.rest(1, 6000);
+    assert!(5000 <= log.buffer_bytes(), "so much is kept");
+    log.rest(1, 1000);
+    assert!(log.buffer_bytes() < 100, "heads of files");
+}
