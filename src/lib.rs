@@ -88,7 +88,8 @@
 //! **Atomicity.** Every command and every transaction happens at one moment, whichever shards its keys are on (strict
 //! serializability): it holds all engines it needs, or borrows what it needs of their owners. Not so `KEYS` outside a
 //! transaction (a survey: key by key, each once), `SCAN`, and what every core answers for itself (`INFO`, `CLIENT
-//! LIST`). See [`shard::union`].
+//! LIST`). See [`shard::union`]. Entries may be evicted in the middle of a transaction or script, but none that it
+//! uses: only one that looks at all keys can tell (`src/runtime/room.rs`).
 //!
 //! **Who waits is served at once.** A client in `BLPOP` and its like is served by the command, transaction or script
 //! that fills its key, before anybody else has a turn and before the reply leaves; and so are those who wait for what
@@ -163,8 +164,7 @@
 //! | `CLIENTS_PER_CRON` | `src/runtime/cron.rs` | `200` | idle and limit checks of further clients come in later slices |
 //! | `GIVE_BACK_BYTES` | `src/runtime/core.rs` | `4 * 1024 * 1024` | the rest of large freed blocks waits for the next pass |
 //! | `WAITING_BYTES_MAX` | `src/memory/mapped.rs` | `1 << 30` | large blocks freed beyond go back at once |
-//! | `SPIN_NANOSECONDS_MAX` | `src/runtime/room.rs` | `1_000_000` | a write goes on without other cores' keys, where there is slack |
-//! | `WAIT_NANOSECONDS_MAX` | `src/runtime/room.rs` | `100_000_000` | a write is refused |
+//! | `WAIT_MS_MAX` | `src/runtime/room.rs` | `5_000` | a write is refused, whose room is out of reach for so long |
 //! | `BUSY_MAX` | `src/shared/steering.rs` | `700` | connections that belong to a core stay where they are |
 //! | `ARRIVALS_MIN` | `src/shared/steering.rs` | `4` | further ones, where there are few clients, move 0.1 s later |
 //! | `DOUBLINGS_MAX` | `src/connection/following.rs` | `6` | a connection that moves to and fro does so no more seldom |

@@ -4,7 +4,7 @@
 //! `ONE` of `BITOP` came with Redis 8.2. The loops over bits are in `structure::bits`, the integers of `BITFIELD` in
 //! `value::bitfield`.
 
-use super::{Args, Command, CommandResult, Context, Flags, Group, KeyAccess, KeySpec, Keys, Run};
+use super::{Args, Command, CommandResult, Context, Flags, Group, Growth, KeyAccess, KeySpec, Keys, Run};
 use crate::keyspace::{Event, Expiry};
 use crate::resp::{Error, Reply};
 use crate::structure::bits::{self, BitRange, Operation};
@@ -22,6 +22,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(4)
         .key()
         .flags(GROW)
+        .grows(bit_growth)
         .access(KeyAccess::READ_CHANGE)
         .docs(Group::Bitmap, "2.2.0", "Sets or clears a bit of the string under a key, which grows where needed.")
         .syntax("key offset value:integer"),
@@ -50,6 +51,7 @@ pub const COMMANDS: &[Command] = &[
         .keys(Keys::Range { first: 2, last: -1, step: 1 })
         .key_specs(&[KeySpec::at(2, KeyAccess::OVERWRITE), KeySpec::from(3, -1, KeyAccess::READ)])
         .flags(GROW)
+        .grows(combined_growth)
         .docs(Group::Bitmap, "2.6.0", "Combines strings bit by bit and puts the result under a key.")
         .complexity("O(N) where N is the sum of the lengths of the strings")
         .syntax("AND|OR|XOR|NOT|DIFF@8.2.0|DIFF1@8.2.0|ANDOR@8.2.0|ONE@8.2.0 destkey:key key [key ...]"),
@@ -100,6 +102,18 @@ fn integer(word: &[u8]) -> Result<i64, Error> {
 }
 
 // One bit
+
+/// Up to where `SETBIT` writes.
+fn bit_growth(args: &Args<'_>, _: &dyn Fn(&[u8]) -> usize) -> Option<Growth> {
+    let offset = usize::try_from(parse_integer(args[2])?).ok()?;
+    Some(Growth { key: 1, bytes: offset / 8 + 1 })
+}
+
+/// What `BITOP` makes is as long as the longest of what it combines.
+fn combined_growth(args: &Args<'_>, bytes_of: &dyn Fn(&[u8]) -> usize) -> Option<Growth> {
+    let bytes = args[3..].iter().map(|key| bytes_of(key)).max()?;
+    Some(Growth { key: 2, bytes })
+}
 
 fn setbit(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let offset = parse_offset(cx, args[2], None)?;

@@ -404,6 +404,18 @@ pub struct Derived {
     pub keys: fn(&crate::keyspace::Keyspace, usize, &Args<'_>) -> Vec<Vec<u8>>,
 }
 
+/// What a call makes of a key, where that can be told before it runs and may be far more than the call itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Growth {
+    /// The key: which argument.
+    pub key: usize,
+    /// How long its value will be at least, in bytes.
+    pub bytes: usize,
+}
+
+/// Tells a call's growth; it is handed what finds how many bytes a key has now.
+pub type Grows = fn(&Args<'_>, &dyn Fn(&[u8]) -> usize) -> Option<Growth>;
+
 /// One row of the table.
 pub struct Command {
     /// In capitals; a subcommand's row has only its own word.
@@ -426,6 +438,8 @@ pub struct Command {
     pub secrets: Option<fn(&Args<'_>, &mut Vec<usize>)>,
     /// Whether a client may call it at all, where a directive decides that: asked before it is queued.
     pub permission: Option<fn(&Config, &Session) -> CommandResult>,
+    /// What it makes of a key, where that may be far more than it was sent.
+    pub grows: Option<Grows>,
     /// Its properties.
     pub flags: Flags,
     /// ACL categories that do not follow from `flags` and `group`.
@@ -480,6 +494,7 @@ impl Command {
             key_specs: &[],
             secrets: None,
             permission: None,
+            grows: None,
             flags: Flags::empty(),
             categories: Categories::empty(),
             is_immediate: false,
@@ -565,6 +580,12 @@ impl Command {
     /// Sets what tells whether a client may call it at all.
     pub const fn permission(mut self, permission: fn(&Config, &Session) -> CommandResult) -> Command {
         self.permission = Some(permission);
+        self
+    }
+
+    /// Sets what tells how long a value it makes.
+    pub const fn grows(mut self, grows: Grows) -> Command {
+        self.grows = Some(grows);
         self
     }
 

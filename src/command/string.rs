@@ -8,7 +8,7 @@
 
 use super::key_spec::Find;
 use super::{
-    Args, Command, CommandResult, Context, Flags, Gather, Group, Journal, KeyAccess, KeySpec, Keys, Run, Spread,
+    Args, Command, CommandResult, Context, Flags, Gather, Group, Growth, Journal, KeyAccess, KeySpec, Keys, Run, Spread,
 };
 use crate::keyspace::{Event, Expiry, Keyspace};
 use crate::resp::{Error, Reply};
@@ -203,6 +203,7 @@ pub const COMMANDS: &[Command] = &[
         .arity(4)
         .key()
         .flags(GROW)
+        .grows(range_growth)
         .docs(Group::String, "2.2.0", "Overwrites part of the string under a key, which grows where needed.")
         .complexity("O(N) where N is the length of the value; growing the string may copy it")
         .syntax("key offset value"),
@@ -620,6 +621,13 @@ fn append(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comma
     let len = cx.keyspace.append(cx.db, key, value)?;
     reply.integer(len as i64);
     Ok(())
+}
+
+/// Up to where `SETRANGE` writes.
+fn range_growth(args: &Args<'_>, _: &dyn Fn(&[u8]) -> usize) -> Option<Growth> {
+    let offset = usize::try_from(parse_integer(args[2]).ok()?).ok()?;
+    let bytes = offset.checked_add(args[3].len())?;
+    (!args[3].is_empty()).then_some(Growth { key: 1, bytes })
 }
 
 fn setrange(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {

@@ -75,7 +75,7 @@ use crate::structure::table::Position;
 use crate::structure::wheel::Wheel;
 use crate::value::{Container, LongString, Value};
 use adviser::Adviser;
-use ahash::RandomState;
+use ahash::{AHashSet, RandomState};
 use database::Database;
 use entry::EntriesDrain;
 use lhd::{Lhd, VirtualTime};
@@ -171,6 +171,8 @@ pub struct Keyspace {
     pub keeps_expired: Box<dyn Fn(u64) -> bool + Send>,
     /// Keys, with their databases, whose values are being written down bit by bit: they neither expire nor are evicted.
     kept: Vec<(usize, Box<[u8]>)>,
+    /// Hashes of keys that are not evicted now: those that a transaction uses.
+    used_keys: AHashSet<u64>,
     /// All databases were emptied at once (`FLUSHALL`): what is on the disk is out of date. Whoever sees to that clears
     /// it.
     pub is_emptied: bool,
@@ -274,6 +276,7 @@ impl Keyspace {
             adviser: None,
             keeps_expired: Box::new(|_| false),
             kept: Vec::new(),
+            used_keys: AHashSet::new(),
             is_emptied: false,
             trusts_checksums: false,
             effects: Effects::default(),
@@ -405,6 +408,21 @@ impl Keyspace {
     /// Whether a key is kept.
     fn is_kept(&self, db: usize, key: &[u8]) -> bool {
         self.kept.iter().any(|(of, kept)| *of == db && **kept == *key)
+            || !self.used_keys.is_empty() && self.used_keys.contains(&self.hash(key))
+    }
+
+    /// Lets entries go as [`Keyspace::evict_some`] does, but none whose key has one of these hashes.
+    pub fn evict_others(
+        &mut self,
+        eviction: Eviction,
+        bytes: usize,
+        keys_max: usize,
+        used_keys: &mut AHashSet<u64>,
+    ) -> Evicted {
+        std::mem::swap(&mut self.used_keys, used_keys);
+        let evicted = self.evict_some(eviction, bytes, keys_max);
+        std::mem::swap(&mut self.used_keys, used_keys);
+        evicted
     }
 
     /// A key that is kept, though its deadline may have come.

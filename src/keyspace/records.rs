@@ -125,6 +125,12 @@ impl Records {
         other.clear();
     }
 
+    /// What was recorded so far, for who will bring it back: until then others come before it.
+    pub fn set_aside(&mut self) -> Records {
+        let Records { is_on, is_gathering, .. } = *self;
+        std::mem::replace(self, Records { is_on, is_gathering, ..Records::default() })
+    }
+
     /// They have been taken.
     pub fn clear(&mut self) {
         self.items.clear();
@@ -166,5 +172,18 @@ mod tests {
         assert_eq!(other.iter().nth(2).unwrap().bytes, b"*1\r\n$8\r\nFLUSHALL\r\n");
         other.clear();
         assert!(other.is_empty());
+    }
+
+    #[test]
+    fn what_is_set_aside_waits_for_who_brings_it_back() {
+        let mut records = Records { is_on: true, is_gathering: true, ..Records::default() };
+        records.say(0, b"k", &[b"SET", b"k", b"v"]);
+        let aside = records.set_aside();
+        assert!(records.is_empty() && records.is_on && records.is_gathering && !records.take_said());
+        records.removed(0, b"gone");
+        assert_eq!(records.iter().map(|record| record.keys[0].to_vec()).collect::<Vec<_>>(), [b"gone".to_vec()]);
+        records = aside;
+        assert_eq!(records.iter().map(|record| record.keys[0].to_vec()).collect::<Vec<_>>(), [b"k".to_vec()]);
+        assert!(records.take_said());
     }
 }

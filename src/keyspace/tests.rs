@@ -941,3 +941,21 @@ fn a_random_key_is_found_in_bounded_time() {
     (0..8).for_each(|_| assert!(keyspace.random(0, || random.u64(..)).is_some()));
     assert!(keyspace.random(0, || random.u64(..)).is_none());
 }
+
+#[test]
+fn keys_that_are_used_do_not_go_for_others() {
+    let mut keyspace = Keyspace::new(1, 7);
+    keyspace.begin(START_MS, true);
+    let names: Vec<String> = (0..200).map(|number| format!("key:{number}")).collect();
+    for name in &names {
+        keyspace.set_string(0, name.as_bytes(), b"v", Expiry::Clear);
+    }
+    let mut used: ahash::AHashSet<u64> = names[..20].iter().map(|name| keyspace.hash(name.as_bytes())).collect();
+    let eviction = Eviction { judge: eviction::Judge::Lot, is_volatile: false, samples: 5 };
+    for _ in 0..1000 {
+        keyspace.evict_others(eviction, usize::MAX, 16, &mut used);
+    }
+    assert_eq!((keyspace.len(0), used.len()), (20, 20));
+    assert!(names[..20].iter().all(|name| keyspace.peek(0, name.as_bytes()).is_some()));
+    assert_eq!(keyspace.evict_some(eviction, usize::MAX, 100).keys, 20, "only then");
+}

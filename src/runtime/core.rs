@@ -49,7 +49,7 @@ use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::sys::process::RunQueue;
 use crate::sys::ring::{Buffer, Event, Ring};
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
@@ -191,6 +191,12 @@ pub struct Core {
     pub(super) evicts: bool,
     /// Entries have yet to go, in this pass and those that follow.
     pub(super) is_short_of_room: bool,
+    /// Since when commands are put off for want of room, by the steady clock.
+    pub(super) lacks_room_since_ms: Option<u64>,
+    /// Hashes of the keys that the transaction or script that runs now uses, where entries may go.
+    pub(super) used_keys: AHashSet<u64>,
+    /// It has a lease beyond the limit.
+    pub(super) has_raised_lease: bool,
     /// For how long entries went in this pass, in nanoseconds.
     pub(super) evicting_nanoseconds: u64,
     /// What writes this core's lane of the log.
@@ -317,6 +323,9 @@ impl Core {
             touched: Vec::new(),
             evicts: false,
             is_short_of_room: false,
+            lacks_room_since_ms: None,
+            used_keys: AHashSet::new(),
+            has_raised_lease: false,
             evicting_nanoseconds: 0,
             obstacles: 0,
             saving: Saving::default(),

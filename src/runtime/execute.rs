@@ -9,7 +9,7 @@ use super::monitor::{self, feed_monitors};
 use super::needs::linked_keys;
 use super::pubsub::{begin_tracked, remember_read};
 use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request, raw_request};
-use super::room::{needs_room, transaction_needs_room};
+use super::room::{Room, needs_room, runs_script, transaction_needs_room};
 use super::send::list_once;
 use super::slow;
 use super::visit::VISIT_ARGUMENTS_MAX;
@@ -131,6 +131,21 @@ impl Core {
         if connection.broken || connection.session.mode.intersects(Mode::CLOSE_NOW | Mode::CLOSE_AFTER_REPLY) {
             return started;
         }
+        if OUTPUT_PAUSE_BYTES <= connection.replies.bytes()
+            || connection.barrier
+            || !connection.held_back.is_empty()
+            || 0 < connection.replies.outstanding() && waits_for_replies(planned, connection)
+        {
+            self.hold_back(planned);
+            return started;
+        }
+        // Before anything of it is done, also what the modes of its client ask for.
+        let room = self.room_for_planned(planned);
+        if room == Room::Later {
+            self.hold_back(planned);
+            return started;
+        }
+        let connection = &mut *self.connections[planned.connection as usize];
         let bytes = match planned.source {
             Source::Buffer(buffer) => self.ring.bytes(buffer),
             Source::Input => &connection.input[..],
@@ -138,27 +153,6 @@ impl Core {
         let request = &bytes[planned.base..];
         let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
         let slices = || -> ArgSlices<'_> { arguments(spans, request, &connection.bodies) };
-        if OUTPUT_PAUSE_BYTES <= connection.replies.bytes()
-            || connection.barrier
-            || !connection.held_back.is_empty()
-            || 0 < connection.replies.outstanding() && waits_for_replies(planned, connection)
-        {
-            if matches!(planned.what, What::ProtocolError) {
-                // Its bytes are read again behind the others.
-                connection.protocol_error = None;
-                let end = match planned.source {
-                    Source::Buffer(_) => bytes.len(),
-                    Source::Input => connection.input_start + connection.planned_bytes,
-                };
-                connection.held_back.extend_from_slice(&bytes[planned.base..end]);
-            } else {
-                match raw_request(bytes, planned, spans).filter(|_| connection.bodies.is_empty()) {
-                    Some(raw) => connection.held_back.extend_from_slice(raw),
-                    None => connection.held_back.append(&mut encode_request(&slices())),
-                }
-            }
-            return started;
-        }
 
         if !connection.session.mode.is_empty() {
             advance_reply_mode(&mut connection.session);
@@ -211,21 +205,55 @@ impl Core {
         {
             return self.refuse(planned, row, error);
         }
-        let connection = &mut *self.connections[planned.connection as usize];
-        let request_bytes = spans.last().map_or(0, |last| (last.start + last.len) as usize);
-        if needs_room(row)
-            || !connection.session.mode.is_empty()
-                && connection.session.mode.contains(Mode::IN_TRANSACTION)
-                && transaction_needs_room(&connection.session, row)
-        {
-            if !self.has_room(request_bytes) {
-                return self.refuse(planned, row, Error::OUT_OF_MEMORY);
-            }
-            if !matches!(planned.place, Place::One(shard) if shard == self.core) {
-                memory::spend_lease(request_bytes + ENTRY_BYTES);
-            }
+        if room == Room::Lacking {
+            return self.refuse(planned, row, self.shared.scripts.refusal().unwrap_or(Error::OUT_OF_MEMORY));
         }
         self.run_admitted(planned, row, started)
+    }
+
+    /// Its client's next commands wait behind this one, which has its turn in a later pass.
+    fn hold_back(&mut self, planned: &Planned) {
+        let connection = &mut *self.connections[planned.connection as usize];
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        if matches!(planned.what, What::ProtocolError) {
+            // Its bytes are read again behind the others.
+            connection.protocol_error = None;
+            let end = match planned.source {
+                Source::Buffer(_) => bytes.len(),
+                Source::Input => connection.input_start + connection.planned_bytes,
+            };
+            connection.held_back.extend_from_slice(&bytes[planned.base..end]);
+        } else {
+            match raw_request(bytes, planned, spans).filter(|_| connection.bodies.is_empty()) {
+                Some(raw) => connection.held_back.extend_from_slice(raw),
+                None => {
+                    let slices: ArgSlices<'_> = arguments(spans, &bytes[planned.base..], &connection.bodies);
+                    connection.held_back.append(&mut encode_request(&slices));
+                }
+            }
+        }
+    }
+
+    /// Whether there is room for a command, if it needs any.
+    #[inline]
+    fn room_for_planned(&mut self, planned: &Planned) -> Room {
+        let What::Row(row) = planned.what else { return Room::Made };
+        let session = &self.connections[planned.connection as usize].session;
+        let is_queued = !session.mode.is_empty() && session.mode.contains(Mode::IN_TRANSACTION);
+        if !(needs_room(row) || is_queued && transaction_needs_room(session, row)) {
+            return if runs_script(row) { self.room_for_script() } else { Room::Made };
+        }
+        let request_bytes = self.bytes_of_planned(planned, row);
+        let room = self.room_for(request_bytes);
+        if !matches!(planned.place, Place::One(shard) if shard == self.core) {
+            memory::spend_lease(request_bytes + ENTRY_BYTES);
+        }
+        // Who holds what could go may never let go of it.
+        if room == Room::Later && self.shared.scripts.is_any_busy() { Room::Lacking } else { room }
     }
 
     /// Runs a command that is not refused: at once, or when its transaction does.

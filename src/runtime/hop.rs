@@ -120,6 +120,9 @@ impl Core {
             self.take_step(from, header, args.iter().map(|arg| arg.to_vec()).collect());
             return started;
         }
+        if needs_room(row) {
+            self.make_room_for_sent(row, header.db as usize, args);
+        }
         if self.shard.keyspace.is_walked() {
             self.shard.record_before(row, header.db as usize, args);
         }
@@ -134,9 +137,6 @@ impl Core {
             let args = args.iter().map(|arg| arg.to_vec()).collect();
             self.shard.locks.wait(need, Waiter::Sent { from, header, args });
             return started;
-        }
-        if needs_room(row) {
-            self.keep_room(); // Its client's core has said yes already.
         }
         let long = self.execute_sent(from, &header, row, args);
         if let Some(long) = long {

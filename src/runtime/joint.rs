@@ -549,7 +549,9 @@ impl Core {
             exec.now_ms = self.now_ms;
         }
         let now_ms = std::mem::replace(&mut self.now_ms, exec.now_ms);
+        let used_before = self.begin_to_use(&exec.transaction);
         let is_done = self.run_calls_now(index, exec, ground);
+        self.end_use(used_before);
         self.now_ms = now_ms.max(self.now_ms);
         is_done
     }
@@ -588,6 +590,7 @@ impl Core {
             };
             match row.command.run {
                 Run::Keyspace(_) | Run::Blocking(_) => {
+                    self.keep_room_within(ground, row, call.db, &args);
                     let engines = (&mut self.shard, &mut self.visited[..]);
                     let (now_ms, stats) = (self.now_ms, &mut self.stats);
                     ground.run(engines, &mut self.overlay, &self.config, None, row, call, &args, now_ms, stats, out);

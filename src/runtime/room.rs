@@ -10,7 +10,8 @@
 //!                                      ▼
 //!            entries go: own shard, or a visit to another ──▶ enough: a lease, runs
 //!                                      │ time is up: runs, the rest goes in the next passes
-//!                                      └ none may go: -OOM
+//!                                      ├ all shards were looked at, and none may go: -OOM
+//!                                      └ not all could be looked at: within the slack runs, else its turn comes later
 //! ```
 //! There is one budget: [`crate::memory::used_bytes`] of the process, against `maxmemory`. No core refuses or evicts
 //! while the sum has room, however uneven the cores are.
@@ -19,14 +20,53 @@
 //! [`slack_bytes`] while entries go more slowly than commands bring new ones; beyond that a command waits until enough
 //! have gone, however long that takes. Where a limit was lowered, the sum is held where it was
 //! ([`crate::shared::Budget`]'s ceiling) and goes down from there in slices, beside the commands.
+//!
+//! # Whose turn comes later
+//!
+//! What could go may be out of reach for a while: an engine is another core's, a keyspace is lent to a script, and
+//! comes home by a message to this very core. So nobody waits for it here, with an engine held and messages unread. The
+//! core waits for each engine once a pass and with a limit, as for any command on several shards; if that was in vain,
+//! the command is put off until the next pass, with all that its client has sent after it ([`Room::Later`]). A refusal
+//! means that every shard was looked at. Only where something stays out of reach for [`WAIT_MS_MAX`] is a command
+//! refused nevertheless.
+//!
+//! # What a command brings
+//!
+//! What it was sent, and where its row tells more ([`crate::command::Grows`]: `SETRANGE`, `SETBIT`, `BITOP`), what it
+//! makes of that. A transaction brings what its calls do, together: if that cannot fit, `EXEC` is refused before
+//! anything has gone for it. What other commands make (`SUNIONSTORE`, `COPY`) is known when they have run: by so much
+//! one command on each core may pass the limit.
+//!
+//! # In the middle of a transaction or script
+//!
+//! Redis looks for room when one begins, and never after: a script that writes 30 MB passes the limit by 30 MB. Here
+//! entries go between its calls too, where the sum has passed the limit by a part of the slack, so that small ones
+//! never meet this. Not those that it uses: what a transaction names anywhere, what a script has touched so far. So
+//! nobody can tell that others went in the middle rather than before it began, and that is how they are logged and
+//! told of: before what it does, even if a script is undone and begins again. Who looks at all keys in a transaction
+//! (`DBSIZE`, `KEYS`, `SCAN`, keys by pattern) sees them go.
+//!
+//! What has begun ends: no call in the middle is refused, as in Redis, for half a transaction is worse than too much
+//! memory for a moment. So what one transaction or script itself makes may pass the limit, if it cannot be told
+//! before: that is the one way to do so.
 
 use super::core::Core;
-use crate::command::Flags;
-use crate::command::lookup::Row;
+use super::lend::Ground;
+use super::needs::Shards;
+use super::read::{Planned, Source};
+use super::visit::{end_visit_to_lender, hold_several};
+use crate::command::lookup::{Row, find_by_index, key_positions};
+use crate::command::{Args, Flags, Growth, Joint, Keys, Run, ScriptCall};
 use crate::config::MaxmemoryPolicy;
+use crate::connection::arguments;
+use crate::keyspace::{EntryRef, Keyspace};
 use crate::memory;
-use crate::session::Session;
-use crate::shard::held::visit;
+use crate::route::Place;
+use crate::route::parcel::ArgSlices;
+use crate::session::{Session, Transaction};
+use crate::shard::Shard;
+use crate::shard::held::visit_if;
+use ahash::{AHashMap, AHashSet};
 
 /// Entries that go between two looks at the sum and at the clock: some ten microseconds.
 const EVICT_KEYS: usize = 16;
@@ -42,15 +82,39 @@ const TOLERANCE_MS: u64 = 200;
 /// How soon what is evicted between commands is thought to have been told to all whom it concerns.
 const MESSAGES_MS: u64 = 50;
 
+/// Of the slack this part is used before entries go in the middle of a transaction or script.
+const SLACK_PART_WITHIN: u64 = 4;
+
 /// For how long entries go in one pass where no command asks for room, and while a lowered limit is not reached, in
 /// nanoseconds: a client waits for what is left of one such slice and for the next.
 const SLICE_NANOSECONDS_MAX: u64 = 100_000;
 
-/// For how long a core whose own shard has nothing to spare spins for the engine of one that has, in nanoseconds; …
-const SPIN_NANOSECONDS_MAX: u64 = 1_000_000;
-/// … and for how long it waits in all where the command would pass the slack too. Only then is a command refused
-/// although something could go.
-const WAIT_NANOSECONDS_MAX: u64 = 100_000_000;
+/// For how long commands are put off because what could go is out of reach, in milliseconds: then they are refused.
+const WAIT_MS_MAX: u64 = 5_000;
+
+/// What came of asking for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// There is, or will be at once.
+    Made,
+    /// Something may go that is out of reach now.
+    Later,
+    /// There is none, and nothing that may go.
+    Lacking,
+}
+
+/// What came of letting entries go.
+enum Spared {
+    /// So many bytes went.
+    Bytes(usize),
+    /// All was looked at, and nothing may go.
+    Nothing,
+    /// Something could not be looked at.
+    OutOfReach,
+}
+
+/// What brings more bytes at once has all but a quarter of the slack made free before: others may bring as much.
+const LARGE_BYTES_MIN: u64 = 1 << 20;
 
 /// By how much the sum may pass the limit, in bytes: a hundredth, or 16 MiB if that is more.
 fn slack_bytes(limit_bytes: u64) -> u64 {
@@ -68,17 +132,28 @@ fn evict_nanoseconds_max(tenacity: u32) -> u64 {
     }
 }
 
+/// Whether a shard that let nothing go may have something to let go later: away from it, kept for who reads it, or not
+/// found in some thousand looks.
+fn may_have_more(engine: &Shard) -> bool {
+    !engine.locks.is_all_home() || 0 < engine.evictable_len()
+}
+
 /// Whether a command is refused when there is no room.
 #[inline]
 pub(super) fn needs_room(row: &'static Row) -> bool {
     row.command.flags.contains(Flags::DENYOOM)
 }
 
+/// Whether a command runs a script, which finds out itself what it may do where there is no room.
+#[inline]
+pub(super) fn runs_script(row: &'static Row) -> bool {
+    let Run::Joint(Joint::Script(what)) = row.command.run else { return false };
+    matches!(what, ScriptCall::Eval { .. } | ScriptCall::EvalSha { .. } | ScriptCall::Function { .. })
+}
+
 /// The same for a client in a transaction: what is queued takes memory itself, and an EXEC needs what its calls need.
 #[cold]
 pub(super) fn transaction_needs_room(session: &Session, row: &'static Row) -> bool {
-    use crate::command::lookup::find_by_index;
-    use crate::command::{Joint, Run};
     if matches!(row.command.run, Run::Joint(Joint::Exec)) {
         let transaction = &session.transaction;
         return (0..transaction.len()).any(|at| needs_room(find_by_index(transaction.command(at) as usize)));
@@ -86,16 +161,115 @@ pub(super) fn transaction_needs_room(session: &Session, row: &'static Row) -> bo
     !row.command.is_immediate
 }
 
+/// How many bytes a call will add at least, as its row says.
+fn growth_of(row: &'static Row, args: &Args<'_>, len_max: u64, bytes_of: &dyn Fn(&[u8]) -> usize) -> Option<Growth> {
+    let grows = row.command.grows.filter(|_| row.accepts(args.len()))?;
+    grows(args, bytes_of).filter(|growth| growth.bytes as u64 <= len_max)
+}
+
+/// How many bytes a call brings: what it was sent, or what it makes of that, if that is more.
+fn bytes_of_call(row: &'static Row, args: &Args<'_>, len_max: u64, bytes_of: &dyn Fn(&[u8]) -> usize) -> usize {
+    let sent = args.iter().map(|arg| arg.len()).sum();
+    let growth = growth_of(row, args, len_max, bytes_of);
+    growth.map_or(sent, |growth| sent.max(growth.bytes.saturating_sub(bytes_of(args[growth.key]))))
+}
+
+/// What the calls of a transaction bring, together: what they were sent, and what keys grow to by them, as far as that
+/// can be told before. A key that a call may empty grows anew.
+fn bytes_of_calls(transaction: &Transaction, len_max: u64) -> usize {
+    let mut lens: AHashMap<&[u8], usize> = AHashMap::new();
+    let (mut sent, mut grown, mut most) = (0, 0, 0);
+    let mut positions = Vec::new();
+    for at in 0..transaction.len() {
+        let row = find_by_index(transaction.command(at) as usize);
+        if !row.flags.contains(Flags::WRITE) {
+            continue;
+        }
+        let args: ArgSlices<'_> = transaction.args(at).collect();
+        let growth = growth_of(row, &args, len_max, &|key| lens.get(key).copied().unwrap_or(0));
+        if let Some(Growth { key, bytes }) = growth {
+            let len = lens.entry(args[key]).or_default();
+            grown += bytes.saturating_sub(*len);
+            *len = bytes.max(*len);
+        } else if matches!(row.command.keys, Keys::None) {
+            lens.clear();
+            grown = 0;
+        } else if !lens.is_empty() {
+            positions.clear();
+            if key_positions(row.command, &args, &mut positions).is_ok() {
+                grown -= positions.iter().filter_map(|&at| lens.remove(args[at])).sum::<usize>();
+            }
+        }
+        if needs_room(row) {
+            sent += args.iter().map(|arg| arg.len()).sum::<usize>();
+        }
+        most = most.max(sent + grown);
+    }
+    most
+}
+
+/// How many bytes a key has, with all that belongs to it.
+fn bytes_of_key(keyspace: Option<&Keyspace>, db: usize, key: &[u8]) -> usize {
+    keyspace.and_then(|keyspace| keyspace.peek(db, key)).map_or(0, EntryRef::memory_bytes)
+}
+
 impl Core {
     /// What counts against the limit, in bytes.
-    fn counted_bytes(&self) -> u64 {
+    pub(super) fn counted_bytes(&self) -> u64 {
         memory::used_bytes().saturating_sub(self.shared.uncounted_bytes())
     }
 
     /// Whether there is room for a command with a request of so many bytes.
     #[inline]
-    pub(super) fn has_room(&mut self, request_bytes: usize) -> bool {
-        memory::is_within_lease(request_bytes) || self.make_room(request_bytes)
+    pub(super) fn room_for(&mut self, request_bytes: usize) -> Room {
+        if memory::is_within_lease(request_bytes) { Room::Made } else { self.make_room(request_bytes) }
+    }
+
+    /// The same for a script: it is put off, but never refused here.
+    pub(super) fn room_for_script(&mut self) -> Room {
+        match self.room_for(1) {
+            Room::Lacking => Room::Made,
+            room => room,
+        }
+    }
+
+    /// How many bytes a client's command brings, as far as that can be told here.
+    pub(super) fn bytes_of_planned(&self, planned: &Planned, row: &'static Row) -> usize {
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        let request_bytes = spans.last().map_or(0, |last| (last.start + last.len) as usize);
+        let connection = &*self.connections[planned.connection as usize];
+        let len_max = self.config.proto_max_bulk_len;
+        if self.config.maxmemory.bytes == 0 {
+            return request_bytes;
+        }
+        if matches!(row.command.run, Run::Joint(Joint::Exec)) {
+            return bytes_of_calls(&connection.session.transaction, len_max);
+        }
+        let Place::One(shard) = planned.place else { return request_bytes };
+        let engine = if shard == self.core { Some(&*self.shard) } else { self.visited[shard].as_deref() };
+        let (Some(_), Some(engine)) = (row.command.grows, engine) else { return request_bytes };
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let args: ArgSlices<'_> = arguments(spans, &bytes[planned.base..], &connection.bodies);
+        let db = connection.session.db;
+        request_bytes.max(bytes_of_call(row, &args, len_max, &|key| bytes_of_key(Some(&engine.keyspace), db, key)))
+    }
+
+    /// Makes room for what a command of another core's client makes here: its core has said yes already.
+    pub(super) fn make_room_for_sent(&mut self, row: &'static Row, db: usize, args: &Args<'_>) {
+        self.keep_room();
+        if row.command.grows.is_some() && self.evicts {
+            let keyspace = Some(&self.shard.keyspace);
+            let len_max = self.config.proto_max_bulk_len;
+            let more = bytes_of_call(row, args, len_max, &|key| bytes_of_key(keyspace, db, key));
+            if !memory::is_within_lease(more) {
+                self.end_visits();
+                self.make_room(more);
+                self.end_visits();
+            }
+        }
     }
 
     /// Looks after memory that is taken otherwise than by commands: buffers of clients, what other cores' commands
@@ -143,16 +317,28 @@ impl Core {
             || TOLERANCE_MS <= self.shared.budget.since_within_ms(self.now_ms)
     }
 
-    /// Asks for the sum, takes a lease, lets entries go. True: there is room for so many bytes, or will be. The own
-    /// engine is held.
+    /// Asks for the sum, takes a lease, lets entries go, so that there is room for so many bytes. The own engine is
+    /// held.
     #[cold]
     #[inline(never)]
-    pub(super) fn make_room(&mut self, more: usize) -> bool {
+    pub(super) fn make_room(&mut self, more: usize) -> Room {
+        let room = self.look_for_room(more);
+        self.end_visits_to_lenders();
+        if room != Room::Later {
+            self.lacks_room_since_ms = None;
+            return room;
+        }
+        let now_ms = self.clocks.steady_ms();
+        let since_ms = *self.lacks_room_since_ms.get_or_insert(now_ms);
+        if now_ms - since_ms < WAIT_MS_MAX { Room::Later } else { Room::Lacking }
+    }
+
+    fn look_for_room(&mut self, more: usize) -> Room {
         self.is_short_of_room = false;
         let limit = self.config.maxmemory.bytes;
         if limit == 0 {
             memory::take_lease(u64::MAX);
-            return true;
+            return Room::Made;
         }
         let (more, cores) = (more as u64, self.map.shards());
         let goal = limit.saturating_sub(more);
@@ -160,14 +346,20 @@ impl Core {
         if used <= goal {
             self.shared.budget.is_within(self.now_ms);
             memory::take_lease(memory::lease_bytes(limit, used, cores));
-            return true;
+            return Room::Made;
         }
         memory::end_lease();
         if !self.evicts {
             if limit < used {
                 self.shared.budget.is_exceeded(self.now_ms);
             }
-            return used <= limit && used + more <= limit + slack_bytes(limit);
+            let fits = used <= limit && used + more <= limit + slack_bytes(limit);
+            return if fits { Room::Made } else { Room::Lacking };
+        }
+        let ceiling_of =
+            |sum: u64| sum + slack_bytes(limit) / if more < LARGE_BYTES_MIN { 2 } else { SLACK_PART_WITHIN };
+        if LARGE_BYTES_MIN <= more && ceiling_of(limit) < memory::startup_bytes() + more {
+            return Room::Lacking; // Nothing would be left, and in vain.
         }
         let batch = memory::lease_bytes(limit, 0, cores) / 4;
         let (enough, mut evicted) = ((used - goal + batch) as usize, 0);
@@ -186,17 +378,14 @@ impl Core {
                 used = self.counted_bytes();
                 self.shared.budget.sink_to(used);
             }
-            if used + more <= held_at + slack_bytes(limit) / 2 {
+            if used + more <= ceiling_of(held_at) {
                 self.is_short_of_room = true;
-                return true;
+                return Room::Made;
             }
         }
+        let mut has_waited = false;
         loop {
             let spared = self.spare((used - goal + batch) as usize);
-            evicted += spared.unwrap_or(0);
-            let is_progress = spared.is_some();
-            // Another core may have what this one lacks, and be at work: it lets others in soon.
-            let is_waiting = !is_progress && self.shared.budget.has_evictable(self.core);
             let now = self.counted_bytes();
             self.shared.budget.sink_to(now);
             used = now;
@@ -208,24 +397,28 @@ impl Core {
             if limit < used {
                 self.shared.budget.is_exceeded(self.now_ms);
             }
-            let ceiling = self.shared.budget.ceiling(limit) + slack_bytes(limit) / 2;
+            let ceiling = ceiling_of(self.shared.budget.ceiling(limit));
             let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
-            if is_waiting && nanoseconds < SPIN_NANOSECONDS_MAX {
-                std::hint::spin_loop();
-                continue;
-            }
-            if !is_progress {
-                if used + more <= ceiling {
+            match spared {
+                Spared::Bytes(bytes) => evicted += bytes,
+                Spared::Nothing => {
                     self.evicting_nanoseconds += nanoseconds;
-                    self.is_short_of_room = is_waiting && limit < used;
-                    return is_waiting || used <= limit;
+                    return if used <= limit && used + more <= ceiling { Room::Made } else { Room::Lacking };
                 }
-                if is_waiting && nanoseconds < WAIT_NANOSECONDS_MAX {
-                    // The other core may want this very CPU.
-                    std::thread::yield_now();
+                Spared::OutOfReach
+                    if !has_waited && (0 < more || self.shared.budget.has_evictable()) && self.reach_all() =>
+                {
+                    has_waited = true;
                     continue;
                 }
-                return false;
+                Spared::OutOfReach => {
+                    self.evicting_nanoseconds += nanoseconds;
+                    if used + more <= ceiling && self.shared.budget.has_evictable() {
+                        self.is_short_of_room = limit < used;
+                        return Room::Made;
+                    }
+                    return Room::Later;
+                }
             }
             // With enough evicted, what is still too much has to be freed yet, or tells clients of what went, and is
             // about to leave: more evictions would only bring more of it.
@@ -236,54 +429,81 @@ impl Core {
             }
         }
         self.evicting_nanoseconds += self.note_eviction(started);
-        true
+        Room::Made
     }
 
-    /// Lets some entries go that have so many bytes, or frees some of what has gone. How many bytes went;
-    /// none: none may go.
-    fn spare(&mut self, bytes: usize) -> Option<usize> {
+    /// Takes hold of all engines, or only of the own one as before: then something is busy or away.
+    fn reach_all(&mut self) -> bool {
+        let shards: Shards = (0..self.map.shards()).collect();
+        hold_several(&mut self.shard, &mut self.visited, &shards, |_, engine| engine.locks.is_whole())
+    }
+
+    /// Takes hold of another core's engine, unless that is busy or its keyspace away. Entries that are lent are not
+    /// there, so they do not go.
+    fn reach(&mut self, shard: usize) -> bool {
+        self.visited[shard].is_some()
+            || visit_if(&self.shard, &mut self.visited, shard, DONOR_SPINS, |engine| engine.locks.is_whole())
+    }
+
+    /// Lets some entries go that have so many bytes, or frees some of what has gone.
+    fn spare(&mut self, bytes: usize) -> Spared {
         if self.shard.keyspace.has_garbage() {
             self.shard.keyspace.free_some(FREE_ALLOCATIONS);
-            return Some(0);
+            return Spared::Bytes(0);
         }
         let own = self.core;
         if let Some(shard) = self.shared.budget.with_garbage().filter(|&shard| shard != own)
-            && let Some(evicted) = self.spare_of(shard, bytes)
+            && let Spared::Bytes(evicted) = self.spare_of(shard, bytes)
         {
-            return Some(evicted);
+            return Spared::Bytes(evicted);
         }
         let draws = self.shard.draws_lots();
         let lot = self.shard.random.u64(..);
         let first = self.shared.budget.donor(own, draws.then_some(lot));
         let others = (0..self.map.shards()).filter(|&shard| shard != own && shard != first);
         let second = (first != own).then_some(own);
-        [first].into_iter().chain(second).chain(others).find_map(|shard| self.spare_of(shard, bytes))
+        let mut result = Spared::Nothing;
+        for shard in [first].into_iter().chain(second).chain(others) {
+            match self.spare_of(shard, bytes) {
+                Spared::Bytes(evicted) => return Spared::Bytes(evicted),
+                Spared::OutOfReach => result = Spared::OutOfReach,
+                Spared::Nothing => {}
+            }
+        }
+        result
     }
 
-    /// The same on one shard. None: none may go there, or its owner is at work.
-    fn spare_of(&mut self, shard: usize, bytes: usize) -> Option<usize> {
+    /// The same on one shard.
+    fn spare_of(&mut self, shard: usize, bytes: usize) -> Spared {
         let now_ms = self.now_ms;
         let is_own = shard == self.core;
         let engine = if is_own {
             &mut *self.shard
         } else {
-            if self.visited[shard].is_none() && !visit(&self.shard, &mut self.visited, shard, DONOR_SPINS) {
-                return None;
+            if !self.reach(shard) {
+                return Spared::OutOfReach;
             }
             self.visited[shard].as_mut().expect("visited just now")
         };
         let spared = if !is_own && engine.keyspace.has_garbage() {
             engine.keyspace.free_some(FREE_ALLOCATIONS);
-            Some(0)
+            Spared::Bytes(0)
         } else {
             let evicted = engine.evict(now_ms, bytes, EVICT_KEYS);
             self.shared.budget.set_garbage(shard, false);
-            self.shared.budget.note_donor(shard, engine.evictable_len(), evicted.rank);
-            (0 < evicted.keys).then_some(evicted.bytes)
+            if engine.locks.is_whole() {
+                self.shared.budget.note_donor(shard, engine.evictable_len(), evicted.rank);
+            }
+            match evicted.keys {
+                0 if may_have_more(engine) => Spared::OutOfReach,
+                0 => Spared::Nothing,
+                _ => Spared::Bytes(evicted.bytes),
+            }
         };
         if is_own {
             self.serve_own();
         } else {
+            end_visit_to_lender(&mut self.visited[shard]); // Its owner serves who waits there.
             self.serve_visited(shard);
         }
         spared
@@ -298,7 +518,7 @@ impl Core {
 
     /// Tells other cores how many entries may go here, and the adviser how large this shard can be.
     pub(super) fn tell_evictable(&mut self) {
-        if self.config.maxmemory.bytes != 0 && self.shard.try_take() {
+        if self.config.maxmemory.bytes != 0 && self.shard.try_take() && self.shard.locks.is_whole() {
             self.shared.budget.set_evictable(self.core, self.shard.evictable_len());
             let used = self.counted_bytes();
             self.shard.note_room(used);
@@ -318,6 +538,131 @@ impl Core {
         // What is in use for this very change is no reason for entries to go.
         self.is_short_of_room = self.evicts && limit + TOLERANCE_BYTES < self.counted_bytes();
     }
+
+    // Within transactions and scripts
+
+    /// A transaction begins that uses these keys, where entries may go for it. Returns what was used before.
+    pub(super) fn begin_to_use(&mut self, transaction: &Transaction) -> AHashSet<u64> {
+        let before = std::mem::take(&mut self.used_keys);
+        if self.evicts {
+            let mut positions = Vec::new();
+            for at in 0..transaction.len() {
+                let row = find_by_index(transaction.command(at) as usize);
+                let args: ArgSlices<'_> = transaction.args(at).collect();
+                positions.clear();
+                if key_positions(row.command, &args, &mut positions).is_ok() {
+                    self.used_keys.extend(positions.iter().map(|&at| self.hasher.hash(args[at])));
+                }
+            }
+        }
+        before
+    }
+
+    /// It has ended.
+    pub(super) fn end_use(&mut self, before: AHashSet<u64>) {
+        self.used_keys = before;
+        if std::mem::take(&mut self.has_raised_lease) {
+            memory::end_lease();
+        }
+    }
+
+    /// Before a call of a transaction or script, on the ground that it runs on: lets entries of others go, so that the
+    /// sum stays within the slack, whatever it does. It runs in any case: half of it is worse than too much of it.
+    #[inline]
+    pub(super) fn keep_room_within(&mut self, ground: &mut Ground, row: &'static Row, db: usize, args: &Args<'_>) {
+        if self.evicts && needs_room(row) {
+            self.make_room_within(ground, row, db, args);
+        }
+    }
+
+    fn make_room_within(&mut self, ground: &mut Ground, row: &'static Row, db: usize, args: &Args<'_>) {
+        let held = &*ground;
+        let bytes_of = |key: &[u8]| {
+            let shard = self.map.shard_of(key);
+            let keyspace = match held {
+                Ground::Engines if shard == self.core => Some(&self.shard.keyspace).filter(|_| self.shard.is_held()),
+                Ground::Engines => self.visited[shard].as_ref().map(|engine| &engine.keyspace),
+                Ground::Entries(overlay) => Some(&**overlay),
+                Ground::Whole(keyspaces) => keyspaces.get(shard),
+            };
+            bytes_of_key(keyspace, db, key)
+        };
+        let more = bytes_of_call(row, args, self.config.proto_max_bulk_len, &bytes_of);
+        if !memory::is_within_lease(more) {
+            self.let_others_go(ground, more as u64);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn let_others_go(&mut self, ground: &mut Ground, more: u64) {
+        let (limit, cores) = (self.config.maxmemory.bytes, self.map.shards());
+        let ceiling = self.shared.budget.ceiling(limit) + slack_bytes(limit) / SLACK_PART_WITHIN;
+        let batch = memory::lease_bytes(limit, 0, cores) / 4;
+        let mut used = self.counted_bytes();
+        let (enough, mut evicted) = ((used + more + batch).saturating_sub(ceiling), 0);
+        self.shard.take();
+        let mut used_keys = std::mem::take(&mut self.used_keys);
+        let started = self.clock.raw();
+        let is_short = ceiling < used + more;
+        while ceiling < used + more && evicted < enough {
+            let Some(bytes) = self.spare_others(ground, &mut used_keys, (enough - evicted) as usize) else { break };
+            evicted += bytes as u64;
+            used = self.counted_bytes();
+        }
+        self.used_keys = used_keys;
+        if is_short {
+            self.note_eviction(started);
+        }
+        memory::take_lease(more + memory::lease_bytes(ceiling, used + more, cores));
+        self.has_raised_lease = true;
+    }
+
+    /// As [`Core::spare`], in the middle of a transaction or script: nothing that it uses, and nobody who waits for
+    /// keys is served. None: nothing goes.
+    fn spare_others(&mut self, ground: &mut Ground, used_keys: &mut AHashSet<u64>, bytes: usize) -> Option<usize> {
+        let (own, now_ms, shards) = (self.core, self.now_ms, self.map.shards());
+        let lot = if self.shard.draws_lots() { Some(self.shard.random.u64(..)) } else { None };
+        let first = self.shared.budget.donor(own, lot);
+        for shard in std::iter::once(first).chain((0..shards).filter(|&shard| shard != first)) {
+            if let Ground::Whole(keyspaces) = ground {
+                let (keyspace, eviction) = (&mut keyspaces[shard], self.shard.eviction?);
+                if keyspace.has_garbage() {
+                    keyspace.free_some(FREE_ALLOCATIONS);
+                    return Some(0);
+                }
+                keyspace.begin(now_ms, false);
+                let evicted = keyspace.evict_others(eviction, bytes, EVICT_KEYS, used_keys);
+                if 0 < evicted.keys {
+                    return Some(evicted.bytes);
+                }
+                continue;
+            }
+            let is_held = shard == own || self.visited[shard].is_some();
+            if !is_held && !self.reach(shard) {
+                continue;
+            }
+            let engine = match &mut self.visited[shard] {
+                Some(engine) if shard != own => &mut **engine,
+                _ => &mut *self.shard,
+            };
+            let spared = if engine.keyspace.has_garbage() {
+                engine.keyspace.free_some(FREE_ALLOCATIONS);
+                Some(0)
+            } else {
+                let evicted = engine.evict_within(now_ms, bytes, EVICT_KEYS, used_keys);
+                (0 < evicted.keys).then_some(evicted.bytes)
+            };
+            if !is_held {
+                self.shared.budget.set_garbage(shard, engine.keyspace.has_garbage());
+                self.visited[shard] = None;
+            }
+            if spared.is_some() {
+                return spared;
+            }
+        }
+        None
+    }
 }
 
 #[cfg(test)]
@@ -331,6 +676,32 @@ mod tests {
         assert!((570_000..580_000).contains(&evict_nanoseconds_max(11)));
         assert!(60_000_000_000 < evict_nanoseconds_max(99), "minutes");
         assert_eq!(evict_nanoseconds_max(100), u64::MAX);
+    }
+
+    #[test]
+    fn a_transaction_brings_what_its_calls_were_sent_and_what_keys_grow_to() {
+        let bytes_of = |calls: &[&str]| {
+            let mut transaction = Transaction::default();
+            for call in calls {
+                let args: Vec<&[u8]> = call.split(' ').map(str::as_bytes).collect();
+                let row = crate::command::lookup::find_row(&args).expect("a command");
+                transaction.push(row.id.index() as u16, args.iter().copied());
+            }
+            bytes_of_calls(&transaction, 1 << 29)
+        };
+        let sent = |calls: &[&str]| calls.iter().map(|call| call.len() - call.matches(' ').count()).sum::<usize>();
+        assert_eq!(bytes_of(&["GET k", "DEL k", "PING"]), 0);
+        assert_eq!(bytes_of(&["SET k v", "GET k"]), sent(&["SET k v"]));
+        let twice = ["SETRANGE a 999 x", "SETRANGE a 99 x", "SETBIT b 79999 1"];
+        assert_eq!(bytes_of(&twice), sent(&twice) + 1000 + 10_000, "each key once, as long as it becomes");
+        let combined = ["SETRANGE a 999 x", "BITOP NOT b a"];
+        assert_eq!(bytes_of(&combined), sent(&combined) + 2000);
+        let anew = ["SETRANGE a 999 x", "DEL a", "SETRANGE b 799 x"];
+        assert_eq!(bytes_of(&anew), sent(&["SETRANGE a 999 x"]) + 1000, "what is there at the same time");
+        let all = ["SETRANGE a 999 x", "FLUSHALL", "SETRANGE b 1999 x"];
+        assert_eq!(bytes_of(&all), sent(&[all[0], all[2]]) + 2000);
+        let wrong = ["SETRANGE a 99999999999 x", "SETRANGE a", "SETRANGE a -1 x", "SETRANGE a 5 "];
+        assert_eq!(bytes_of(&wrong), sent(&wrong), "they make nothing");
     }
 
     #[test]

@@ -39,6 +39,7 @@ use super::libraries::{LoadCaller, log, logs};
 use super::monitor::{self, feed_monitors};
 use super::needs::{Needs, rising};
 use super::read::{Planned, Source};
+use super::room::Room;
 use super::send::list_once;
 use super::slow;
 use super::trial::Trial;
@@ -449,7 +450,7 @@ impl Core {
         if limit != 0 && !memory::is_within_lease(0) {
             // Within a transaction nothing more is evicted.
             let runs_on = self.connections[index as usize].session.mode.contains(Mode::DENY_BLOCKING);
-            prepared.is_short = if runs_on { limit < memory::used_bytes() } else { !self.has_room(0) };
+            prepared.is_short = if runs_on { limit < self.counted_bytes() } else { self.room_for(0) == Room::Lacking };
             let minds = !prepared
                 .flags
                 .intersects(ScriptFlags::COMPATIBLE.union(ScriptFlags::NO_WRITES).union(ScriptFlags::ALLOW_OOM));
@@ -605,6 +606,8 @@ impl Core {
         out: &mut Output,
     ) -> Ran {
         let start = out.len();
+        // In a transaction its calls are the transaction's.
+        let used_before = may_lend.then(|| std::mem::take(&mut self.used_keys));
         let mut scripting = self.scripting.take().expect("made when it was prepared");
         let (keys, others) = args[prepared.first_key..].split_at(prepared.keys);
         let mut call = call_of(&self.connections[index as usize].session);
@@ -622,6 +625,7 @@ impl Core {
         let locals = if is_trial { scripting.engine.begin_trial(prepared.reference) } else { Ok(None) };
         let Ok(locals) = locals else {
             self.scripting = Some(scripting);
+            used_before.into_iter().for_each(|before| self.end_use(before));
             return Ran::Roams(Before { started, long }); // There is too much of it.
         };
         let is_readonly = prepared.is_readonly || prepared.flags.contains(ScriptFlags::NO_WRITES);
@@ -686,6 +690,7 @@ impl Core {
                 false => self.shared.scripts.end_long(long),
             }
         }
+        used_before.into_iter().for_each(|before| self.end_use(before));
         self.shard.take();
         self.shard.keyspace.records.is_gathering = false;
         if let Some(locals) = locals {
@@ -997,6 +1002,10 @@ impl Runner<'_> {
         if key_positions(row.command, args, &mut positions).is_err() {
             return true; // The command's own code says what is wrong, and touches no key.
         }
+        if self.core.evicts {
+            let core = &mut *self.core;
+            core.used_keys.extend(positions.iter().map(|&at| core.hasher.hash(args[at])));
+        }
         if self.holds_everything {
             if 1 < self.core.map.shards() && !self.needed_more {
                 self.needed_more = positions.iter().any(|&at| !self.is_named(args[at]));
@@ -1293,6 +1302,7 @@ impl Caller for Runner<'_> {
             }
             self.has_written = true;
         }
+        self.core.keep_room_within(self.ground, row, self.call.db, args);
         let (started, start) = (self.core.clock.raw(), out.len());
         let found = if self.holds_everything { (0, 0) } else { self.found() };
         let call = Call { protocol, ..self.call };

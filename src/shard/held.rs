@@ -184,11 +184,22 @@ fn take_several<E>(own: &mut Held<E>, visited: &mut Visited<E>, wanted: &[usize]
 /// Takes hold of another core's engine, unless that is busy all the time (it is looked at so often) or has something
 /// lent.
 pub fn visit<E: Engine>(own: &Held<E>, visited: &mut Visited<E>, shard: usize, spins: usize) -> bool {
+    visit_if(own, visited, shard, spins, E::is_free)
+}
+
+/// The same, unless it is not fit. Who runs commands there needs one of which nothing is lent.
+pub fn visit_if<E: Engine>(
+    own: &Held<E>,
+    visited: &mut Visited<E>,
+    shard: usize,
+    spins: usize,
+    is_fit: impl Fn(&E) -> bool,
+) -> bool {
     for _ in 0..spins {
         let engine = own.engine_of(shard);
         let peer = if Mutant::VisitorsWait.is_on() { Some(engine.lock()) } else { engine.try_lock() };
         if let Some(peer) = peer {
-            if peer.is_free() || Mutant::LentKeysLookFree.is_on() {
+            if is_fit(&peer) || Mutant::LentKeysLookFree.is_on() {
                 visited[shard] = Some(peer);
             }
             break;

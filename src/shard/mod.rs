@@ -27,6 +27,7 @@ use crate::route::parcel::{RequestHeader, flags};
 use crate::session::Watched;
 use crate::stats::Stats;
 use crate::sync::Flag;
+use ahash::AHashSet;
 use blocked::Blocked;
 use held::Engine;
 use std::sync::Arc;
@@ -385,6 +386,28 @@ impl Shard {
         if !self.keyspace.effects.is_empty() {
             self.settle();
         }
+        evicted
+    }
+
+    /// The same while a transaction or script runs that holds this engine. What it has used stays. What goes is logged
+    /// and told of before what it does: it has nothing to do with that, and as well could have gone before.
+    pub fn evict_within(
+        &mut self,
+        now_ms: u64,
+        bytes: usize,
+        keys_max: usize,
+        used_keys: &mut AHashSet<u64>,
+    ) -> Evicted {
+        let Some(eviction) = self.eviction else { return Evicted::default() };
+        let (records, effects) = (self.keyspace.records.set_aside(), self.keyspace.effects.take_all());
+        self.keyspace.begin(now_ms, false);
+        let evicted = self.keyspace.evict_others(eviction, bytes, keys_max, used_keys);
+        self.log_loose();
+        if !self.keyspace.effects.is_empty() {
+            self.settle();
+        }
+        self.keyspace.records = records;
+        effects.into_iter().for_each(|effect| self.keyspace.effects.push(effect));
         evicted
     }
 

@@ -401,3 +401,148 @@ fn a_limit_of_one_byte_refuses_whatever_was_counted_before() {
         }
     }
 }
+
+/// Fills the server with keys of 10 kB until some have gone.
+fn fill(server: &Server) -> Client {
+    let mut client = connect(server);
+    for batch in 0.. {
+        assert_eq!(send_sets(&mut client, "fill", batch * 1000, 1000, 10_000), 0);
+        if 0 < number(&mut client, "evicted_keys") {
+            break;
+        }
+    }
+    client
+}
+
+/// Writes so many keys of so many bytes.
+const WRITE_MANY: &str = "for i = 1, tonumber(ARGV[2]) do \
+    redis.call('SET', KEYS[1] .. ':' .. i .. ':' .. ARGV[3], string.rep('x', tonumber(ARGV[1]))) end return 'ok'";
+
+#[test]
+fn scripts_and_transactions_find_room_while_anything_may_go() {
+    const LIMIT: u64 = 64 * MIB;
+    let server = start("64mb", "allkeys-lru");
+    let mut client = fill(&server);
+    let ok = Value::Bulk(b"ok".to_vec());
+    for round in 0..60 {
+        for tag in ["{s}", "s"] {
+            let round = round.to_string();
+            let reply = client.call(&["EVAL", WRITE_MANY, "1", tag, "10000", "300", &round]).expect("a reply");
+            assert_eq!(reply, ok, "{tag}, round {round}");
+        }
+    }
+    // Of several clients at once some have what others want, lent for as long as a script runs.
+    std::thread::scope(|scope| {
+        for number in 0..3 {
+            let (mut client, ok) = (connect(&server), &ok);
+            scope.spawn(move || {
+                let key = format!("{{s{number}}}");
+                for round in 0..8 {
+                    let round = round.to_string();
+                    let call = ["EVAL", WRITE_MANY, "1", &key, "10000", "2000", &round];
+                    assert_eq!(client.call(&call).expect("a reply"), *ok, "script {round} of {number}");
+                    client.call(&["MULTI"]).expect("a reply");
+                    for at in 0..4 {
+                        let key = format!("m{number}:{round}:{at}");
+                        let reply = client.call(&["SETRANGE", &key, "1999999", "x"]).expect("a reply");
+                        assert_eq!(reply, Value::Simple(b"QUEUED".to_vec()), "transaction {round} of {number}");
+                    }
+                    let reply = client.call(&["EXEC"]).expect("a reply");
+                    assert_eq!(reply, Value::Array(vec![Value::Integer(2_000_000); 4]));
+                }
+            });
+        }
+    });
+    let peak = number(&mut client, "used_memory_peak");
+    assert!(peak <= LIMIT + SLACK_BYTES, "{} bytes above the limit", peak - LIMIT);
+}
+
+#[test]
+fn a_transaction_that_cannot_fit_is_refused_and_nothing_goes_for_it() {
+    const LIMIT: u64 = 64 * MIB;
+    for policy in ["allkeys-lru", "noeviction"] {
+        let server = start("64mb", policy);
+        let mut client = connect(&server);
+        send_sets(&mut client, "key", 0, 1000, 10_000);
+        client.call(&["MULTI"]).expect("a reply");
+        for at in 0..40 {
+            let reply = client.call(&["SETRANGE", &format!("k{at}"), "9999999", "x"]).expect("a reply");
+            assert_eq!(reply, Value::Simple(b"QUEUED".to_vec()));
+        }
+        let refused: &[u8] = b"EXECABORT Transaction discarded because of: \
+            OOM command not allowed when used memory > 'maxmemory'.";
+        assert_eq!(client.call(&["EXEC"]).expect("a reply"), Value::Error(refused.to_vec()));
+        let reply = client.call(&["SETRANGE", "k", "99999999", "x"]).expect("a reply");
+        assert_eq!(reply, Value::Error(b"OOM command not allowed when used memory > 'maxmemory'.".to_vec()));
+        assert_eq!(client.call(&["DBSIZE"]).expect("a reply"), Value::Integer(1000));
+        let peak = number(&mut client, "used_memory_peak");
+        assert!(peak <= LIMIT + SLACK_BYTES, "{} bytes above the limit", peak - LIMIT);
+        // What grows one key again and again is no more than that key.
+        client.call(&["MULTI"]).expect("a reply");
+        (0..40).for_each(|_| drop(client.call(&["SETRANGE", "k", "9999999", "x"]).expect("a reply")));
+        let reply = client.call(&["EXEC"]).expect("a reply");
+        assert_eq!(reply, Value::Array(vec![Value::Integer(10_000_000); 40]), "{policy}");
+    }
+}
+
+#[test]
+fn what_a_script_or_transaction_uses_stays_while_others_go_for_it() {
+    for shards in [1, SHARDS] {
+        let arguments = ["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-random", "--appendonly", "yes"];
+        let server = Server::start(Kind::Corering { shards }, &arguments);
+        let mut client = fill(&server);
+        // It reads fifty keys, writes 20 MB, for which a third of all goes by lot, and looks whether both are there.
+        let script = "local seen = {} for i = 1, 50 do \
+                if redis.call('EXISTS', 'read' .. i) == 1 then seen[#seen + 1] = 'read' .. i end end \
+            for i = 1, 2000 do redis.call('SET', 'new' .. i .. ARGV[1], string.rep('x', 10000)) end \
+            for i = 1, 2000 do seen[#seen + 1] = 'new' .. i .. ARGV[1] end \
+            local left = 0 for _, key in ipairs(seen) do left = left + redis.call('EXISTS', key) end \
+            return {#seen, left}";
+        for round in 0..4 {
+            assert_eq!(send_sets(&mut client, "read", 1, 50, 10), 0);
+            let before = number(&mut client, "evicted_keys");
+            let reply = client.call(&["EVAL", script, "0", &format!(":{round}")]).expect("a reply");
+            let Value::Array(counts) = &reply else { panic!("{reply}") };
+            assert_eq!(counts[0], counts[1], "round {round}: some went that it uses");
+            let gone = number(&mut client, "evicted_keys") - before;
+            assert!(500 < gone, "{gone} keys went for 20 MB");
+        }
+        // The same of a transaction; what it makes is not known before.
+        let members: Vec<String> = (0..40_000).map(|member| format!("member:{member}")).collect();
+        let mut sadd = vec!["SADD", "{t}source"];
+        sadd.extend(members.iter().map(String::as_str));
+        client.call(&["SET", "{t}first", "v"]).expect("a reply");
+        client.call(&sadd).expect("a reply");
+        client.call(&["MULTI"]).expect("a reply");
+        client.call(&["EXISTS", "{t}first"]).expect("a reply");
+        for at in 0..12 {
+            client.call(&["SUNIONSTORE", &format!("{{t}}union{at}"), "{t}source"]).expect("a reply");
+        }
+        client.call(&["EXISTS", "{t}first", "{t}source", "{t}union0", "{t}union1"]).expect("a reply");
+        let reply = client.call(&["EXEC"]).expect("a reply");
+        let Value::Array(replies) = &reply else { panic!("{reply}") };
+        if replies[0] == Value::Integer(1) && replies[1] != Value::Integer(0) {
+            assert_eq!(replies[13], Value::Integer(4), "some went that it uses");
+        }
+        // The log tells the same as the keys.
+        client.call(&["CONFIG", "SET", "maxmemory", "0"]).expect("a reply");
+        let digest = client.call(&["DEBUG", "DIGEST"]).expect("a reply");
+        client.call(&["DEBUG", "LOADAOF"]).expect("a reply");
+        assert_eq!(client.call(&["DEBUG", "DIGEST"]).expect("a reply"), digest);
+    }
+}
+
+#[test]
+fn what_the_log_has_yet_to_write_makes_no_key_go() {
+    let arguments = ["--maxmemory", "20mb", "--maxmemory-policy", "allkeys-lru", "--appendonly", "yes"];
+    let server = Server::start(Kind::Corering { shards: SHARDS }, &arguments);
+    let mut client = connect(&server);
+    for batch in 0..5 {
+        assert_eq!(send_sets(&mut client, "key", batch * 2000, 2000, 5000), 0, "batch {batch}");
+    }
+    let Value::Integer(keys) = client.call(&["DBSIZE"]).expect("a reply") else { panic!("no number") };
+    assert!(2000 < keys, "{keys} keys of 5 kB are left in 20 MB");
+    let info = client.call(&["INFO", "everything"]).expect("INFO is answered");
+    let buffers = field_of(&info, "mem_aof_buffer");
+    assert!(buffers <= field_of(&info, "mem_not_counted_for_evict"), "{info}");
+}
