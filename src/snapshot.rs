@@ -20,8 +20,9 @@
 //! before or after it on all shards, since it holds their engines, or has its entries on loan, from its first step to
 //! its last. While loans are under way no cut is made; if that happens, cores begin no new ones until it is.
 //!
-//! From then on each core walks over its own shard, some tens of µs a pass; what is changed before the walk comes by is
-//! recorded first ([`crate::keyspace::walk`]).
+//! From then on each core walks over its own shard, some tens of µs a pass, and up to half a millisecond while nobody
+//! asks for anything: it looks every few µs. What is changed before the walk comes by is recorded first
+//! ([`crate::keyspace::walk`]).
 //!
 //! # What it costs
 //!

@@ -101,6 +101,13 @@ impl Database {
         Database { is_loan: true, ..Database::default() }
     }
 
+    /// Takes a table with room in the place of its own, if that was never used.
+    pub fn make_room(&mut self, room: Entries) {
+        if self.entries.table_bytes() == 0 {
+            self.entries = room;
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }

@@ -856,6 +856,16 @@ impl<'a> EntryRef<'a> {
         unsafe { self.address.header() }
     }
 
+    /// Asks for the cache lines of the entry behind the first one, which should have arrived.
+    #[inline]
+    fn prefetch_rest(self) {
+        let start = self.address.0.addr().get() as u64;
+        // SAFETY: the entry lives and does not change for 'a.
+        let end = start + unsafe { self.address.allocated(self.header()) } as u64;
+        let rest = (start | (LINE_BYTES - 1)) + 1..end;
+        rest.step_by(LINE_BYTES as usize).take(OTHER_LINES_MAX).for_each(prefetch);
+    }
+
     /// The key.
     pub fn key(self) -> &'a [u8] {
         // SAFETY: the entry lives and does not change for 'a.
@@ -945,6 +955,14 @@ impl std::fmt::Debug for EntryRef<'_> {
     }
 }
 
+/// How many buckets ahead of a walk the first cache lines of entries are asked for, …
+const FIRST_LINES_AHEAD: usize = 4;
+/// … and those behind, of which the first one tells how many there are.
+const OTHER_LINES_AHEAD: usize = 2;
+/// So many of them at most: the processor fetches on by itself where something is read from front to back.
+const OTHER_LINES_MAX: usize = 4;
+const LINE_BYTES: u64 = 64;
+
 /// Asks for the cache line at an address that the table holds, or that it held: nothing is read.
 #[inline]
 fn prefetch(payload: u64) {
@@ -971,6 +989,11 @@ pub(super) struct Entries {
 }
 
 impl Entries {
+    /// None yet, with the place that about so many need.
+    pub fn with_room(len: usize) -> Entries {
+        Entries { table: Table::with_room(len) }
+    }
+
     pub fn len(&self) -> usize {
         self.table.len()
     }
@@ -1107,16 +1130,16 @@ impl Entries {
         })
     }
 
-    /// A step of an iteration as by [`Entries::scan`]: visits the entries of another epoch. Those for which `visit`
-    /// says yes are of this one from then on.
-    pub fn scan_epoch(
-        &mut self,
-        cursor: u64,
-        budget: usize,
-        epoch: bool,
-        mut visit: impl FnMut(EntryRef<'_>) -> bool,
-    ) -> u64 {
-        self.table.scan(cursor, budget, |payload| {
+    /// A step of an iteration as by [`Entries::scan`], over one bucket: visits the entries of another epoch. Those for
+    /// which `visit` says yes are of this one from then on. Entries of the buckets that come next are asked for: each
+    /// would be a cache miss, which takes longer than writing a small one down.
+    pub fn scan_epoch(&mut self, cursor: u64, epoch: bool, mut visit: impl FnMut(EntryRef<'_>) -> bool) -> u64 {
+        self.table.look_ahead(cursor, FIRST_LINES_AHEAD, prefetch);
+        self.table.look_ahead(cursor, OTHER_LINES_AHEAD, |payload| {
+            // SAFETY: the table's payloads are living entries, which change only through `&mut self`.
+            unsafe { EntryRef::from_payload(payload) }.prefetch_rest();
+        });
+        self.table.scan(cursor, 1, |payload| {
             // SAFETY: as in `scan_armed`.
             unsafe {
                 let view = EntryRef::from_payload(payload);

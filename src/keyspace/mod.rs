@@ -69,6 +69,7 @@ pub use entry::{Entry, EntryRef, SAMPLE_LEN_MAX};
 pub use eviction::{Evicted, Eviction};
 pub use keys::Passage;
 pub use records::Records;
+pub use strings::{Room, Saved};
 pub use watch::Watches;
 
 use crate::structure::table::Position;

@@ -1,10 +1,35 @@
 //! Strings under keys: read, set, changed in place.
 
-use super::entry::Entry;
+use super::entry::{Entries, Entry};
 use super::{AccessPolicy, EntryRef, Event, Expiry, Keyspace, WrongType, hash_with};
 use crate::structure::table::Position;
 use crate::value::number::parse_integer;
 use crate::value::{INLINE_LEN_MAX, LongString, StringRef, Value};
+
+/// The table of a database to come: made while nobody waits for the keyspace.
+pub struct Room(Entries);
+
+impl Room {
+    /// For about so many keys.
+    pub fn new(keys: usize) -> Room {
+        Room(Entries::with_room(keys))
+    }
+}
+
+/// What a file says of a key.
+#[derive(Debug)]
+pub struct Saved<'k> {
+    /// That of the key.
+    pub hash: u64,
+    /// The key.
+    pub key: &'k [u8],
+    /// Its value.
+    pub value: Value<'k>,
+    /// Unix ms.
+    pub deadline_ms: Option<u64>,
+    /// Its access clock, if that is known.
+    pub clock: Option<u32>,
+}
 
 impl Keyspace {
     /// A client reads a string.
@@ -212,18 +237,15 @@ impl Keyspace {
         self.insert_known(db, hash, entry);
     }
 
+    /// Many keys are about to be loaded into a database. Nothing happens where some were.
+    pub fn make_room(&mut self, db: usize, room: Room) {
+        self.databases[db].make_room(room.0);
+    }
+
     /// A key comes from a file: no event, no change counted. `replaces`: over the one that is there already. False:
     /// there was one.
-    pub fn load(
-        &mut self,
-        db: usize,
-        key: &[u8],
-        value: Value<'_>,
-        deadline_ms: Option<u64>,
-        clock: Option<u32>,
-        replaces: bool,
-    ) -> bool {
-        let hash = self.hash(key);
+    pub fn load(&mut self, db: usize, saved: Saved<'_>, replaces: bool) -> bool {
+        let Saved { hash, key, value, deadline_ms, clock } = saved;
         let old = self.databases[db].find(hash, key).map(|(position, _)| position);
         if old.is_some() && !replaces {
             return false;

@@ -22,6 +22,9 @@
 //! other cores (loans, overlays of a union) are removed from their table, and so recorded before. Nothing has to be
 //! recorded of an entry whose deadline has come: whoever reads a snapshot drops it.
 //!
+//! Nearly every entry is a cache miss, several where it is longer than a line, and each takes longer than writing a
+//! small entry down: the walk asks for those of the buckets ahead while it writes ([`Entries::scan_epoch`]).
+//!
 //! A whole database that is flushed is put aside with its walk, and freed when the walk has passed. One that is swapped
 //! takes its walk along. A keyspace that is lent as a whole is walked on when it is home.
 //!
@@ -116,7 +119,7 @@ impl Walk {
                 continue;
             }
             let (mut large, mut is_cut) = (None, false);
-            let next = entries.scan_epoch(self.cursor, 1, epoch, |view| {
+            let next = entries.scan_epoch(self.cursor, epoch, |view| {
                 let Some(recorder) = &mut self.recorder else { return true };
                 if large.is_some() || slice.bytes <= written {
                     is_cut = true; // It is met again: the cursor stays.

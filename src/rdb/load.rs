@@ -4,10 +4,9 @@
 //! Nothing is allocated for bytes that are not there, whatever lengths say. Not here: who takes the keys.
 
 use super::file::{Access, MAGIC, opcode};
-use super::read::{Source, byte, length, string, time_ms};
+use super::read::{Source, append_string, byte, length, string, time_ms};
 use super::{Corrupt, VERSION_FIELD_DEADLINES, VERSION_VALKEY, kind};
-use crate::structure::crc64::CRC;
-use crc::{Digest, Table};
+use crate::structure::crc64::Digest;
 use std::io::Read;
 
 /// Bytes that are asked of a file at a time.
@@ -115,7 +114,7 @@ struct Blocks<R> {
     filled: usize,
     /// Of what was taken from blocks before this one.
     taken_bytes: u64,
-    sum: Option<Digest<'static, u64, Table<16>>>,
+    sum: Option<Digest>,
     /// Up to where the block is summed up.
     summed: usize,
     failure: Option<String>,
@@ -123,7 +122,7 @@ struct Blocks<R> {
 
 impl<R: Read> Blocks<R> {
     fn new(from: R, sums: bool) -> Blocks<R> {
-        let sum = sums.then(|| CRC.digest());
+        let sum = sums.then(Digest::new);
         Blocks { from, block: vec![0; BLOCK_BYTES], at: 0, filled: 0, taken_bytes: 0, sum, summed: 0, failure: None }
     }
 
@@ -133,6 +132,21 @@ impl<R: Read> Blocks<R> {
             sum.update(&self.block[self.summed..self.at]);
         }
         self.summed = self.at;
+    }
+
+    /// The next bytes, of several blocks.
+    fn read_on(&mut self, len: u64, into: &mut Vec<u8>) -> Result<(), Corrupt> {
+        let mut left = len;
+        while left != 0 {
+            if self.at == self.filled && !self.refill() {
+                return Err(Corrupt::SHORT);
+            }
+            let there = (self.filled - self.at).min(usize::try_from(left).unwrap_or(usize::MAX));
+            into.extend_from_slice(&self.block[self.at..self.at + there]);
+            self.at += there;
+            left -= there as u64;
+        }
+        Ok(())
     }
 
     /// Reads the next block. False: there is none.
@@ -157,18 +171,15 @@ impl<R: Read> Blocks<R> {
 }
 
 impl<R: Read> Source for Blocks<R> {
+    #[inline]
     fn read(&mut self, len: u64, into: &mut Vec<u8>) -> Result<(), Corrupt> {
-        let mut left = len;
-        while left != 0 {
-            if self.at == self.filled && !self.refill() {
-                return Err(Corrupt::SHORT);
-            }
-            let there = (self.filled - self.at).min(usize::try_from(left).unwrap_or(usize::MAX));
-            into.extend_from_slice(&self.block[self.at..self.at + there]);
-            self.at += there;
-            left -= there as u64;
+        let there = &self.block[self.at..self.filled];
+        if let Some(bytes) = usize::try_from(len).ok().and_then(|len| there.get(..len)) {
+            into.extend_from_slice(bytes);
+            self.at += bytes.len();
+            return Ok(());
         }
-        Ok(())
+        self.read_on(len, into)
     }
 
     #[inline]
@@ -235,14 +246,25 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// There is none, or it is broken.
     pub fn next(&mut self, key: &mut Vec<u8>, value: &mut Vec<u8>) -> Result<Item, Fault> {
-        let item = self.read_item(key, value);
+        key.clear();
+        value.clear();
+        self.next_behind(key, value)
+    }
+
+    /// The next thing. A key and the bytes of its value are put into the buffers, behind what is there.
+    ///
+    /// # Errors
+    /// There is none, or it is broken; then there may be some of it in the buffers.
+    #[inline]
+    pub fn next_behind(&mut self, keys: &mut Vec<u8>, values: &mut Vec<u8>) -> Result<Item, Fault> {
+        let item = self.read_item(keys, values);
         match (&item, &self.source.failure) {
             (Err(_), Some(failure)) => Err(Fault::System(failure.clone())),
             _ => item,
         }
     }
 
-    fn read_item(&mut self, key: &mut Vec<u8>, value: &mut Vec<u8>) -> Result<Item, Fault> {
+    fn read_item(&mut self, keys: &mut Vec<u8>, values: &mut Vec<u8>) -> Result<Item, Fault> {
         let source = &mut self.source;
         let (mut deadline_ms, mut access) = (None, Access::Unknown);
         loop {
@@ -286,14 +308,13 @@ impl<R: Read> Reader<R> {
                     return Ok(Item::ModuleAux(name));
                 }
                 kind @ (kind::MODULE_OLD | kind::MODULE) => {
-                    string(source, key)?;
+                    append_string(source, keys)?;
                     let _ = kind;
                     return Err(Fault::Module(module_name(length(source)?)));
                 }
                 kind => {
-                    string(source, key)?;
-                    value.clear();
-                    copy_value(kind, source, self.version, value)?;
+                    append_string(source, keys)?;
+                    copy_value(kind, source, self.version, values)?;
                     return Ok(Item::Key(KeyHead { deadline_ms, access, kind }));
                 }
             }
@@ -305,7 +326,7 @@ impl<R: Read> Reader<R> {
             return Ok(Item::End);
         }
         self.source.sum_up();
-        let got = self.source.sum.clone().map(|sum| sum.finalize());
+        let got = self.source.sum.as_ref().map(Digest::checksum);
         let expected = u64::from_le_bytes(self.source.array()?);
         match got {
             Some(got) if expected != 0 && expected != got => Err(Fault::Checksum(expected, got)),

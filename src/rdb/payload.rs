@@ -1,16 +1,15 @@
 //! The payload of `DUMP`: a value with its type before and a version and a checksum behind.
 
 use super::{Corrupt, Encoding, Limits, VERSION_FIELD_DEADLINES, VERSION_VALKEY, decode, encode};
-use crate::structure::crc64::CRC;
+use crate::structure::crc64::{self, Digest};
 use crate::value::{Value, ValueRef};
-use crc::{Digest, Table};
 
 /// Version and checksum.
 const FOOTER_BYTES: usize = 10;
 
 /// The checksum of Redis' snapshots, over some bytes.
 pub fn checksum(bytes: &[u8]) -> u64 {
-    CRC.checksum(bytes)
+    crc64::checksum(bytes)
 }
 
 /// Appends the payload of a value.
@@ -25,7 +24,7 @@ pub fn write(value: ValueRef<'_>, compress: bool, out: &mut Vec<u8>) {
 /// A payload that is written step by step: what [`write`] writes at once.
 pub struct Writer {
     encoding: Encoding,
-    checksum: Digest<'static, u64, Table<16>>,
+    checksum: Digest,
 }
 
 impl std::fmt::Debug for Writer {
@@ -39,7 +38,7 @@ impl Writer {
     pub fn begin(value: ValueRef<'_>, compress: bool, out: &mut Vec<u8>) -> Writer {
         let start = out.len();
         let encoding = Encoding::begin(value, compress, out);
-        let mut checksum = CRC.digest();
+        let mut checksum = Digest::new();
         checksum.update(&out[start..]);
         Writer { encoding, checksum }
     }
@@ -54,7 +53,7 @@ impl Writer {
         }
         self.checksum.update(&out[start..]);
         if !is_more {
-            out.extend_from_slice(&self.checksum.clone().finalize().to_le_bytes());
+            out.extend_from_slice(&self.checksum.checksum().to_le_bytes());
         }
         is_more
     }

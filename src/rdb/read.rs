@@ -81,6 +81,15 @@ pub fn length(source: &mut impl Source) -> Result<u64, Corrupt> {
 /// There is none.
 pub fn string(source: &mut impl Source, into: &mut Vec<u8>) -> Result<(), Corrupt> {
     into.clear();
+    append_string(source, into)
+}
+
+/// A string, behind what is in the buffer.
+///
+/// # Errors
+/// There is none.
+#[inline]
+pub fn append_string(source: &mut impl Source, into: &mut Vec<u8>) -> Result<(), Corrupt> {
     let integer: i64 = match length_or_form(source)? {
         Length::Of(length) => return source.read(length, into),
         Length::Form(0) => i8::from_le_bytes(source.array()?).into(),
@@ -88,9 +97,16 @@ pub fn string(source: &mut impl Source, into: &mut Vec<u8>) -> Result<(), Corrup
         Length::Form(2) => i32::from_le_bytes(source.array()?).into(),
         Length::Form(3) => {
             let (packed_len, len) = (length(source)?, length(source)?);
+            let start = into.len();
             source.read(packed_len, into)?;
             let len = usize::try_from(len).map_err(|_| Corrupt::SHORT)?;
-            *into = lzf::expand(into, len).ok_or(Corrupt("Invalid LZF compressed string"))?;
+            let text = lzf::expand(&into[start..], len).ok_or(Corrupt("Invalid LZF compressed string"))?;
+            if start == 0 {
+                *into = text;
+            } else {
+                into.truncate(start);
+                into.extend_from_slice(&text);
+            }
             return Ok(());
         }
         Length::Form(_) => return Err(Corrupt("a string of an unknown form")),

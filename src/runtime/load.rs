@@ -1,9 +1,13 @@
 //! Keys come from a file: at the start, and for `DEBUG RELOAD` (`reload.rs`).
 //!
 //! ```text
-//!   reader: blocks ─▶ keys and the bytes of their values ─┬─▶ batches ─▶ a thread: decodes, enters into shard 0
-//!                     (nothing decoded)                   └─▶ batches ─▶ a thread: decodes, enters into shard 1
+//!   reader: blocks ─▶ batches: keys and the bytes of their values ─┬─▶ a thread: decodes, enters into shard 0
+//!                     (nothing decoded)                            └─▶ a thread: decodes, enters into shard 1
 //! ```
+//! Bytes are copied once, into a batch that all threads read, each its own keys of it. The place of a key in the table
+//! is a cache miss, in a large keyspace always: those of some keys are asked for together. How many keys are to come
+//! stands in the file: the tables are made for so many, and need not grow.
+//!
 //! Clients are connected meanwhile and told `-LOADING`. The threads take a shard's engine for some keys at a time, as
 //! visitors do, so its core answers. How many shards the file's writer had does not matter: keys go where they belong.
 
@@ -14,6 +18,7 @@ use super::libraries::LibraryReader;
 use super::progress::Reporter;
 use crate::command::persistence::value_limits;
 use crate::config::Appendfsync;
+use crate::keyspace::{Room, Saved};
 use crate::rdb::file::Access;
 use crate::rdb::load::{Fault, Item, KeyHead, Reader};
 use crate::rdb::{Corrupt, decode_as};
@@ -23,18 +28,20 @@ use crate::shared::Shared;
 use crate::shared::persistence::obstacle;
 use crate::sys::disk::{File, How};
 use parking_lot::Mutex;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-/// A batch leaves when it has so many bytes …
+/// A batch leaves when it has so many bytes.
 const BATCH_BYTES: usize = 256 * 1024;
-/// … or keys.
-const BATCH_KEYS: usize = 1024;
 /// Batches that wait for a shard; the reader waits beyond.
 const BATCHES_WAITING_MAX: usize = 4;
+/// A key takes so many bytes in a file at least: its type, and the lengths of an empty key and an empty string. So a
+/// file cannot promise more than it is long.
+const SAVED_BYTES_MIN: u64 = 3;
 /// Keys without a value are told of, up to so many.
 const EMPTY_TOLD_MAX: u64 = 10;
 /// Keys that are entered while an engine is held: some 20 µs.
@@ -75,20 +82,25 @@ pub(super) struct Manner {
     pub is_part: bool,
 }
 
-/// Keys of one shard, on their way.
+/// Keys and the bytes of their values on their way, of all shards.
 #[derive(Default)]
 struct Batch {
+    keys: Vec<u8>,
+    values: Vec<u8>,
+}
+
+/// Those of one shard.
+struct Share {
+    batch: Arc<Batch>,
     version: u16,
-    /// Keys and values, one after the other.
-    bytes: Vec<u8>,
     keys: Vec<Loading>,
 }
 
 struct Loading {
     db: usize,
     head: KeyHead,
-    key_len: usize,
-    value_len: usize,
+    key: Range<usize>,
+    value: Range<usize>,
 }
 
 /// What the threads count, and what they fail for.
@@ -137,8 +149,9 @@ pub(super) fn load(path: &Path, engines: &[&Mutex<Shard>], shared: &Shared, mann
     let file = File::open(path, How::Read).map_err(|error| named(&error))?;
     let loading = &shared.persistence.loading;
     let now_ms = unix_ms();
+    let file_bytes = file.len().unwrap_or(0);
     if !manner.is_part {
-        loading.begin(now_ms, file.len().unwrap_or(0));
+        loading.begin(now_ms, file_bytes);
     }
     let config = shared.config();
     let mut reader = Reader::open(file, config.rdbchecksum).map_err(|fault| named(&fault))?;
@@ -149,11 +162,14 @@ pub(super) fn load(path: &Path, engines: &[&Mutex<Shard>], shared: &Shared, mann
             let (sender, receiver) = sync_channel(BATCHES_WAITING_MAX);
             senders.push(sender);
             let tally = &tally;
-            scope.spawn(move || take_batches(engine, &receiver, manner, now_ms, tally));
+            scope.spawn(move || take_shares(engine, &receiver, manner, now_ms, tally));
         }
         let mut distributor = Distributor {
             map: SlotMap::new(engines.len()),
-            batches: engines.iter().map(|_| Batch::default()).collect(),
+            engines,
+            file_bytes,
+            batch: Batch::default(),
+            shares: engines.iter().map(|_| Vec::new()).collect(),
             senders,
             databases: config.databases as usize,
             now_ms,
@@ -208,10 +224,14 @@ impl From<Fault> for Stop {
     }
 }
 
-struct Distributor {
+struct Distributor<'e> {
     map: SlotMap,
-    batches: Vec<Batch>,
-    senders: Vec<SyncSender<Batch>>,
+    engines: &'e [&'e Mutex<Shard>],
+    file_bytes: u64,
+    batch: Batch,
+    /// By shard: what of the batch is its.
+    shares: Vec<Vec<Loading>>,
+    senders: Vec<SyncSender<Share>>,
     databases: usize,
     now_ms: u64,
     expired: u64,
@@ -219,32 +239,29 @@ struct Distributor {
     libraries: Option<LibraryReader>,
 }
 
-impl Distributor {
+impl Distributor<'_> {
     fn run(&mut self, reader: &mut Reader<File>, shared: &Shared) -> Result<(), Stop> {
-        let (mut key, mut value, mut db) = (Vec::new(), Vec::new(), 0);
-        let (version, mut delay) = (reader.version(), Delay::default());
+        let (version, mut db, mut delay) = (reader.version(), 0, Delay::default());
         loop {
-            match reader.next(&mut key, &mut value)? {
+            let Batch { keys, values } = &mut self.batch;
+            let (key_start, value_start) = (keys.len(), values.len());
+            match reader.next_behind(keys, values)? {
                 Item::End => break,
                 Item::Key(head) => {
                     delay.wait(shared);
                     let is_over = head.deadline_ms.is_some_and(|deadline_ms| deadline_ms < self.now_ms as i64);
                     if is_over && !self.manner.keeps_expired {
                         self.expired += 1;
+                        keys.truncate(key_start);
+                        values.truncate(value_start);
                         continue;
                     }
-                    let shard = self.map.shard_of(&key);
-                    let batch = &mut self.batches[shard];
-                    batch.version = version;
-                    batch.bytes.extend_from_slice(&key);
-                    batch.bytes.extend_from_slice(&value);
-                    batch.keys.push(Loading { db, head, key_len: key.len(), value_len: value.len() });
-                    if BATCH_BYTES <= batch.bytes.len() || BATCH_KEYS <= batch.keys.len() {
-                        self.send(shard)?;
+                    let (key, value) = (key_start..keys.len(), value_start..values.len());
+                    let shard = self.map.shard_of(&keys[key.clone()]);
+                    self.shares[shard].push(Loading { db, head, key, value });
+                    if BATCH_BYTES <= keys.len() + values.len() {
+                        self.send(version)?;
                         shared.persistence.loading.note(reader.offset());
-                    }
-                    if BATCH_BYTES < value.capacity() {
-                        value = Vec::new();
                     }
                 }
                 Item::Database(number) => {
@@ -256,7 +273,7 @@ impl Distributor {
                     })?;
                 }
                 Item::Aux(name, text) => say(shared, &name, &String::from_utf8_lossy(&text), self.now_ms),
-                Item::Sizes(..) => {}
+                Item::Sizes(keys, _) => self.make_room(db, keys.min(self.file_bytes / SAVED_BYTES_MIN)),
                 Item::Library(code) => {
                     let reader = self.libraries.get_or_insert_with(LibraryReader::new);
                     reader.load(shared, &code, self.manner.duplicates == Duplicates::Refused).map_err(Stop::Library)?;
@@ -266,14 +283,31 @@ impl Distributor {
                 }
             }
         }
-        (0..self.batches.len()).try_for_each(|shard| self.send(shard))?;
+        self.send(version)?;
         shared.persistence.loading.note(reader.offset());
         Ok(())
     }
 
-    fn send(&mut self, shard: usize) -> Result<(), Stop> {
-        let batch = std::mem::take(&mut self.batches[shard]);
-        self.senders[shard].send(batch).map_err(|_| Stop::Elsewhere)
+    /// So many keys of a database are to come.
+    fn make_room(&self, db: usize, keys: u64) {
+        let keys = usize::try_from(keys).unwrap_or(usize::MAX) / self.engines.len();
+        for engine in self.engines {
+            let room = Room::new(keys);
+            engine.lock().keyspace.make_room(db, room);
+        }
+    }
+
+    fn send(&mut self, version: u16) -> Result<(), Stop> {
+        let batch = Arc::new(std::mem::take(&mut self.batch));
+        self.batch.values.reserve(BATCH_BYTES);
+        for (keys, sender) in self.shares.iter_mut().zip(&self.senders) {
+            if !keys.is_empty() {
+                let next = Vec::with_capacity(keys.len());
+                let share = Share { batch: batch.clone(), version, keys: std::mem::replace(keys, next) };
+                sender.send(share).map_err(|_| Stop::Elsewhere)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -296,21 +330,25 @@ fn say(shared: &Shared, name: &[u8], text: &str, now_ms: u64) {
 }
 
 /// Enters keys into a shard, batch after batch.
-fn take_batches(engine: &Mutex<Shard>, receiver: &Receiver<Batch>, manner: Manner, now_ms: u64, tally: &Tally) {
+fn take_shares(engine: &Mutex<Shard>, receiver: &Receiver<Share>, manner: Manner, now_ms: u64, tally: &Tally) {
+    let hasher = engine.lock().keyspace.hasher();
     let mut text = Vec::new();
-    while let Ok(batch) = receiver.recv() {
-        let mut rest = &batch.bytes[..];
-        for keys in batch.keys.chunks(KEYS_AT_ONCE) {
+    let mut hashes = Vec::with_capacity(KEYS_AT_ONCE);
+    while let Ok(Share { batch, version, keys }) = receiver.recv() {
+        for some in keys.chunks(KEYS_AT_ONCE) {
+            hashes.clear();
+            hashes.extend(some.iter().map(|loading| hasher.hash(&batch.keys[loading.key.clone()])));
             let mut shard = engine.lock();
             let limits = value_limits(&mut shard);
             let policy = shard.keyspace.policy();
             shard.keyspace.begin(now_ms, false);
+            for (Loading { db, .. }, &hash) in some.iter().zip(&hashes) {
+                shard.keyspace.prefetch_bucket(*db, hash);
+            }
             let mut entered = 0;
-            for Loading { db, head, key_len, value_len } in keys {
-                let (key, behind) = rest.split_at(*key_len);
-                let (mut value, behind) = behind.split_at(*value_len);
-                rest = behind;
-                let decoded = decode_as(head.kind, &mut value, batch.version, &limits, &mut text);
+            for (Loading { db, head, key, value }, &hash) in some.iter().zip(&hashes) {
+                let (key, mut value) = (&batch.keys[key.clone()], &batch.values[value.clone()]);
+                let decoded = decode_as(head.kind, &mut value, version, &limits, &mut text);
                 let value = match decoded {
                     Ok(value) => value,
                     Err(Corrupt::EMPTY) => {
@@ -335,7 +373,7 @@ fn take_batches(engine: &Mutex<Shard>, receiver: &Receiver<Batch>, manner: Manne
                 // Before 1970 is as good as then.
                 let deadline_ms = head.deadline_ms.map(|deadline_ms| u64::try_from(deadline_ms).unwrap_or(0));
                 let replaces = manner.duplicates == Duplicates::Replaced;
-                let is_new = shard.keyspace.load(*db, key, value, deadline_ms, clock, replaces);
+                let is_new = shard.keyspace.load(*db, Saved { hash, key, value, deadline_ms, clock }, replaces);
                 entered += u64::from(is_new || replaces);
                 if !is_new && manner.duplicates == Duplicates::Refused {
                     let what = format!("RDB has duplicated key '{}' in DB {db}", key.escape_ascii());

@@ -297,14 +297,18 @@ impl Mailbox {
         self.spare.trim();
     }
 
+    /// Whether a message of another core has come.
+    pub fn has_message(&self) -> bool {
+        self.from.iter().flatten().any(|consumer| !consumer.is_empty())
+    }
+
     /// Announces sleep. False: something came in between, do not sleep. `has_mail`: whether it lies in the inbox.
     pub fn park(&mut self, has_mail: impl Fn() -> bool) -> bool {
         if self.to.len() == 1 {
             return true;
         }
-        let has_message = || self.from.iter().flatten().any(|consumer| !consumer.is_empty());
         let has_kept = || self.waiting.iter().any(|queue| !queue.is_empty());
-        self.parking.park(self.core, || has_message() || has_mail() || has_kept())
+        self.parking.park(self.core, || self.has_message() || has_mail() || has_kept())
     }
 
     /// Awake again.

@@ -28,26 +28,29 @@ use crate::shared::persistence::{Persistence, Purpose, Running, Wish, saves};
 use crate::snapshot::output::sum_of_pieces;
 use crate::snapshot::{Clocks, Form, Frame, Limits, Output, Plan, Scribe};
 use crate::structure::crc64::Sum;
-use glommio::timer::Timer;
 use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::task::{Poll, Waker};
+use std::time::Instant;
 
 /// A slice of a walk between two looks at the clock: some 10 to 20 µs, …
 const SLICE: Slice = Slice { entries: 128, bytes: 16 * 1024 };
-/// … and so many of them a pass, in nanoseconds.
+/// … so many of them a pass, in nanoseconds, …
 const PASS_NANOSECONDS: u64 = 80_000;
+/// … and up to so many while nobody asks for anything: what a pass costs beside the walk is a third of the shorter one.
+const QUIET_PASS_NANOSECONDS: u64 = 500_000;
+/// Writes that a core has under way at a time.
+pub(super) const WRITERS: usize = 3;
 /// One with `rdb-key-save-delay`.
 const ONE_KEY: Slice = Slice { entries: usize::MAX, bytes: 1 };
 /// With `rdb-save-incremental-fsync` a core syncs what it has written after so many bytes, as Redis does.
 const SYNC_BYTES: usize = 4 << 20;
-/// How often a task looks whether there is something to write.
-const LOOK: Duration = Duration::from_micros(300);
 /// How often a core looks after a snapshot that waits for the disk, in milliseconds.
 pub(super) const TEND_MS: u64 = 1;
 /// How long commands that have begun have before the last snapshot is cut, in milliseconds: nobody begins one then.
@@ -111,8 +114,10 @@ pub struct Job {
     outputs: Vec<Arc<Output>>,
     /// By core: whether its walk has ended.
     has_walked: Vec<AtomicBool>,
-    /// Cores that have something to write.
+    /// Writers that have not ended, of all cores.
     writing: AtomicUsize,
+    /// By core: bytes written since it synced the file.
+    unsynced_bytes: Vec<AtomicUsize>,
     failure: Mutex<Option<Failure>>,
     has_failed: AtomicBool,
     syncs: bool,
@@ -136,7 +141,8 @@ impl Job {
             path,
             outputs,
             has_walked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
-            writing: AtomicUsize::new(shards),
+            writing: AtomicUsize::new(shards * WRITERS),
+            unsynced_bytes: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
             failure: Mutex::new(None),
             has_failed: AtomicBool::new(false),
             syncs: shared.config().rdb_save_incremental_fsync,
@@ -202,6 +208,35 @@ pub(super) struct Saving {
     pub(super) held_gatherings: Vec<u32>,
     /// Keys are loaded anew.
     pub(super) reload: Option<Reload>,
+    /// What tasks wait for.
+    passes: Passes,
+}
+
+/// The passes of a core that has to do with snapshots: its tasks wait for the next one rather than for a timer, which
+/// costs an entry into the kernel to begin and one to end.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Passes(Rc<RefCell<Vec<Waker>>>);
+
+impl Passes {
+    /// Waits for the end of the next one.
+    async fn next(&self) {
+        let mut is_begun = false;
+        poll_fn(|context| {
+            // Woken by whomever: there is nothing against a look too many.
+            if std::mem::replace(&mut is_begun, true) {
+                return Poll::Ready(());
+            }
+            self.0.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// One has ended.
+    fn note(&self) {
+        let waiting = std::mem::take(&mut *self.0.borrow_mut());
+        waiting.into_iter().for_each(Waker::wake);
+    }
 }
 
 struct Ordered {
@@ -344,6 +379,7 @@ impl Core {
             self.end_pause();
         }
         self.saving.holds = holds;
+        self.saving.passes.note();
     }
 
     /// Clients whose commands were held back go on.
@@ -491,9 +527,9 @@ impl Core {
         }
         let outcome = Rc::new(RefCell::new(None));
         self.begin_part(job.clone());
-        let (finished, finishing) = (outcome.clone(), job.clone());
+        let (finished, finishing, passes) = (outcome.clone(), job.clone(), self.saving.passes.clone());
         tasks::spawn(async move {
-            let result = finish(&finishing, &frame, keys).await;
+            let result = finish(&finishing, &frame, keys, &passes).await;
             *finished.borrow_mut() = Some(result);
         });
         self.saving.ordered = Some(Ordered { job, running, then, outcome });
@@ -506,7 +542,9 @@ impl Core {
         assert!(self.saving.part.is_none(), "one snapshot at a time");
         self.saving.part = Some(job.clone());
         self.saving.pace = Pace { since_ms: self.clocks.steady_ms(), ..Pace::default() };
-        tasks::spawn(write_part(job, self.core));
+        for _ in 0..WRITERS {
+            tasks::spawn(write_part(job.clone(), self.core, self.saving.passes.clone()));
+        }
     }
 
     /// Walks on over this core's shard.
@@ -528,18 +566,26 @@ impl Core {
         let started = self.clock.raw();
         let delay_us = if has_failed { 0 } else { u64::try_from(self.config.rdb_key_save_delay).unwrap_or(0) };
         let slice = if delay_us == 0 { SLICE } else { ONE_KEY };
-        let (pace, keyspace, now_ms) = (&mut self.saving.pace, &mut self.shard.keyspace, self.clocks.steady_ms());
+        let (pace, keyspace, now_ms) = (&mut self.saving.pace, &self.shard.keyspace, self.clocks.steady_ms());
         let keys = *pace.keys.get_or_insert_with(|| (0..keyspace.databases()).map(|db| keyspace.len(db) as u64).sum());
         pace.is_waiting = !pace.is_due(delay_us, now_ms);
         let mut is_more = true;
         while is_more && !pace.is_waiting && (has_failed || output.held_bytes() < job.limits.walk_bytes) {
-            is_more = keyspace.step_walk(slice);
+            is_more = self.shard.keyspace.step_walk(slice);
             pace.steps = if is_more { pace.steps + 1 } else { keys };
             pace.is_waiting = !pace.is_due(delay_us, now_ms);
-            if PASS_NANOSECONDS <= self.clock.delta_as_nanos(started, self.clock.raw()) {
+            let took = self.clock.delta_as_nanos(started, self.clock.raw());
+            if PASS_NANOSECONDS <= took
+                && (QUIET_PASS_NANOSECONDS <= took
+                    || self.ring.has_completed()
+                    || self.mailbox.has_message()
+                    || !self.shard.let_in()
+                    || !self.shard.locks.is_whole())
+            {
                 break;
             }
         }
+        self.shard.take();
         if self.shard.end_recordings() {
             self.serve_waiting();
         }
@@ -638,9 +684,9 @@ fn refused(what: &str, path: &Path, error: std::io::Error) -> Failure {
     Failure::Refused(format!("{what} {}: {}", path.display(), reason(&error)))
 }
 
-/// Writes what one core records.
-pub(super) async fn write_part(job: Arc<Job>, core: usize) {
-    if let Err(failure) = write_pieces(&job, core).await {
+/// Writes what one core records, together with its other writers.
+pub(super) async fn write_part(job: Arc<Job>, core: usize, passes: Passes) {
+    if let Err(failure) = write_pieces(&job, core, &passes).await {
         job.fail(failure);
     }
     job.writing.fetch_sub(1, Ordering::AcqRel);
@@ -654,10 +700,9 @@ async fn write_all(file: &SnapshotFile, path: &Path, bytes: Vec<u8>, offset: u64
     file.write(bytes, offset).await.map_err(|error| refused("Write error saving DB on disk:", path, error))
 }
 
-async fn write_pieces(job: &Job, core: usize) -> Result<(), Failure> {
-    let output = &job.outputs[core];
+async fn write_pieces(job: &Job, core: usize, passes: &Passes) -> Result<(), Failure> {
+    let (output, unsynced_bytes) = (&job.outputs[core], &job.unsynced_bytes[core]);
     let file = open(&job.temporary).await?;
-    let mut unsynced_bytes = 0;
     let result = loop {
         if job.has_failed() {
             break Ok(());
@@ -670,18 +715,15 @@ async fn write_pieces(job: &Job, core: usize) -> Result<(), Failure> {
                     break Err(failure);
                 }
                 output.written(bytes);
-                unsynced_bytes += bytes;
-                if job.syncs && SYNC_BYTES <= unsynced_bytes {
-                    unsynced_bytes = 0;
+                if job.syncs && SYNC_BYTES <= unsynced_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes {
+                    unsynced_bytes.store(0, Ordering::Relaxed);
                     if let Err(error) = file.sync().await {
                         break Err(refused("Write error saving DB on disk:", &job.temporary, error));
                     }
                 }
             }
             None if has_walked => break Ok(()),
-            None => {
-                Timer::new(LOOK).await;
-            }
+            None => passes.next().await,
         }
     };
     let _ = file.close().await; // What it would say, the sync at the end says.
@@ -689,9 +731,9 @@ async fn write_pieces(job: &Job, core: usize) -> Result<(), Failure> {
 }
 
 /// Brings the file to its end when all cores have written theirs.
-pub(super) async fn finish(job: &Job, frame: &Frame, keys: u64) -> Result<Written, Failure> {
+pub(super) async fn finish(job: &Job, frame: &Frame, keys: u64, passes: &Passes) -> Result<Written, Failure> {
     while job.writing.load(Ordering::Acquire) != 0 {
-        Timer::new(LOOK).await;
+        passes.next().await;
     }
     let mut result = Err(Failure::Cancelled);
     if !job.has_failed() {

@@ -107,6 +107,13 @@ impl<E: 'static> Held<E> {
         self.guard = None;
     }
 
+    /// Lets whoever waits for the engine have it first, and takes hold again. False: somebody else has it now.
+    #[inline]
+    pub fn let_in(&mut self) -> bool {
+        self.hand_over();
+        self.try_take()
+    }
+
     /// Lets go; who has waited longest has it next.
     #[inline]
     pub fn hand_over(&mut self) {

@@ -5,10 +5,7 @@
 //! ```
 //! So cores that write parts of one file sum up their own, and nobody reads the file again.
 
-use crc::{CRC_64_REDIS, Crc, Table};
-
-/// Jones' polynomial, as Redis takes it.
-pub static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+use crc_fast::CrcAlgorithm::Crc64Redis;
 
 /// The polynomial, lowest power in the highest bit, as sums are kept.
 const POLYNOMIAL: u64 = 0xad93_d235_94c9_35a9_u64.reverse_bits();
@@ -41,6 +38,38 @@ const fn multiply(a: u64, mut b: u64) -> u64 {
 }
 
 /// The checksum of some bytes.
+pub fn checksum(bytes: &[u8]) -> u64 {
+    crc_fast::checksum(Crc64Redis, bytes)
+}
+
+/// A checksum of bytes that come one after the other.
+#[derive(Debug, Clone, Copy)]
+pub struct Digest(crc_fast::Digest);
+
+impl Digest {
+    /// That of nothing.
+    pub fn new() -> Digest {
+        Digest(crc_fast::Digest::new(Crc64Redis))
+    }
+
+    /// Bytes come.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// That of all of them.
+    pub fn checksum(&self) -> u64 {
+        self.0.finalize()
+    }
+}
+
+impl Default for Digest {
+    fn default() -> Digest {
+        Digest::new()
+    }
+}
+
+/// The checksum of some bytes, and how many they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sum {
     /// The checksum.
@@ -52,7 +81,7 @@ pub struct Sum {
 impl Sum {
     /// That of these.
     pub fn of(bytes: &[u8]) -> Sum {
-        Sum { crc: CRC.checksum(bytes), len: bytes.len() as u64 }
+        Sum { crc: checksum(bytes), len: bytes.len() as u64 }
     }
 
     /// That of its bytes and those of another behind them.
@@ -75,6 +104,30 @@ mod tests {
     #[test]
     fn it_is_the_checksum_of_redis() {
         assert_eq!(Sum::of(b"123456789").crc, 0xe9c6_d914_c4b8_d9ca);
+    }
+
+    /// Bit by bit, as the polynomial says it.
+    fn slow_checksum(bytes: &[u8]) -> u64 {
+        bytes.iter().fold(0, |crc, byte| {
+            (0..8).fold(crc ^ u64::from(*byte), |crc, _| if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ POLYNOMIAL })
+        })
+    }
+
+    #[test]
+    fn any_length_in_any_pieces_has_the_checksum_of_its_bits() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for len in (0..700).chain([4095, 4096, 4097, 70_000]) {
+            let bytes: Vec<u8> = (0..len).map(|_| random.u8(..)).collect();
+            let mut digest = Digest::new();
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (piece, behind) = rest.split_at(random.usize(1..=rest.len()));
+                digest.update(piece);
+                rest = behind;
+            }
+            let slow = slow_checksum(&bytes);
+            assert_eq!((checksum(&bytes), digest.checksum()), (slow, slow), "{len} bytes");
+        }
     }
 
     #[test]

@@ -57,6 +57,9 @@
 //! False matches: a home is shared by up to 65536 / 108 = 607 tags, the two buckets have some 14 entries of about three
 //! homes: of two lookups for absent keys in a hundred one entry is looked at in vain.
 //!
+//! Who knows how many entries are to come makes room for them all ([`Table::with_room`]): that takes the same segments,
+//! by the density of keys, and then nothing has to grow.
+//!
 //! # Memory given back
 //!
 //! Below a load of 0.70 (11.5 bytes an entry) every sixteenth removal makes one step at a *hand* that goes round all
@@ -143,6 +146,10 @@ const MERGED_LEN_MAX: usize = 620;
 const REMOVALS_PER_STEP: usize = 16;
 /// How many slots further a split looks for entries that it will have to hash, to bring them in.
 const REHASH_AHEAD: usize = 40;
+/// For fewer entries no room is made beforehand.
+const ROOM_LEN_MIN: usize = 4096;
+/// Where it is, segments are made for so many entries at most: some get a few more than others.
+const ROOM_SEGMENT_LEN_MAX: f64 = 720.0;
 /// Draws of a random slot before the next entry on the way is taken.
 const DRAWS_MAX: usize = 100;
 
@@ -194,6 +201,13 @@ fn key_of(hash: u64) -> u64 {
     x.wrapping_sub((product >> 34).wrapping_add(product >> 36))
 }
 
+/// The share of hashes whose keys are smaller: the inverse of [`key_of`].
+fn share_below(key: u64) -> f64 {
+    // 5/16 x² + 11/16 x = k, for x and k between 0 and 1.
+    let key = key as f64 / width_of(0) as f64;
+    ((121.0 + 320.0 * key).sqrt() - 11.0) / 10.0
+}
+
 /// Whether the table can hold this.
 #[inline(always)]
 fn is_payload(payload: u64) -> bool {
@@ -228,6 +242,29 @@ impl Table {
             hand: 0,
             overflow: Vec::new(),
         }
+    }
+
+    /// An empty table with the blocks that about so many entries will fill, for one who is about to insert them: it
+    /// would grow to the same otherwise, and move each of them several times. Few make little difference: then it has no
+    /// memory of its own.
+    pub fn with_room(len: usize) -> Table {
+        let mut table = Table::new();
+        if len < ROOM_LEN_MIN {
+            return table;
+        }
+        let mut segments = Vec::new();
+        let mut start = 0;
+        while start < width_of(0) {
+            let expected = |depth| len as f64 * (share_below(start + width_of(depth)) - share_below(start));
+            let is_fine = |&depth: &u32| start == start_of(start, depth) && expected(depth) <= ROOM_SEGMENT_LEN_MAX;
+            let depth = (0..DEPTH_MAX).find(is_fine).unwrap_or(DEPTH_MAX);
+            let segment = Segment::allocate(class_for(expected(depth) as usize), depth);
+            table.account(segment);
+            segments.push(segment);
+            start += width_of(depth);
+        }
+        table.directory.open(&segments);
+        table
     }
 
     /// Number of entries.
@@ -390,7 +427,7 @@ impl Table {
         if self.buckets == 0 {
             let segment = Segment::build(0, 0, &[slot], &mut rest);
             self.account(segment);
-            self.directory.open(segment);
+            self.directory.open(&[segment]);
             return;
         }
         let key = key_of(hash);
@@ -656,6 +693,31 @@ impl Table {
             if left == 0 {
                 return Cursor { start: key, depth, tag }.encode();
             }
+        }
+    }
+
+    /// Visits what a scan from this cursor on comes to after about so many steps of the smallest budget: the entries of
+    /// one bucket. For who has them brought towards the processor: neither complete nor exact, and nothing at the end.
+    #[inline]
+    pub fn look_ahead(&self, cursor: u64, buckets: usize, mut visit: impl FnMut(u64)) {
+        if self.buckets == 0 {
+            return;
+        }
+        let Cursor { start: key, tag, .. } = Cursor::decode(cursor);
+        let mut segment = self.directory.get(key);
+        let mut bucket = home_of(tag.min(u16::MAX as u32) as u16, segment.homes()) + buckets;
+        if segment.homes() < bucket {
+            bucket -= segment.homes() + 1;
+            let next = start_of(key, segment.depth()) + width_of(segment.depth());
+            if next == width_of(0) {
+                return;
+            }
+            segment = self.directory.get(next);
+        }
+        if bucket <= segment.homes() {
+            // SAFETY: a live block, a bucket of it; `&self` keeps those who would write away.
+            let slots = unsafe { segment.bucket(bucket) }.slots;
+            slots.iter().take_while(|&&slot| slot != 0).for_each(|slot| visit(slot & PAYLOAD_MASK));
         }
     }
 

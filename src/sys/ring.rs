@@ -240,7 +240,7 @@ impl Ring {
     /// What the kernel refused, why, and the mend, in words for the operator.
     pub fn new() -> io::Result<Ring> {
         let mut builder = IoUring::builder();
-        builder.setup_cqsize(COMPLETION_ENTRIES).setup_single_issuer().setup_defer_taskrun();
+        builder.setup_cqsize(COMPLETION_ENTRIES).setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
         let uring: IoUring = builder.build(SUBMISSION_ENTRIES).map_err(explain)?;
         let min_wait = uring.params().is_feature_min_timeout();
         let buffers = map_bytes(RECEIVE_BUFFERS as usize * RECEIVE_BUFFER_BYTES)?;
@@ -600,6 +600,11 @@ impl Ring {
     /// Whether something completed that was not looked at yet.
     pub fn has_events(&self) -> bool {
         self.next_completion < self.completions.len()
+    }
+
+    /// Whether [`Ring::enter`] would find something, as far as the kernel has told: that is asked without entering it.
+    pub fn has_completed(&mut self) -> bool {
+        self.uring.submission().taskrun() || !self.uring.completion().is_empty()
     }
 
     /// The next completed operation of this pass.

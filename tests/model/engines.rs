@@ -150,6 +150,32 @@ fn lend(limit: Duration) {
     assert_eq!(sum, SUM, "what was lent is home");
 }
 
+/// One core goes through its engine slice by slice and lets in who waits; the other one wants both engines.
+fn walk() {
+    let accounts = accounts();
+    let other = thread::spawn(move || {
+        let mut core = Core::new(accounts, 1);
+        assert!(core.transfer(PATIENT), "who waits is let in");
+        core.own.let_go();
+    });
+    let mut core = Core::new(accounts, 0);
+    if !core.own.let_in() {
+        assert!(!core.own.is_held());
+        core.own.take();
+    }
+    *core.own.balance() += 1;
+    *core.own.balance() -= 1;
+    core.own.let_go();
+    other.join().expect("the other core does not panic");
+    let sum: i64 = accounts.iter().map(|account| *account.lock().balance()).sum();
+    assert_eq!(sum, SUM);
+}
+
+#[test]
+fn who_goes_through_an_engine_lets_others_in() {
+    explore(walk);
+}
+
 #[test]
 fn nobody_touches_what_is_lent() {
     explore(|| lend(PATIENT));

@@ -5,7 +5,7 @@ use super::super::aof_clerk::Clerk;
 use super::super::aof_load;
 use super::super::aof_place::LogFiles;
 use super::super::aof_writer::{Moment, Queue, Writer, Written};
-use super::super::snapshot::{Job, finish, write_part};
+use super::super::snapshot::{Job, Passes, WRITERS, finish, write_part};
 use super::history::{Contents, Deed, History};
 use crate::aof::log::{Errand, Gate};
 use crate::aof::manifest;
@@ -238,7 +238,13 @@ impl Life {
     }
 
     fn moment(&self) -> Moment {
-        Moment { policy: self.policy, steady_ms: self.steady_ms, raw: 0, is_saving: false, skips_sync: false }
+        Moment {
+            policy: self.policy,
+            steady_ms: self.steady_ms,
+            raw: 0,
+            is_saving: false,
+            skips_sync: false,
+        }
     }
 
     /// What a lane has under way ends; where there is nothing, it begins what is to be done next.
@@ -326,9 +332,9 @@ impl Life {
         let job = Arc::new(Job::new(&self.shared, path, outputs, Purpose::LogBase, 0));
         for lane in 0..self.lanes.len() {
             job.note_walked(lane);
-            at_once(write_part(job.clone(), lane));
+            (0..WRITERS).for_each(|_| at_once(write_part(job.clone(), lane, Passes::default())));
         }
-        match at_once(finish(&job, &frame, 0)) {
+        match at_once(finish(&job, &frame, 0, &Passes::default())) {
             Ok(written) => {
                 log.note_base(first);
                 log.send(Errand::Rewritten { name, seq, first: Some(first), bytes: written.bytes });

@@ -45,11 +45,18 @@ impl Directory {
         }
     }
 
-    /// Makes a directory of one word out of the empty one.
-    pub(super) fn open(&mut self, segment: Segment) {
+    /// Makes a directory of some segments, which are in charge of all keys, in their order, out of the empty one.
+    pub(super) fn open(&mut self, segments: &[Segment]) {
         assert!(!self.is_open());
-        self.words = into_raw(vec![segment]);
-        self.segments_at_depth[0] = 1;
+        let depth = segments.iter().map(|segment| segment.depth()).max().expect("a segment at least");
+        let mut words = Vec::with_capacity(1 << depth);
+        for &segment in segments {
+            words.resize(words.len() + (1 << (depth - segment.depth())), segment);
+            self.segments_at_depth[segment.depth() as usize] += 1;
+        }
+        assert!(words.len() == 1 << depth);
+        self.words = into_raw(words);
+        self.shift = KEY_BITS - depth;
     }
 
     fn is_open(&self) -> bool {

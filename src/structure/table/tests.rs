@@ -3,7 +3,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A hash worth the name.
 fn good(entry: u64) -> u64 {
@@ -255,6 +255,76 @@ fn memory_and_work_are_bounded_at_every_size() {
         }
     }
     assert_eq!(pair.table.memory_bytes(), 0);
+}
+
+/// Room that was made beforehand is what so many entries need, wherever their keys are dense, and hardly grows.
+#[test]
+fn room_is_made_for_entries_to_come() {
+    for len in if cfg!(miri) { [0, 4095, 5000, 6000] } else { [0, 4095, 100_000, 1_000_000] } {
+        let mut pair = Pair::new(good);
+        pair.table = Table::with_room(len);
+        let room = pair.table.memory_bytes();
+        assert_eq!(room == 0, len < ROOM_LEN_MIN);
+        assert!(pair.table.is_empty() && pair.table.find(good(1), |_| true).is_none());
+        assert_eq!(pair.table.scan(0, usize::MAX, |_| panic!("there is nothing")), 0);
+        for entry in 1..=len as u64 {
+            pair.insert(entry);
+        }
+        pair.check();
+        if room != 0 {
+            let (bytes, more) = (pair.bytes_per_entry(), pair.table.memory_bytes() as f64 / room as f64);
+            assert!(bytes <= 11.0, "{bytes:.2} bytes an entry");
+            assert!(more <= 1.03, "{len} entries needed {more:.3} of the room");
+            assert!(pair.rehashed <= len / 20, "{} hashes for {len} entries", pair.rehashed);
+        }
+    }
+}
+
+/// Room that is not needed is given back as entries come and go, like that of entries that were removed.
+#[test]
+fn room_that_is_not_used_is_given_back() {
+    let mut pair = Pair::new(good);
+    pair.table = Table::with_room(if cfg!(miri) { 5_000 } else { 100_000 });
+    for entry in 1..=2_000_u64 {
+        pair.insert(entry);
+    }
+    for turn in 0..20 {
+        (1..=2_000).for_each(|entry| pair.remove(entry + turn * 2_000));
+        (1..=2_000).for_each(|entry| pair.insert(entry + (turn + 1) * 2_000));
+    }
+    pair.check();
+    let bytes = pair.bytes_per_entry();
+    assert!(bytes <= 16.0, "{bytes:.2} bytes an entry");
+}
+
+/// What is asked for ahead of a scan is what it comes to soon after, nearly all of it.
+#[test]
+fn a_look_ahead_sees_what_a_scan_visits_next() {
+    let mut pair = Pair::new(good);
+    for entry in 1..=if cfg!(miri) { 3_000_u64 } else { 50_000 } {
+        pair.insert(entry);
+    }
+    let (mut cursor, mut ahead, mut hits, mut visited) = (0, VecDeque::new(), 0, 0);
+    loop {
+        let mut seen = BTreeSet::new();
+        pair.table.look_ahead(cursor, 2, |payload| {
+            seen.insert(payload);
+        });
+        assert!(seen.len() <= SLOTS);
+        ahead.push_back(seen);
+        if 4 < ahead.len() {
+            ahead.pop_front();
+        }
+        cursor = pair.table.scan(cursor, 1, |payload| {
+            visited += 1;
+            hits += usize::from(ahead.iter().any(|seen| seen.contains(&payload)));
+        });
+        if cursor == 0 {
+            break;
+        }
+    }
+    assert!(visited * 95 <= hits * 100, "{hits} of {visited}");
+    Table::new().look_ahead(0, 3, |_| panic!("there is nothing"));
 }
 
 /// Entries replaced by others, as a full cache does: blocks must not creep up, and a few lookups must not get slow.
