@@ -208,6 +208,7 @@
 //! | `STRIPES` | `src/pubsub/tracking.rs` | `64` | likewise for keys that are remembered |
 //! | `FORGET_SLICE` | `src/pubsub/tracking.rs` | `1000` | further keys beyond `tracking-table-max-keys` are forgotten later |
 //! | `ROOM_BYTES_MAX` | `src/runtime/aof_writer.rs` | `16 << 20` | so much room is made ahead in a file of the log, no more |
+//! | `WAIT_NANOSECONDS_MAX` | `src/runtime/aof_company.rs` | `5_000_000` | a group of the log waits no longer for others to join it |
 //! | `ANNOTATION_BYTES_MAX` | `src/aof/record.rs` | `1023` | a log with a longer line is damaged |
 //! | `ELEMENTS_MAX` | `src/snapshot/commands.rs` | `64` | a base of commands goes on with another command |
 //! | `HASHES_MAX` | `src/check/twice.rs` | `1 << 20` | `corering-check` goes through a file once more |

@@ -6,7 +6,8 @@
 //!                         ▲                                    │ one at a time
 //!                         └─── meanwhile the next ones ◀───────┘
 //! ```
-//! `always`: whatever is there is written at the end of each pass. `everysec` and `no`: ten times a second, or when
+//! `always`: whatever is there is written at the end of each pass, unless others are about to come
+//! ([`super::aof_company`]). `everysec` and `no`: ten times a second, or when
 //! there is much; `everysec` syncs once a second. What comes next and what becomes of what failed is the business of
 //! [`super::aof_writer`]; here are the core's clocks, its ring, and who is told. How long the disk takes is measured,
 //! and told as latency events with Redis' names; `aof-fsync` for syncs that no reply waits for is ours.
@@ -17,16 +18,36 @@ use super::slow;
 use crate::config::Appendfsync;
 use crate::sys::file::Blocks;
 use std::io;
+use std::time::Duration;
 
 impl Core {
-    fn log_moment(&self) -> Moment {
+    fn log_moment(&mut self) -> Moment {
+        let raw = self.clock.raw();
+        let now = self.log_nanoseconds(raw);
         Moment {
             policy: self.config.appendfsync,
             steady_ms: self.clocks.steady_ms(),
-            raw: self.clock.raw(),
+            raw,
             is_saving: self.shared.persistence.is_claimed(),
             skips_sync: self.config.no_appendfsync_on_rewrite && self.shared.log.is_rewriting(),
+            awaits_company: self.company.is_awaited(now, self.held.len()),
         }
+    }
+
+    /// The raw clock in nanoseconds.
+    fn log_nanoseconds(&self, raw: u64) -> u64 {
+        self.clock.delta_as_nanos(0, raw)
+    }
+
+    /// For how long the core may sleep, of so many milliseconds: not beyond the moment at which a group of the log has
+    /// waited long enough.
+    pub(super) fn idle(&self, idle_ms: u64) -> Duration {
+        let idle = Duration::from_millis(idle_ms);
+        if self.company.is_quiet() || !self.shared.log.is_on() {
+            return idle;
+        }
+        let left = self.company.left(self.log_nanoseconds(self.clock.raw()));
+        left.map_or(idle, |left| idle.min(Duration::from_nanos(left)))
     }
 
     /// Writes what is to be written now, and syncs what is to be synced.
@@ -35,6 +56,10 @@ impl Core {
     pub(super) fn flush_log(&mut self) {
         if !self.writer.looks_for_place() {
             return; // It is about to begin.
+        }
+        if self.company.is_new() {
+            // Who is told now may be among those for whom the next group waits.
+            self.release_held();
         }
         let moment = self.log_moment();
         let log = &self.shared.log;
@@ -63,6 +88,9 @@ impl Core {
                 self.note_disk(&events, since);
                 if is_synced {
                     self.tell_synced();
+                    let raw = self.clock.raw();
+                    let took = self.clock.delta_as_nanos(since, raw);
+                    self.company.written(self.log_nanoseconds(raw), took, self.held.len());
                 }
             }
             Written::Failed(error) => self.log_failed(&error),

@@ -110,6 +110,8 @@ pub(super) struct Moment {
     pub(super) is_saving: bool,
     /// … and has the disk to itself.
     pub(super) skips_sync: bool,
+    /// What is there had better wait for more: see [`super::aof_company`].
+    pub(super) awaits_company: bool,
 }
 
 /// What a write that has ended was.
@@ -245,6 +247,10 @@ impl Writer {
         }
         let is_retry = self.has_failed;
         if !self.is_due(at.steady_ms) {
+            return Ok(());
+        }
+        if at.awaits_company && pending < EAGER_BYTES && !is_retry && !self.is_finished {
+            self.is_asked = is_asked;
             return Ok(());
         }
         // Of files that nobody finds no sync is worth anything.

@@ -16,6 +16,7 @@
 use super::accept::{AcceptFailures, Listener};
 use super::admin::board::Board;
 use super::admin::keys::KeySample;
+use super::aof_company::Company;
 use super::aof_place::LogFiles;
 use super::aof_share::LogWait;
 use super::aof_writer::Writer;
@@ -201,6 +202,8 @@ pub struct Core {
     pub(super) evicting_nanoseconds: u64,
     /// What writes this core's lane of the log.
     pub(super) writer: Writer,
+    /// Whether it waits for more.
+    pub(super) company: Company,
     /// Somebody's replies wait for the log, perhaps.
     pub(super) holds: bool,
     /// Writes are refused: the log cannot be written.
@@ -331,6 +334,7 @@ impl Core {
             saving: Saving::default(),
             evicted_enough_ms: 0,
             writer: Writer::new(parts.log_files, parts.core),
+            company: Company::default(),
             holds: false,
             denies_writes: false,
             log_waits: Vec::new(),
@@ -517,7 +521,7 @@ impl Core {
             return self.ring.enter(None, 0, 1);
         }
         self.timing.has_slept = true;
-        self.ring.enter(Some(Duration::from_millis(idle_ms)), sends, self.pace.batch());
+        self.ring.enter(Some(self.idle(idle_ms)), sends, self.pace.batch());
         self.mailbox.unpark();
     }
 }

@@ -5,6 +5,7 @@ mod accept;
 pub mod admin;
 mod aof;
 mod aof_clerk;
+mod aof_company;
 mod aof_load;
 mod aof_place;
 #[cfg(test)]

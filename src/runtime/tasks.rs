@@ -110,7 +110,7 @@ impl Core {
         self.ring.enter(None, 0, 1);
         if may_sleep && !self.ring.has_events() {
             let mut heard = pin!(bell.heard());
-            let mut timer = pin!(Timer::new(Duration::from_millis(idle_ms)));
+            let mut timer = pin!(Timer::new(self.idle(idle_ms)));
             let mut is_begun = false;
             poll_fn(|context| {
                 let is_over = heard.as_mut().poll(context).is_ready() || timer.as_mut().poll(context).is_ready();

@@ -244,6 +244,7 @@ impl Life {
             raw: 0,
             is_saving: false,
             skips_sync: false,
+            awaits_company: false,
         }
     }
 
