@@ -377,7 +377,7 @@ pub(super) fn encode_request(args: &Args<'_>) -> Vec<u8> {
 
 /// Whether `CLIENT PAUSE` holds this command back, or a snapshot does.
 pub(super) fn is_paused(shared: &Shared, row: &'static Row, args: &Args<'_>, session: &Session, now_ms: u64) -> bool {
-    let holds_all = shared.persistence.holds_all.load(Ordering::Relaxed);
+    let holds_all = shared.persistence.holds_all();
     let is_paused = now_ms < shared.pause_until_ms.load(Ordering::Relaxed);
     if !is_paused && !shared.persistence.holds() {
         return false;

@@ -6,6 +6,8 @@
 //!  LOADAOF ─▶ no rewrite left ─▶ alone, -LOADING ─▶ held: nothing is recorded ─▶ lanes written ─▶ emptied ┘   loads
 //! ```
 //! Alone: the claim on snapshots is held, so that none begins of what is half loaded, and no rewrite switches files.
+//! From the moment of its snapshot until `RELOAD` is alone all commands wait, as they do in Redis: what would be changed
+//! then is not in the file, and nobody is told that it was.
 //! From when the engines were held first until all is loaded they run no command but those of the loader
 //! ([`crate::keyspace::Keyspace::is_replaying`]): what other cores' clients had sent before is refused there, too. So
 //! the log is what was in memory at that moment, and what is in memory afterwards is the log.
@@ -17,7 +19,7 @@ use super::mailbox::Control;
 use super::snapshot::Client;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::shard::Shard;
-use crate::shared::persistence::{Purpose, obstacle};
+use crate::shared::persistence::{Purpose, held_for, obstacle};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -42,6 +44,8 @@ pub(super) enum Origin {
 /// One that was asked for.
 pub(super) struct Reload {
     origin: Origin,
+    /// The claim on snapshots is held already.
+    is_claimed: bool,
     under_way: Option<UnderWay>,
 }
 
@@ -67,20 +71,22 @@ enum Stage {
 impl Reload {
     /// From there.
     pub fn new(origin: Origin) -> Reload {
-        Reload { origin, under_way: None }
+        Reload { origin, is_claimed: false, under_way: None }
     }
 }
 
 impl Core {
-    /// The file is there, or will be: its keys replace those that are.
-    pub(super) fn begin_reload(&mut self, client: Client) {
+    /// The file is there, or will be: its keys replace those that are. `is_claimed`: a snapshot was made for it, since
+    /// which nobody else makes one, and no command runs.
+    pub(super) fn begin_reload(&mut self, client: Client, is_claimed: bool) {
         let reload = self.saving.reload.as_mut().expect("it was asked for");
+        reload.is_claimed = is_claimed;
         reload.under_way = Some(UnderWay { client, stage: Stage::Waits });
         self.tend_reload();
     }
 
     /// Keeps snapshots, rewrites and clients away. `None`: not now.
-    fn keep_others_away(&mut self, origin: Origin) -> Option<Stage> {
+    fn keep_others_away(&mut self, origin: Origin, is_claimed: bool) -> Option<Stage> {
         let (log, persistence) = (&self.shared.log, &self.shared.persistence);
         // One that has failed before may be wanted for long.
         let is_left = || {
@@ -88,7 +94,7 @@ impl Core {
             rewrites.is_under_way() || rewrites.is_scheduled() && rewrites.failures == 0
         };
         let waits = |origin| origin == Origin::Log && log.error().is_none() && is_left();
-        if waits(origin) || !persistence.claim(Purpose::Reload) {
+        if waits(origin) || !is_claimed && !persistence.claim(Purpose::Reload) {
             return None;
         }
         // One that began in between needs the claim.
@@ -97,6 +103,7 @@ impl Core {
             return None;
         }
         persistence.set_obstacle(obstacle::LOADING, true);
+        persistence.hold_all(held_for::RELOAD, false);
         self.obstacles |= obstacle::LOADING;
         Some(if origin == Origin::Log { Stage::Begins } else { Stage::Empties })
     }
@@ -111,10 +118,10 @@ impl Core {
 
     /// Goes on with it, as far as that is possible now.
     pub(super) fn tend_reload(&mut self) {
-        while let Some(Reload { origin, under_way: Some(under_way) }) = &self.saving.reload {
-            let (origin, stage) = (*origin, under_way.stage.clone());
+        while let Some(Reload { origin, is_claimed, under_way: Some(under_way) }) = &self.saving.reload {
+            let (is_claimed, origin, stage) = (*is_claimed, *origin, under_way.stage.clone());
             let next = match stage {
-                Stage::Waits => self.keep_others_away(origin),
+                Stage::Waits => self.keep_others_away(origin, is_claimed),
                 Stage::Begins => {
                     if let Err(why) = self.find_log() {
                         tracing::warn!("DEBUG LOADAOF: {why}");

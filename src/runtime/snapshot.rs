@@ -24,7 +24,7 @@ use crate::resp::{Error, Output as Replies, Protocol, Reply};
 use crate::session::{Deferred, Ending, Mode};
 use crate::shard::Shard;
 use crate::shared::Shared;
-use crate::shared::persistence::{Persistence, Purpose, Running, Wish, saves};
+use crate::shared::persistence::{Persistence, Purpose, Running, Wish, held_for, saves};
 use crate::snapshot::output::sum_of_pieces;
 use crate::snapshot::{Clocks, Form, Frame, Limits, Output, Plan, Scribe};
 use crate::structure::crc64::Sum;
@@ -299,16 +299,17 @@ impl Core {
             Deferred::Reload { .. } | Deferred::LoadLog if self.saving.reload.is_some() => self.answer(client, false),
             Deferred::LoadLog => {
                 self.saving.reload = Some(Reload::new(Origin::Log));
-                self.begin_reload(client);
+                self.begin_reload(client, false);
             }
             Deferred::Reload { saves, flushes, merges } => {
                 self.saving.reload = Some(Reload::new(Origin::Snapshot { flushes, merges }));
                 if !saves {
-                    return self.begin_reload(client);
+                    return self.begin_reload(client, false);
                 }
                 self.order(Purpose::Reload, move |core, outcome| match outcome {
-                    Ok(_) => core.begin_reload(client),
+                    Ok(_) => core.begin_reload(client, true),
                     Err(_) => {
+                        core.shared.persistence.hold_all(held_for::RELOAD, false);
                         core.saving.reload = None;
                         core.answer(client, false);
                     }
@@ -335,7 +336,7 @@ impl Core {
             return self.shared.stop(0);
         }
         tracing::warn!("Saving the final RDB snapshot before exiting.");
-        persistence.holds_all.store(true, Ordering::Release);
+        persistence.hold_all(held_for::END, true);
         let then: Then = Box::new(move |core, outcome| core.end_saved(ending, client, outcome.is_ok()));
         let not_before_ms = self.clocks.steady_ms() + SETTLE_MS;
         let purpose = Purpose::Shutdown;
@@ -413,8 +414,9 @@ impl Core {
         if self.saving.ordered.is_some() {
             return;
         }
-        let Some(order) = self.saving.orders.front() else { return };
-        if self.clocks.steady_ms() < order.not_before_ms {
+        let steady_ms = self.clocks.steady_ms();
+        let Some(order) = self.saving.orders.front_mut() else { return };
+        if steady_ms < order.not_before_ms {
             return;
         }
         if !self.saving.is_claimed {
@@ -422,6 +424,12 @@ impl Core {
                 return;
             }
             self.saving.is_claimed = true;
+            if order.purpose == Purpose::Reload {
+                // Its keys take the place of all others: nobody is to be told of a change that is not among them.
+                self.shared.persistence.hold_all(held_for::RELOAD, true);
+                order.not_before_ms = steady_ms + SETTLE_MS;
+                return;
+            }
         }
         if !self.hold_all() {
             // Nobody begins to borrow until this has had its moment.
@@ -638,7 +646,10 @@ impl Core {
                 persistence.note_end(running, None, self.now_ms);
             }
         }
-        persistence.release();
+        // Keys that are about to be loaded anew are nobody else's to save.
+        if running.purpose != Purpose::Reload || outcome.is_err() {
+            persistence.release();
+        }
         then(self, outcome);
     }
 
@@ -650,7 +661,7 @@ impl Core {
             return self.shared.stop(0);
         }
         tracing::warn!("Error trying to save the DB, can't exit.");
-        self.shared.persistence.holds_all.store(false, Ordering::Release);
+        self.shared.persistence.hold_all(held_for::END, false);
         match (client, ending.signal) {
             (Some(client), _) => {
                 let mut out = Replies::default();

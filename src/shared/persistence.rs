@@ -17,6 +17,14 @@ pub mod obstacle {
     pub const UNSAVED: u8 = 2;
 }
 
+/// Why all commands may have to wait.
+pub mod held_for {
+    /// The server ends.
+    pub const END: u8 = 1;
+    /// All keys are about to be loaded from a snapshot that was just begun.
+    pub const RELOAD: u8 = 2;
+}
+
 /// What a snapshot is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -173,8 +181,8 @@ pub struct Persistence {
     pub obstacles: AtomicU8,
     /// Shards that want writes to wait for the disk.
     pub pressed: AtomicUsize,
-    /// Whether all commands wait, since the server ends: what is answered from now on would be lost.
-    pub holds_all: AtomicBool,
+    /// Why all commands wait, bits of [`held_for`]: what is answered from now on would be lost.
+    holds_all: AtomicU8,
     /// No core is to begin a loan, so that a moment comes at which all entries are at home.
     pub holds_loans: AtomicBool,
     /// How far the snapshot under way is: keys recorded.
@@ -217,7 +225,7 @@ impl Persistence {
         Persistence {
             obstacles: AtomicU8::new(0),
             pressed: AtomicUsize::new(0),
-            holds_all: AtomicBool::new(false),
+            holds_all: AtomicU8::new(0),
             holds_loans: AtomicBool::new(false),
             keys_recorded: AtomicU64::new(0),
             held_bytes: AtomicU64::new(0),
@@ -265,7 +273,22 @@ impl Persistence {
     /// Whether writes, or all commands, wait: for the disk, or for the end.
     #[inline]
     pub fn holds(&self) -> bool {
-        self.pressed.load(Ordering::Relaxed) != 0 || self.holds_all.load(Ordering::Relaxed)
+        self.pressed.load(Ordering::Relaxed) != 0 || self.holds_all()
+    }
+
+    /// Whether all commands wait.
+    #[inline]
+    pub fn holds_all(&self) -> bool {
+        self.holds_all.load(Ordering::Relaxed) != 0
+    }
+
+    /// They wait for this reason, or no longer for it.
+    pub fn hold_all(&self, reason: u8, holds: bool) {
+        if holds {
+            self.holds_all.fetch_or(reason, Ordering::AcqRel);
+        } else {
+            self.holds_all.fetch_and(!reason, Ordering::AcqRel);
+        }
     }
 
     // One at a time

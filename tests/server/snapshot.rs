@@ -9,7 +9,7 @@ use crate::scratch::Scratch;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A reply, as text.
 pub fn say(client: &mut Client, line: &str) -> String {
@@ -355,6 +355,58 @@ fn clients_are_told_while_keys_are_loaded() {
         watcher.join().expect("it saw it");
     });
     assert_eq!(say(&mut client, "DBSIZE"), ":60000");
+}
+
+/// Whoever is told of a change finds it again: between the snapshot of a reload and its loading nothing is changed, as in
+/// Redis, which serves nobody then.
+#[test]
+fn debug_reload_loses_nothing_that_was_answered() {
+    let kinds = [Kind::Redis, Kind::Corering { shards: 1 }, Kind::Corering { shards: 3 }];
+    for (at, kind) in kinds.into_iter().enumerate() {
+        let scratch = Scratch::new(&format!("reload-writes-{at}"));
+        let (server, mut client) = scratch.start(kind, &["--save", ""]);
+        say(&mut client, "DEBUG POPULATE 300 key 10");
+        assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 1000"), "+OK");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..4)
+                .map(|writer| {
+                    let mut client = Client::connect(server.port).expect("it accepts");
+                    let is_over = &is_over;
+                    scope.spawn(move || {
+                        let (mut written, mut number) = (Vec::new(), 0);
+                        while !is_over.load(Ordering::Relaxed) {
+                            let key = format!("w:{writer}:{number}");
+                            match say(&mut client, &format!("SET {key} {number}")).as_str() {
+                                "+OK" => written.push(key),
+                                "-LOADING Redis is loading the dataset in memory" => {}
+                                other => panic!("{other}"),
+                            }
+                            number += 1;
+                        }
+                        written
+                    })
+                })
+                .collect();
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(say(&mut client, "DEBUG RELOAD"), "+OK", "{}", kind.name());
+            is_over.store(true, Ordering::Relaxed);
+            for writer in writers {
+                let written = writer.join().expect("it writes");
+                assert!(!written.is_empty());
+                for key in written {
+                    assert_eq!(say(&mut client, &format!("EXISTS {key}")), ":1", "{}: {key}", kind.name());
+                }
+            }
+        });
+        // A snapshot that fails leaves everybody served.
+        assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 0"), "+OK");
+        if kind != Kind::Redis {
+            std::fs::remove_dir_all(scratch.file().parent().expect("a folder")).expect("it is ours");
+            assert_eq!(say(&mut client, "DEBUG RELOAD"), "-ERR");
+            assert_eq!(say(&mut client, "SET k v"), "+OK");
+        }
+    }
 }
 
 #[test]
