@@ -329,8 +329,8 @@ directives! {
         key_load_delay: i32 = "key-load-delay", Integer(INT_MIN, INT_MAX), "0", HIDDEN;
         /// Microseconds that saving waits after each key.
         rdb_key_save_delay: i32 = "rdb-key-save-delay", Integer(INT_MIN, INT_MAX), "0", HIDDEN;
-        /// Keeps the files of the log that a rewrite replaced.
-        aof_disable_auto_gc: bool = "aof-disable-auto-gc", YesNo, "no", PENDING;
+        /// Keeps the files of the log that a rewrite replaced; the manifest names them, and once it is no they go.
+        aof_disable_auto_gc: bool = "aof-disable-auto-gc", YesNo, "no";
     }
 
     "Replication" {

@@ -145,7 +145,7 @@ impl Clerk {
                 || self.moving.is_some()
                 || self.replacing.is_some()
                 || self.rewritten.is_some()
-                || !self.manifest.history.is_empty();
+                || self.deletes_history();
             match self.errands.recv_timeout(if is_waiting { PAUSE } else { LOOK }) {
                 Ok(errand) => {
                     self.take(errand);
@@ -194,7 +194,12 @@ impl Clerk {
         }
         self.turn();
         let is_naming = !self.waiting.is_empty() || self.replacing.is_some() || self.rewritten.is_some();
-        is_naming || !self.manifest.history.is_empty()
+        is_naming || self.deletes_history()
+    }
+
+    /// Whether there are files that nobody needs any more, nor wants to keep (`aof-disable-auto-gc`).
+    fn deletes_history(&self) -> bool {
+        !self.manifest.history.is_empty() && !self.shared.config().aof_disable_auto_gc
     }
 
     fn take(&mut self, errand: Errand) {
@@ -260,32 +265,24 @@ impl Clerk {
             // What shares a moment with the command at the head of the generation is on disk too.
             positions.iter().enumerate().all(|(lane, position)| *position < self.log.settled(lane))
         };
-        if let Some((first, _)) = self.replacing.take_if(|(_, positions)| is_safe(positions)) {
-            if let Err(error) = self.name_from(first, None) {
-                self.replacing = Some((first, Vec::new()));
-                return Err(error);
-            }
-            let dropped = self.delete_history()?;
-            self.log.note_files(0, dropped);
+        if let Some((first, _)) = self.replacing.take_if(|(_, positions)| is_safe(positions))
+            && let Err(error) = self.name_from(first, None, 0)
+        {
+            self.replacing = Some((first, Vec::new()));
+            return Err(error);
         }
         if let Some((base, Some(first), bytes)) = self.rewritten.take() {
-            if let Err(error) = self.name_from(first, Some(base.clone())) {
+            if let Err(error) = self.name_from(first, Some(base.clone()), bytes) {
                 self.rewritten = Some((base, Some(first), bytes));
                 return Err(error);
             }
             // A command that emptied everything before the base was made has nothing left to replace.
             self.replacing.take_if(|(replacing, _)| *replacing <= first);
-            let deleted = self.delete_history();
-            self.log.note_files(bytes, deleted.as_ref().map_or(0, |dropped| *dropped));
             self.log.note_base_bytes(self.log.bytes());
             self.end_rewrite(true);
-            deleted?;
         }
-        // Some of it could not be deleted before.
-        if !self.manifest.history.is_empty() {
-            self.delete_history()?;
-        }
-        Ok(())
+        // Also what could not be deleted before, or was to be kept.
+        self.delete_history()
     }
 
     /// Makes and names the files of generations that wait for it.
@@ -416,7 +413,7 @@ impl Clerk {
         }
         self.log.note_base_bytes(self.log.bytes());
         self.end_rewrite(true);
-        self.delete_history().map(drop)
+        self.delete_history()
     }
 
     /// The log is off: a base is all there is of it.
@@ -431,7 +428,7 @@ impl Clerk {
         self.log.note_new_files(bytes);
         self.log.note_base_bytes(bytes);
         self.end_rewrite(true);
-        self.delete_history().map(drop)
+        self.delete_history()
     }
 
     /// A base, and all that was named before as history.
@@ -443,12 +440,14 @@ impl Clerk {
 
     /// Base and increments before a file are history; `base` takes their place. Once that is written it is done: what
     /// becomes of the history is another matter, for who names a second time takes the new base for an old one.
-    fn name_from(&mut self, first: u64, base: Option<Entry>) -> io::Result<()> {
+    fn name_from(&mut self, first: u64, base: Option<Entry>, base_bytes: u64) -> io::Result<()> {
         if self.manifest.incrs.iter().all(|entry| entry.seq < first) {
             return Err(io::Error::other("the files behind a base are not named yet"));
         }
         let mut manifest = self.manifest.clone();
         let old: Vec<_> = manifest.incrs.extract_if(.., |entry| entry.seq < first).collect();
+        let bytes_of = |entry: &Entry| disk::len(&self.directory.path.join(&entry.name)).unwrap_or(0);
+        let old_bytes = old.iter().map(bytes_of).sum();
         manifest.history.extend(manifest.base.take().into_iter().chain(old).map(|mut entry| {
             entry.kind = Kind::History;
             entry
@@ -456,25 +455,23 @@ impl Clerk {
         manifest.base = base;
         self.write(&manifest)?;
         self.manifest = manifest;
+        self.log.note_files(base_bytes, old_bytes);
         Ok(())
     }
 
-    /// Deletes what is history; only then the manifest forgets it. Bytes of the lanes' files that are gone.
-    fn delete_history(&mut self) -> io::Result<u64> {
-        let mut dropped = 0;
+    /// Deletes what is history, unless that is to be kept; only then the manifest forgets it.
+    fn delete_history(&mut self) -> io::Result<()> {
+        if !self.deletes_history() {
+            return Ok(());
+        }
         for entry in &self.manifest.history {
-            let path = self.directory.path.join(&entry.name);
-            let bytes = disk::len(&path).unwrap_or(0);
-            match disk::remove(&path) {
+            match disk::remove(&self.directory.path.join(&entry.name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Err(_) => {}
-                Ok(()) if entry.name.contains(".incr.") => dropped += bytes,
-                Ok(()) => {}
+                _ => {}
             }
         }
         self.manifest.history.clear();
-        self.write(&self.manifest)?;
-        Ok(dropped)
+        self.write(&self.manifest)
     }
 
     // What somebody else has deleted

@@ -54,6 +54,42 @@ fn the_log_is_switched_on_only_where_it_can_be_written() {
 }
 
 #[test]
+fn what_a_rewrite_replaced_is_kept_while_that_is_wanted() {
+    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 2 }].into_iter().enumerate() {
+        let scratch = Scratch::new(&format!("log-kept-{at}"));
+        let (server, mut client) = scratch.start(kind, &["--appendonly", "yes"]);
+        let history = || {
+            let manifest = scratch.manifest();
+            let names = manifest.lines().filter(|line| line.ends_with("type h"));
+            names.map(|line| scratch.log().join(line.split(' ').nth(1).expect("a name"))).collect::<Vec<_>>()
+        };
+        assert_eq!(say(&mut client, "CONFIG SET aof-disable-auto-gc yes"), "+OK");
+        let value = "v".repeat(50_000);
+        assert_eq!(say(&mut client, &format!("SET k {value}")), "+OK");
+        for rewrites in 1..=2 {
+            assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
+            wait_for_rewrite(&mut client);
+            wait_for("the names", || scratch.manifest().contains(&format!("base.rdb seq {} type b", rewrites + 1)));
+            let kept = history();
+            assert!(rewrites < kept.len(), "{}: {kept:?}", kind.name());
+            std::thread::sleep(Duration::from_millis(300));
+            assert!(kept.iter().all(|path| path.exists()), "{}: {kept:?}", kind.name());
+            assert_eq!(history(), kept);
+        }
+        // What is history does not count.
+        let bytes: u64 = info(&mut client, "aof_current_size").parse().expect("a number");
+        assert!(bytes < 50_000, "{}: {bytes}", kind.name());
+        let kept = history();
+        assert_eq!(say(&mut client, "CONFIG SET aof-disable-auto-gc no"), "+OK");
+        wait_for("the files to go", || history().is_empty() && !kept.iter().any(|path| path.exists()));
+        assert_eq!(say(&mut client, "STRLEN k"), ":50000");
+        drop((server, client));
+        let (_server, mut client) = scratch.start(kind, &["--appendonly", "yes"]);
+        assert_eq!(say(&mut client, "STRLEN k"), ":50000");
+    }
+}
+
+#[test]
 fn a_directory_of_another_server_or_on_a_full_disk_is_refused_with_what_came_with_it() {
     let scratch = Scratch::new("log-locked");
     let (first, _) = scratch.start(Kind::Corering { shards: 1 }, &["--appendonly", "yes"]);
