@@ -45,7 +45,8 @@ pub struct Global<'a> {
     pub is_flush_all: bool,
 }
 
-/// What a reply waits for: lanes, each with a position. Behind the last lane counts the manifest.
+/// What a reply waits for: lanes, each with a position. Behind the last lane counts the manifest, and behind that how
+/// often what is on the disk was emptied ([`Log::note_emptied`]).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Gate(SmallVec<[(u32, u64); 2]>);
 
@@ -274,6 +275,8 @@ pub struct Log {
     base_bytes: AtomicU64,
 }
 
+    /// Up to which `FLUSHALL` the snapshot on the disk is as empty.
+    emptied: AtomicU64,
 impl Log {
     /// Of so many lanes, off. `seed`: random, so that the numbers of shares are new in every run.
     pub fn new(lanes: usize, seed: u32) -> Log {
@@ -334,6 +337,7 @@ impl Log {
         }
     }
 
+            emptied: AtomicU64::new(0),
     /// How many lanes there are.
     pub fn lanes(&self) -> usize {
         self.lanes.len()
@@ -711,9 +715,26 @@ impl Log {
         gate.0.iter().all(|(lane, position)| *position <= self.synced(*lane as usize))
     }
 
-    /// How far a lane is synced; behind the last: the newest generation that is on disk.
+    /// How far a lane is synced; behind the last: the newest generation that is on disk; behind that: see
+    /// [`Log::note_emptied`].
     pub fn synced(&self, lane: usize) -> u64 {
-        self.lanes.get(lane).map_or(&self.known, |lane| &lane.synced).load(Ordering::Acquire)
+        let synced = match self.lanes.get(lane) {
+            Some(lane) => &lane.synced,
+            None if lane == self.lanes.len() => &self.known,
+            None => &self.emptied,
+        };
+        synced.load(Ordering::Acquire)
+    }
+
+    /// A reply waits until the snapshot on the disk is as empty as a `FLUSHALL` of this number left the databases. It
+    /// has nothing to do with the log, but replies wait for both in the same way.
+    pub fn raise_emptied(&self, gate: &mut Gate, number: u64) {
+        gate.raise(self.lanes.len() + 1, number);
+    }
+
+    /// The snapshot is.
+    pub fn note_emptied(&self, number: u64) {
+        self.emptied.fetch_max(number, Ordering::AcqRel);
     }
 
     /// How far it is written.

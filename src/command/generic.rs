@@ -679,7 +679,8 @@ pub(super) fn parse_cursor(arg: &[u8]) -> Option<u64> {
 
 fn flushdb(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let is_async = check_flush(args)?;
-    context.keyspace.flush(context.db);
+    let gone = context.keyspace.flush(context.db);
+    context.keyspace.records.note_idle(gone == 0);
     if !is_async {
         context.keyspace.free_at_once();
     }
@@ -689,10 +690,9 @@ fn flushdb(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) ->
 
 fn flushall(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let is_async = check_flush(args)?;
-    for db in 0..context.keyspace.databases() {
-        context.keyspace.flush(db);
-    }
-    context.keyspace.is_emptied = true;
+    let gone: usize = (0..context.keyspace.databases()).map(|db| context.keyspace.flush(db)).sum();
+    context.keyspace.records.note_idle(gone == 0);
+    context.keyspace.emptied_at = Some(context.keyspace.dirty);
     if !is_async {
         context.keyspace.free_at_once();
     }
@@ -718,6 +718,8 @@ fn swapdb(context: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> 
         usize::try_from(index).ok().filter(|&index| index < context.keyspace.databases()).ok_or(Error::DB_INDEX)
     };
     let (first, second) = (existing(first)?, existing(second)?);
+    let is_idle = first == second || context.keyspace.len(first) + context.keyspace.len(second) == 0;
+    context.keyspace.records.note_idle(is_idle);
     context.keyspace.swap(first, second);
     context.keyspace.dirty += u64::from(context.shard == 0);
     reply.ok();

@@ -57,7 +57,7 @@ pub fn record_if_changed(
     if keyspace.dirty != dirty || is_on_all {
         record(keyspace, row, db, args, shards);
     }
-    keyspace.records.take_said();
+    keyspace.records.end_command();
 }
 
 /// Records what a command did that has just run in `keyspace` and changed something there. `shards`: of the server.

@@ -174,9 +174,9 @@ pub struct Keyspace {
     kept: Vec<(usize, Box<[u8]>)>,
     /// Hashes of keys that are not evicted now: those that a transaction uses.
     used_keys: AHashSet<u64>,
-    /// All databases were emptied at once (`FLUSHALL`): what is on the disk is out of date. Whoever sees to that clears
-    /// it.
-    pub is_emptied: bool,
+    /// All databases were emptied at once (`FLUSHALL`), after so many changes: what is on the disk is out of date.
+    /// Whoever sees to that clears it.
+    pub emptied_at: Option<u64>,
     /// `RESTORE` does not look at checksums (`DEBUG SET-SKIP-CHECKSUM-VALIDATION`).
     pub trusts_checksums: bool,
     /// What happened to keys.
@@ -278,7 +278,7 @@ impl Keyspace {
             keeps_expired: Box::new(|_| false),
             kept: Vec::new(),
             used_keys: AHashSet::new(),
-            is_emptied: false,
+            emptied_at: None,
             trusts_checksums: false,
             effects: Effects::default(),
             watches: Watches::default(),

@@ -13,6 +13,8 @@ pub struct Recorded<'a> {
     pub keys: Vec<&'a [u8]>,
     /// It leaves nothing of what was there, in any database.
     pub is_flush_all: bool,
+    /// It found nothing to change here.
+    pub is_idle: bool,
     /// The command as text.
     pub bytes: &'a [u8],
 }
@@ -24,6 +26,7 @@ struct Item {
     /// Among the spans of keys.
     keys: Range<usize>,
     is_flush_all: bool,
+    is_idle: bool,
 }
 
 /// See the module's page.
@@ -35,6 +38,8 @@ pub struct Records {
     pub is_gathering: bool,
     /// The command that runs has said itself what it did.
     is_said: bool,
+    /// It found nothing to change, though it concerns all keys.
+    is_idle: bool,
     bytes: Vec<u8>,
     keys: Vec<u8>,
     spans: Vec<Range<usize>>,
@@ -65,9 +70,19 @@ impl Records {
         self.is_said = true;
     }
 
+    /// What the command said of itself is of no concern to the next one.
+    pub fn end_command(&mut self) {
+        (self.is_said, self.is_idle) = (false, false);
+    }
+
     /// Whether the command has said what it did, since this was asked last.
     pub fn take_said(&mut self) -> bool {
         std::mem::take(&mut self.is_said)
+    }
+
+    /// The command that runs, which concerns all keys, has found something to change here, or nothing.
+    pub fn note_idle(&mut self, is_idle: bool) {
+        self.is_idle = is_idle;
     }
 
     /// A key went by itself.
@@ -82,31 +97,33 @@ impl Records {
     pub fn push(&mut self, db: usize, keys: &[&[u8]], args: &[&[u8]]) {
         let start = self.bytes.len();
         record::write(&mut self.bytes, args);
-        self.add(db, keys, start, false);
+        self.add(db, keys, start, false, false);
     }
 
     /// Adds a record of a command on all keys.
     pub fn push_global(&mut self, db: usize, is_flush_all: bool, args: &[&[u8]]) {
         let start = self.bytes.len();
         record::write(&mut self.bytes, args);
-        self.add(db, &[], start, is_flush_all);
+        let is_idle = std::mem::take(&mut self.is_idle);
+        self.add(db, &[], start, is_flush_all, is_idle);
     }
 
     /// Takes over a record of another keyspace.
     pub fn adopt(&mut self, other: &Recorded<'_>) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(other.bytes);
-        self.add(other.db, &other.keys, start, other.is_flush_all);
+        self.add(other.db, &other.keys, start, other.is_flush_all, other.is_idle);
     }
 
-    fn add(&mut self, db: usize, keys: &[&[u8]], start: usize, is_flush_all: bool) {
+    fn add(&mut self, db: usize, keys: &[&[u8]], start: usize, is_flush_all: bool, is_idle: bool) {
         let first = self.spans.len();
         for key in keys {
             let start = self.keys.len();
             self.keys.extend_from_slice(key);
             self.spans.push(start..self.keys.len());
         }
-        self.items.push(Item { db, bytes: start..self.bytes.len(), keys: first..self.spans.len(), is_flush_all });
+        let (bytes, keys) = (start..self.bytes.len(), first..self.spans.len());
+        self.items.push(Item { db, bytes, keys, is_flush_all, is_idle });
     }
 
     /// All records, in order.
@@ -115,6 +132,7 @@ impl Records {
             db: item.db,
             keys: self.spans[item.keys.clone()].iter().map(|span| &self.keys[span.clone()]).collect(),
             is_flush_all: item.is_flush_all,
+            is_idle: item.is_idle,
             bytes: &self.bytes[item.bytes.clone()],
         })
     }
@@ -170,6 +188,11 @@ mod tests {
         let seen: Vec<_> = other.iter().map(|record| (record.db, record.keys.len(), record.is_flush_all)).collect();
         assert_eq!(seen, [(3, 1, false), (1, 2, false), (0, 0, true)]);
         assert_eq!(other.iter().nth(2).unwrap().bytes, b"*1\r\n$8\r\nFLUSHALL\r\n");
+        records.note_idle(true);
+        records.push_global(0, true, &[b"FLUSHALL"]);
+        records.push_global(0, true, &[b"FLUSHALL"]);
+        other.append(&mut records);
+        assert_eq!(other.iter().skip(2).map(|record| record.is_idle).collect::<Vec<_>>(), [false, true, false]);
         other.clear();
         assert!(other.is_empty());
     }

@@ -18,7 +18,6 @@ use crate::command::{Joint, Run};
 use crate::config::{Config, reason};
 use crate::keyspace::{Actor, Keyspace};
 use crate::memory;
-use crate::rdb;
 use crate::rdb::file::About;
 use crate::rdb::load::is_snapshot;
 use crate::resp::{Output, Protocol};
@@ -28,7 +27,6 @@ use crate::shard::{Call, Shard};
 use crate::shared::Shared;
 use crate::snapshot::Frame;
 use crate::stats::Stats;
-use crate::structure::crc64::Sum;
 use crate::sys::disk::{self, File, How};
 use parking_lot::{Mutex, MutexGuard};
 use std::io;
@@ -99,9 +97,7 @@ fn begin_with_base(
     } else {
         Frame::of_commands(config.aof_timestamp_enabled.then_some(seconds), &libraries)
     };
-    let mut bytes = frame.head(rdb::VERSION);
-    let end = frame.end((config.rdbchecksum && frame.has_sum()).then(|| Sum::of(&bytes)));
-    bytes.extend_from_slice(&end);
+    let bytes = frame.alone(config.rdbchecksum);
     let write = || -> io::Result<bool> {
         if disk::is_there(&path)? {
             return Ok(false);
@@ -435,6 +431,8 @@ impl<'e> Loader<'e> {
         while offset < bytes {
             let found = recovery::group_at(&mut source, offset, number, Some(group), &mut buffer).map_err(failed)?;
             let Some((header, records)) = found else {
+        // What is on the disk has nothing to do with what was emptied long ago.
+        self.shards.iter().for_each(|shard| shard.lock().keyspace.emptied_at = None);
                 return Err(bad_format(path, offset));
             };
             let mut at = 0;

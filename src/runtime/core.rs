@@ -443,6 +443,8 @@ impl Core {
         if self.shared.log.is_on() || self.writer.is_busy() || self.shared.log.has_pending(self.core) {
             self.flush_log();
             self.release_held();
+        } else if !self.held.is_empty() {
+            self.release_held(); // What waits, waits for something else.
         }
         if !self.log_waits.is_empty() {
             self.end_log_waits();

@@ -68,9 +68,6 @@ impl Core {
         self.bound_clients();
         if let Some(engine) = self.shard.try_look() {
             self.shared.persistence.changes_of_core[self.core].store(engine.keyspace.dirty, Ordering::Relaxed);
-            if std::mem::take(&mut engine.keyspace.is_emptied) && self.core == 0 {
-                self.shared.persistence.emptied(&self.config);
-            }
         }
         if self.core == 0 {
             if let Some(wish) = self.shared.persistence.due(&self.config, now_ms) {

@@ -3,6 +3,7 @@
 use super::accept::CLOSING;
 use super::aof_share::disk_error;
 use super::core::{Core, unix_ms};
+use super::lend::Ground;
 use super::long::Reader;
 use super::mailbox::Control;
 use super::monitor::{self, feed_monitors};
@@ -518,6 +519,9 @@ impl Core {
                 drop(args);
                 if self.holds && told != 0 {
                     self.hold_reply(planned.connection, self.core, told);
+                }
+                if !row.is_quick {
+                    self.look_for_emptied(planned.connection, &mut Ground::Engines);
                 }
                 self.serve_own();
                 ended

@@ -158,6 +158,7 @@ impl Core {
             if let Some(wait) = wait {
                 self.wait_on_engines(planned.connection, row, call, wait, noted);
             }
+            self.look_for_emptied(planned.connection, &mut Ground::Engines);
             self.settle_engines();
             if let Some(told) = told {
                 self.hold_for(planned.connection, &told);
@@ -522,6 +523,7 @@ impl Core {
             if is_unchanged || Mutant::ExecIgnoresWatch.is_on() {
                 let is_done = self.run_calls(index, &mut exec, &mut Ground::Engines);
                 assert!(is_done, "no call asks other cores");
+                self.look_for_emptied(index, &mut Ground::Engines);
                 self.settle_engines();
                 if self.holds {
                     self.hold_for(index, &needs.told());

@@ -299,6 +299,9 @@ impl Core {
                     if self.holds && self.shard.told != 0 {
                         self.hold_reply(connection, self.core, self.shard.told);
                     }
+                    if !row.is_quick {
+                        self.look_for_emptied(connection, &mut Ground::Engines);
+                    }
                     self.fill_with(connection, sequence, out);
                     self.serve_own();
                 }
@@ -409,6 +412,7 @@ impl Core {
                 return self.end_borrowed_exec(gathering, *borrowing, ground);
             }
         }
+        self.look_for_emptied(index, &mut ground);
         self.log_ground(&mut ground);
         if self.holds {
             self.hold_for(index, &Told::of_requests(&borrowing.requests));
@@ -476,6 +480,7 @@ impl Core {
     }
 
     fn end_borrowed_exec(&mut self, gathering: u32, mut borrowing: Borrowing, mut ground: Ground) {
+        self.look_for_emptied(self.gatherings[gathering as usize].connection, &mut ground);
         self.log_ground(&mut ground);
         let done = self.gatherings.remove(gathering as usize);
         let Work::Exec(exec) = std::mem::replace(&mut borrowing.work, Work::Command) else {

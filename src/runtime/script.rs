@@ -707,8 +707,13 @@ impl Core {
             out.truncate(start);
             let undo = if Mutant::ScriptsKeepTheirFirstTry.is_on() { Vec::new() } else { undo };
             self.undo(ground, undo);
-        } else if is_logged && !is_in_transaction {
-            self.log_script(index, ground, keys, extra, holds_everything && needed_more);
+        } else if !is_in_transaction {
+            if holds_everything {
+                self.look_for_emptied(index, ground);
+            }
+            if is_logged {
+                self.log_script(index, ground, keys, extra, holds_everything && needed_more);
+            }
         }
         if let Some(borrowing) = lent {
             let ground = std::mem::replace(ground, Ground::Engines);

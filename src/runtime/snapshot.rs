@@ -8,6 +8,7 @@
 //! Files are written by tasks of glommio beside the loop ([`super::tasks`]), with buffered writes through its io_uring.
 
 use super::core::Core;
+use super::lend::Ground;
 use super::mailbox::Control;
 use super::reload::{Origin, Reload};
 use super::send::list_once;
@@ -17,6 +18,7 @@ use super::tasks;
 use super::visit::hold_several;
 use crate::command::info::REDIS_VERSION;
 use crate::config::{Config, MaxmemoryPolicy, reason};
+use crate::keyspace::Keyspace;
 use crate::keyspace::walk::Slice;
 use crate::memory;
 use crate::rdb::{self, file};
@@ -137,7 +139,7 @@ impl Job {
     ) -> Job {
         let shards = outputs.len();
         Job {
-            temporary: path.with_file_name(format!("temp-{}.rdb", std::process::id())),
+            temporary: temporary_of(&path),
             path,
             outputs,
             has_walked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
@@ -210,6 +212,11 @@ pub(super) struct Saving {
     pub(super) reload: Option<Reload>,
     /// What tasks wait for.
     passes: Passes,
+    /// Databases were emptied here, and perhaps the disk does not know of it yet.
+    owes_emptying: bool,
+    emptying: Option<Emptying>,
+    /// How the server is to end when the disk knows.
+    ending: Option<(Ending, Option<Client>)>,
 }
 
 /// The passes of a core that has to do with snapshots: its tasks wait for the next one rather than for a timer, which
@@ -239,6 +246,13 @@ impl Passes {
     }
 }
 
+/// A snapshot of nothing that is being written.
+struct Emptying {
+    number: u64,
+    running: Running,
+    outcome: Rc<RefCell<Option<Result<(), Failure>>>>,
+}
+
 struct Ordered {
     job: Arc<Job>,
     running: Running,
@@ -262,6 +276,8 @@ impl Saving {
             || self.ordered.is_some()
             || self.part.is_some()
             || self.reload.is_some()
+            || self.owes_emptying
+            || self.ending.is_some()
     }
 }
 
@@ -333,6 +349,10 @@ impl Core {
         persistence.cancel();
         // What is not all loaded must not take the place of what is on the disk.
         if !saves(ending, &self.config) || persistence.is_loading() {
+            if persistence.owes_emptying() {
+                self.saving.ending = Some((ending, client)); // What was emptied before does not come back.
+                return;
+            }
             return self.shared.stop(0);
         }
         tracing::warn!("Saving the final RDB snapshot before exiting.");
@@ -363,6 +383,7 @@ impl Core {
         if let Some(wish) = self.shared.persistence.take_wish() {
             self.grant(wish);
         }
+        self.tend_emptying();
         self.begin_order();
         self.record_some();
         let ended = self.saving.ordered.as_ref().and_then(|ordered| ordered.outcome.borrow_mut().take());
@@ -405,6 +426,106 @@ impl Core {
         }
         self.shared.persistence.note_try(self.now_ms);
         self.order(Purpose::Background, |_, _| {});
+    }
+
+    // FLUSHALL
+
+    /// What a client's command has run on is looked at: if all databases were emptied, a snapshot of what was there is
+    /// given up, and where there are save points, the reply waits until a snapshot of nothing is on the disk. In Redis
+    /// `FLUSHALL` does all that before it returns; here others are served meanwhile.
+    pub(super) fn look_for_emptied(&mut self, index: u32, ground: &mut Ground) {
+        let (mut emptied, mut changes) = (0, 0);
+        let mut look = |keyspace: &mut Keyspace| {
+            if let Some(at) = keyspace.emptied_at.take() {
+                emptied += 1;
+                changes += at;
+            }
+        };
+        match ground {
+            Ground::Engines => {
+                if self.shard.is_held() {
+                    look(&mut self.shard.keyspace);
+                }
+                self.visited.iter_mut().flatten().for_each(|engine| look(&mut engine.keyspace));
+            }
+            Ground::Entries(_) => {} // Who empties all needs all.
+            Ground::Whole(keyspaces) => keyspaces.iter_mut().for_each(look),
+        }
+        if emptied != 0 {
+            self.note_emptied(index, emptied == self.map.shards(), changes);
+        }
+    }
+
+    #[cold]
+    fn note_emptied(&mut self, index: u32, is_all: bool, changes: u64) {
+        let persistence = &self.shared.persistence;
+        persistence.give_up_old();
+        if !is_all {
+            return persistence.emptied_one(&self.config);
+        }
+        if self.config.save.0.is_empty() {
+            return;
+        }
+        let number = persistence.order_emptying(changes);
+        let gate = self.connections[index as usize].replies.gate_mut();
+        self.shared.log.raise_emptied(gate, number);
+        self.saving.owes_emptying = true;
+        self.tend_emptying();
+    }
+
+    /// Writes a snapshot of nothing where one is owed, and sees to it that it is in its place.
+    fn tend_emptying(&mut self) {
+        let ended = self.saving.emptying.as_ref().and_then(|emptying| emptying.outcome.borrow_mut().take());
+        if let Some(outcome) = ended {
+            let Emptying { number, running, .. } = self.saving.emptying.take().expect("seen just now");
+            self.end_emptying(number, running, outcome);
+        }
+        let persistence = &self.shared.persistence;
+        if self.saving.owes_emptying && self.saving.emptying.is_none() {
+            self.saving.owes_emptying = persistence.owes_emptying();
+            if let Some((number, changes)) = persistence.begin_emptying() {
+                self.begin_emptying(number, changes);
+            }
+        }
+        if let Some((ending, client)) = self.saving.ending.take() {
+            self.end_server(ending, client);
+        }
+    }
+
+    fn begin_emptying(&mut self, number: u64, changes: u64) {
+        let libraries = self.shared.scripts.libraries();
+        let frame = Frame::Snapshot(file::About {
+            redis_version: REDIS_VERSION,
+            made_seconds: self.now_ms / 1000,
+            used_bytes: memory::used_bytes(),
+            is_log_base: false,
+            libraries: libraries.values().map(|library| library.code.clone()).collect(),
+            databases: Vec::new(),
+        });
+        let path = self.config.dir.join(&self.config.dbfilename);
+        let running = Running { purpose: Purpose::Emptied, since_ms: self.now_ms, keys: 0, changes };
+        let outcome = Rc::new(RefCell::new(None));
+        let (finished, bytes) = (outcome.clone(), frame.alone(self.config.rdbchecksum));
+        tasks::spawn(async move {
+            let result = write_empty(temporary_of(&path), path, bytes).await;
+            *finished.borrow_mut() = Some(result);
+        });
+        self.saving.emptying = Some(Emptying { number, running, outcome });
+    }
+
+    /// As in Redis, a client is told that all is gone also where the disk could not be.
+    fn end_emptying(&mut self, number: u64, running: Running, outcome: Result<(), Failure>) {
+        let persistence = &self.shared.persistence;
+        match outcome {
+            Ok(()) => tracing::info!("DB saved on disk"),
+            Err(Failure::Refused(ref why)) => tracing::warn!("{why}"),
+            Err(Failure::Cancelled) => {}
+        }
+        persistence.note_end(running, outcome.is_ok().then_some(0), self.now_ms);
+        self.shared.log.note_emptied(number);
+        persistence.end_emptying(number);
+        self.rechecks_held = true;
+        self.tell_synced();
     }
 
     // The cut
@@ -491,8 +612,7 @@ impl Core {
             self.engines().for_each(at_cut);
         }
         if purpose != Purpose::LogBase {
-            // It is of behind that: nothing of it is to be given up, nor made once more.
-            self.engines().for_each(|engine| engine.keyspace.is_emptied = false);
+            // It is of behind what was emptied so far: that need not be saved once more.
             self.shared.persistence.note_moment();
         }
         // What was written into the log before it was switched is among them.
@@ -691,6 +811,11 @@ impl Core {
 
 // Files
 
+/// Where a file is made that is to take the place of another. One at a time.
+fn temporary_of(path: &Path) -> PathBuf {
+    path.with_file_name(format!("temp-{}.rdb", std::process::id()))
+}
+
 fn refused(what: &str, path: &Path, error: std::io::Error) -> Failure {
     Failure::Refused(format!("{what} {}: {}", path.display(), reason(&error)))
 }
@@ -762,7 +887,6 @@ pub(super) async fn finish(job: &Job, frame: &Frame, keys: u64, passes: &Passes)
 }
 
 async fn seal(job: &Job, frame: &Frame, keys: u64) -> Result<Written, Failure> {
-    const SYNC: &str = "Write error saving DB on disk:";
     let plan = job.outputs[0].plan();
     if rdb::VERSION < plan.version() {
         tracing::warn!(
@@ -773,30 +897,52 @@ async fn seal(job: &Job, frame: &Frame, keys: u64) -> Result<Written, Failure> {
     }
     let head = frame.head(plan.version());
     let sum = if plan.sums() { Some(join_sums(&head, job).await) } else { None };
-    let file = open(&job.temporary).await?;
     let end = frame.end(sum);
     let bytes = plan.bytes() + end.len() as u64;
-    for (part, offset) in [(head, 0), (end, plan.bytes())] {
-        if !part.is_empty() {
-            write_all(&file, &job.temporary, part, offset).await?;
-        }
-    }
-    file.truncate(bytes).await.map_err(|error| refused(SYNC, &job.temporary, error))?;
-    file.sync().await.map_err(|error| refused(SYNC, &job.temporary, error))?;
-    file.close().await.map_err(|error| refused(SYNC, &job.temporary, error))?;
-    let started = Instant::now();
-    snapshot_file::rename(&job.temporary, &job.path).await.map_err(|error| {
-        let what = format!("Error moving temp DB file {} on the final destination", job.temporary.display());
-        refused(&what, &job.path, error)
-    })?;
+    let parts = vec![(head, 0), (end, plan.bytes())];
+    let renamed = put_in_place(&job.temporary, &job.path, parts, bytes).await?;
     if job.purpose == Purpose::LogBase {
-        job.note_event("aof-rename", started);
+        job.note_event("aof-rename", renamed);
     }
-    let directory = job.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // The name is as durable as the bytes only when its directory is.
-    snapshot_file::sync_directory(directory).await.map_err(|error| refused(SYNC, directory, error))?;
     let held_bytes = job.outputs.iter().map(|output| output.held_bytes_max() as u64).sum();
     Ok(Written { bytes, keys, held_bytes })
+}
+
+/// Writes the last parts of a temporary file of so many bytes, and puts it in its place: durable, with its name. When
+/// the renaming began.
+async fn put_in_place(
+    temporary: &Path,
+    path: &Path,
+    parts: Vec<(Vec<u8>, u64)>,
+    bytes: u64,
+) -> Result<Instant, Failure> {
+    const SYNC: &str = "Write error saving DB on disk:";
+    let file = open(temporary).await?;
+    for (part, offset) in parts.into_iter().filter(|(part, _)| !part.is_empty()) {
+        write_all(&file, temporary, part, offset).await?;
+    }
+    file.truncate(bytes).await.map_err(|error| refused(SYNC, temporary, error))?;
+    file.sync().await.map_err(|error| refused(SYNC, temporary, error))?;
+    file.close().await.map_err(|error| refused(SYNC, temporary, error))?;
+    let started = Instant::now();
+    snapshot_file::rename(temporary, path).await.map_err(|error| {
+        let what = format!("Error moving temp DB file {} on the final destination", temporary.display());
+        refused(&what, path, error)
+    })?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // The name is as durable as the bytes only when its directory is.
+    snapshot_file::sync_directory(directory).await.map_err(|error| refused(SYNC, directory, error))?;
+    Ok(started)
+}
+
+/// Puts a snapshot of nothing in the place of what is on the disk.
+async fn write_empty(temporary: PathBuf, path: PathBuf, bytes: Vec<u8>) -> Result<(), Failure> {
+    let len = bytes.len() as u64;
+    let result = put_in_place(&temporary, &path, vec![(bytes, 0)], len).await;
+    if result.is_err() {
+        let _ = snapshot_file::remove(&temporary).await; // There may be none.
+    }
+    result.map(drop)
 }
 
 /// The sum of all pieces and the head, bit by bit.

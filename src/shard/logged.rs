@@ -111,12 +111,31 @@ fn all_keys(keyspace: &Keyspace) -> Vec<(usize, Vec<u8>)> {
 /// as a whole after a crash, or not at all. `hash`: that of a key. Returns the shards concerned.
 pub fn commit_shared(log: &Log, recorded: &mut [&mut Records], hash: impl Fn(&[u8]) -> u64) -> Vec<usize> {
     let map = SlotMap::new(log.lanes());
+    // One that found nothing to change anywhere is written nowhere: it would take a file of each lane. Each keyspace has
+    // the same commands on all keys, in the same order.
+    let globals_of = |records: &Records| {
+        records.iter().filter(|record| record.keys.is_empty()).map(|record| record.is_idle).collect::<Vec<_>>()
+    };
+    let mut idle: Vec<bool> = Vec::new();
+    for records in recorded.iter() {
+        let own = globals_of(records);
+        if idle.len() < own.len() {
+            idle.resize(own.len(), true);
+        }
+        idle.iter_mut().zip(own).for_each(|(idle, own)| *idle &= own);
+    }
     let mut phases: Vec<BTreeMap<usize, Vec<Record<'_>>>> = vec![BTreeMap::new()];
     let mut globals: Vec<Global<'_>> = Vec::new();
     for records in recorded.iter() {
         // A command on all keys is among the records of each of them, once.
-        let mut phase = 0;
+        let (mut phase, mut global) = (0, 0);
         for record in records.iter() {
+            if record.keys.is_empty() {
+                global += 1;
+                if idle[global - 1] {
+                    continue;
+                }
+            }
             let hashes = record.keys.iter().map(|key| hash(key)).collect();
             let told = Record { db: record.db, bytes: record.bytes, hashes };
             match record.keys.first() {
@@ -135,13 +154,14 @@ pub fn commit_shared(log: &Log, recorded: &mut [&mut Records], hash: impl Fn(&[u
     let mut globals = globals.into_iter();
     let phases: Vec<Phase<'_>> =
         phases.into_iter().map(|parts| Phase { parts: parts.into_iter().collect(), global: globals.next() }).collect();
+    let is_nothing = phases.iter().all(|phase| phase.parts.is_empty() && phase.global.is_none());
     let mut touched = Vec::new();
     if Mutant::LogsInHalves.is_on() && phases.iter().all(|phase| phase.global.is_none()) {
         for (lane, records) in phases.iter().flat_map(|phase| &phase.parts) {
             log.append(*lane, records, true);
             touched.push(*lane);
         }
-    } else {
+    } else if !is_nothing {
         log.append_shared(&phases, &mut touched);
     }
     drop(phases);

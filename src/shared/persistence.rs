@@ -38,8 +38,9 @@ pub enum Purpose {
     Reload,
     /// What the log of writes begins with.
     LogBase,
-    /// `FLUSHALL` with save points: what is on the disk is to be as empty. Nobody asked for it, so nobody is told of
-    /// it: Redis has it done when it replies, and here others wait for it, the few milliseconds that it takes.
+    /// `FLUSHALL` with save points: what is on the disk is to be as empty, before the reply. Nobody asked for it, so
+    /// nobody is told of it: others wait for it, the few milliseconds that it takes. Claimed only by that of a client of
+    /// a core's own port, which empties one shard, and does not wait; see [`Persistence::begin_emptying`].
     Emptied,
 }
 
@@ -57,13 +58,25 @@ pub enum Wish {
     },
     /// `BGSAVE SCHEDULE`, when it was not possible.
     Scheduled,
-    /// `FLUSHALL`: see [`Purpose::Emptied`].
+    /// A shard was emptied: see [`Purpose::Emptied`].
     Emptied,
 }
 
 /// As it is claimed.
+/// `FLUSHALL`s whose snapshot, one of nothing, is to take the place of what is on the disk.
+#[derive(Debug, Default)]
+struct Emptyings {
+    /// How many there were, …
+    ordered: u64,
+    /// … up to which it is done, or has failed …
+    ended: u64,
+    /// … and the changes in all up to the last one.
+    changes: u64,
+}
+
 const EMPTIED: u8 = Purpose::Emptied as u8 + 1;
 
+const LOG_BASE: u8 = Purpose::LogBase as u8 + 1;
 /// After a snapshot that failed, save points wait so long, in seconds: Redis' `CONFIG_BGSAVE_RETRY_DELAY`.
 const RETRY_SECONDS: u64 = 5;
 
@@ -204,9 +217,12 @@ pub struct Persistence {
     has_background: AtomicBool,
     /// That one is not wanted any more.
     is_background_cancelled: AtomicBool,
-    /// All databases were emptied, which no snapshot knows of yet.
+    /// A shard was emptied, which no snapshot knows of yet.
     is_emptied: AtomicBool,
     has_wish: AtomicBool,
+    emptyings: Mutex<Emptyings>,
+    /// One of them is being written.
+    is_emptying: AtomicBool,
     wish: Mutex<Option<Wish>>,
     running: Mutex<Option<Running>>,
     history: Mutex<History>,
@@ -239,6 +255,8 @@ impl Persistence {
             is_background_cancelled: AtomicBool::new(false),
             is_emptied: AtomicBool::new(false),
             has_wish: AtomicBool::new(false),
+            emptyings: Mutex::default(),
+            is_emptying: AtomicBool::new(false),
             wish: Mutex::new(None),
             running: Mutex::new(None),
             history: Mutex::new(History {
@@ -295,11 +313,17 @@ impl Persistence {
 
     /// Begins a snapshot or a load, if none is under way. [`Persistence::release`] when it has ended.
     pub fn claim(&self, purpose: Purpose) -> bool {
-        let claim = self.claimed.compare_exchange(0, purpose as u8 + 1, Ordering::AcqRel, Ordering::Relaxed);
-        if claim.is_ok() {
-            self.is_cancelled.store(false, Ordering::Relaxed);
+        // Sequentially consistent, as in `begin_emptying`: of two that begin at once, one sees the other.
+        let claim = self.claimed.compare_exchange(0, purpose as u8 + 1, Ordering::SeqCst, Ordering::Relaxed);
+        if claim.is_err() {
+            return false;
         }
-        claim.is_ok()
+        if purpose != Purpose::LogBase && self.is_emptying.load(Ordering::SeqCst) {
+            self.claimed.store(0, Ordering::Release);
+            return false;
+        }
+        self.is_cancelled.store(false, Ordering::Relaxed);
+        true
     }
 
     /// What a snapshot under way has in memory, in bytes, about: it does not count against `maxmemory`.
@@ -444,13 +468,17 @@ impl Persistence {
         self.saved_changes.store(all, Ordering::Relaxed);
     }
 
-    /// All databases were emptied at once, behind the moment of the snapshot under way: as in Redis, one of what was
-    /// there is not wanted any more, and where there are save points, one of what is there now is.
-    pub fn emptied(&self, config: &Config) {
+    /// Databases were emptied, behind the moment of the snapshot under way: as in Redis, one of what was there is not
+    /// wanted any more.
+    pub fn give_up_old(&self) {
         if self.running().is_some_and(|running| running.purpose == Purpose::Background) {
             self.cancel_background();
         }
         if !config.save.0.is_empty() {
+    }
+
+    /// One shard was emptied: where there are save points, a snapshot of what is there now is wanted.
+    pub fn emptied_one(&self, config: &Config) {
             self.is_emptied.store(true, Ordering::Relaxed);
         }
     }
@@ -461,6 +489,42 @@ impl Persistence {
     }
 
     // History
+    /// All databases were emptied, after so many changes in all: a snapshot of nothing is wanted. The number of this
+    /// `FLUSHALL`, from 1.
+    pub fn order_emptying(&self, changes: u64) -> u64 {
+        let mut emptyings = self.emptyings.lock();
+        emptyings.ordered += 1;
+        emptyings.changes = changes;
+        emptyings.ordered
+    }
+
+    /// Whether one that was ordered has not ended.
+    pub fn owes_emptying(&self) -> bool {
+        let emptyings = self.emptyings.lock();
+        emptyings.ended < emptyings.ordered
+    }
+
+    /// Begins to write a snapshot of nothing, unless one is owed to nobody, is being written, or another snapshot for
+    /// the same place is under way: the number of the newest `FLUSHALL`, and the changes up to it.
+    /// [`Persistence::end_emptying`] when it is there, or cannot be. Beside a base of the log it may be written.
+    pub fn begin_emptying(&self) -> Option<(u64, u64)> {
+        if !self.owes_emptying() || self.is_emptying.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        if !matches!(self.claimed.load(Ordering::SeqCst), 0 | LOG_BASE) {
+            self.is_emptying.store(false, Ordering::SeqCst);
+            return None;
+        }
+        let emptyings = self.emptyings.lock();
+        Some((emptyings.ordered, emptyings.changes))
+    }
+
+    /// It has ended.
+    pub fn end_emptying(&self, number: u64) {
+        self.emptyings.lock().ended = number;
+        self.is_emptying.store(false, Ordering::SeqCst);
+    }
+
 
     /// How it went so far.
     pub fn history(&self) -> History {
@@ -558,6 +622,25 @@ mod tests {
     }
 
     #[test]
+    #[test]
+    fn a_snapshot_of_nothing_keeps_others_of_its_place_away_and_waits_for_them() {
+        let persistence = Persistence::new(1, NOW_MS);
+        assert_eq!((persistence.begin_emptying(), persistence.owes_emptying()), (None, false));
+        assert_eq!((persistence.order_emptying(5), persistence.order_emptying(9)), (1, 2));
+        assert!(persistence.claim(Purpose::Background));
+        assert_eq!(persistence.begin_emptying(), None, "what is under way is of before");
+        persistence.release();
+        assert!(persistence.claim(Purpose::LogBase));
+        assert_eq!(persistence.begin_emptying(), Some((2, 9)), "a base of the log has another place");
+        assert_eq!(persistence.begin_emptying(), None, "it is being written");
+        persistence.release();
+        assert!(!persistence.claim(Purpose::Save) && !persistence.is_claimed());
+        assert!(persistence.claim(Purpose::LogBase));
+        persistence.release();
+        persistence.end_emptying(2);
+        assert!(!persistence.owes_emptying() && persistence.claim(Purpose::Save));
+    }
+
     fn a_failure_makes_save_points_wait_and_writes_doubtful() {
         let persistence = Persistence::new(1, NOW_MS);
         let config = Config { save: SavePoints(vec![SavePoint { seconds: 1, changes: 1 }]), ..Config::default() };

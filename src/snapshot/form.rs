@@ -4,6 +4,7 @@ use super::commands::{Commands, write_deadline};
 use super::scribe::Clocks;
 use crate::aof::{group, record};
 use crate::keyspace::EntryRef;
+use crate::rdb;
 use crate::rdb::file::{self, About};
 use crate::rdb::{Encoding, write};
 use crate::structure::crc64::Sum;
@@ -126,6 +127,14 @@ impl Frame {
             Frame::Snapshot(_) => file::end(sum),
             Frame::Commands(_) => Vec::new(),
         }
+    }
+
+    /// A whole file without keys. `has_sum`: somebody is to check it.
+    pub fn alone(&self, has_sum: bool) -> Vec<u8> {
+        let mut bytes = self.head(rdb::VERSION);
+        let end = self.end((has_sum && self.has_sum()).then(|| Sum::of(&bytes)));
+        bytes.extend_from_slice(&end);
+        bytes
     }
 
     /// Whether the end has a sum.

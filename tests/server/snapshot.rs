@@ -519,3 +519,72 @@ fn a_snapshot_of_behind_a_flush_is_not_given_up_for_it() {
         assert_eq!(say(&mut client, "KEYS *"), "[\"after\"]");
     }
 }
+
+/// What was flushed is gone from the disk too when the client is told, as in Redis.
+#[test]
+fn what_was_flushed_does_not_come_back_however_the_server_ends() {
+    let script = ["EVAL", "redis.call('SET', 'x', 1) return redis.call('FLUSHALL')", "0"];
+    let flushes: [&[&[&str]]; 4] =
+        [&[&["FLUSHALL"]], &[&["FLUSHALL", "ASYNC"]], &[&script], &[&["MULTI"], &["FLUSHALL"], &["EXEC"]]];
+    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 1 }, Kind::Corering { shards: 3 }].into_iter().enumerate()
+    {
+        let scratch = Scratch::new(&format!("flushed-{at}"));
+        let arguments = ["--save", "3600 1", "--enable-debug-command", "yes"];
+        let (mut server, mut client) = scratch.start(kind, &arguments);
+        for (way, flush) in flushes.iter().enumerate() {
+            assert_eq!(say(&mut client, "DEBUG POPULATE 1000"), "+OK");
+            assert_eq!(say(&mut client, "SAVE"), "+OK");
+            flush.iter().for_each(|call| drop(client.call(call).expect("a reply")));
+            assert_eq!(info(&mut client, "rdb_changes_since_last_save"), "0", "{} way {way}", kind.name());
+            if way % 2 == 0 {
+                server.child.kill().expect("it runs");
+            } else {
+                client.send_raw(b"SHUTDOWN NOSAVE\r\n").expect("sent");
+            }
+            let _ = server.child.wait();
+            (server, client) = scratch.start(kind, &arguments);
+            assert_eq!(say(&mut client, "DBSIZE"), ":0", "{} way {way}", kind.name());
+        }
+        // In one go, with a rewrite of the log under way that takes its time.
+        assert_eq!(say(&mut client, "DEBUG POPULATE 1000"), "+OK");
+        assert_eq!(say(&mut client, "SAVE"), "+OK");
+        assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 100000"), "+OK");
+        assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
+        client.send_raw(b"FLUSHALL\r\nSHUTDOWN NOSAVE\r\n").expect("sent");
+        let started = Instant::now();
+        let _ = server.child.wait();
+        assert!(started.elapsed().as_secs() < 20, "it is not waited for: {}", kind.name());
+        let (_server, mut client) = scratch.start(kind, &arguments);
+        assert_eq!(say(&mut client, "DBSIZE"), ":0", "{}", kind.name());
+    }
+}
+
+/// A snapshot of nothing that cannot be written is told of in the log; its `FLUSHALL` is answered, as in Redis.
+#[test]
+fn a_flush_is_answered_where_the_disk_cannot_be_written() {
+    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 2 }].into_iter().enumerate() {
+        let scratch = Scratch::new(&format!("flush-failed-{at}"));
+        let (server, mut client) = scratch.start(kind, &["--save", "3600 1", "--dbfilename", "d.rdb"]);
+        std::fs::create_dir(scratch.0.join("d.rdb")).expect("it is writable");
+        assert_eq!(say(&mut client, "SET k v"), "+OK");
+        assert_eq!(say(&mut client, "FLUSHALL"), "+OK");
+        assert_eq!(say(&mut client, "DBSIZE"), ":0");
+        wait_for("the line", || server.output().contains("d.rdb"));
+        assert_eq!(info(&mut client, "rdb_last_bgsave_status"), "ok");
+        assert_eq!(say(&mut client, "SET k v"), "+OK", "{}", kind.name());
+    }
+}
+
+#[test]
+fn a_slow_snapshot_tells_how_far_it_is() {
+    let scratch = Scratch::new("slow-progress");
+    let (_server, mut client) = scratch.start(Kind::Corering { shards: 1 }, &["--enable-debug-command", "yes"]);
+    assert_eq!(say(&mut client, "DEBUG POPULATE 2000"), "+OK");
+    assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 2000"), "+OK");
+    assert_eq!(say(&mut client, "BGSAVE"), "+Background saving started");
+    wait_for("progress", || {
+        assert_eq!(info(&mut client, "rdb_bgsave_in_progress"), "1", "it tells before its end");
+        info(&mut client, "current_save_keys_processed") != "0"
+    });
+    say(&mut client, "CONFIG SET rdb-key-save-delay 0");
+}
