@@ -59,13 +59,34 @@ impl End {
 pub fn read_all<E>(
     source: &mut impl Source,
     start: u64,
+    each: impl FnMut(Read<'_>) -> Result<(), E>,
+) -> io::Result<Result<End, E>> {
+    read_by(source, start, record::read, each)
+}
+
+/// The same, as loosely as Redis reads it ([`record::read_loosely`]).
+///
+/// # Errors
+/// As for [`read_all`].
+pub fn read_all_loosely<E>(
+    source: &mut impl Source,
+    start: u64,
+    each: impl FnMut(Read<'_>) -> Result<(), E>,
+) -> io::Result<Result<End, E>> {
+    read_by(source, start, record::read_loosely, each)
+}
+
+fn read_by<E>(
+    source: &mut impl Source,
+    start: u64,
+    read: fn(&[u8]) -> Result<(Item<'_>, usize), Stop>,
     mut each: impl FnMut(Read<'_>) -> Result<(), E>,
 ) -> io::Result<Result<End, E>> {
     let (mut offset, mut bytes, mut at) = (start, Vec::new(), 0);
     let mut transaction = None;
     loop {
         let here = offset + at as u64;
-        match record::read(&bytes[at..]) {
+        match read(&bytes[at..]) {
             Ok((item, taken)) => {
                 let standing = match (&item, transaction) {
                     (Item::Command(args), None) if args[0].eq_ignore_ascii_case(b"multi") => {

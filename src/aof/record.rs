@@ -83,6 +83,19 @@ fn count(bytes: &[u8], letter: u8, max: u64) -> Result<(usize, usize), Stop> {
 /// # Errors
 /// Why there is none.
 pub fn read(bytes: &[u8]) -> Result<(Item<'_>, usize), Stop> {
+    read_ended(bytes, |end| end == ARGUMENT_END)
+}
+
+/// The same as Redis loads it: it does not look at what stands behind an argument, as long as there are two bytes.
+/// (`redis-check-aof` does, and so does ours.)
+///
+/// # Errors
+/// As for [`read`].
+pub fn read_loosely(bytes: &[u8]) -> Result<(Item<'_>, usize), Stop> {
+    read_ended(bytes, |_| true)
+}
+
+fn read_ended(bytes: &[u8], is_end: impl Fn(&[u8]) -> bool) -> Result<(Item<'_>, usize), Stop> {
     if bytes.first() == Some(&b'#') {
         let line = &bytes[..bytes.len().min(ANNOTATION_BYTES_MAX)];
         let Some(end) = line.iter().position(|byte| *byte == b'\n') else {
@@ -106,7 +119,7 @@ pub fn read(bytes: &[u8]) -> Result<(Item<'_>, usize), Stop> {
         if bytes.len() < end + 2 {
             return Err(Stop::Cut(end + 2));
         }
-        if &bytes[end..end + 2] != b"\r\n" {
+        if !is_end(&bytes[end..end + 2]) {
             return Err(Stop::Damaged);
         }
         args.push(&bytes[at..end]);
@@ -151,6 +164,8 @@ mod tests {
         for case in cases {
             assert_eq!(read(case), Err(Stop::Damaged), "{}", String::from_utf8_lossy(case));
         }
+        assert_eq!(read_loosely(cases[4]), Ok((Item::Command(vec![b"a"]), cases[4].len())));
+        assert_eq!(read_loosely(b"*1\r\n$1\r\nab"), Err(Stop::Cut(11)));
         assert_eq!(read(b"*2\r\n$9223372036854775\r\n"), Err(Stop::Cut(9223372036854775 + 23 + 2)));
     }
 }

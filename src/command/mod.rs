@@ -318,6 +318,9 @@ pub enum Gather {
 /// Makes a reply of the parts of all cores.
 pub type Merge = fn(&mut SessionView<'_>, &Args<'_>, Vec<Part>, &mut Reply<'_>) -> CommandResult;
 
+/// The code of a command on what is remembered of its client.
+pub type SessionRun = fn(&mut SessionView<'_>, &Args<'_>, &mut Reply<'_>) -> CommandResult;
+
 /// What a command's code may touch follows from the variant: a string command cannot reach a socket because its
 /// signature has none.
 #[derive(Clone, Copy)]
@@ -328,7 +331,7 @@ pub enum Run {
     /// script it is run again for each of the keys to which something happens.
     Blocking(fn(&mut Context<'_>, &Args<'_>, &mut Reply<'_>) -> Result<Option<Wait>, Error>),
     /// On the connection's own core, with what is remembered of the client.
-    Session(fn(&mut SessionView<'_>, &Args<'_>, &mut Reply<'_>) -> CommandResult),
+    Session(SessionRun),
     /// On every core; the parts meet on the connection's core and become the reply there.
     Everywhere {
         /// Checks the client and the arguments once, at home, before any core is asked.

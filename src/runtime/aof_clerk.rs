@@ -533,7 +533,7 @@ impl Clerk {
     fn find_place(&mut self) -> Result<(), String> {
         if !self.directory.is_there() && self.place.target().is_none() {
             let directory = Directory::open(self.directory.path.clone(), &self.directory.prefix)?;
-            if read_manifest(&directory, None)? != Manifest::default() {
+            if read_manifest(&directory)? != Manifest::default() {
                 return Err(format!("there is another log in {}: move it away", directory.path.display()));
             }
             self.log.reserve_files(directory.next_incr(&Manifest::default())?);

@@ -2,10 +2,10 @@
 //! belongs together, the files are loaded, and the lanes go on where they end or in new files. See [`crate::aof`].
 
 use super::aof_clerk::{create_files, write_manifest};
-use super::aof_place::{self, Directory, LaneFile, read_manifest};
+use super::aof_place::{self, Directory, LaneFile, find_manifest, read_manifest, take_over};
+use super::aof_scripts::{LoggedScripts, Stage};
 use super::core::unix_ms;
 use super::file_source::FileSource;
-use super::libraries::LibraryReader;
 use super::load::{Delay, Duplicates, Manner, load};
 use crate::aof::group::{self, Lane};
 use crate::aof::manifest::{self, Entry, Kind, Manifest};
@@ -13,17 +13,18 @@ use crate::aof::plain::{self, Standing};
 use crate::aof::record::{self, Item, Stop};
 use crate::aof::recovery::{self, Cut, Source, Tail};
 use crate::command::info::REDIS_VERSION;
-use crate::command::lookup;
-use crate::command::{Joint, Run};
+use crate::command::lookup::{self, Row};
+use crate::command::{Group, Joint, Run, ScriptCall, SessionRun, SessionView};
 use crate::config::{Config, reason};
 use crate::keyspace::{Actor, Keyspace};
 use crate::memory;
 use crate::rdb::file::About;
 use crate::rdb::load::is_snapshot;
-use crate::resp::{Output, Protocol};
+use crate::resp::{Output, Protocol, Reply};
 use crate::route::{Place, SlotMap, place};
+use crate::session::Session;
 use crate::shard::union::{Parts, Union};
-use crate::shard::{Call, Shard};
+use crate::shard::{Call, Shard, finish};
 use crate::shared::Shared;
 use crate::snapshot::Frame;
 use crate::stats::Stats;
@@ -57,8 +58,13 @@ pub(super) fn open(
     shards: &[&Mutex<Shard>],
 ) -> Result<(Directory, Manifest), String> {
     let mut directory = Directory::open(config.dir.join(&config.appenddirname), &config.appendfilename)?;
-    let mut manifest = read_manifest(&directory, Some(&config.dir.join(&config.appendfilename)))?;
-    let files = load_files(&directory, &manifest, config, shared, shards, false)?;
+    let single = config.dir.join(&config.appendfilename);
+    let (mut manifest, old) = find_manifest(&directory, &single)?;
+    let files = load_files(&directory, &manifest, old.then_some(&single), config, shared, shards, false)?;
+    if old {
+        // Not before it could be loaded: another server, or a person, may have to look at it where it was.
+        take_over(&directory, &single, &manifest)?;
+    }
     if manifest.files().next().is_none() {
         manifest.base = begin_with_base(&directory, &manifest, config, shared)?;
     }
@@ -132,7 +138,7 @@ fn find_again(config: &Config, place: &aof_place::Place) -> Result<(Arc<Director
             Arc::new(Directory::open(path, &config.appendfilename)?)
         }
     };
-    let manifest = read_manifest(&directory, None)?;
+    let manifest = read_manifest(&directory)?;
     if manifest.files().next().is_none() {
         return Err(format!("there is no append-only file in {}", directory.path.display()));
     }
@@ -151,33 +157,40 @@ pub(super) fn load_again(
 ) -> Result<(), String> {
     let _still = place.keep_still();
     let (directory, manifest) = find_again(config, place)?;
-    load_files(&directory, &manifest, config, shared, shards, place.is_open()).map(drop)
+    load_files(&directory, &manifest, None, config, shared, shards, place.is_open()).map(drop)
 }
 
-/// Loads what a manifest names. `is_in_use`: lanes are open behind what is loaded, nothing of them is to be cut.
+/// Loads what a manifest names. `single`: the base is here, not in the directory yet. `is_in_use`: lanes are open behind
+/// what is loaded, nothing of them is to be cut.
 fn load_files(
     directory: &Directory,
     manifest: &Manifest,
+    single: Option<&PathBuf>,
     config: &Config,
     shared: &Arc<Shared>,
     shards: &[&Mutex<Shard>],
     is_in_use: bool,
 ) -> Result<Vec<Scanned>, String> {
     let path = &directory.path;
+    let path_of = |entry: &Entry| match single {
+        Some(single) if entry.kind == Kind::Base => single.clone(),
+        _ => path.join(&entry.name),
+    };
     let started = std::time::Instant::now();
     let mut files = scan_files(path, manifest, config)?;
     if !is_in_use {
         cut_files(path, &mut files, config)?;
-        settle(path, manifest).map_err(|error| format!("cannot sync the append-only files: {}", reason(&error)))?;
+        let loaded: Vec<PathBuf> = manifest.files().map(path_of).collect();
+        settle(path, &loaded).map_err(|error| format!("cannot sync the append-only files: {}", reason(&error)))?;
     }
     let loading = &shared.persistence.loading;
-    let bytes_of = |entry: &Entry| disk::len(&path.join(&entry.name)).unwrap_or(0);
+    let bytes_of = |entry: &Entry| disk::len(&path_of(entry)).unwrap_or(0);
     loading.begin(unix_ms(), manifest.files().map(bytes_of).sum());
     let mut loader = Loader::new(shared, shards, config);
     let entries: Vec<&Entry> = manifest.files().collect();
     for (at, &entry) in entries.iter().enumerate() {
-        let file = path.join(&entry.name);
-        loader.later = entries[at + 1..].iter().map(|entry| path.join(&entry.name)).collect();
+        let file = path_of(entry);
+        loader.later = entries[at + 1..].iter().map(|entry| path_of(entry)).collect();
         match files.iter().find(|scanned| scanned.name == entry.name && entry.kind == Kind::Incr) {
             Some(scanned) if 0 < scanned.file.scan.groups || scanned.file.scan.tail == Tail::Room => {
                 loader.load_lane(&file, scanned.file.file, scanned.file.scan.bytes)?;
@@ -273,9 +286,9 @@ fn cut_files(path: &Path, files: &mut [Scanned], config: &Config) -> Result<(), 
 
 /// Has everything on disk that is loaded: the last server may have been ended before it had. What is built upon it, and
 /// synced, would be lost with it.
-fn settle(path: &Path, manifest: &Manifest) -> io::Result<()> {
-    for entry in manifest.files() {
-        match File::open(&path.join(&entry.name), How::Write) {
+fn settle(path: &Path, loaded: &[PathBuf]) -> io::Result<()> {
+    for file in loaded {
+        match File::open(file, How::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {} // Who loads it tells.
             opened => opened?.sync()?,
         }
@@ -387,12 +400,13 @@ struct Loader<'e> {
     stats: Stats,
     random: fastrand::Rng,
     overlay: Option<Box<Keyspace>>,
-    libraries: Option<LibraryReader>,
+    scripts: Option<LoggedScripts>,
     /// The files behind the one that is loaded.
     later: Vec<PathBuf>,
     delay: Delay,
     out: Output,
-    db: usize,
+    /// Nobody's: what the file selects.
+    session: Session,
     loaded: Loaded,
 }
 
@@ -407,11 +421,11 @@ impl<'e> Loader<'e> {
             stats: Stats::new(false),
             random: fastrand::Rng::new(),
             overlay: None,
-            libraries: None,
+            scripts: None,
             later: Vec::new(),
             delay: Delay::default(),
             out: Output::default(),
-            db: 0,
+            session: Session::new(0, 0, -1, unix_ms()),
             loaded: Loaded::default(),
         }
     }
@@ -427,7 +441,7 @@ impl<'e> Loader<'e> {
         };
         let mut source = FileSource::open(path).map_err(failed)?;
         let (mut offset, mut group, mut buffer) = (0, 0, Vec::new());
-        self.db = 0;
+        self.session.db = 0;
         while offset < bytes {
             let found = recovery::group_at(&mut source, offset, number, Some(group), &mut buffer).map_err(failed)?;
             let Some((header, records)) = found else {
@@ -460,7 +474,7 @@ impl<'e> Loader<'e> {
             _ => format!("Fatal error: can't open the append log file {} for reading: {}", entry.name, reason(&error)),
         };
         let mut source = FileSource::open(path).map_err(failed)?;
-        self.db = 0;
+        self.session.db = 0;
         let mut start = start;
         if start == 0 {
             let mut head = vec![0; source.len().min(HEAD_BYTES) as usize];
@@ -474,7 +488,7 @@ impl<'e> Loader<'e> {
         // A transaction counts when its EXEC is there.
         let mut queued: Vec<Vec<Vec<u8>>> = Vec::new();
         let mut note_due = start;
-        let end = plain::read_all(&mut source, start, |read| {
+        let end = plain::read_all_loosely(&mut source, start, |read| {
             if note_due <= read.offset {
                 note_due = read.offset + NOTE_BYTES;
                 self.shared.persistence.loading.note(read.offset);
@@ -540,31 +554,32 @@ impl<'e> Loader<'e> {
 
     /// Runs one command on the shards of its keys.
     fn run(&mut self, path: &Path, args: &[&[u8]]) -> Result<(), String> {
-        if args[0].eq_ignore_ascii_case(b"select") {
-            let db = args.get(1).and_then(|db| std::str::from_utf8(db).ok()?.parse::<usize>().ok());
-            self.db = db.filter(|db| *db < self.config.databases as usize).ok_or_else(|| {
-                format!("the append only file {} has more databases than this server", path.display())
-            })?;
-            return Ok(());
-        }
         let row = lookup::find_row(args).filter(|row| row.accepts(args.len())).ok_or_else(|| {
             let name = String::from_utf8_lossy(args[0]);
             format!("Unknown command '{name}' reading the append only file {}", path.display())
         })?;
+        if let Run::Session(run) = row.command.run
+            && args[0].eq_ignore_ascii_case(b"select")
+        {
+            self.run_session(row, run, args);
+            return Ok(());
+        }
         self.loaded.commands += 1;
         self.delay.wait(&self.shared);
         match row.command.run {
             Run::Keyspace(_) | Run::Blocking(_) => {}
             Run::Joint(Joint::Script(what)) => {
-                let reader = self.libraries.get_or_insert_with(LibraryReader::new);
-                return reader
-                    .run(&self.shared, what, args)
-                    .map_err(|why| format!("'{}' in the append only file {}: {why}", row.full_name(), path.display()));
+                self.run_script(row, what, args);
+                return Ok(());
+            }
+            Run::Session(run) if row.command.group == Group::Scripting => {
+                self.run_session(row, run, args);
+                return Ok(());
             }
             _ => return Ok(()), // Nothing of it is in a data set.
         }
-        let call =
-            Call { db: self.db, protocol: Protocol::Resp2, touch: true, actor: Actor::default(), is_replayed: true };
+        let db = self.session.db;
+        let call = Call { db, protocol: Protocol::Resp2, touch: true, actor: Actor::default(), is_replayed: true };
         let now_ms = unix_ms();
         self.out.truncate(0);
         let place = place(self.map, row.command, args);
@@ -577,14 +592,58 @@ impl<'e> Loader<'e> {
             let mut union = Union::new(self.map.shards(), parts, &mut self.overlay, &self.config, &mut self.random);
             union.execute(row, call, args, now_ms, stats, out);
         }
-        if self.out.bytes().starts_with(b"-") {
-            self.loaded.errors += 1;
-            if self.loaded.errors <= ERRORS_TOLD_MAX {
-                let reply = String::from_utf8_lossy(self.out.bytes());
-                tracing::warn!("the log's command '{}' failed: {}", row.full_name(), reply.trim_end());
-            }
-        }
+        self.tell_error(row);
         Ok(())
+    }
+
+    /// A script, or a command about scripts or functions.
+    #[cold]
+    fn run_script(&mut self, row: &'static Row, what: ScriptCall, args: &[&[u8]]) {
+        self.out.truncate(0);
+        let stage = Stage {
+            shards: self.shards.iter().map(|shard| shard.lock()).collect(),
+            shared: &self.shared,
+            config: &self.config,
+            map: self.map,
+            overlay: &mut self.overlay,
+            random: &mut self.random,
+            stats: &mut self.stats,
+            session: &mut self.session,
+            now_ms: unix_ms(),
+        };
+        self.scripts.get_or_insert_with(LoggedScripts::new).run(what, args, stage, &mut self.out);
+        self.tell_error(row);
+    }
+
+    /// A command that concerns its client alone, which is nobody.
+    fn run_session(&mut self, row: &'static Row, run: SessionRun, args: &[&[u8]]) {
+        self.out.truncate(0);
+        let mut view = SessionView {
+            session: &mut self.session,
+            config: &self.config,
+            shared: &self.shared,
+            now_ms: unix_ms(),
+            reconfigured: false,
+        };
+        let result = run(&mut view, args, &mut Reply::new(&mut self.out, Protocol::Resp2));
+        finish(result, &mut self.stats, row, 0, &mut self.out);
+        self.tell_error(row);
+    }
+
+    /// A command that fails is told of, and loading goes on, as in Redis: in its words.
+    fn tell_error(&mut self, row: &'static Row) {
+        let Some(error) = self.out.bytes().strip_prefix(b"-") else { return };
+        self.loaded.errors += 1;
+        if self.loaded.errors <= ERRORS_TOLD_MAX {
+            // Redis tells the word in front only where it is another one.
+            let told = error.strip_prefix(b"ERR ").unwrap_or(self.out.bytes());
+            tracing::warn!(
+                "== CRITICAL == This server is sending an error to its AOF-loading-client: '{}' after processing the \
+                 command '{}'",
+                String::from_utf8_lossy(told).trim_end(),
+                row.full_name()
+            );
+        }
     }
 }
 
@@ -598,7 +657,7 @@ fn says_something(path: &Path) -> bool {
     let is_command = |item: &Item<'_>| matches!(item, Item::Command(_));
     let look = || {
         let mut source = FileSource::open(path)?;
-        plain::read_all(&mut source, 0, |read| if is_command(&read.item) { Err(()) } else { Ok(()) })
+        plain::read_all_loosely(&mut source, 0, |read| if is_command(&read.item) { Err(()) } else { Ok(()) })
     };
     look().map_or(true, |read| read.is_err())
 }

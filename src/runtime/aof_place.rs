@@ -114,47 +114,54 @@ pub(super) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The manifest of a directory; an empty one where there is none. `old`: a single file of Redis before 7.0, which
-/// becomes the base then, if it is there.
+/// The manifest of a directory; an empty one where there is none.
 ///
 /// # Errors
 /// Why it cannot be read, for the operator; as far as Redis has the case, in its words.
-pub(super) fn read_manifest(directory: &Directory, old: Option<&Path>) -> Result<Manifest, String> {
-    let Directory { path, prefix, .. } = directory;
-    let file = path.join(manifest::manifest_name(prefix));
-    let old = old.filter(|old| disk::is_file(old));
-    let taken_over = |old: &Path| format!("cannot take over {}", old.display());
-    let manifest = match disk::read(&file) {
-        Ok(text) => Manifest::parse(&text).map_err(|wrong| format!("{wrong} ({})", file.display()))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let Some(old) = old else { return Ok(Manifest::default()) };
-            // As Redis 7.0 takes over the file of the versions before it.
-            let base = Entry { name: prefix.clone(), seq: 1, kind: Kind::Base };
-            let manifest = Manifest { base: Some(base), ..Manifest::default() };
-            let failed = |error: io::Error| format!("{}: {}", taken_over(old), reason(&error));
-            write_manifest(path, prefix, &manifest).map_err(failed)?;
-            manifest
-        }
+pub(super) fn read_manifest(directory: &Directory) -> Result<Manifest, String> {
+    let file = directory.path.join(manifest::manifest_name(&directory.prefix));
+    match disk::read(&file) {
+        Ok(text) => Manifest::parse(&text).map_err(|wrong| format!("{wrong} ({})", file.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Manifest::default()),
         Err(error) => {
-            return Err(format!(
-                "Fatal error: can't open the AOF manifest file {}: {}",
-                file.display(),
-                reason(&error)
-            ));
+            Err(format!("Fatal error: can't open the AOF manifest file {}: {}", file.display(), reason(&error)))
         }
-    };
-    // Also where that was begun, and the server ended before it was done.
-    let base = path.join(prefix);
-    let is_wanted = manifest.base.as_ref().is_some_and(|base| base.name == *prefix) && manifest.incrs.is_empty();
-    if let Some(old) = old.filter(|_| is_wanted)
-        && !disk::is_there(&base).unwrap_or(true)
-    {
-        let failed = |error: io::Error| format!("{}: {}", taken_over(old), reason(&error));
-        disk::rename(old, &base).map_err(failed)?;
-        disk::sync_directory(path).and_then(|()| disk::sync_directory(parent(old))).map_err(failed)?;
-        tracing::info!("Successfully migrated an old-style AOF configuration ({prefix}) into the AOF directory");
     }
-    Ok(manifest)
+}
+
+/// The same, and whether its base is a single file of Redis before 7.0 that is yet to be taken over: where there is one,
+/// and no manifest, or one that says so.
+///
+/// # Errors
+/// As for [`read_manifest`].
+pub(super) fn find_manifest(directory: &Directory, single: &Path) -> Result<(Manifest, bool), String> {
+    let prefix = &directory.prefix;
+    let mut manifest = read_manifest(directory)?;
+    if !disk::is_file(single) {
+        return Ok((manifest, false));
+    }
+    if !disk::is_there(&directory.path.join(manifest::manifest_name(prefix))).unwrap_or(true) {
+        let base = Entry { name: prefix.clone(), seq: 1, kind: Kind::Base };
+        manifest = Manifest { base: Some(base), ..Manifest::default() };
+    }
+    // Also where it was begun to take it over, and the server ended before it was done.
+    let is_wanted = manifest.base.as_ref().is_some_and(|base| base.name == *prefix) && manifest.incrs.is_empty();
+    let is_there = disk::is_there(&directory.path.join(prefix)).unwrap_or(true);
+    Ok((manifest, is_wanted && !is_there))
+}
+
+/// Takes a single file over, as Redis 7.0 does: it becomes the base, in the directory.
+///
+/// # Errors
+/// Why it cannot be, for the operator.
+pub(super) fn take_over(directory: &Directory, single: &Path, manifest: &Manifest) -> Result<(), String> {
+    let Directory { path, prefix, .. } = directory;
+    let failed = |error: io::Error| format!("cannot take over {}: {}", single.display(), reason(&error));
+    write_manifest(path, prefix, manifest).map_err(failed)?;
+    disk::rename(single, &path.join(prefix)).map_err(failed)?;
+    disk::sync_directory(path).and_then(|()| disk::sync_directory(parent(single))).map_err(failed)?;
+    tracing::info!("Successfully migrated an old-style AOF configuration ({prefix}) into the AOF directory");
+    Ok(())
 }
 
 /// Where the files of the log are.
@@ -222,7 +229,7 @@ impl Place {
             return Ok(());
         }
         let directory = Directory::open(path, &config.appendfilename)?;
-        if read_manifest(&directory, None)? != Manifest::default() {
+        if read_manifest(&directory)? != Manifest::default() {
             return Err(format!("there is another log in {}: move it away", directory.path.display()));
         }
         directory.check_writable()?;
@@ -305,7 +312,7 @@ impl Place {
         }
         if state.directories.is_empty() {
             let directory = Directory::open(path, &config.appendfilename)?;
-            let manifest = read_manifest(&directory, None)?;
+            let manifest = read_manifest(&directory)?;
             directory.check_writable()?;
             shared.log.reserve_files(directory.next_incr(&manifest)?);
             self.begin_in(&mut state, directory, manifest)?;
@@ -409,17 +416,22 @@ mod tests {
         let scratch = Scratch::new("old");
         let directory = Directory::open(scratch.0.join("log"), "a").expect("it can be made");
         let old = scratch.0.join("a");
-        assert_eq!(read_manifest(&directory, Some(&old)), Ok(Manifest::default()));
+        assert_eq!(find_manifest(&directory, &old), Ok((Manifest::default(), false)));
         fs::write(&old, "*1\r\n").expect("it is writable");
-        assert_eq!(read_manifest(&directory, None), Ok(Manifest::default()));
-        let manifest = read_manifest(&directory, Some(&old)).expect("it is taken over");
-        assert_eq!(manifest.base.expect("a base").name, "a");
+        assert_eq!(read_manifest(&directory), Ok(Manifest::default()));
+        let (manifest, is_old) = find_manifest(&directory, &old).expect("it can be");
+        assert_eq!(manifest.base.as_ref().expect("a base").name, "a");
+        assert!(is_old && old.exists(), "it stays until it is loaded");
+        take_over(&directory, &old, &manifest).expect("it is taken over");
         assert!(!old.exists() && directory.path.join("a").exists());
         // The server ended between the two.
         fs::rename(directory.path.join("a"), &old).expect("renamed");
-        read_manifest(&directory, Some(&old)).expect("it is taken over");
+        assert_eq!(find_manifest(&directory, &old), Ok((manifest.clone(), true)));
+        take_over(&directory, &old, &manifest).expect("it is taken over");
         assert!(!old.exists() && directory.path.join("a").exists());
+        fs::write(&old, "*1\r\n").expect("it is writable");
+        assert_eq!(find_manifest(&directory, &old), Ok((manifest, false)), "that one is another");
         fs::write(directory.path.join("a.manifest"), "file\n").expect("it is writable");
-        assert!(read_manifest(&directory, None).is_err_and(|why| why.starts_with("Invalid AOF manifest file format")));
+        assert!(read_manifest(&directory).is_err_and(|why| why.starts_with("Invalid AOF manifest file format")));
     }
 }

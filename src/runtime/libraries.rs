@@ -334,8 +334,8 @@ fn flush(shared: &Shared, args: &Args<'_>) -> Result<u64, Error> {
 
 /// Takes in libraries from files, where no core runs.
 pub(super) struct LibraryReader {
-    engine: Engine,
-    clock: quanta::Clock,
+    pub(super) engine: Engine,
+    pub(super) clock: quanta::Clock,
 }
 
 impl LibraryReader {
@@ -360,7 +360,7 @@ impl LibraryReader {
         changed.map_err(told)
     }
 
-    /// A command of the log.
+    /// A command of the log about libraries.
     ///
     /// # Errors
     /// As in [`Self::load`].
@@ -380,7 +380,7 @@ impl LibraryReader {
                 Ok(())
             }
             ScriptCall::FlushLibraries => flush(shared, &[b"FUNCTION", b"FLUSH"]).map(|_| ()).map_err(told),
-            _ => Err("it is a script, not what a script did: rewrite the log with a server that runs it".into()),
+            _ => panic!("{what:?} is about no library"),
         }
     }
 }

@@ -811,7 +811,7 @@ impl Prepared {
 }
 
 /// How many keys a call of a script names.
-fn keys_of(args: &Args<'_>) -> Result<usize, Error> {
+pub(super) fn keys_of(args: &Args<'_>) -> Result<usize, Error> {
     let keys = parse_integer(args[2]).ok_or(Error::NOT_INTEGER)?;
     if ((args.len() - 3) as i64) < keys {
         return Err(Error::NUMKEYS_TOO_BIG);
@@ -820,7 +820,7 @@ fn keys_of(args: &Args<'_>) -> Result<usize, Error> {
 }
 
 /// The same of a function.
-fn count_keys(args: &Args<'_>) -> Result<usize, Error> {
+pub(super) fn count_keys(args: &Args<'_>) -> Result<usize, Error> {
     let keys = parse_integer(args[2]).ok_or(Error::fixed("ERR Bad number of keys provided"))?;
     if ((args.len() - 3) as i64) < keys {
         return Err(Error::NUMKEYS_TOO_BIG);
