@@ -129,7 +129,7 @@ pub fn write_info(text: &mut String, shared: &Shared, changes: u64, now_ms: u64)
     let persistence = &shared.persistence;
     let (history, running) = (persistence.history(), persistence.running());
     let background = running.filter(|running| running.purpose == Purpose::Background);
-    let held_bytes = persistence.held_bytes.load(Ordering::Relaxed);
+    let held_bytes = if persistence.is_claimed() { persistence.held_bytes.load(Ordering::Relaxed) } else { 0 };
     let (keys, recorded) = (running.map_or(0, |running| running.keys), &persistence.keys_recorded);
     let recorded = if running.is_some() { recorded.load(Ordering::Relaxed).min(keys) } else { 0 };
     let percent = if keys == 0 { 0.0 } else { recorded as f64 * 100.0 / keys as f64 };

@@ -139,46 +139,61 @@ impl Keyspace {
     }
 
     /// Lets entries go until they had so many bytes, at most `keys_max` of them. None: there is none that may go, or
-    /// none was found in some thousand looks.
+    /// none was found in some thousand looks. A large value that a snapshot has yet to record goes only where nothing
+    /// else does: it is recorded at once then, which takes its time, but less than a client would wait for room until
+    /// the snapshot comes by.
     pub fn evict_some(&mut self, eviction: Eviction, bytes: usize, keys_max: usize) -> Evicted {
         let mut evicted = Evicted::default();
+        let mut unrecorded = None;
         for _ in 0..keys_max {
             if bytes <= evicted.bytes {
                 break;
             }
             let Some((db, position)) = self.choose(eviction) else { break };
-            if self.is_kept(db, self.databases[db].view(position).key())
-                || self.databases[db].is_unrecorded_large(position)
-            {
+            if self.is_kept(db, self.databases[db].view(position).key()) {
                 continue;
             }
-            let rank = rank_of(self.databases[db].view(position), eviction, &self.judgement());
-            evicted.rank = Some(rank);
-            if eviction.judge == Judge::Access && matches!(self.policy, AccessPolicy::Lru | AccessPolicy::Lrm) {
-                let idle_ms = idle_ms(self.databases[db].view(position).clock(), self.now_ms);
-                self.clock_slack_ms = (idle_ms / CLOCK_STEPS).min(CLOCK_SLACK_MS_MAX);
+            if self.databases[db].is_unrecorded_large(position) {
+                unrecorded.get_or_insert_with(|| (db, self.databases[db].view(position).key().to_vec()));
+                continue;
             }
-            let entry = self.databases[db].remove(position);
-            let view = entry.view();
-            if let Some(lhd) = &mut self.lhd {
-                lhd.leave(view.clock(), hash_with(&self.hasher, view.key()));
-            }
-            evicted.keys += 1;
-            evicted.bytes += view.memory_bytes();
-            if view.is_expired(self.now_ms) {
-                self.stats.expired += 1;
-                self.effects.note(Event::EXPIRED, db, view.key());
-            } else {
-                self.stats.evicted += 1;
-                self.effects.note(Event::EVICTED, db, view.key());
-                self.records.removed(db, view.key());
-            }
-            self.discard(entry);
+            self.evict_at(eviction, db, position, &mut evicted);
+        }
+        if evicted.keys == 0
+            && let Some((db, key)) = unrecorded
+            && let Some((position, _)) = self.databases[db].find(self.hash_of(&key), &key)
+        {
+            self.evict_at(eviction, db, position, &mut evicted);
         }
         if let Some(next) = self.pool.candidates.last() {
             self.prefetch_bucket(next.db as usize, next.hash);
         }
         evicted
+    }
+
+    fn evict_at(&mut self, eviction: Eviction, db: usize, position: Position, evicted: &mut Evicted) {
+        let rank = rank_of(self.databases[db].view(position), eviction, &self.judgement());
+        evicted.rank = Some(rank);
+        if eviction.judge == Judge::Access && matches!(self.policy, AccessPolicy::Lru | AccessPolicy::Lrm) {
+            let idle_ms = idle_ms(self.databases[db].view(position).clock(), self.now_ms);
+            self.clock_slack_ms = (idle_ms / CLOCK_STEPS).min(CLOCK_SLACK_MS_MAX);
+        }
+        let entry = self.databases[db].remove(position);
+        let view = entry.view();
+        if let Some(lhd) = &mut self.lhd {
+            lhd.leave(view.clock(), hash_with(&self.hasher, view.key()));
+        }
+        evicted.keys += 1;
+        evicted.bytes += view.memory_bytes();
+        if view.is_expired(self.now_ms) {
+            self.stats.expired += 1;
+            self.effects.note(Event::EXPIRED, db, view.key());
+        } else {
+            self.stats.evicted += 1;
+            self.effects.note(Event::EVICTED, db, view.key());
+            self.records.removed(db, view.key());
+        }
+        self.discard(entry);
     }
 
     /// Forgets the candidates: they are judged otherwise from now on.

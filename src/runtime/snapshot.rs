@@ -635,7 +635,8 @@ impl Core {
             })
         };
         let sums = config.rdbchecksum && frame.has_sum();
-        let plan = Arc::new(Plan::new(frame.head(rdb::VERSION).len() as u64, sums));
+        let plan = Plan::new(frame.head(rdb::VERSION).len() as u64, sums);
+        let plan = Arc::new(plan.counted_in(self.shared.persistence.held_bytes.clone()));
         let outputs: Vec<Arc<Output>> = (0..shards).map(|_| Arc::new(Output::new(plan.clone()))).collect();
         let clocks = clocks(&config, &self.shard, now_ms);
         let form =
@@ -736,9 +737,8 @@ impl Core {
         }
         if let Some(ordered) = &self.saving.ordered {
             let persistence: &Persistence = &self.shared.persistence;
-            let sum = |of: fn(&Output) -> u64| ordered.job.outputs.iter().map(|output| of(output)).sum::<u64>();
-            persistence.keys_recorded.store(sum(|output| output.keys()), Ordering::Relaxed);
-            persistence.held_bytes.store(sum(|output| output.held_bytes() as u64), Ordering::Relaxed);
+            let keys = ordered.job.outputs.iter().map(|output| output.keys()).sum();
+            persistence.keys_recorded.store(keys, Ordering::Relaxed);
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::config::Config;
 use crate::session::Ending;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// What a snapshot takes on each core beside what it has recorded, in bytes, about: buffers, files, tasks.
@@ -201,7 +202,7 @@ pub struct Persistence {
     /// How far the snapshot under way is: keys recorded.
     pub keys_recorded: AtomicU64,
     /// What it holds in memory now, bytes.
-    pub held_bytes: AtomicU64,
+    pub held_bytes: Arc<AtomicU64>,
     /// Of loading.
     pub loading: Loading,
     /// Changes of each shard so far, as its core told last.
@@ -244,7 +245,7 @@ impl Persistence {
             holds_all: AtomicU8::new(0),
             holds_loans: AtomicBool::new(false),
             keys_recorded: AtomicU64::new(0),
-            held_bytes: AtomicU64::new(0),
+            held_bytes: Arc::default(),
             loading: Loading::default(),
             changes_of_core: (0..cores).map(|_| AtomicU64::new(0)).collect(),
             saved_changes: AtomicU64::new(0),

@@ -14,12 +14,21 @@ pub struct Plan {
     version: AtomicU16,
     /// Whether pieces are summed up (`rdbchecksum`).
     sums: bool,
+    /// Bytes that are not written, of all shards.
+    held_bytes: Arc<AtomicU64>,
 }
 
 impl Plan {
     /// Of a file whose head takes so many bytes.
     pub fn new(head_bytes: u64, sums: bool) -> Plan {
-        Plan { next: AtomicU64::new(head_bytes), version: AtomicU16::new(rdb::VERSION), sums }
+        let held_bytes = Arc::default();
+        Plan { next: AtomicU64::new(head_bytes), version: AtomicU16::new(rdb::VERSION), sums, held_bytes }
+    }
+
+    /// Counts what is not written where others see it, at once: what is held for a file is not used by keys.
+    pub fn counted_in(self, held_bytes: Arc<AtomicU64>) -> Plan {
+        held_bytes.store(0, Ordering::Relaxed);
+        Plan { held_bytes, ..self }
     }
 
     /// A place for so many bytes.
@@ -101,6 +110,7 @@ impl Output {
         }
         let held = self.held_bytes.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
         self.held_bytes_max.fetch_max(held, Ordering::Relaxed);
+        self.plan.held_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.queue.lock().push_back(Piece { offset, bytes });
     }
 
@@ -112,6 +122,7 @@ impl Output {
     /// So many bytes are written, or given up.
     pub fn written(&self, bytes: usize) {
         self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.plan.held_bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 
     /// Bytes that are not written.
@@ -129,7 +140,7 @@ impl Output {
         self.keys.fetch_add(keys, Ordering::Relaxed);
     }
 
-    /// Keys recorded so far, about: some are counted with the piece that they are in.
+    /// Keys recorded so far, about: some are counted a little later.
     pub fn keys(&self) -> u64 {
         self.keys.load(Ordering::Relaxed)
     }

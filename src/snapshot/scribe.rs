@@ -13,6 +13,8 @@ use std::sync::Arc;
 const PIECE_BYTES: usize = 128 * 1024;
 /// A large value is gathered in memory up to so many bytes; what takes more is counted first, and goes out in slices.
 pub const GATHERED_BYTES_MAX: usize = 1 << 20;
+/// So many keys are counted at a time.
+const COUNTED_KEYS: u64 = 64;
 /// A slice of a text, bytes.
 const TEXT_SLICE_BYTES: usize = 256 * 1024;
 
@@ -92,6 +94,8 @@ impl Recorder for Scribe {
         self.keys += 1;
         if PIECE_BYTES <= self.buffer.len() {
             self.push_buffer();
+        } else if self.keys == COUNTED_KEYS {
+            self.output.count(std::mem::take(&mut self.keys));
         }
         bytes
     }
