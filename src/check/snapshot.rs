@@ -94,6 +94,9 @@ pub struct Snapshot {
     pub is_short: bool,
     /// Keys that cannot be kept, though what follows can be read: where they are.
     pub dropped: Vec<Range<u64>>,
+    /// Where keys are that are empty. Servers pass over them, but `redis-check-rdb` does not, so a file that is mended
+    /// anyway goes without.
+    pub empty_at: Vec<Range<u64>>,
 }
 
 impl Snapshot {
@@ -277,6 +280,10 @@ fn examine_with(
                     }
                     Err(Wrong::Empty) => {
                         found.empty += 1;
+                        match found.empty_at.last_mut() {
+                            Some(last) if last.end == start => last.end += bytes,
+                            _ => found.empty_at.push(start..start + bytes),
+                        }
                         continue;
                     }
                     Err(Wrong::Broken(why)) => Some(why),
@@ -359,7 +366,9 @@ pub fn salvage(source: &mut impl Source, found: &Snapshot) -> io::Result<Option<
         (false, _) => found.bytes,
     };
     let (mut parts, mut from) = (Vec::new(), 0);
-    for dropped in &found.dropped {
+    let mut left_out: Vec<&Range<u64>> = found.dropped.iter().chain(&found.empty_at).collect();
+    left_out.sort_unstable_by_key(|range| range.start);
+    for dropped in left_out {
         parts.push(Part::Old(from..dropped.start));
         from = dropped.end;
     }
@@ -481,6 +490,23 @@ mod tests {
                     assert_eq!((mended.keys(), problems), (found.keys(), vec![]), "{at} {bit}");
                 }
             }
+        }
+    }
+
+    /// As what is behind damage may be taken for: `redis-check-rdb` does not pass over it.
+    #[test]
+    fn empty_keys_are_left_out_of_what_is_mended() {
+        let (bytes, starts) = file(10);
+        let empty = b"\x01\x00\x00";
+        let with = |at: usize| [&bytes[..at], empty, empty, &bytes[at..]].concat();
+        let (found, problems) = examined(&with(starts[1])[..starts[2] + 7]);
+        assert_eq!((found.empty, found.empty_at.len(), problems.len()), (2, 1, 1), "{problems:?}");
+        for at in [starts[1], starts[2]] {
+            let cut = with(at)[..starts[2] + 2 * empty.len() + 1].to_vec();
+            let (found, _) = examined(&cut);
+            let mended = parts_of(&cut, &salvage(&mut cut.clone(), &found).expect("memory").expect("parts"));
+            let (mended, problems) = examined(&mended);
+            assert_eq!((mended.keys(), mended.empty, problems), (2, 0, vec![]), "{at}");
         }
     }
 

@@ -34,11 +34,14 @@ pub fn text(report: &Report, place: &str) -> String {
         let word = if problem.weight == Weight::Damage { "DAMAGED" } else { "UNKNOWN" };
         line(&mut out, 0, format!("{word} {problem}"));
     }
+    // Room is nothing that could be whole, or is missing.
+    let room_bytes: u64 = report.files.iter().map(|file| file.room_bytes).sum();
+    let behind = if 0 < room_bytes { format!(", {room_bytes} bytes of room behind") } else { String::new() };
     let verdict = match report.verdict() {
-        Verdict::Whole => "whole".to_string(),
+        Verdict::Whole => format!("whole{behind}"),
         Verdict::Damaged => {
             let whole: u64 = report.files.iter().map(|file| file.whole_bytes).sum();
-            format!("damaged: {whole} of {bytes} bytes are whole")
+            format!("damaged: {whole} of {} bytes are whole{behind}", bytes - room_bytes)
         }
         Verdict::Unknown => "nothing is known to be damaged, but not everything in it is known here".to_string(),
     };
