@@ -68,6 +68,13 @@ pub enum Durability {
     Always,
 }
 
+impl Durability {
+    /// Whether there is no such thing without a log.
+    pub fn needs_log(self) -> bool {
+        self != Durability::None
+    }
+}
+
 /// What a command leaves to be done before its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deferred {
@@ -216,6 +223,11 @@ impl Session {
         }
     }
 
+    /// Whether it was promised that there is a log.
+    pub fn is_promised_log(&self) -> bool {
+        self.durability.is_some_and(Durability::needs_log)
+    }
+
     /// Frees what holds nothing: the client is not busy.
     pub fn rest(&mut self) {
         if self.transaction.is_empty() {
@@ -238,6 +250,7 @@ impl Session {
         self.discard();
         self.unsubscribed = self.subscriptions.take();
         self.tracking = None;
+        self.durability = None;
         self.mode &= Mode::KEPT;
         self.mode.set(Mode::UNAUTHENTICATED, !authenticated);
     }

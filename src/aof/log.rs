@@ -240,6 +240,8 @@ pub struct Log {
     is_unsynced: AtomicBool,
     /// Clients that want it though it is not the rule.
     wanting: AtomicU64,
+    /// Clients that were promised that there is a log.
+    promised: AtomicU64,
     /// Writes the time in front of records, at most once a second: the unix time in seconds; 0: does not.
     time: AtomicU64,
     /// There is something in it that no `FLUSHALL` empties.
@@ -273,10 +275,10 @@ pub struct Log {
     obsolete_before: AtomicU64,
     /// Bytes of the log when it was loaded or rewritten last.
     base_bytes: AtomicU64,
-}
-
     /// Up to which `FLUSHALL` the snapshot on the disk is as empty.
     emptied: AtomicU64,
+}
+
 impl Log {
     /// Of so many lanes, off. `seed`: random, so that the numbers of shares are new in every run.
     pub fn new(lanes: usize, seed: u32) -> Log {
@@ -308,6 +310,7 @@ impl Log {
             is_always: AtomicBool::new(false),
             is_unsynced: AtomicBool::new(false),
             wanting: AtomicU64::new(0),
+            promised: AtomicU64::new(0),
             time: AtomicU64::new(0),
             keeps_all: AtomicBool::new(false),
             next_share: AtomicU64::new((seed as u64) << 32),
@@ -334,10 +337,10 @@ impl Log {
             has_place: AtomicBool::new(false),
             obsolete_before: AtomicU64::new(0),
             base_bytes: AtomicU64::new(0),
+            emptied: AtomicU64::new(0),
         }
     }
 
-            emptied: AtomicU64::new(0),
     /// How many lanes there are.
     pub fn lanes(&self) -> usize {
         self.lanes.len()
@@ -381,10 +384,29 @@ impl Log {
         self.look_who_waits();
     }
 
+    /// A client is promised that there is a log, or does not ask for it any more.
+    pub fn count_promised(&self, is_promised: bool) {
+        if is_promised {
+            self.promised.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.promised.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there is somebody who was promised a log, and there is none.
+    #[inline]
+    pub fn breaks_promises(&self) -> bool {
+        self.promised.load(Ordering::Relaxed) != 0 && !self.is_whole()
+    }
+
+    /// Whether there is a log with all that there is.
+    pub fn is_whole(&self) -> bool {
+        self.is_on() && !self.is_partial()
+    }
+
     fn look_who_waits(&self) {
         let holds = self.is_always.load(Ordering::Relaxed) || self.wanting.load(Ordering::Relaxed) != 0;
-        let is_whole = self.is_on() && !self.is_partial.load(Ordering::Relaxed);
-        self.holds_replies.store(holds && is_whole, Ordering::Relaxed);
+        self.holds_replies.store(holds && self.is_whole(), Ordering::Relaxed);
     }
 
     /// There is something in it from now on that no `FLUSHALL` empties: libraries of functions. Files go only when it

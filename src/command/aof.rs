@@ -4,6 +4,7 @@
 use super::{Args, Categories, Command, CommandResult, Context, Flags, Group, Joint, Refused, Run, SessionView, Wait};
 use crate::resp::{Error, Reply};
 use crate::session::{Durability, Mode};
+use crate::shared::Shared;
 use crate::value::Type;
 use crate::value::number::parse_integer;
 
@@ -22,7 +23,7 @@ pub const COMMANDS: &[Command] = &[
         .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
     Command::new("WAITAOF", Run::Joint(Joint::WaitAof))
         .arity(4)
-        .flags(Flags::BLOCKING.union(Flags::NOSCRIPT).union(Flags::NO_MULTI))
+        .flags(Flags::BLOCKING)
         .categories(Categories::CONNECTION)
         .docs(Group::Generic, "7.2.0", "Waits until what was written so far is on disk, here and on replicas.")
         .complexity("O(1)")
@@ -30,7 +31,6 @@ pub const COMMANDS: &[Command] = &[
         .tips(&["request_policy:all_shards", "response_policy:agg_min"]),
 ];
 
-const NOT_ENABLED: Error = Error::fixed("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
 const NOT_LOCAL: Error = Error::fixed("ERR value is out of range, value must between 0 and 1");
 
 /// What `WAITAOF` waits for.
@@ -45,6 +45,10 @@ pub struct WaitAof {
 }
 
 impl WaitAof {
+    /// There is no log to wait for, or not any more.
+    pub const NOT_ENABLED: Error =
+        Error::fixed("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
+
     /// The arguments. `is_enabled`: this server has a log.
     ///
     /// # Errors
@@ -59,7 +63,7 @@ impl WaitAof {
         let timeout_ms = parse_integer(args[3]).ok_or(Error::TIMEOUT_NOT_INTEGER)?;
         let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Error::TIMEOUT_NEGATIVE)?;
         if local == 1 && !is_enabled {
-            return Err(NOT_ENABLED);
+            return Err(WaitAof::NOT_ENABLED);
         }
         Ok(WaitAof { is_local: local == 1, replicas, timeout_ms })
     }
@@ -106,9 +110,24 @@ fn bgrewriteaof(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>)
     Ok(())
 }
 
+/// A client's mode was one and is another: the log counts who waits for it, and who counts on it.
+pub fn count_durability(shared: &Shared, was: Option<Durability>, is: Option<Durability>) {
+    let waits = |mode| mode == Some(Durability::Always);
+    if waits(was) != waits(is) {
+        shared.log.count_waiting(waits(is));
+    }
+    let is_promised = |mode: Option<Durability>| mode.is_some_and(Durability::needs_log);
+    if is_promised(was) != is_promised(is) {
+        shared.log.count_promised(is_promised(is));
+    }
+}
+
 /// `CLIENT DURABILITY NONE|EVERYSEC|ALWAYS|DEFAULT`: when replies to the client's writes may leave. Without an argument
-/// it tells.
+/// it tells. Where the log is switched off later, the client's writes are refused: what it was promised it has.
 pub(super) fn durability(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+    if 3 < args.len() {
+        return Err(Error::wrong_arity("client|durability"));
+    }
     let Some(word) = args.get(2) else {
         reply.bulk(match view.session.durability {
             None => "default",
@@ -125,14 +144,11 @@ pub(super) fn durability(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mu
         b"default" => None,
         _ => return Err(Error::SYNTAX),
     };
-    if wanted.is_some_and(|wanted| wanted != Durability::None) && !view.config.appendonly {
+    if wanted.is_some_and(Durability::needs_log) && !view.config.appendonly {
         return Err(Error::fixed("ERR CLIENT DURABILITY needs appendonly"));
     }
-    let waited = std::mem::replace(&mut view.session.durability, wanted) == Some(Durability::Always);
-    let waits = wanted == Some(Durability::Always);
-    if waited != waits {
-        view.shared.log.count_waiting(waits);
-    }
+    let was = std::mem::replace(&mut view.session.durability, wanted);
+    count_durability(view.shared, was, wanted);
     reply.ok();
     Ok(())
 }
@@ -154,6 +170,6 @@ mod tests {
         assert_eq!(parsed("waitaof 1 -1 0", true), Err(Error::NOT_POSITIVE));
         assert_eq!(parsed("waitaof 1 0 -1", true), Err(Error::TIMEOUT_NEGATIVE));
         assert_eq!(parsed("waitaof 1 0 x", true), Err(Error::TIMEOUT_NOT_INTEGER));
-        assert_eq!(parsed("waitaof 1 0 0", false), Err(NOT_ENABLED));
+        assert_eq!(parsed("waitaof 1 0 0", false), Err(WaitAof::NOT_ENABLED));
     }
 }

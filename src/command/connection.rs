@@ -102,6 +102,7 @@ fn reset(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Com
         view.shared.monitors.fetch_sub(1, Ordering::Relaxed);
     }
     view.shared.pubsub.tracking.stop(view.session.id);
+    super::aof::count_durability(view.shared, view.session.durability, None);
     view.session.reset(view.config.requirepass.is_empty());
     reply.simple("RESET");
     Ok(())

@@ -497,7 +497,9 @@ fn write_persistence(server: &Server<'_>, lines: &mut Lines) {
     let log = &shared.log;
     let rewrites = log.rewrites();
     let status = |is_ok| if is_ok { "ok" } else { "err" };
-    lines.put("aof_enabled", u8::from(log.is_on()));
+    // Also while it waits for something else to begin.
+    let is_enabled = log.is_on() || server.view.config.appendonly;
+    lines.put("aof_enabled", u8::from(is_enabled));
     lines.put("aof_rewrite_in_progress", u8::from(rewrites.is_under_way()));
     lines.put("aof_rewrite_scheduled", u8::from(rewrites.is_scheduled()));
     lines.put("aof_last_rewrite_time_sec", rewrites.last_seconds);
@@ -510,7 +512,7 @@ fn write_persistence(server: &Server<'_>, lines: &mut Lines) {
     lines.put("aof_rewrites_consecutive_failures", rewrites.failures);
     lines.put("aof_last_write_status", status(log.error().is_none()));
     lines.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
-    if log.is_on() {
+    if is_enabled {
         lines.put("aof_current_size", log.bytes());
         lines.put("aof_base_size", log.base_bytes());
         lines.put("aof_pending_rewrite", u8::from(rewrites.is_scheduled()));

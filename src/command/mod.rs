@@ -50,7 +50,7 @@ pub mod survey;
 pub mod syntax;
 mod tracking;
 mod transaction;
-pub use aof::WaitAof;
+pub use aof::{WaitAof, count_durability};
 pub use client::memory_bytes as client_memory_bytes;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
 pub use journal::Journal;

@@ -5,9 +5,10 @@ use super::core::Core;
 use super::listen::{Door, DoorState};
 use super::mailbox::Control;
 use super::send::list_once;
+use crate::command::count_durability;
 use crate::connection::Connection;
 use crate::resp::{Error, Protocol, Reply};
-use crate::session::{Durability, Mode, Session};
+use crate::session::{Mode, Session};
 use crate::sys::net;
 use std::io;
 use std::os::fd::RawFd;
@@ -251,9 +252,7 @@ impl Core {
             self.owe_nothing(index);
             let connection = self.connections.remove(index as usize);
             self.forget_client(&connection);
-            if connection.session.durability == Some(Durability::Always) {
-                self.shared.log.count_waiting(false);
-            }
+            count_durability(&self.shared, connection.session.durability, None);
             if connection.session.mode.contains(Mode::MONITOR) {
                 self.shared.monitors.fetch_sub(1, Ordering::Relaxed);
             }

@@ -431,6 +431,8 @@ impl<'e> Loader<'e> {
     }
 
     fn finish(self) -> Loaded {
+        // What is on the disk has nothing to do with what was emptied long ago.
+        self.shards.iter().for_each(|shard| shard.lock().keyspace.emptied_at = None);
         self.loaded
     }
 
@@ -445,8 +447,6 @@ impl<'e> Loader<'e> {
         while offset < bytes {
             let found = recovery::group_at(&mut source, offset, number, Some(group), &mut buffer).map_err(failed)?;
             let Some((header, records)) = found else {
-        // What is on the disk has nothing to do with what was emptied long ago.
-        self.shards.iter().for_each(|shard| shard.lock().keyspace.emptied_at = None);
                 return Err(bad_format(path, offset));
             };
             let mut at = 0;

@@ -51,13 +51,15 @@ impl Told {
 
 /// A client that waits until the log is on disk.
 pub(super) struct LogWait {
-    connection: u32,
+    pub(super) connection: u32,
     /// The place of its reply.
     sequence: u32,
     /// When it has waited long enough, by the steady clock; 0: never.
     deadline_ms: u64,
     gate: Gate,
     wanted: WaitAof,
+    /// `CLIENT UNBLOCK`; with an error.
+    pub(super) unblocked: Option<bool>,
 }
 
 impl Core {
@@ -65,7 +67,7 @@ impl Core {
     pub(super) fn wait_for_log(&mut self, planned: &Planned, row: &'static Row, started: u64) {
         let (_, args, sequence) = self.begin_barrier(planned);
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-        let wanted = match WaitAof::parse(&args, self.shared.log.is_on()) {
+        let wanted = match WaitAof::parse(&args, self.config.appendonly) {
             Ok(wanted) => wanted,
             Err(error) => {
                 let mut out = Output::default();
@@ -84,9 +86,21 @@ impl Core {
             0 => 0,
             timeout_ms => self.clocks.steady_ms().saturating_add(timeout_ms),
         };
-        self.log_waits.push(LogWait { connection: planned.connection, sequence, deadline_ms, gate, wanted });
+        let connection = planned.connection;
+        self.log_waits.push(LogWait { connection, sequence, deadline_ms, gate, wanted, unblocked: None });
         self.shared.log.wait(self.core, true);
         self.rechecks_held = self.shared.log.is_on();
+    }
+
+    /// `WAITAOF` where nothing waits, in a transaction or script: whether all is on disk now.
+    pub(super) fn tell_of_log(&mut self, args: &Args<'_>, ground: &mut Ground, out: &mut Output) -> Result<(), Error> {
+        WaitAof::parse(args, self.config.appendonly)?;
+        // What it has done itself is not in the log yet.
+        let is_clean = records_of(&mut self.shard, &mut self.visited, ground).iter().all(|records| records.is_empty());
+        let log = &self.shared.log;
+        let is_synced = (0..self.map.shards()).all(|lane| log.is_met(&log.gate(lane, log.position_of_all(lane))));
+        write_synced(out, is_clean && log.is_whole() && is_synced);
+        Ok(())
     }
 
     /// Answers those whose log is on disk, or who have waited long enough.
@@ -94,8 +108,11 @@ impl Core {
         let steady_ms = self.clocks.steady_ms();
         let waits = std::mem::take(&mut self.log_waits);
         for wait in waits {
-            let is_synced = self.shared.log.is_met(&wait.gate);
+            // Where the log is yet to begin, what was there before is in its base.
+            let is_synced = self.shared.log.is_whole() && self.shared.log.is_met(&wait.gate);
+            let is_unkept = wait.wanted.is_local && !self.config.appendonly;
             let is_answered = (is_synced || !wait.wanted.is_local) && wait.wanted.replicas == 0;
+            let is_answered = is_answered || is_unkept || wait.unblocked.is_some();
             let is_over = wait.deadline_ms != 0 && wait.deadline_ms <= steady_ms;
             let mode = self.connections[wait.connection as usize].session.mode;
             if !is_answered && !is_over && !mode.intersects(CLOSING) {
@@ -103,10 +120,11 @@ impl Core {
                 continue;
             }
             let mut out = Output::default();
-            let mut reply = Reply::new(&mut out, Protocol::Resp2);
-            reply.array(2);
-            reply.integer(i64::from(is_synced && self.shared.log.is_on()));
-            reply.integer(0);
+            let error = if is_unkept { Some(WaitAof::NOT_ENABLED) } else { None };
+            match error.or((wait.unblocked == Some(true)).then_some(Error::UNBLOCKED)) {
+                Some(error) => Reply::new(&mut out, Protocol::Resp2).error(&error),
+                None => write_synced(&mut out, is_synced),
+            }
             self.finish_gathering(wait.connection, wait.sequence, out);
         }
     }
@@ -260,6 +278,14 @@ impl Core {
     }
 }
 
+/// The reply of `WAITAOF`.
+fn write_synced(out: &mut Output, is_synced: bool) {
+    let mut reply = Reply::new(out, Protocol::Resp2);
+    reply.array(2);
+    reply.integer(i64::from(is_synced));
+    reply.integer(0); // There are no replicas.
+}
+
 /// What the log is to be told of what is held.
 pub(super) fn records_of<'a>(
     own: &'a mut Held,
@@ -276,10 +302,19 @@ pub(super) fn records_of<'a>(
     }
 }
 
-/// Why a client may not write now: the log cannot be written.
+/// Why a client may not write now: the log cannot be written, or is not there to keep what the client was promised.
 #[cold]
 pub(super) fn disk_error(log: &Log, session: &Session, row: &'static Row) -> Option<Error> {
-    let error = log.error()?;
+    let error = match log.error() {
+        Some(error) => {
+            let reason = crate::config::reason(&std::io::Error::from_raw_os_error(error as i32));
+            Error::new(format!("MISCONF Errors writing to the AOF file: {reason}"))
+        }
+        None if session.is_promised_log() && !log.is_whole() => Error::fixed(
+            "MISCONF CLIENT DURABILITY of this connection needs the append-only file, which is off or has no base yet",
+        ),
+        None => return None,
+    };
     let is_stopped = |row: &Row| row.flags.contains(Flags::WRITE) || row.command.tells_of_disk;
     let transaction = &session.transaction;
     let mut queued = (0..transaction.len()).map(|at| find_by_index(transaction.command(at) as usize));
@@ -288,6 +323,5 @@ pub(super) fn disk_error(log: &Log, session: &Session, row: &'static Row) -> Opt
     if !is_stopped(row) && !writes_queued {
         return None;
     }
-    let reason = crate::config::reason(&std::io::Error::from_raw_os_error(error as i32));
-    Some(Error::new(format!("MISCONF Errors writing to the AOF file: {reason}")))
+    Some(error)
 }

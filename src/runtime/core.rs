@@ -399,7 +399,7 @@ impl Core {
         self.ring.take_sent(|bytes| keep_output(spare, bytes));
         self.look_at_room();
         self.holds = self.shared.log.holds_replies();
-        self.denies_writes = self.shared.log.has_failed();
+        self.denies_writes = self.shared.log.has_failed() || self.shared.log.breaks_promises();
         self.tend_saving();
         self.take_events();
         self.read_mail();

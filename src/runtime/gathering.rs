@@ -1,6 +1,7 @@
 //! Commands that involve several cores: split by key, asked of every core, or answered when all have taken a change.
 //! Their client waits behind a barrier until the last contribution makes the reply.
 
+use super::aof_share::LogWait;
 use super::block::Waiting;
 use super::core::Core;
 use super::execute::call_of;
@@ -309,6 +310,7 @@ impl Core {
             connections: &mut self.connections,
             closing: &mut self.closing,
             waits: &self.waits,
+            log_waits: &mut self.log_waits,
             unblocked: &mut unblocked,
         };
         self.shard.keyspace.begin(now_ms, true);
@@ -435,6 +437,7 @@ struct ClientsOfCore<'a> {
     connections: &'a mut Slab<Box<Connection>>,
     closing: &'a mut Vec<u32>,
     waits: &'a AHashMap<u32, Waiting>,
+    log_waits: &'a mut Vec<LogWait>,
     /// Those whose tickets were closed, and whether they get an error.
     unblocked: &'a mut Vec<(u32, bool)>,
 }
@@ -454,7 +457,9 @@ impl Clients for ClientsOfCore<'_> {
             };
             connection.session.is_blocked = connection.paused;
             connection.session.pending_bytes = connection.replies.bytes();
-            let is_waiting = connection.paused || self.waits.contains_key(&(index as u32));
+            let index_of = |wait: &LogWait| wait.connection as usize == index;
+            let is_waiting =
+                connection.paused || self.waits.contains_key(&(index as u32)) || self.log_waits.iter().any(index_of);
             connection.session.mode.set(Mode::BLOCKED, is_waiting);
             visit(&mut connection.session);
             if connection.session.mode.contains(Mode::CLOSE_NOW) {
@@ -469,6 +474,9 @@ impl Clients for ClientsOfCore<'_> {
     fn unblock(&mut self, id: u64, is_error: bool) -> bool {
         let mut clients = self.connections.iter();
         let Some((index, _)) = clients.find(|(_, connection)| connection.session.id == id) else { return false };
+        if let Some(wait) = self.log_waits.iter_mut().find(|wait| wait.connection as usize == index) {
+            return wait.unblocked.replace(is_error).is_none(); // It is answered at the end of the pass.
+        }
         if !self.waits.contains_key(&(index as u32)) {
             return false;
         }

@@ -625,6 +625,10 @@ impl Core {
                 Run::Joint(Joint::Script(what)) => {
                     self.run_script_of_transaction(index, row, what, &args, ground, out);
                 }
+                Run::Joint(Joint::WaitAof) => {
+                    let result = self.tell_of_log(&args, ground, out);
+                    finish(result, &mut self.stats, row, start, out);
+                }
                 Run::Joint(_) | Run::Container => panic!("{} is not queued", row.full_name()),
             }
             let session = &self.connections[index as usize].session;

@@ -47,7 +47,7 @@ use super::visit::hold_several;
 use crate::command::info::REDIS_VERSION;
 use crate::command::lookup::{self, Row};
 use crate::command::slowlog::Split;
-use crate::command::{Args, Flags, Keys, Part, Run, ScriptCall, SessionView, Spread, key_positions, slowlog};
+use crate::command::{Args, Flags, Joint, Keys, Part, Run, ScriptCall, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
 use crate::keyspace::{Class, Effects, Entry, Keyspace, Records};
 use crate::memory;
@@ -1247,6 +1247,12 @@ impl Runner<'_> {
                 let session = &mut self.core.connections[self.index as usize].session;
                 (session.protocol, session.mode) = (protocol, mode);
                 answer
+            }
+            Run::Joint(Joint::WaitAof) => {
+                let start = out.len();
+                let result = core.tell_of_log(args, self.ground, out);
+                finish(result, &mut core.stats, row, start, out);
+                None
             }
             Run::Joint(_) | Run::Subscription { .. } | Run::Container => Some(self.refuse(Some(row), NOT_ALLOWED)),
         }

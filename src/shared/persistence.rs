@@ -63,7 +63,6 @@ pub enum Wish {
     Emptied,
 }
 
-/// As it is claimed.
 /// `FLUSHALL`s whose snapshot, one of nothing, is to take the place of what is on the disk.
 #[derive(Debug, Default)]
 struct Emptyings {
@@ -75,9 +74,10 @@ struct Emptyings {
     changes: u64,
 }
 
+/// As it is claimed.
 const EMPTIED: u8 = Purpose::Emptied as u8 + 1;
-
 const LOG_BASE: u8 = Purpose::LogBase as u8 + 1;
+
 /// After a snapshot that failed, save points wait so long, in seconds: Redis' `CONFIG_BGSAVE_RETRY_DELAY`.
 const RETRY_SECONDS: u64 = 5;
 
@@ -220,10 +220,10 @@ pub struct Persistence {
     is_background_cancelled: AtomicBool,
     /// A shard was emptied, which no snapshot knows of yet.
     is_emptied: AtomicBool,
-    has_wish: AtomicBool,
     emptyings: Mutex<Emptyings>,
     /// One of them is being written.
     is_emptying: AtomicBool,
+    has_wish: AtomicBool,
     wish: Mutex<Option<Wish>>,
     running: Mutex<Option<Running>>,
     history: Mutex<History>,
@@ -255,9 +255,9 @@ impl Persistence {
             has_background: AtomicBool::new(false),
             is_background_cancelled: AtomicBool::new(false),
             is_emptied: AtomicBool::new(false),
-            has_wish: AtomicBool::new(false),
             emptyings: Mutex::default(),
             is_emptying: AtomicBool::new(false),
+            has_wish: AtomicBool::new(false),
             wish: Mutex::new(None),
             running: Mutex::new(None),
             history: Mutex::new(History {
@@ -475,11 +475,11 @@ impl Persistence {
         if self.running().is_some_and(|running| running.purpose == Purpose::Background) {
             self.cancel_background();
         }
-        if !config.save.0.is_empty() {
     }
 
     /// One shard was emptied: where there are save points, a snapshot of what is there now is wanted.
     pub fn emptied_one(&self, config: &Config) {
+        if !config.save.0.is_empty() {
             self.is_emptied.store(true, Ordering::Relaxed);
         }
     }
@@ -489,7 +489,6 @@ impl Persistence {
         self.is_emptied.store(false, Ordering::Relaxed);
     }
 
-    // History
     /// All databases were emptied, after so many changes in all: a snapshot of nothing is wanted. The number of this
     /// `FLUSHALL`, from 1.
     pub fn order_emptying(&self, changes: u64) -> u64 {
@@ -526,6 +525,7 @@ impl Persistence {
         self.is_emptying.store(false, Ordering::SeqCst);
     }
 
+    // History
 
     /// How it went so far.
     pub fn history(&self) -> History {
@@ -623,7 +623,6 @@ mod tests {
     }
 
     #[test]
-    #[test]
     fn a_snapshot_of_nothing_keeps_others_of_its_place_away_and_waits_for_them() {
         let persistence = Persistence::new(1, NOW_MS);
         assert_eq!((persistence.begin_emptying(), persistence.owes_emptying()), (None, false));
@@ -642,6 +641,7 @@ mod tests {
         assert!(!persistence.owes_emptying() && persistence.claim(Purpose::Save));
     }
 
+    #[test]
     fn a_failure_makes_save_points_wait_and_writes_doubtful() {
         let persistence = Persistence::new(1, NOW_MS);
         let config = Config { save: SavePoints(vec![SavePoint { seconds: 1, changes: 1 }]), ..Config::default() };

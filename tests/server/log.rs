@@ -588,6 +588,7 @@ fn corering_check_cuts_off_the_room_that_redis_does_not_understand() {
     assert!(!is_valid("redis-check-aof", &manifest));
     let (status, told) = check(&scratch.log(), &[], "");
     assert!(status == 0 && told.contains("room that was not used"), "{told}");
+    assert!(told.contains(": whole, ") && told.contains(" bytes of room behind"), "{told}");
     let (status, told) = check(&scratch.log(), &["--fix"], "n\n");
     assert!(status == 0 && told.contains("Nothing was changed."), "{told}");
     let (status, told) = check(&scratch.log(), &["--fix"], "y\n");
@@ -651,4 +652,223 @@ fn the_log_moves_with_the_servers_directory() {
         let (_loaded, mut client) = from.start(Kind::Corering { shards: 1 }, &arguments);
         assert_eq!(say(&mut client, "GET before"), "\"v\"");
     }
+}
+
+/// Commands as a log has them.
+fn commands(calls: &[&[&str]]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for call in calls {
+        bytes.extend_from_slice(format!("*{}\r\n", call.len()).as_bytes());
+        call.iter().for_each(|word| bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes()));
+    }
+    bytes
+}
+
+/// Servers before Redis 7 wrote scripts into their single file; all of them are run, as in Redis, and what fails is
+/// told of.
+#[test]
+fn scripts_in_an_old_log_are_run_and_what_fails_is_told() {
+    const SHA: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"; // return 1
+    const UNKNOWN: &str = "4e6d8fc8bb01276962cce5371fa795a7763657ae"; // Of no script.
+    let library = "#!lua name=l\nredis.register_function('f', function(k, a) redis.call('SET', k[1], a[1]) end)";
+    let writes =
+        "for i = 1, 50 do redis.call('SET', 's' .. i, i) end redis.call('SELECT', 2) redis.call('SET', 'x', 1)";
+    let mut old = commands(&[
+        &["SELECT", "0"],
+        &["SET", "v", "1"],
+        &["SCRIPT", "LOAD", "return 1"],
+        &["SCRIPT", "LOAD", "return redis.call('INCR', KEYS[1])"],
+        &["EVALSHA", SHA, "0"],
+        &["EVAL", writes, "0"],
+        &["EVAL", "return redis.call('INCR', KEYS[1])", "1", "v"],
+        &["EVALSHA", UNKNOWN, "0"],
+        &["EVAL", "syntax error", "0"],
+        &["MULTI"],
+        &["EVAL", "redis.call('RENAME', 's1', 'renamed')", "0"],
+        &["EXEC"],
+        &["FUNCTION", "LOAD", library],
+        &["FCALL", "f", "1", "g", "from a function"],
+        &["FCALL", "nobody", "0"],
+        &["SELECT", "99"],
+        &["SET", "behind", "1"],
+        &["SCRIPT", "FLUSH"],
+    ]);
+    // Nobody looks what stands behind an argument.
+    old.extend_from_slice(b"*3\r\n$3\r\nSET\r\n$5\r\nlooseXX$1\r\n1\r\n");
+    let mut told = Vec::new();
+    for (at, kind) in [Kind::Redis, Kind::Corering { shards: 1 }, Kind::Corering { shards: 3 }].into_iter().enumerate()
+    {
+        let scratch = Scratch::new(&format!("log-scripts-{at}"));
+        std::fs::write(scratch.0.join("appendonly.aof"), &old).expect("it is writable");
+        let (server, mut client) = scratch.start(kind, &["--appendonly", "yes"]);
+        let mut said = Vec::new();
+        for line in [
+            "DBSIZE",
+            "MGET v s2 s50 renamed behind loose g",
+            &format!("SCRIPT EXISTS {SHA}"),
+            "FCALL f 1 g later",
+            "GET g",
+            "SELECT 2",
+            "GET x",
+        ] {
+            said.push(say(&mut client, line));
+        }
+        let critical = |line: &str| Some(line.split_once("== CRITICAL == ")?.1.to_string());
+        said.extend(server.output().lines().filter_map(critical));
+        // It is in the directory, when it was loaded.
+        assert!(!scratch.0.join("appendonly.aof").exists() && scratch.log().join("appendonly.aof").exists());
+        told.push((kind.name(), said));
+    }
+    let (_, redis) = &told[0];
+    assert!(redis[0] == ":54" && redis.iter().any(|line| line.contains("NOSCRIPT")), "{redis:?}");
+    told[1..].iter().for_each(|(name, said)| assert_eq!(said, redis, "{name}"));
+}
+
+/// Until it has been loaded an old file stays where it is: whoever cannot load it here may there.
+#[test]
+fn an_old_log_that_cannot_be_loaded_stays_where_it_was() {
+    let scratch = Scratch::new("log-stays");
+    let old = scratch.0.join("appendonly.aof");
+    std::fs::write(&old, commands(&[&["SET", "a", "1"], &["NOTHING", "KNOWN"]])).expect("it is writable");
+    let port = free_port();
+    let dir = scratch.0.to_str().expect("text");
+    let kind = Kind::Corering { shards: 2 };
+    let output = Server::try_start(kind, port, &["--dir", dir, "--appendonly", "yes"]).err().expect("it ends");
+    assert!(output.contains("Unknown command 'NOTHING'"), "{output}");
+    assert!(old.exists() && !scratch.log().join("appendonly.aof.manifest").exists());
+}
+
+/// A flush or swap of nothing is nothing to be written: it would take a file of each shard.
+#[test]
+fn what_changes_nothing_begins_no_files() {
+    let scratch = Scratch::new("log-idle");
+    let arguments = ["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0", "--save", ""];
+    let (mut server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &arguments);
+    let files = || std::fs::read_dir(scratch.log()).expect("a directory").count();
+    let before = files();
+    for _ in 0..50 {
+        for line in ["FLUSHALL", "FLUSHDB", "SWAPDB 0 1", "SWAPDB 3 3"] {
+            assert_eq!(say(&mut client, line), "+OK");
+        }
+    }
+    assert_eq!(files(), before);
+    assert_eq!(say(&mut client, "MULTI"), "+OK");
+    for line in ["FLUSHDB", "SET a 1", "FLUSHALL", "SET b 2", "SWAPDB 0 1", "FLUSHDB", "SET c 3"] {
+        assert_eq!(say(&mut client, line), "+QUEUED");
+    }
+    say(&mut client, "EXEC");
+    assert_eq!(say(&mut client, "WAITAOF 1 0 0"), "[:1, :0]");
+    assert!(files() <= before + 2 * 2, "those of FLUSHALL, which replaces what was before it, and SWAPDB");
+    server.child.kill().expect("it runs");
+    let _ = server.child.wait();
+    let (_server, mut client) = scratch.start(Kind::Corering { shards: 3 }, &arguments);
+    assert_eq!(say(&mut client, "KEYS *"), "[\"c\"]");
+    assert_eq!(say(&mut client, "SELECT 1"), "+OK");
+    assert_eq!(say(&mut client, "KEYS *"), "[\"b\"]");
+}
+
+#[test]
+fn waitaof_ends_with_the_log_by_others_and_waits_in_no_transaction() {
+    const OFF: &str = "-ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+    let scratch = Scratch::new("log-waitaof");
+    let kind = Kind::Corering { shards: 2 };
+    let (server, mut client) = scratch.start(kind, &["--appendonly", "yes", "--save", ""]);
+    let mut waiting = Client::connect(server.port).expect("it accepts");
+    let id = say(&mut waiting, "CLIENT ID").trim_start_matches(':').to_string();
+    let is_waiting = |client: &mut Client| {
+        let list = say(client, "CLIENT LIST");
+        list.lines().any(|line| line.contains(&format!("id={id} ")) && line.contains("cmd=waitaof"))
+    };
+    let ask = |client: &mut Client, waiting: &mut Client, end: &[&str]| {
+        waiting.send_raw(b"WAITAOF 1 1 0\r\n").expect("sent");
+        wait_for("the waiting", || is_waiting(client));
+        let reply = client.call(end).expect("a reply").to_string();
+        (reply, waiting.read().expect("a reply").to_string())
+    };
+    let one = (":1".to_string(), "[:1, :0]".to_string());
+    assert_eq!(ask(&mut client, &mut waiting, &["CLIENT", "UNBLOCK", &id]), one);
+    let (reply, error) = ask(&mut client, &mut waiting, &["CLIENT", "UNBLOCK", &id, "ERROR"]);
+    assert!(reply == ":1" && error.starts_with("-UNBLOCKED"), "{reply} {error}");
+    assert_eq!(say(&mut client, &format!("CLIENT UNBLOCK {id}")), ":0");
+    let off = ask(&mut client, &mut waiting, &["CONFIG", "SET", "appendonly", "no"]);
+    assert_eq!(off, ("+OK".to_string(), OFF.to_string()));
+    assert_eq!(say(&mut client, "WAITAOF 1 0 0"), OFF);
+    // Where it is to begin when something else is done, it is waited for.
+    assert_eq!(say(&mut client, "MSET a 1 b 2 c 3"), "+OK");
+    assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 1000000"), "+OK");
+    assert_eq!(say(&mut client, "BGSAVE"), "+Background saving started");
+    assert_eq!(say(&mut client, "CONFIG SET appendonly yes"), "+OK");
+    for (field, value) in [("aof_enabled", "1"), ("aof_rewrite_scheduled", "1"), ("aof_pending_rewrite", "1")] {
+        assert_eq!(info(&mut client, field), value, "{field}");
+    }
+    assert_eq!(say(&mut client, "WAITAOF 1 0 20"), "[:0, :0]");
+    assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 0"), "+OK");
+    assert_eq!(say(&mut client, "WAITAOF 1 0 0"), "[:1, :0]");
+    for line in ["MULTI", "WAITAOF 1 0 0", "WAITAOF 1 3 0"] {
+        say(&mut client, line);
+    }
+    assert_eq!(say(&mut client, "EXEC"), "[[:1, :0], [:1, :0]]");
+    let script = "return redis.call('WAITAOF', '1', '0', '0')";
+    assert_eq!(client.call(&["EVAL", script, "0"]).expect("a reply").to_string(), "[:1, :0]");
+    let script = "redis.call('SET', 'k', 'v') return redis.call('WAITAOF', '1', '0', '0')";
+    assert_eq!(client.call(&["EVAL", script, "1", "k"]).expect("a reply").to_string(), "[:0, :0]");
+}
+
+/// Who was promised a log writes nothing where there is none.
+#[test]
+fn a_connection_that_was_promised_a_log_writes_only_with_it() {
+    const REFUSED: &str =
+        "-MISCONF CLIENT DURABILITY of this connection needs the append-only file, which is off or has no base yet";
+    let scratch = Scratch::new("log-promised");
+    let (server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &["--appendonly", "yes", "--save", ""]);
+    let mut other = Client::connect(server.port).expect("it accepts");
+    for line in ["CLIENT DURABILITY always foo", "CLIENT DURABILITY default x"] {
+        assert_eq!(say(&mut client, line), "-ERR wrong number of arguments for 'client|durability' command");
+    }
+    for mode in ["always", "everysec"] {
+        assert_eq!(say(&mut client, &format!("CLIENT DURABILITY {mode}")), "+OK");
+        assert_eq!(say(&mut client, "SET k v"), "+OK");
+        assert_eq!(say(&mut other, "CONFIG SET appendonly no"), "+OK");
+        assert_eq!(say(&mut client, "SET k w"), REFUSED, "{mode}");
+        assert_eq!(say(&mut client, "GET k"), "\"v\"");
+        assert_eq!(say(&mut client, "MULTI"), "+OK");
+        assert!(say(&mut client, "SET k w").starts_with("-MISCONF"));
+        assert!(say(&mut client, "EXEC").starts_with("-EXECABORT"));
+        assert_eq!(say(&mut other, "SET other v"), "+OK", "nobody has promised it anything");
+        assert_eq!(say(&mut client, "CLIENT DURABILITY default"), "+OK");
+        assert_eq!(say(&mut client, "SET k v"), "+OK");
+        assert_eq!(say(&mut other, "CONFIG SET appendonly yes"), "+OK");
+        assert_eq!(say(&mut client, &format!("CLIENT DURABILITY {mode}")), "+OK");
+        wait_for("the base", || say(&mut client, "SET k v") == "+OK");
+    }
+    assert_eq!(say(&mut client, "RESET"), "+RESET");
+    assert_eq!(say(&mut client, "CLIENT DURABILITY"), "\"default\"");
+    assert_eq!(say(&mut other, "CONFIG SET appendonly no"), "+OK");
+    assert_eq!(say(&mut client, "SET k w"), "+OK");
+}
+
+/// Large values that a rewrite has yet to record go at once where nothing else can: nobody is told that there is no
+/// room, and as much stays as the limit allows.
+#[test]
+fn a_rewrite_at_the_limit_refuses_no_write_and_empties_no_cache() {
+    let scratch = Scratch::new("log-limit");
+    let arguments = ["--appendonly", "yes", "--save", "", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"];
+    let (_server, mut client) = scratch.start(Kind::Corering { shards: 2 }, &arguments);
+    let value = "x".repeat(1_000_000);
+    let set = |client: &mut Client, range: std::ops::Range<usize>| {
+        for number in range {
+            let reply = client.call(&["SET", &format!("k{number}"), &value]).expect("a reply").to_string();
+            assert_eq!(reply, "+OK", "{number}");
+        }
+    };
+    set(&mut client, 0..100);
+    wait_for_rewrite(&mut client);
+    // Slow enough to be under way all the time.
+    assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 50000"), "+OK");
+    assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
+    set(&mut client, 100..300);
+    assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 0"), "+OK");
+    wait_for_rewrite(&mut client);
+    let keys: usize = say(&mut client, "DBSIZE").trim_start_matches(':').parse().expect("a number");
+    assert!(20 < keys, "{keys} keys of some 95 are left");
 }
