@@ -307,7 +307,7 @@ directives! {
         appendfilename: String = "appendfilename", Checked(check_appendfilename), "appendonly.aof", IMMUTABLE;
         /// Directory of the log, in dir.
         appenddirname: String = "appenddirname", Checked(check_appenddirname), "appendonlydir", IMMUTABLE;
-        /// When the log is synced: always (before the reply), everysec or no. Without always kill -9 loses a second too.
+        /// When the log is synced: always (before the reply), everysec or no. Without always kill -9 loses a second.
         appendfsync: Appendfsync = "appendfsync", Choice(Appendfsync::NAMES), "everysec";
         /// Does not sync the log while it is rewritten or a snapshot is taken.
         no_appendfsync_on_rewrite: bool = "no-appendfsync-on-rewrite", YesNo, "no";

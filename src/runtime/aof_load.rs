@@ -160,8 +160,8 @@ pub(super) fn load_again(
     load_files(&directory, &manifest, None, config, shared, shards, place.is_open()).map(drop)
 }
 
-/// Loads what a manifest names. `single`: the base is here, not in the directory yet. `is_in_use`: lanes are open behind
-/// what is loaded, nothing of them is to be cut.
+/// Loads what a manifest names. `single`: the base is here, not in the directory yet. `is_in_use`: lanes are open
+/// behind what is loaded, nothing of them is to be cut.
 fn load_files(
     directory: &Directory,
     manifest: &Manifest,

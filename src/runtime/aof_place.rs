@@ -129,8 +129,8 @@ pub(super) fn read_manifest(directory: &Directory) -> Result<Manifest, String> {
     }
 }
 
-/// The same, and whether its base is a single file of Redis before 7.0 that is yet to be taken over: where there is one,
-/// and no manifest, or one that says so.
+/// The same, and whether its base is a single file of Redis before 7.0 that is yet to be taken over: where there is
+/// one, and no manifest, or one that says so.
 ///
 /// # Errors
 /// As for [`read_manifest`].

@@ -111,8 +111,8 @@ fn all_keys(keyspace: &Keyspace) -> Vec<(usize, Vec<u8>)> {
 /// as a whole after a crash, or not at all. `hash`: that of a key. Returns the shards concerned.
 pub fn commit_shared(log: &Log, recorded: &mut [&mut Records], hash: impl Fn(&[u8]) -> u64) -> Vec<usize> {
     let map = SlotMap::new(log.lanes());
-    // One that found nothing to change anywhere is written nowhere: it would take a file of each lane. Each keyspace has
-    // the same commands on all keys, in the same order.
+    // One that found nothing to change anywhere is written nowhere: it would take a file of each lane. Each keyspace
+    // has the same commands on all keys, in the same order.
     let globals_of = |records: &Records| {
         records.iter().filter(|record| record.keys.is_empty()).map(|record| record.is_idle).collect::<Vec<_>>()
     };

@@ -40,8 +40,8 @@ pub enum Purpose {
     /// What the log of writes begins with.
     LogBase,
     /// `FLUSHALL` with save points: what is on the disk is to be as empty, before the reply. Nobody asked for it, so
-    /// nobody is told of it: others wait for it, the few milliseconds that it takes. Claimed only by that of a client of
-    /// a core's own port, which empties one shard, and does not wait; see [`Persistence::begin_emptying`].
+    /// nobody is told of it: others wait for it, the few milliseconds that it takes. Claimed only by that of a client
+    /// of a core's own port, which empties one shard, and does not wait; see [`Persistence::begin_emptying`].
     Emptied,
 }
 

@@ -803,7 +803,8 @@ fn waitaof_ends_with_the_log_by_others_and_waits_in_no_transaction() {
     }
     assert_eq!(say(&mut client, "WAITAOF 1 0 20"), "[:0, :0]");
     assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 0"), "+OK");
-    assert_eq!(say(&mut client, "WAITAOF 1 0 0"), "[:1, :0]");
+    assert_eq!(say(&mut client, "WAITAOF 1 0 0"), "[:1, :0]", "the base has it");
+    assert_eq!(say(&mut client, "WAITAOF 1 0 0"), "[:1, :0]", "and the lanes have begun");
     for line in ["MULTI", "WAITAOF 1 0 0", "WAITAOF 1 3 0"] {
         say(&mut client, line);
     }
