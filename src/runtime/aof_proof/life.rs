@@ -229,7 +229,10 @@ impl Life {
         drop(union);
         let hasher = engines[0].keyspace.hasher();
         let mut records: Vec<_> = engines.iter_mut().map(|shard| &mut shard.keyspace.records).collect();
-        let touched = commit_shared(&log, &mut records, |key| hasher.hash(key));
+        let mut touched = commit_shared(&log, &mut records, |key| hasher.hash(key));
+        if touched.is_empty() {
+            touched = (0..self.lanes.len()).collect(); // It found nothing to change: its reply tells of all there is.
+        }
         let mut gate = Gate::default();
         touched.into_iter().for_each(|lane| log.raise(&mut gate, lane, log.position(lane)));
         self.done.push(deed);
