@@ -123,6 +123,8 @@ struct Place {
     at: usize,
     /// Its home was told to run it, and has not said yet what came of it.
     is_knocked: bool,
+    /// Its call was run in vain in this turn of the queue: there may be something for those behind it.
+    tried_in: u64,
 }
 
 /// Those who wait for a key.
@@ -131,6 +133,16 @@ struct Queue {
     places: VecDeque<Place>,
     /// Something happened to the key: it is among those that are ready.
     is_ready: bool,
+    /// How often something happened to the key.
+    turn: u64,
+}
+
+impl Queue {
+    /// Something happened to the key. False: it is among those that are ready already.
+    fn begin_turn(&mut self) -> bool {
+        self.turn += 1;
+        !std::mem::replace(&mut self.is_ready, true)
+    }
 }
 
 /// The queues of a shard.
@@ -168,7 +180,7 @@ impl Blocked {
             let queue = &mut keys.entry(retry.key.clone()).or_default().places;
             // The same key twice is waited for once.
             if queue.back().is_none_or(|last| !Arc::ptr_eq(&last.ticket, ticket)) {
-                let place = Place { ticket: ticket.clone(), at, is_knocked: false };
+                let place = Place { ticket: ticket.clone(), at, is_knocked: false, tried_in: 0 };
                 if Mutant::WaitersOvertake.is_on() { queue.push_front(place) } else { queue.push_back(place) }
             }
         }
@@ -186,7 +198,7 @@ impl Blocked {
             places.retain(|place| !Arc::ptr_eq(&place.ticket, ticket));
             if places.is_empty() {
                 keys.remove(&retry.key);
-            } else if was_knocked && !std::mem::replace(&mut queue.is_ready, true) {
+            } else if was_knocked && queue.begin_turn() {
                 self.ready.push_back((0, db, retry.key.clone())); // Others waited behind it.
             }
         }
@@ -204,12 +216,18 @@ impl Blocked {
         }
     }
 
-    /// A ticket was answered for the key of this number where all keys of its call were held. Those behind it have
-    /// their turn before other keys.
-    pub fn go_on(&mut self, ticket: &Arc<Ticket>, at: usize, rank: u64) {
-        self.unknock(ticket, at);
-        self.remove(ticket);
+    /// The call of a ticket for the key of this number was run where all its keys were held. `is_over`: it waits no more.
+    /// Those behind it have their turn before other keys.
+    pub fn go_on(&mut self, ticket: &Arc<Ticket>, at: usize, rank: u64, is_over: bool) {
         let (db, key) = (ticket.call.db, &ticket.wait.retries[at].key);
+        self.unknock(ticket, at);
+        if is_over {
+            self.remove(ticket);
+        } else if let Some(queue) = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key)) {
+            let mut places = queue.places.iter_mut();
+            let place = places.find(|place| Arc::ptr_eq(&place.ticket, ticket)).expect("it waits on");
+            place.tried_in = queue.turn;
+        }
         if let Some(queue) = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key))
             && !std::mem::replace(&mut queue.is_ready, true)
         {
@@ -254,7 +272,7 @@ impl Blocked {
     /// Something happened to a key; with the rank of the event, 0: those who wait have their turn at last.
     pub fn note(&mut self, db: usize, key: &[u8], rank: u64) {
         if let Some(queue) = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key))
-            && !std::mem::replace(&mut queue.is_ready, true)
+            && queue.begin_turn()
         {
             self.ready.push_back((rank, db, key.to_vec()));
         }
@@ -264,7 +282,7 @@ impl Blocked {
     pub fn note_all(&mut self, db: usize, rank: u64) {
         let Some(keys) = self.queues.get_mut(&db) else { return };
         for (key, queue) in keys {
-            if !std::mem::replace(&mut queue.is_ready, true) {
+            if queue.begin_turn() {
                 self.ready.push_back((rank, db, key.clone()));
             }
         }
@@ -284,14 +302,15 @@ impl Blocked {
         Some((rank, db, key))
     }
 
-    /// Who waits for a key, from a place in its queue on; answered tickets are dropped.
-    pub fn waiting(&mut self, db: usize, key: &[u8], from: usize) -> Option<(Arc<Ticket>, usize)> {
+    /// Who waits for a key, from a place in its queue on, and whether it was tried in vain in this turn; answered
+    /// tickets are dropped.
+    pub fn waiting(&mut self, db: usize, key: &[u8], from: usize) -> Option<(Arc<Ticket>, usize, bool)> {
         let keys = self.queues.get_mut(&db)?;
-        let queue = &mut keys.get_mut(key)?.places;
+        let Queue { places: queue, turn, .. } = keys.get_mut(key)?;
         while queue.get(from).is_some_and(|place| !place.ticket.is_open()) {
             queue.remove(from);
         }
-        let place = queue.get(from).map(|place| (place.ticket.clone(), place.at));
+        let place = queue.get(from).map(|place| (place.ticket.clone(), place.at, place.tried_in == *turn));
         if queue.is_empty() {
             keys.remove(key);
             self.tidy(db);

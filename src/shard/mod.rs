@@ -634,12 +634,9 @@ impl Shard {
     }
 
     /// The call of a client for its key of this number was run where all that it needs is held. `is_over`: it waits no
-    /// more, and those behind it have their turn.
+    /// more. Those behind it have their turn.
     pub fn went_on(&mut self, ticket: &Arc<Ticket>, at: usize, rank: u64, is_over: bool) {
-        match is_over {
-            true => self.blocked.go_on(ticket, at, rank),
-            false => self.blocked.unknock(ticket, at),
-        }
+        self.blocked.go_on(ticket, at, rank, is_over);
     }
 
     /// The home of a client is to be told to run its call for the key of this number. False: it was told.
@@ -683,7 +680,7 @@ impl Shard {
         if let Some((rank, db, key)) = self.blocked.next_ready() {
             self.keyspace.begin(now_ms, false);
             let mut from = 0;
-            while let Some((ticket, at)) = self.blocked.waiting(db, &key, from) {
+            while let Some((ticket, at, is_tried)) = self.blocked.waiting(db, &key, from) {
                 let value_type = self.keyspace.peek(db, &key).map(|entry| entry.value_type());
                 // A key that is lent is not gone.
                 if value_type.is_none() && (self.locks.is_held(&key) || !self.blocked.has_dependents(db, &key)) {
@@ -701,6 +698,10 @@ impl Shard {
                         Some(_) => {} // It is dropped from the queue.
                         None => from += 1,
                     }
+                    continue;
+                }
+                if is_tried {
+                    from += 1;
                     continue;
                 }
                 if self.needs_others(&ticket, at) {

@@ -329,3 +329,26 @@ fn nobody_starves_who_waits_for_what_is_taken_at_once() {
         }
     }
 }
+
+/// One who waits for more than there is keeps nobody from it who came later, and has it when there is enough.
+#[test]
+fn who_waits_for_more_is_passed_by_who_waits_for_less() {
+    for shards in SHARDS {
+        let server = start(shards);
+        let (mut brings, mut first, mut second) = (connect(server.port), connect(server.port), connect(server.port));
+        for round in 0..rounds().div_ceil(10) {
+            let (from, to, other) = (format!("few:{}", round % 7), format!("many:{round}"), format!("one:{round}"));
+            send(&mut first, &format!("BLMOVEM {from} {to} LEFT RIGHT 0 EXACTLY 2 BULK"));
+            await_blocked(&mut brings, 1);
+            send(&mut second, &format!("BLMOVE {from} {other} LEFT RIGHT 0"));
+            await_blocked(&mut brings, 2);
+            let lines =
+                [format!("RPUSH {from} a"), format!("LLEN {other}"), format!("RPUSH {from} b c"), format!("LLEN {to}")];
+            let replies = at_once(&mut brings, &lines);
+            let wanted = [1, 1, 2, 2].map(Value::Integer);
+            assert_eq!(replies, wanted, "{shards} shards, round {round}");
+            assert_eq!(string(&read(&mut second)), "a");
+            assert_eq!(array(read(&mut first)).expect("both").len(), 2);
+        }
+    }
+}
