@@ -6,8 +6,8 @@
 //!  LOADAOF ─▶ no rewrite left ─▶ alone, -LOADING ─▶ held: nothing is recorded ─▶ lanes written ─▶ emptied ┘   loads
 //! ```
 //! Alone: the claim on snapshots is held, so that none begins of what is half loaded, and no rewrite switches files.
-//! From the moment of its snapshot until `RELOAD` is alone all commands wait, as they do in Redis: what would be changed
-//! then is not in the file, and nobody is told that it was.
+//! From the moment of its snapshot until `RELOAD` is alone all commands wait, as they do in Redis: what would be
+//! changed then is not in the file, and nobody is told that it was.
 //! From when the engines were held first until all is loaded they run no command but those of the loader
 //! ([`crate::keyspace::Keyspace::is_replaying`]): what other cores' clients had sent before is refused there, too. So
 //! the log is what was in memory at that moment, and what is in memory afterwards is the log.

@@ -177,8 +177,8 @@ fn pack_by(stack: &mut Stack<'_>, mut format: Format<'_>) -> Result<usize, Throw
     Ok(1)
 }
 
-/// A number's bits as C casts it: a negative one by way of a signed one. What has no room in 64 bits becomes what x86-64
-/// makes of it.
+/// A number's bits as C casts it: a negative one by way of a signed one. What has no room in 64 bits becomes what
+/// x86-64 makes of it.
 fn bits_of(number: f64) -> u64 {
     const HALF: f64 = 9_223_372_036_854_775_808.0;
     if HALF <= number { (args::cut(number - HALF) as u64) ^ (1 << 63) } else { args::cut(number) as u64 }

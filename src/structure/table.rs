@@ -245,8 +245,8 @@ impl Table {
     }
 
     /// An empty table with the blocks that about so many entries will fill, for one who is about to insert them: it
-    /// would grow to the same otherwise, and move each of them several times. Few make little difference: then it has no
-    /// memory of its own.
+    /// would grow to the same otherwise, and move each of them several times. Few make little difference: then it has
+    /// no memory of its own.
     pub fn with_room(len: usize) -> Table {
         let mut table = Table::new();
         if len < ROOM_LEN_MIN {

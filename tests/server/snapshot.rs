@@ -357,8 +357,8 @@ fn clients_are_told_while_keys_are_loaded() {
     assert_eq!(say(&mut client, "DBSIZE"), ":60000");
 }
 
-/// Whoever is told of a change finds it again: between the snapshot of a reload and its loading nothing is changed, as in
-/// Redis, which serves nobody then.
+/// Whoever is told of a change finds it again: between the snapshot of a reload and its loading nothing is changed, as
+/// in Redis, which serves nobody then.
 #[test]
 fn debug_reload_loses_nothing_that_was_answered() {
     let kinds = [Kind::Redis, Kind::Corering { shards: 1 }, Kind::Corering { shards: 3 }];
