@@ -172,6 +172,11 @@
 //! | `POOL_LEN` | `src/keyspace/eviction.rs` | `16` | the worst candidate is forgotten |
 //! | `ROUNDS_MAX` | `src/keyspace/eviction.rs` | `16` | entries are gone through in order |
 //! | `SEARCH_ENTRIES_MAX` | `src/keyspace/eviction.rs` | `4096` | none is evicted in this slice |
+//! | `OLDEST_MAX` | `src/keyspace/eviction.rs` | `1 << 16` | LRU remembers no younger candidates |
+//! | `PLACES_MAX` | `src/keyspace/eviction.rs` | `64` | LRU looks at no further buckets before one goes |
+//! | `CANDIDATES_MAX` | `src/keyspace/eviction.rs` | `32` | LRU looks at other entries, if candidates were used since or are gone |
+//! | `KEPT_BYTES_MAX` | `src/memory/spare.rs` | `256 << 10` | freed blocks of entries go back to the allocator |
+//! | `BATCH_BYTES_MAX` | `src/runtime/room.rs` | `128 << 10` | no more is evicted ahead at a time |
 //! | `LEASES_BYTES_MAX` | `src/memory.rs` | `4 << 20` | a core asks for the sum before it adds more |
 //! | `ADVISED_KEYS_MAX` | `src/shard/mod.rs` | `2048` | the adviser's sample becomes smaller |
 //! | `RANDOM_REMOVED_MAX` | `src/keyspace/keys.rs` | `1000` | `RANDOMKEY` names a key whose time is over, as Redis' replicas do |
@@ -347,7 +352,7 @@
 //! | 1 | `value` | `structure` |
 //! | 1 | `session` | `resp` `sync` |
 //! | 1 | `log` | `config` |
-//! | 2 | `keyspace` | `aof` `value` `structure` `sync` |
+//! | 2 | `keyspace` | `aof` `value` `structure` `sync` `memory` |
 //! | 2 | `rdb` | `value` `structure` |
 //! | 2 | `connection` | `aof` `resp` `session` `value` `mutant` |
 //! | 2 | `script` | `config` `resp` `value` `sys` |

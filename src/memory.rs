@@ -16,7 +16,8 @@
 //! beyond the last place, and the last moments of a thread, count in the place of everybody, at the price of an atomic
 //! addition.
 //!
-//! Blocks of 4 MiB or more do not come from mimalloc: see [`mapped`].
+//! Blocks of 4 MiB or more do not come from mimalloc: see [`mapped`]. A few blocks of entries wait for the next entries:
+//! see [`spare`].
 //!
 //! # Leases
 //!
@@ -34,6 +35,7 @@
 #![allow(unsafe_code)]
 
 pub mod mapped;
+pub mod spare;
 
 use mimalloc as _; // Links the allocator; its functions are declared below.
 use std::alloc::{GlobalAlloc, Layout};
@@ -221,6 +223,7 @@ pub fn held_bytes() -> u64 {
 
 /// Gives free memory of the calling thread, and what no thread owns, back to the system.
 pub fn give_back() {
+    spare::free_all();
     // SAFETY: no preconditions.
     unsafe { mi_collect(true) };
 }

@@ -170,6 +170,10 @@ pub struct Session {
     pub tracking: Option<Box<TrackingChoice>>,
     /// Bytes of its input in use now, those of the command under way included, filled in for listings.
     pub query_bytes: usize,
+    /// Room that the buffers of its input have beyond that, filled in for listings.
+    pub query_room_bytes: usize,
+    /// What its connection takes beside this and the buffers, filled in for listings.
+    pub connection_bytes: usize,
     /// Whether it waits for something before its next command runs, filled in for listings.
     pub is_blocked: bool,
     /// Bytes of its output waiting now, filled in for listings.
@@ -216,6 +220,8 @@ impl Session {
             unsubscribed: None,
             tracking: None,
             query_bytes: 0,
+            query_room_bytes: 0,
+            connection_bytes: 0,
             is_blocked: false,
             pending_bytes: 0,
             durability: None,

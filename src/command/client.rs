@@ -264,15 +264,21 @@ fn info(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Comm
 
 // All clients
 
-/// Memory that a client takes, in bytes.
+/// Memory that a client takes, in bytes. What is filled in for listings has been.
 pub fn memory_bytes(session: &Session) -> usize {
+    let Session { query_bytes, query_room_bytes, pending_bytes, connection_bytes, .. } = session;
+    session_bytes(session) + query_bytes + query_room_bytes + pending_bytes + connection_bytes
+}
+
+/// Of that, what is remembered of it.
+pub fn session_bytes(session: &Session) -> usize {
     let Session { name, library_name, library_version, peer, local, user, .. } = session;
     let texts = name.len() + library_name.len() + library_version.len() + peer.len() + local.len() + user.len();
     let transaction = session.transaction.memory_bytes() + watched_bytes(session);
     let prefixes = session.tracking.iter().flat_map(|choice| &choice.prefixes);
     let tracking: usize = prefixes.map(|prefix| size_of::<Vec<u8>>() + prefix.len()).sum();
     let subscriptions = session.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.memory_bytes());
-    size_of::<Session>() + texts + transaction + tracking + subscriptions + session.query_bytes + session.pending_bytes
+    size_of::<Session>() + texts + transaction + tracking + subscriptions
 }
 
 fn watched_bytes(session: &Session) -> usize {
@@ -313,11 +319,9 @@ fn line(session: &Session, now_ms: u64) -> Vec<u8> {
     let is_in_transaction = session.mode.contains(Mode::IN_TRANSACTION);
     number!("multi", if is_in_transaction { session.transaction.len() as i64 } else { -1 });
     number!("qbuf", session.query_bytes);
-    // Buffers belong to the core, not to its clients: a client holds what has not been read or sent yet, and no room
-    // beyond it.
-    for name in ["qbuf-free", "argv-mem"] {
-        put(name, b"0");
-    }
+    // While nothing waits, buffers belong to the core, not to its clients.
+    number!("qbuf-free", session.query_room_bytes);
+    put("argv-mem", b"0");
     let queued_bytes = if is_in_transaction { session.transaction.memory_bytes() } else { 0 };
     number!("multi-mem", queued_bytes + watched_bytes(session));
     for name in ["rbs", "rbp", "obl"] {

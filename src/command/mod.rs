@@ -51,7 +51,7 @@ pub mod syntax;
 mod tracking;
 mod transaction;
 pub use aof::{WaitAof, count_durability};
-pub use client::memory_bytes as client_memory_bytes;
+pub use client::session_bytes as client_session_bytes;
 pub use context::{Args, Clients, Context, CoreView, Part, SessionView};
 pub use journal::Journal;
 pub use key_spec::{KeyAccess, KeySpec};

@@ -154,6 +154,11 @@ impl Connection {
         Some(rest)
     }
 
+    /// Bytes that it takes beside its session and its buffers.
+    pub fn own_bytes(&self) -> usize {
+        size_of::<Connection>() - size_of::<Session>()
+    }
+
     /// Bytes of its long arguments, whole or still arriving.
     pub fn long_bytes(&self) -> usize {
         let whole: usize = self.bodies.iter().map(|(_, body)| body.heap_bytes()).sum();

@@ -37,7 +37,8 @@
 #![allow(unsafe_code)]
 
 use super::WrongType;
-use crate::structure::table::{Drain, PAYLOAD_MAX, Position, Table};
+use crate::memory::spare;
+use crate::structure::table::{Drain, PAYLOAD_MAX, Place, Position, Table};
 use crate::value::allocation::{allocated_bytes, class_bytes, class_for};
 use crate::value::{
     Container, EMBSTR_LEN_MAX, INLINE_LEN_MAX, LongString, Removed, StringRef, Type, Value, ValueRef, containers,
@@ -255,8 +256,11 @@ impl Address {
             header.0 |= u64::from(class_for(bytes)) << Header::CLASS_SHIFT;
         }
         let layout = layout(bytes);
-        // SAFETY: no entry is empty: it has at least a header.
-        let start = unsafe { alloc(layout) };
+        let mut start = spare::take(header.class(), bytes);
+        if start.is_null() {
+            // SAFETY: no entry is empty: it has at least a header.
+            start = unsafe { alloc(layout) };
+        }
         let Some(start) = NonNull::new(start.cast::<u64>()) else { handle_alloc_error(layout) };
         let address = Address(start);
         // SAFETY: everything written here was counted in `bytes`; the allocation is aligned to 8 and ours alone.
@@ -281,9 +285,13 @@ impl Address {
     /// See [`Address`]; afterwards the entry lives no more.
     unsafe fn free(self) {
         // SAFETY: the same layout as in `allocate`: its size is in the class or in the wide words.
+        // An entry that is not wide has the bytes of its class.
         unsafe {
-            let layout = layout(self.allocated(self.header()));
-            dealloc(self.0.cast::<u8>().as_ptr(), layout);
+            let (header, start) = (self.header(), self.0.cast::<u8>().as_ptr());
+            let bytes = self.allocated(header);
+            if header.is_wide() || !spare::keep(start, header.class(), bytes) {
+                dealloc(start, layout(bytes));
+            }
         }
     }
 }
@@ -1183,6 +1191,48 @@ impl Entries {
             // SAFETY: the table's payloads are living entries, which change only through `&mut self`.
             visit(unsafe { EntryRef::from_payload(payload) });
         }
+    }
+
+    /// The next place of a round over all of them: see [`Table::place_after`].
+    pub fn place_after(&self, place: Place) -> Place {
+        self.table.place_after(place)
+    }
+
+    /// Asks for what [`Entries::visit_place`] reads of the table.
+    pub fn prefetch_place(&self, place: Place) {
+        self.table.prefetch_place(place);
+    }
+
+    /// Asks for the first cache line of the entries at a place, which should have arrived.
+    pub fn prefetch_placed(&self, place: Place) {
+        self.table.visit_place(place, |_, payload| prefetch(payload));
+    }
+
+    /// Visits the entries at a place, with their locators.
+    #[inline]
+    pub fn visit_place(&self, place: Place, mut visit: impl FnMut(u64, EntryRef<'_>)) {
+        // SAFETY: the table's payloads are living entries, which change only through `&mut self`.
+        self.table.visit_place(place, |locator, payload| visit(locator, unsafe { EntryRef::from_payload(payload) }));
+    }
+
+    /// Asks for where an entry with this locator lies in the table.
+    pub fn prefetch_located_bucket(&self, locator: u64) {
+        self.table.prefetch_located(locator);
+    }
+
+    /// Asks for the first cache line of the entry that most likely has this locator.
+    pub fn prefetch_located_entry(&self, locator: u64) {
+        if let Some((_, payload)) = self.table.find_by_locator(locator, |_| true) {
+            prefetch(payload);
+        }
+    }
+
+    /// An entry with this locator for which `is_it` says yes, and where it is until the table changes.
+    #[inline]
+    pub fn find_located(&self, locator: u64, mut is_it: impl FnMut(EntryRef<'_>) -> bool) -> Option<Position> {
+        // SAFETY: the table's payloads are living entries, which change only through `&mut self`.
+        let is_it = |payload| is_it(unsafe { EntryRef::from_payload(payload) });
+        self.table.find_by_locator(locator, is_it).map(|(position, _)| position)
     }
 
     /// Takes all entries out, to be dropped bit by bit.

@@ -200,6 +200,7 @@ impl Keyspace {
         let len = self.databases[db].len();
         self.dirty += len as u64;
         self.effects.note(Event::FLUSHED, db, b"");
+        self.forget_candidates();
         if !self.put_aside(db) {
             let (drain, wheels, entry_bytes) = self.databases[db].take();
             self.graveyard.bury(drain, wheels, entry_bytes);

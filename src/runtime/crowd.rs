@@ -15,9 +15,9 @@ const CLIENTS_BYTES_MIN: u64 = 128 << 10;
 
 /// What a client takes, in bytes: `tot-mem` in `CLIENT LIST`, and the room that its buffers have beyond what they hold.
 fn bytes_of(connection: &Connection) -> usize {
-    let session = &connection.session;
     // What a listing filled in is of another moment.
-    crate::command::client_memory_bytes(session) - session.query_bytes - session.pending_bytes
+    crate::command::client_session_bytes(&connection.session)
+        + connection.own_bytes()
         + connection.input.capacity()
         + connection.held_back.capacity()
         + connection.long_bytes()

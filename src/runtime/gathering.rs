@@ -455,6 +455,9 @@ impl Clients for ClientsOfCore<'_> {
             } else {
                 unread_bytes
             };
+            let held_bytes = connection.input.capacity() + connection.held_back.capacity() + connection.long_bytes();
+            connection.session.query_room_bytes = held_bytes.saturating_sub(unread_bytes);
+            connection.session.connection_bytes = connection.own_bytes();
             connection.session.is_blocked = connection.paused;
             connection.session.pending_bytes = connection.replies.bytes();
             let index_of = |wait: &LogWait| wait.connection as usize == index;

@@ -70,6 +70,9 @@ use ahash::{AHashMap, AHashSet};
 
 /// Entries that go between two looks at the sum and at the clock: some ten microseconds.
 const EVICT_KEYS: usize = 16;
+/// How much goes ahead of the commands that need it: the blocks of what has gone are still in the cache when they are
+/// taken again.
+const BATCH_BYTES_MAX: u64 = 128 << 10;
 /// How often a core looks for the engine of another whose entries can be spared better.
 const DONOR_SPINS: usize = 100;
 /// Allocations of a heavy value that are freed between two looks: as many as [`EVICT_KEYS`] entries may cost.
@@ -361,7 +364,7 @@ impl Core {
         if LARGE_BYTES_MIN <= more && ceiling_of(limit) < memory::startup_bytes() + more {
             return Room::Lacking; // Nothing would be left, and in vain.
         }
-        let batch = memory::lease_bytes(limit, 0, cores) / 4;
+        let batch = (memory::lease_bytes(limit, 0, cores) / 4).min(BATCH_BYTES_MAX);
         let (enough, mut evicted) = ((used - goal + batch) as usize, 0);
         let started = self.clock.raw();
         let held_at = self.shared.budget.ceiling(limit);

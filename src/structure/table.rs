@@ -164,6 +164,15 @@ pub struct Position {
 
 const IN_OVERFLOW: u32 = u32::MAX;
 
+/// A bucket in the round that [`Table::place_after`] makes over all of them; the default is the first. It stays one
+/// when the table changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// Some key of the segment.
+    key: u64,
+    bucket: usize,
+}
+
 /// A hash table of 48-bit payloads; see the module's page.
 pub struct Table {
     directory: Directory,
@@ -870,6 +879,51 @@ impl Table {
             filled += 1;
         }
         filled
+    }
+
+    /// The next place of the round; the first one is the end of a round. Who goes round an unchanging table sees every
+    /// entry once; entries that move meanwhile may be missed, or seen twice.
+    #[inline]
+    pub fn place_after(&self, place: Place) -> Place {
+        let segment = self.directory.get(place.key);
+        if place.bucket + 1 < segment.buckets() {
+            return Place { bucket: place.bucket + 1, ..place };
+        }
+        let key = start_of(place.key, segment.depth()) + width_of(segment.depth());
+        Place { key: key % width_of(0), bucket: 0 }
+    }
+
+    /// Asks for the cache line of a place.
+    #[inline]
+    pub fn prefetch_place(&self, place: Place) {
+        prefetch(self.directory.get(place.key).address(place.bucket).cast());
+    }
+
+    /// Visits what lies at a place, up to eight entries (with the strays at the first place): the locator, good for
+    /// [`Table::find_by_locator`] until the segment is split, and the payload.
+    #[inline]
+    pub fn visit_place(&self, place: Place, mut visit: impl FnMut(u64, u64)) {
+        let segment = self.directory.get(place.key);
+        if self.buckets != 0 && place.bucket < segment.buckets() {
+            let key = place.key >> (KEY_BITS - DEPTH_MAX) << TAG_BITS;
+            // SAFETY: a live block, a bucket of it.
+            let bucket = unsafe { segment.bucket(place.bucket) };
+            for slot in bucket.slots.into_iter().take_while(|slot| *slot != 0) {
+                visit(key | u64::from(tag_of_slot(slot)), slot & PAYLOAD_MASK);
+            }
+        }
+        if place == Place::default() {
+            self.overflow.iter().for_each(|stray| visit(Table::locator(stray.hash), stray.payload));
+        }
+    }
+
+    /// Asks for both cache lines in which an entry with this locator can lie.
+    #[inline]
+    pub fn prefetch_located(&self, locator: u64) {
+        let segment = self.directory.get(locator >> TAG_BITS << (KEY_BITS - DEPTH_MAX));
+        let line = segment.address(home_of(locator as u16, segment.homes())).cast::<u8>();
+        prefetch(line);
+        prefetch(line.wrapping_add(64));
     }
 
     /// Index of a stray, with the probability that strays have among all entries.

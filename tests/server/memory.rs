@@ -546,3 +546,93 @@ fn what_the_log_has_yet_to_write_makes_no_key_go() {
     let buffers = field_of(&info, "mem_aof_buffer");
     assert!(buffers <= field_of(&info, "mem_not_counted_for_evict"), "{info}");
 }
+
+fn info_of(client: &mut Client) -> Value {
+    client.call(&["INFO", "everything"]).expect("INFO is answered")
+}
+
+/// The parts that `INFO` tells of `used_memory`, all but what nobody counts.
+fn parts_of(info: &Value) -> u64 {
+    let parts = [
+        "used_memory_startup",
+        "keyspace_bytes",
+        "mem_clients_normal",
+        "used_memory_scripts",
+        "used_memory_vm_total",
+        "mem_not_counted_for_evict",
+    ];
+    parts.iter().map(|part| field_of(info, part)).sum()
+}
+
+/// The number behind a name in the map that `MEMORY STATS` answers.
+fn stat_of(stats: &Value, name: &str) -> u64 {
+    let Value::Array(items) = stats else { panic!("no map") };
+    let at = items.iter().position(|item| *item == Value::Bulk(name.into())).unwrap_or_else(|| panic!("no {name}"));
+    let Value::Integer(number) = items[at + 1] else { panic!("{name} is no number") };
+    number as u64
+}
+
+#[test]
+fn what_the_cores_count_sums_up_to_what_is_in_use() {
+    let server = start("0", "noeviction");
+    let mut client = connect(&server);
+    let value = "v".repeat(200);
+    let check = |client: &mut Client, what: &str| {
+        let info = info_of(client);
+        let (used, parts) = (field_of(&info, "used_memory"), parts_of(&info));
+        assert!(parts.abs_diff(used) < used / 50, "{what}: {parts} of {used} bytes are accounted for");
+        let Value::Bulk(text) = &info else { panic!("no text") };
+        let text = String::from_utf8_lossy(text);
+        let cores = (0..SHARDS).map(|core| {
+            let line = text.lines().find_map(|line| line.strip_prefix(&format!("core{core}:"))).expect("of each core");
+            let bytes = line.split(',').find_map(|word| word.strip_prefix("bytes=")).expect("its keys' bytes");
+            bytes.parse::<u64>().expect("a number")
+        });
+        let cores: Vec<u64> = cores.collect();
+        assert_eq!(cores.iter().sum::<u64>(), field_of(&info, "keyspace_bytes"), "{what}");
+        assert!(cores.iter().all(|bytes| what == "nothing" || 1 << 20 < *bytes), "{what}: {cores:?}");
+        // What is in use is in pages that the allocator holds, and those are in memory.
+        let (active, resident) = (field_of(&info, "allocator_active"), field_of(&info, "used_memory_rss"));
+        assert!(used <= active && active <= resident, "{what}: {used} {active} {resident}");
+        let stats = client.call(&["MEMORY", "STATS"]).expect("it is answered");
+        let stat = |name: &str| stat_of(&stats, name);
+        assert!(stat("total.allocated").abs_diff(used) < used / 50, "{what}: {used}");
+        assert_eq!(stat("overhead.total") + stat("dataset.bytes"), stat("total.allocated"), "{what}");
+        assert!(stat("lua.caches") + stat("functions.caches") <= stat("overhead.total"), "{what}");
+    };
+    check(&mut client, "nothing");
+    let mut fill = |what: &str, count: usize, command: &dyn Fn(usize) -> Vec<String>| {
+        for from in (0..count).step_by(1000) {
+            let batch: Vec<u8> = (from..count.min(from + 1000)).flat_map(|number| encode(&command(number))).collect();
+            client.send_raw(&batch).expect("it is sent");
+            (from..count.min(from + 1000)).for_each(|_| {
+                let reply = client.read().expect("it is answered");
+                assert!(!matches!(reply, Value::Error(_)), "{what}");
+            });
+        }
+        check(&mut client, what);
+    };
+    let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<String>>();
+    fill("strings", 40_000, &|n| words(&["SET", &format!("s{n}"), &value]));
+    fill("numbers with deadlines", 40_000, &|n| words(&["SET", &format!("i{n}"), &n.to_string(), "EX", "10000"]));
+    fill("hashes", 40_000, &|n| words(&["HSET", &format!("h{}", n % 1000), &format!("f{n}"), &value]));
+    fill("lists", 40_000, &|n| words(&["RPUSH", &format!("l{}", n % 100), &value]));
+    fill("sorted sets", 40_000, &|n| words(&["ZADD", &format!("z{}", n % 200), &n.to_string(), &format!("m{n}")]));
+    fill("sets", 40_000, &|n| words(&["SADD", &format!("S{}", n % 200), &format!("m{n}")]));
+    fill("streams", 20_000, &|n| words(&["XADD", &format!("x{}", n % 50), "*", "f", &value]));
+    fill("long strings", 50, &|n| words(&["SET", &format!("big{n}"), &"x".repeat(300_000)]));
+    fill("scripts", 200, &|n| words(&["EVAL", &format!("return string.rep('x', {n})"), "0"]));
+    // Clients that wait, some of them with half a command.
+    let mut clients: Vec<Client> = (0..200).map(|_| connect(&server)).collect();
+    for (number, client) in clients.iter_mut().enumerate().take(40) {
+        let rest = "y".repeat(1000 + 4000 * number);
+        let half = format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n$200000\r\n{rest}");
+        client.send_raw(half.as_bytes()).expect("it is sent");
+    }
+    let mut last = connect(&server);
+    wait_until("input has arrived", || {
+        let info = info_of(&mut last);
+        3_000_000 < field_of(&info, "mem_clients_normal")
+    });
+    check(&mut last, "clients");
+}
