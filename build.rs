@@ -1,4 +1,6 @@
-//! Builds the Lua that runs scripts: the sources of Lua 5.1.5 as the crate `lua-src` ships them, with the edits below.
+//! Builds what is in C: `src/memory/pages.c`, against the headers of the allocator, and the Lua that runs scripts.
+//!
+//! Lua is built of the sources of Lua 5.1.5 as the crate `lua-src` ships them, with the edits below.
 //!
 //! Plain Lua 5.1.5 is not safe for scripts of strangers: the parser may use a chunk's name after it was collected
 //! (CVE-2025-49844), `unpack` and the long-bracket lexer overflow (CVE-2025-46817, CVE-2025-46819), a call of a
@@ -352,8 +354,19 @@ fn lua_sources() -> PathBuf {
     file.parent().and_then(Path::parent).expect("src/lib.rs of a crate").join("lua-5.1.5")
 }
 
+/// What reaches into the allocator. It has to see the same structures as the allocator itself, so it is built with the
+/// same settings: these, and those of `CFLAGS`.
+fn build_pages() {
+    println!("cargo:rerun-if-changed=src/memory/pages.c");
+    let headers = env::var_os("DEP_MIMALLOC_INCLUDE_DIR").expect("libmimalloc-sys says");
+    let mut build = cc::Build::new();
+    build.include(headers).define("MI_DEBUG", "0").define("NDEBUG", None).warnings(false);
+    build.file("src/memory/pages.c").compile("corering_pages");
+}
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    build_pages();
     let (from, to) = (lua_sources(), PathBuf::from(env::var_os("OUT_DIR").expect("cargo says")).join("lua"));
     fs::create_dir_all(&to).expect("the output folder can be written");
     for entry in fs::read_dir(&from).unwrap_or_else(|error| panic!("{}: {error}", from.display())) {

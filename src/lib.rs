@@ -114,9 +114,9 @@
 //! thread writes, cores only queue lines), by [`memory`] (the allocator), and by the programs: `src/main.rs` reads the
 //! files of the configuration, `src/bin/corering_check.rs` asks and answers. Clocks are read there too, and by `TIME`
 //! and `INFO`, which tell it. Beside one thread per core there are the main thread, which waits, one for signals, one
-//! for the log, with `admin-port` one per address, one for its clock and one per client of it, with `appendonly` one
-//! for its manifest, while keys are loaded one that tells how far that is, from the first snapshot on one that keeps
-//! cores with tasks awake, and, where systemd asks, one for its watchdog.
+//! for the log, one that gives memory back to the system, with `admin-port` one per address, one for its clock and one
+//! per client of it, with `appendonly` one for its manifest, while keys are loaded one that tells how far that is, from
+//! the first snapshot on one that keeps cores with tasks awake, and, where systemd asks, one for its watchdog.
 //!
 //! **Wire and rows.** Only [`resp`] knows the wire format. Nothing outside the rows asks for a command's name: routing,
 //! arity, flags, `COMMAND`, the slow log's secrets and the README's table derive from them.
@@ -164,6 +164,7 @@
 //! | `CLIENTS_PER_CRON` | `src/runtime/cron.rs` | `200` | idle and limit checks of further clients come in later slices |
 //! | `GIVE_BACK_BYTES` | `src/runtime/core.rs` | `4 * 1024 * 1024` | the rest of large freed blocks waits for the next pass |
 //! | `WAITING_BYTES_MAX` | `src/memory/mapped.rs` | `1 << 30` | large blocks freed beyond go back at once |
+//! | `COLLECT_BLOCKS` | `src/runtime/core.rs` | `8192` | blocks that other cores freed are taken back in the next pass |
 //! | `WAIT_MS_MAX` | `src/runtime/room.rs` | `5_000` | a write is refused, whose room is out of reach for so long |
 //! | `BUSY_MAX` | `src/shared/steering.rs` | `700` | connections that belong to a core stay where they are |
 //! | `ARRIVALS_MIN` | `src/shared/steering.rs` | `4` | further ones, where there are few clients, move 0.1 s later |
@@ -290,7 +291,10 @@
 //! **A table of our own.** No pause at any size, full SCAN guarantee, random entries and prefetching at once: see the
 //! page of [`structure::table`], with its measurements. **One allocation per entry**: see `src/keyspace/entry.rs`.
 //!
-//! **An allocator that counts** for 1.2 ns an allocation, where one shared counter costs 18: see [`memory`].
+//! **An allocator that counts** for 1.2 ns an allocation, where one shared counter costs 18: see [`memory`]. What it
+//! holds and nobody uses goes back to the system within some seconds, beside what is served: mimalloc's own way, to give
+//! everything back when it is asked for more, stops a core for as long as that takes, and an idle server keeps all
+//! ([`memory::pages`]).
 //!
 //! **A long value arrives once.** From 64 KiB on an argument is received past its request into a buffer of its own,
 //! which becomes the value as it is, also when its key lives on another core (the buffer changes hands, its bytes

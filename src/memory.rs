@@ -17,7 +17,7 @@
 //! addition.
 //!
 //! Blocks of 4 MiB or more do not come from mimalloc: see [`mapped`]. A few blocks of entries wait for the next entries:
-//! see [`spare`].
+//! see [`spare`]. What mimalloc holds and nobody uses goes back to the system beside what is served: see [`pages`].
 //!
 //! # Leases
 //!
@@ -35,6 +35,7 @@
 #![allow(unsafe_code)]
 
 pub mod mapped;
+pub mod pages;
 pub mod spare;
 
 use mimalloc as _; // Links the allocator; its functions are declared below.
@@ -54,7 +55,6 @@ unsafe extern "C" {
     fn mi_zalloc_aligned(size: usize, alignment: usize) -> *mut u8;
     fn mi_realloc_aligned(p: *mut u8, size: usize, alignment: usize) -> *mut u8;
     fn mi_usable_size(p: *const c_void) -> usize;
-    fn mi_collect(force: bool);
     fn mi_version() -> i32;
     fn mi_stats_print_out(out: Option<unsafe extern "C" fn(*const c_char, *mut c_void)>, arg: *mut c_void);
     fn mi_process_info(
@@ -221,11 +221,12 @@ pub fn held_bytes() -> u64 {
     committed as u64 + mapped::held_bytes()
 }
 
-/// Gives free memory of the calling thread, and what no thread owns, back to the system.
+/// Gives free memory of the calling thread, and what no thread owns, back to the system, all at once.
 pub fn give_back() {
     spare::free_all();
-    // SAFETY: no preconditions.
-    unsafe { mi_collect(true) };
+    while mapped::give_back_some(usize::MAX >> 1) {}
+    while pages::collect_some(usize::MAX) {}
+    pages::purge();
 }
 
 /// Name and version of the allocator: `mimalloc-3.3.2`.

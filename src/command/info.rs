@@ -479,6 +479,7 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     lines.put("mem_fragmentation_ratio", format_args!("{:.2}", ratio(resident, used)));
     lines.put("mem_fragmentation_bytes", difference(resident, used));
     lines.put("mem_not_counted_for_evict", server.view.shared.uncounted_bytes());
+    lines.put("mem_stranded_counted_for_evict", server.view.shared.budget.stranded_bytes());
     lines.zeros(&["mem_replication_backlog", "mem_total_replication_buffers", "mem_clients_slaves"]);
     lines.put("mem_clients_normal", client_bytes);
     lines.zeros(&["mem_cluster_links"]);

@@ -99,6 +99,8 @@ fn purge(_: &mut CoreView<'_>, _: &Args<'_>) -> Part {
 }
 
 fn purged(_: &mut SessionView<'_>, _: &Args<'_>, _: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
+    // Once more, since only one thread at a time gives back what the heaps no longer hold.
+    memory::pages::purge();
     reply.ok();
     Ok(())
 }
@@ -274,15 +276,16 @@ fn advice(sums: &Sums, maxmemory_bytes: u64) -> String {
     }
     if used + used / 2 < peak && WASTE_BYTES < peak - used {
         advice.push(format!(
-            "At its peak the server used {} MiB, now {} MiB. What is free is used again as data grows; MEMORY PURGE gives \
-             it back to the system.",
+            "At its peak the server used {} MiB, now {} MiB. Free memory goes back to the system within some seconds; \
+             MEMORY PURGE gives it back at once.",
             mebibytes(peak),
             mebibytes(used)
         ));
     } else if used + used * 2 / 5 < resident && WASTE_BYTES < resident - used {
         advice.push(format!(
-            "The process takes {} MiB for {} MiB in use: many blocks were freed between others that are still in use. It \
-             goes away as new data fills the gaps, or with a restart.",
+            "The process takes {} MiB for {} MiB in use: many blocks were freed between others that are still in use. \
+             It goes away as new data fills the gaps, or with a restart. Where maxmemory is a share of the machine's \
+             memory (80%) and entries may go, it counts against maxmemory.",
             mebibytes(resident),
             mebibytes(used)
         ));

@@ -769,6 +769,38 @@ fn a_deadline_put_off_again_and_again_has_one_record() {
 }
 
 #[test]
+fn records_of_deadlines_that_became_earlier_do_not_pile_up() {
+    const COUNT: usize = 20_000;
+    let mut keyspace = keyspace();
+    keyspace.begin(START_MS, true);
+    let key = |index: usize| format!("session:{index}");
+    for index in 0..COUNT {
+        keyspace.set_string(0, key(index).as_bytes(), b"v", Expiry::At(START_MS + 900_000_000));
+    }
+    for round in 1..=4 {
+        for index in 0..COUNT {
+            keyspace.set_deadline(
+                0,
+                key(index).as_bytes(),
+                START_MS + 900_000_000 - (round * 50_000_000 + index) as u64,
+            );
+        }
+        loop {
+            keyspace.expire_cycle(START_MS, 200);
+            if keyspace.next_deadline_ms() != Some(0) {
+                break;
+            }
+        }
+        assert!(records(&keyspace) <= COUNT * 5 / 4, "{} records of {COUNT} keys", records(&keyspace));
+    }
+    for index in 0..COUNT {
+        keyspace.persist(0, key(index).as_bytes());
+        keyspace.delete(0, key(index).as_bytes());
+    }
+    check_sums(&keyspace);
+}
+
+#[test]
 fn records_of_removed_keys_do_not_pile_up() {
     let mut keyspace = keyspace();
     for index in 0..3000u32 {

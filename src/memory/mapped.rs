@@ -1,5 +1,7 @@
 //! Large blocks: pages straight from the kernel. They grow without being copied, and go back bit by bit, so that
-//! neither a value of half a gigabyte that arrives nor one that is deleted makes anybody wait.
+//! neither a value of half a gigabyte that arrives nor one that is deleted makes anybody wait. Who takes new pages
+//! while others wait to go back gives as many back: that takes less long than filling the new ones, and so what waits
+//! does not pile up, however fast large values come and go.
 //!
 //! ```text
 //! in use    [ the block, whole pages ]
@@ -62,7 +64,16 @@ pub(super) fn allocate(size: usize, is_zeroed: bool) -> *mut u8 {
         return ptr::null_mut();
     }
     HELD_BYTES.fetch_add(rounded(size), Ordering::Relaxed);
+    make_up_for(rounded(size));
     start.cast()
+}
+
+/// So many bytes were taken from the kernel: as many of those that wait go back.
+fn make_up_for(bytes: usize) {
+    let goal = WAITING_BYTES.get().saturating_sub(bytes);
+    while has_freed() && goal < WAITING_BYTES.get() {
+        give_back_some(WAITING_BYTES.get() - goal);
+    }
 }
 
 /// The block freed last, if it is about as large as is wanted: memory that comes and goes with a command is then not
@@ -99,6 +110,7 @@ pub(super) unsafe fn resize(start: *mut u8, size: usize, new_size: usize) -> *mu
         return ptr::null_mut();
     }
     HELD_BYTES.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+    make_up_for(after.saturating_sub(before));
     moved.cast()
 }
 
@@ -177,7 +189,8 @@ pub(super) fn held_bytes() -> u64 {
 mod tests {
     use super::*;
 
-    const BYTES: usize = 64 << 20;
+    const MIB: usize = 1 << 20;
+    const BYTES: usize = 64 * MIB;
 
     #[test]
     fn a_growing_block_keeps_its_bytes_and_is_not_copied() {
@@ -212,6 +225,24 @@ mod tests {
             let small = Vec::<u8>::with_capacity(BYTES / 8);
             assert!(small.as_ptr() != start && has_freed(), "not worth it");
             while give_back_some(BYTES) {}
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn what_waits_does_not_pile_up() {
+        std::thread::spawn(|| {
+            give_back_slowly();
+            for size in (1..20).map(|count| count * 3 * MIB) {
+                drop(vec![1u8; size + BYTES / 8]); // Ever larger: none is taken again.
+                assert!(WAITING_BYTES.get() <= 2 * (size + BYTES / 8), "{} bytes wait", WAITING_BYTES.get());
+            }
+            let mut grown = vec![1u8; BYTES];
+            let waiting = WAITING_BYTES.get();
+            grown.reserve_exact(BYTES / 2);
+            assert!(WAITING_BYTES.get() <= waiting.saturating_sub(BYTES / 2 - PAGE_BYTES));
+            while give_back_some(usize::MAX >> 1) {}
         })
         .join()
         .unwrap();

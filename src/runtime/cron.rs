@@ -60,6 +60,8 @@ impl Core {
             self.shared.log.set_time(seconds);
             self.tend_rewrite();
         }
+        let collections = self.shared.budget.collections();
+        self.is_collecting |= std::mem::replace(&mut self.collections, collections) != collections;
         self.spare_outputs.trim();
         self.mailbox.trim();
         self.tend_doors();

@@ -26,6 +26,7 @@ mod execute;
 mod file_source;
 mod follow;
 mod gathering;
+mod give_back;
 mod hop;
 mod host;
 mod joint;

@@ -14,7 +14,8 @@
 //!                                      └ not all could be looked at: within the slack runs, else its turn comes later
 //! ```
 //! There is one budget: [`crate::memory::used_bytes`] of the process, against `maxmemory`. No core refuses or evicts
-//! while the sum has room, however uneven the cores are.
+//! while the sum has room, however uneven the cores are. Where the limit is a share of the machine's memory, what the
+//! allocator cannot give back is part of the sum: see `give_back`.
 //!
 //! How far the sum may pass the limit: by the leases ([`crate::memory::LEASES_BYTES_MAX`]), and by half of
 //! [`slack_bytes`] while entries go more slowly than commands bring new ones; beyond that a command waits until enough
@@ -219,7 +220,7 @@ fn bytes_of_key(keyspace: Option<&Keyspace>, db: usize, key: &[u8]) -> usize {
 impl Core {
     /// What counts against the limit, in bytes.
     pub(super) fn counted_bytes(&self) -> u64 {
-        memory::used_bytes().saturating_sub(self.shared.uncounted_bytes())
+        self.shared.counted_bytes()
     }
 
     /// Whether there is room for a command with a request of so many bytes.

@@ -234,6 +234,7 @@ fn run(mut config: Config, supervisor: Arc<Supervisor>, starter: Option<&mut Opt
     let pidfile = PidFile::path(&config, is_background).and_then(|path| PidFile::create(&path));
     let traces = Arc::new(Traces { doors, pidfile });
     super::signals::watch(&shared, &traces);
+    super::give_back::watch(&shared);
     if let Some(board) = board {
         let started = admin::start(&shared, board, admin_doors);
         started

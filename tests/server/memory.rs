@@ -190,6 +190,73 @@ fn the_limit_may_be_a_share_of_the_memory() {
     assert_eq!(number(&mut client, "maxmemory"), memory / 4);
 }
 
+/// What the process has in memory, in bytes.
+fn resident(client: &mut Client) -> u64 {
+    number(client, "used_memory_rss")
+}
+
+#[test]
+fn memory_that_nobody_uses_goes_back_to_the_system() {
+    const BYTES: u64 = 96 * MIB;
+    for limit in ["0", "24mb"] {
+        let server = start("0", "allkeys-lru");
+        let mut client = connect(&server);
+        let empty = resident(&mut client);
+        for first in (0..(BYTES / 10_000) as usize).step_by(500) {
+            send_sets(&mut client, "k", first, 500, 10_000);
+        }
+        assert!(empty + BYTES <= resident(&mut client));
+        // Nobody asks the allocator for anything afterwards.
+        let left = if limit == "0" {
+            client.call(&["FLUSHALL"]).expect("a reply");
+            16 * MIB
+        } else {
+            client.call(&["CONFIG", "SET", "maxmemory", limit]).expect("a reply");
+            48 * MIB
+        };
+        wait_until("what was freed goes back", || {
+            std::thread::sleep(Duration::from_millis(100));
+            resident(&mut client) < empty + left
+        });
+    }
+}
+
+/// Values of one size after those of another leave pages behind in which a few live on.
+#[test]
+fn where_the_limit_is_a_share_what_cannot_be_given_back_counts() {
+    let server = start("1%", "allkeys-lru");
+    let mut client = connect(&server);
+    let limit = number(&mut client, "maxmemory");
+    let (mut most, mut stranded, mut random) = (0, 0, fastrand::Rng::with_seed(1));
+    for bytes in [1000, 5000, 60_000] {
+        let mut written = 0;
+        while written < limit * 9 / 8 {
+            let batch = (1 << 20) / (bytes + 100) + 1;
+            let mut commands = Vec::new();
+            for _ in 0..batch {
+                let value = vec![b'v'; random.usize(bytes / 2..bytes * 3 / 2)];
+                let key = format!("k{bytes}:{}", random.u32(..1_000_000));
+                commands.extend(encode(&[&b"SET"[..], key.as_bytes(), &value]));
+            }
+            client.send_raw(&commands).expect("it takes commands");
+            for _ in 0..batch {
+                assert_eq!(client.read().expect("each is answered"), Value::Simple(b"OK".to_vec()));
+            }
+            written += (batch * (bytes + 100)) as u64;
+            let info = client.call(&["INFO", "memory"]).expect("INFO is answered");
+            most = most.max(field_of(&info, "used_memory_rss"));
+            stranded = stranded.max(field_of(&info, "mem_stranded_counted_for_evict"));
+        }
+    }
+    // With what may be stranded, what the program itself takes, and what comes until it is seen.
+    assert!(most < limit + limit / 8 + 48 * MIB, "{most} bytes at a limit of {limit}");
+    assert!(0 < stranded && 0 < number(&mut client, "evicted_keys"), "{stranded} bytes were stranded");
+    client.call(&["CONFIG", "SET", "maxmemory", &limit.to_string()]).expect("a reply");
+    wait_until("a limit in bytes is one of what is used", || {
+        number(&mut client, "mem_stranded_counted_for_evict") == 0
+    });
+}
+
 #[test]
 fn asking_takes_no_memory_for_good_and_evicts_nothing() {
     // Without what is kept of the last seconds' latencies, which grows by the second and does not count.

@@ -1,0 +1,229 @@
+//! Gives memory back to the system that the allocator holds and nobody uses; and where the limit is a share of the
+//! machine's memory, sees to it that what cannot be given back counts too. One thread, which steps back behind all
+//! others.
+//!
+//! ```text
+//! every 0.1 s: what the process has in memory, less what is in use: the waste
+//!   it has grown, or 1 to 10 s have gone by ──▶ every core looks through its heap, in slices between passes
+//!                                           ──▶ 0.2 s later free pages go back ([`crate::memory::pages::purge`])
+//!                                           ──▶ what is left is stranded: free blocks between used ones
+//! ```
+//! Free pages stay for a moment, since a server that frees much mostly needs as much again, and the kernel clears each
+//! page that is taken again. Waste that was left the last time is no reason to look again soon.
+//!
+//! **A limit as a share** (`maxmemory 80%`) says how much of the machine, or of the control group, the server may take:
+//! beyond all of it the kernel ends it. There stranded memory beyond an eighth of the limit counts against it beside
+//! `used_memory`, up to three quarters of it, so that entries go until the process takes no more than that: pages of a
+//! size that is no longer in demand empty as their last entries go. An eighth is left alone, for so much is between
+//! entries that come and go in any order, and is used again by those that come: whoever evicted for it would have ever
+//! more of it. Cores approach the limit from where they are, as one that was lowered ([`crate::shared::Budget::hold_at`]). A limit
+//! in bytes is one of `used_memory`, as in Redis, and where no entry may go nothing would be won by refusing writes.
+
+use crate::config::{Config, MaxmemoryPolicy, MemoryLimit};
+use crate::memory;
+use crate::memory::pages;
+use crate::shared::Shared;
+use crate::sys::process;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(100);
+/// Looks from one purge to the next: where there is nothing to win, at most, …
+const LOOKS_CALM: u32 = 100;
+/// … where the last one brought something, waste has grown, or the limit, which is a share, is near, …
+const LOOKS_GROWN: u32 = 10;
+/// … and where it has grown there, or the limit is passed.
+const LOOKS_SHORT: u32 = 1;
+/// Looks from the cores' being asked to the purge.
+const LOOKS_COLLECTING: u32 = 2;
+/// Waste has grown if it is more than this part of what is used, or, where the limit is near, of the limit …
+const GROWN_PART: u64 = 16;
+const GROWN_PART_SHORT: u64 = 64;
+/// … and than so many bytes, above what the last purge left.
+const GROWN_BYTES_MIN: u64 = 4 << 20;
+/// The limit is near from the last of so many parts on.
+const SHORT_PART: u64 = 8;
+/// This part of a limit that is a share may be stranded beside it.
+const STRANDED_PART: u64 = 8;
+
+/// What is to be done at a look.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Nothing,
+    Collect,
+    Purge,
+}
+
+/// When memory is given back.
+struct Schedule {
+    /// Looks since the last purge.
+    looks: u32,
+    /// Cores have been asked; so many looks to the purge.
+    purge_in: Option<u32>,
+    /// Waste that the last purge left, and that is still there.
+    left_bytes: u64,
+    /// Waste before the purge.
+    waste_bytes: u64,
+    /// Looks to the next purge if nothing happens: twice as many each time that there is nothing to win.
+    looks_calm: u32,
+}
+
+impl Default for Schedule {
+    fn default() -> Schedule {
+        Schedule { looks: 0, purge_in: None, left_bytes: 0, waste_bytes: 0, looks_calm: LOOKS_CALM }
+    }
+}
+
+impl Schedule {
+    /// What to do now that so many bytes are in use and so many in memory; `limit`: what the latter may come to.
+    fn look(&mut self, used: u64, resident: u64, limit: Option<u64>) -> Step {
+        let waste = resident.saturating_sub(used);
+        self.left_bytes = self.left_bytes.min(waste);
+        self.waste_bytes = waste;
+        self.looks = self.looks.saturating_add(1);
+        if let Some(looks) = self.purge_in {
+            self.purge_in = (1 < looks).then(|| looks - 1);
+            return if self.purge_in.is_some() { Step::Nothing } else { Step::Purge };
+        }
+        let near = limit.filter(|limit| limit - limit / SHORT_PART < resident);
+        let growth = near.map_or(used / GROWN_PART, |limit| limit / GROWN_PART_SHORT).max(GROWN_BYTES_MIN);
+        let has_grown = self.left_bytes + growth < waste;
+        // Waste that stays as it is may be other waste: entries go, and their pages are empty in the end.
+        let looks = match near {
+            Some(limit) if has_grown || limit < resident => LOOKS_SHORT,
+            None if !has_grown => self.looks_calm,
+            _ => LOOKS_GROWN,
+        };
+        if self.looks < looks {
+            return Step::Nothing;
+        }
+        self.purge_in = Some(LOOKS_COLLECTING);
+        Step::Collect
+    }
+
+    /// What could be given back has been, and this is left.
+    fn purged(&mut self, used: u64, resident: u64) {
+        self.looks = 0;
+        self.left_bytes = resident.saturating_sub(used);
+        // What is freed slice by slice, and collected so, comes bit by bit too.
+        let is_won = self.left_bytes + GROWN_BYTES_MIN <= self.waste_bytes;
+        self.looks_calm = if is_won { LOOKS_GROWN } else { (self.looks_calm * 2).min(LOOKS_CALM) };
+    }
+}
+
+/// So much of what is stranded counts at most: some entries stay, whatever takes the rest.
+fn counted_bytes_max(limit: u64) -> u64 {
+    limit / 4 * 3
+}
+
+/// The limit, if it is one of all that the process has in memory.
+fn share(config: &Config) -> Option<u64> {
+    let evicts = config.maxmemory_policy != MaxmemoryPolicy::Noeviction;
+    let is_share = matches!(config.maxmemory.limit, MemoryLimit::Percent(_));
+    (evicts && is_share).then_some(config.maxmemory.bytes)
+}
+
+/// Starts the thread. It ends with the process.
+pub(super) fn watch(shared: &Arc<Shared>) {
+    let shared = shared.clone();
+    let started = std::thread::Builder::new().name("give-back".into()).spawn(move || {
+        process::step_back();
+        pages::keep();
+        let mut schedule = Schedule::default();
+        loop {
+            std::thread::sleep(LOOK);
+            look(&shared, &mut schedule);
+        }
+    });
+    if let Err(error) = started {
+        tracing::warn!("cannot start a thread that gives memory back: {error}");
+    }
+}
+
+fn look(shared: &Shared, schedule: &mut Schedule) {
+    let sums = || process::anonymous_bytes().map(|resident| (memory::used_bytes(), resident));
+    let Ok((mut used, mut resident)) = sums() else { return };
+    let limit = share(&shared.config());
+    match schedule.look(used, resident, limit.map(|limit| limit + limit / STRANDED_PART)) {
+        Step::Nothing => {}
+        Step::Collect => shared.budget.ask_to_collect(),
+        Step::Purge => {
+            pages::purge();
+            let Ok(after) = sums() else { return };
+            (used, resident) = after;
+            schedule.purged(used, resident);
+        }
+    }
+    let stranded = limit
+        .map_or(0, |limit| schedule.left_bytes.saturating_sub(limit / STRANDED_PART).min(counted_bytes_max(limit)));
+    let before = shared.budget.stranded_bytes();
+    shared.budget.set_stranded(stranded);
+    if before < stranded {
+        shared.budget.hold_at(shared.counted_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Looks until something is to be done: how many it takes, and what is done.
+    fn next(schedule: &mut Schedule, used: u64, resident: u64, limit: Option<u64>) -> (u32, Step) {
+        (1..)
+            .map(|looks| (looks, schedule.look(used, resident, limit)))
+            .find(|(_, step)| *step != Step::Nothing)
+            .unwrap()
+    }
+
+    #[test]
+    fn memory_goes_back_soon_where_there_is_much_and_some_time_elsewhere() {
+        let mut schedule = Schedule::default();
+        assert_eq!(next(&mut schedule, 100 * MIB, 104 * MIB, None), (LOOKS_CALM, Step::Collect));
+        assert_eq!(next(&mut schedule, 100 * MIB, 104 * MIB, None), (LOOKS_COLLECTING, Step::Purge));
+        schedule.purged(100 * MIB, 104 * MIB);
+        assert_eq!(next(&mut schedule, 100 * MIB, 300 * MIB, None), (LOOKS_GROWN, Step::Collect));
+        assert_eq!(next(&mut schedule, 100 * MIB, 300 * MIB, None), (LOOKS_COLLECTING, Step::Purge));
+        // Where something was won there may be more; what could not be given back is tried ever more seldom, …
+        schedule.purged(100 * MIB, 200 * MIB);
+        for looks in [1, 2, 4, 8].map(|times| LOOKS_GROWN * times).into_iter().chain([LOOKS_CALM; 2]) {
+            assert_eq!(next(&mut schedule, 100 * MIB, 203 * MIB, None), (looks, Step::Collect));
+            assert_eq!(next(&mut schedule, 100 * MIB, 203 * MIB, None), (LOOKS_COLLECTING, Step::Purge));
+            schedule.purged(100 * MIB, 203 * MIB);
+        }
+        // … but what comes after it has gone down is tried soon.
+        assert_eq!(schedule.look(180 * MIB, 203 * MIB, None), Step::Nothing);
+        assert_eq!(next(&mut schedule, 100 * MIB, 203 * MIB, None), (LOOKS_GROWN - 1, Step::Collect));
+    }
+
+    #[test]
+    fn near_a_share_memory_goes_back_at_once() {
+        let mut schedule = Schedule::default();
+        let limit = Some(400 * MIB);
+        assert_eq!(next(&mut schedule, 300 * MIB, 340 * MIB, limit), (LOOKS_GROWN, Step::Collect));
+        assert_eq!(next(&mut schedule, 300 * MIB, 340 * MIB, limit), (LOOKS_COLLECTING, Step::Purge));
+        schedule.purged(300 * MIB, 340 * MIB);
+        assert_eq!(next(&mut schedule, 340 * MIB, 390 * MIB, limit), (LOOKS_SHORT, Step::Collect));
+        assert_eq!(next(&mut schedule, 340 * MIB, 390 * MIB, limit), (LOOKS_COLLECTING, Step::Purge));
+        // Waste that could not be given back may be other waste now: soon, and above the limit at once.
+        schedule.purged(340 * MIB, 390 * MIB);
+        assert_eq!(next(&mut schedule, 340 * MIB, 390 * MIB, limit), (LOOKS_GROWN, Step::Collect));
+        assert_eq!(next(&mut schedule, 340 * MIB, 390 * MIB, limit), (LOOKS_COLLECTING, Step::Purge));
+        schedule.purged(200 * MIB, 450 * MIB);
+        assert_eq!(next(&mut schedule, 200 * MIB, 450 * MIB, limit), (LOOKS_SHORT, Step::Collect));
+    }
+
+    #[test]
+    fn only_a_share_of_the_machine_counts_all_that_is_in_memory() {
+        let config = |limit: MemoryLimit, maxmemory_policy| {
+            let bytes = limit.bytes(1000 * MIB);
+            Config { maxmemory: crate::config::Budget { limit, bytes }, maxmemory_policy, ..Config::default() }
+        };
+        let lru = MaxmemoryPolicy::AllkeysLru;
+        assert_eq!(share(&config(MemoryLimit::Percent(80), lru)), Some(800 * MIB));
+        assert_eq!(share(&config(MemoryLimit::Percent(80), MaxmemoryPolicy::Noeviction)), None);
+        assert_eq!(share(&config(MemoryLimit::Bytes(800 * MIB), lru)), None);
+    }
+}
