@@ -292,8 +292,8 @@
 //! page of [`structure::table`], with its measurements. **One allocation per entry**: see `src/keyspace/entry.rs`.
 //!
 //! **An allocator that counts** for 1.2 ns an allocation, where one shared counter costs 18: see [`memory`]. What it
-//! holds and nobody uses goes back to the system within some seconds, beside what is served: mimalloc's own way, to give
-//! everything back when it is asked for more, stops a core for as long as that takes, and an idle server keeps all
+//! holds and nobody uses goes back to the system within some seconds, beside what is served: mimalloc's own way, to
+//! give everything back when it is asked for more, stops a core for as long as that takes, and an idle server keeps all
 //! ([`memory::pages`]).
 //!
 //! **A long value arrives once.** From 64 KiB on an argument is received past its request into a buffer of its own,
@@ -365,7 +365,7 @@
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` `script` |
 //! | 4 | `stats` | `command` |
 //! | 4 | `check` | `aof` `command` `rdb` `structure` `value` |
-//! | 4 | `shared` | `aof` `command` `config` `pubsub` `resp` `session` `script` `sync` `mutant` |
+//! | 4 | `shared` | `aof` `command` `config` `memory` `pubsub` `resp` `session` `script` `sync` `mutant` |
 //! | 4 | `route` | `command` `resp` |
 //! | 5 | `cli` | `check` `config` |
 //! | 5 | `shard` | `aof` `command` `config` `keyspace` `pubsub` `resp` `route` `session` `stats` `sync` `mutant` |

@@ -16,8 +16,9 @@
 //! beyond the last place, and the last moments of a thread, count in the place of everybody, at the price of an atomic
 //! addition.
 //!
-//! Blocks of 4 MiB or more do not come from mimalloc: see [`mapped`]. A few blocks of entries wait for the next entries:
-//! see [`spare`]. What mimalloc holds and nobody uses goes back to the system beside what is served: see [`pages`].
+//! Blocks of 4 MiB or more do not come from mimalloc: see [`mapped`]. A few blocks of entries wait for the next
+//! entries: see [`spare`]. What mimalloc holds and nobody uses goes back to the system beside what is served: see
+//! [`pages`].
 //!
 //! # Leases
 //!

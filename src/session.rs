@@ -108,6 +108,10 @@ pub struct Ending {
     pub signal: Option<&'static str>,
 }
 
+/// What a connection takes beside its session and its buffers, in bytes. Told here, for listings, and checked where
+/// connections are.
+pub const CONNECTION_BYTES: usize = 504;
+
 /// One client.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -168,12 +172,11 @@ pub struct Session {
     pub unsubscribed: Option<Box<Subscriptions>>,
     /// What it chose about client-side caching, in [`Mode::TRACKING`].
     pub tracking: Option<Box<TrackingChoice>>,
-    /// Bytes of its input in use now, those of the command under way included, filled in for listings.
-    pub query_bytes: usize,
-    /// Room that the buffers of its input have beyond that, filled in for listings.
-    pub query_room_bytes: usize,
-    /// What its connection takes beside this and the buffers, filled in for listings.
-    pub connection_bytes: usize,
+    /// Bytes of its input in use now, those of the command under way included, filled in for listings; 4 GiB and more
+    /// count as that.
+    pub query_bytes: u32,
+    /// Room that the buffers of its input have beyond that, filled in for listings, likewise.
+    pub query_room_bytes: u32,
     /// Whether it waits for something before its next command runs, filled in for listings.
     pub is_blocked: bool,
     /// Bytes of its output waiting now, filled in for listings.
@@ -221,7 +224,6 @@ impl Session {
             tracking: None,
             query_bytes: 0,
             query_room_bytes: 0,
-            connection_bytes: 0,
             is_blocked: false,
             pending_bytes: 0,
             durability: None,

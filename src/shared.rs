@@ -163,7 +163,7 @@ impl Shared {
 
     /// What counts against `maxmemory`, in bytes.
     pub fn counted_bytes(&self) -> u64 {
-        (crate::memory::used_bytes() + self.budget.stranded_bytes()).saturating_sub(self.uncounted_bytes())
+        crate::memory::used_bytes().saturating_sub(self.uncounted_bytes())
     }
 
     /// A new client's id.

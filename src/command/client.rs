@@ -7,7 +7,7 @@ use super::connection::{DEFAULT_USER, is_name, set_name};
 use super::lookup::find_by_index;
 use super::{Args, Command, CommandResult, CoreView, Flags, Group, Part, Run, SessionView, tracking};
 use crate::resp::{Error, Protocol, Reply};
-use crate::session::{Audience, Mode, Session, Watched};
+use crate::session::{Audience, CONNECTION_BYTES, Mode, Session, Watched};
 use crate::value::number::parse_integer;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -266,8 +266,8 @@ fn info(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Comm
 
 /// Memory that a client takes, in bytes. What is filled in for listings has been.
 pub fn memory_bytes(session: &Session) -> usize {
-    let Session { query_bytes, query_room_bytes, pending_bytes, connection_bytes, .. } = session;
-    session_bytes(session) + query_bytes + query_room_bytes + pending_bytes + connection_bytes
+    let query_bytes = session.query_bytes as usize + session.query_room_bytes as usize;
+    session_bytes(session) + query_bytes + session.pending_bytes + CONNECTION_BYTES
 }
 
 /// Of that, what is remembered of it.

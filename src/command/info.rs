@@ -191,7 +191,7 @@ impl Report {
             report.blocked_clients += usize::from(session.is_blocked || session.mode.contains(Mode::BLOCKED));
             report.watching_clients += usize::from(!session.watched.is_empty());
             report.client_bytes += memory_bytes(session);
-            report.input_bytes_max = report.input_bytes_max.max(session.query_bytes);
+            report.input_bytes_max = report.input_bytes_max.max(session.query_bytes as usize);
             report.output_bytes_max = report.output_bytes_max.max(session.pending_bytes);
         });
         // What keys hold too is theirs; what only replies share is counted with the data.
@@ -479,7 +479,6 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     lines.put("mem_fragmentation_ratio", format_args!("{:.2}", ratio(resident, used)));
     lines.put("mem_fragmentation_bytes", difference(resident, used));
     lines.put("mem_not_counted_for_evict", server.view.shared.uncounted_bytes());
-    lines.put("mem_stranded_counted_for_evict", server.view.shared.budget.stranded_bytes());
     lines.zeros(&["mem_replication_backlog", "mem_total_replication_buffers", "mem_clients_slaves"]);
     lines.put("mem_clients_normal", client_bytes);
     lines.zeros(&["mem_cluster_links"]);

@@ -508,6 +508,7 @@ const ABSENT: &[(&str, i32)] = &[
     ("acl|setuser", -3),
     ("acl|users", 2),
     ("acl|whoami", 2),
+    ("cluster|reset", -2),
     ("failover", -1),
     ("module", -2),
     ("module|list", 2),

@@ -15,9 +15,11 @@ pub use following::Following;
 pub use replies::Replies;
 
 use crate::resp::{Parser, SetAside, Span};
-use crate::session::{Mode, Session};
+use crate::session::{CONNECTION_BYTES, Mode, Session};
 use crate::value::LongString;
 use std::num::NonZeroU64;
+
+const _: () = assert!(CONNECTION_BYTES == size_of::<Connection>() - size_of::<Session>());
 
 /// One client's connection.
 pub struct Connection {
@@ -152,11 +154,6 @@ impl Connection {
             self.bodies.extend(self.arriving.take().map(Arriving::finish));
         }
         Some(rest)
-    }
-
-    /// Bytes that it takes beside its session and its buffers.
-    pub fn own_bytes(&self) -> usize {
-        size_of::<Connection>() - size_of::<Session>()
     }
 
     /// Bytes of its long arguments, whole or still arriving.

@@ -7,7 +7,7 @@
 
 use super::core::Core;
 use crate::connection::Connection;
-use crate::session::Mode;
+use crate::session::{CONNECTION_BYTES, Mode};
 use std::sync::atomic::Ordering;
 
 /// A smaller limit counts as this one, as in Redis: somebody has to be able to lift it.
@@ -17,7 +17,7 @@ const CLIENTS_BYTES_MIN: u64 = 128 << 10;
 fn bytes_of(connection: &Connection) -> usize {
     // What a listing filled in is of another moment.
     crate::command::client_session_bytes(&connection.session)
-        + connection.own_bytes()
+        + CONNECTION_BYTES
         + connection.input.capacity()
         + connection.held_back.capacity()
         + connection.long_bytes()

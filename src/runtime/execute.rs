@@ -350,7 +350,7 @@ impl Core {
             && let Some(last) = spans.last()
         {
             // For listings, which show it of those whose command is under way: up to the end of the last argument.
-            session.query_bytes = (last.start + last.len) as usize + b"\r\n".len();
+            session.query_bytes = last.start + last.len + b"\r\n".len() as u32;
         }
         match row.command.run {
             Run::Keyspace(_) => {

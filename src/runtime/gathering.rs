@@ -450,14 +450,14 @@ impl Clients for ClientsOfCore<'_> {
             }
             let arriving_bytes = connection.arriving.as_ref().map_or(0, Arriving::bytes);
             let unread_bytes = connection.input.len() - connection.input_start + arriving_bytes;
+            let told = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
             connection.session.query_bytes = if connection.barrier {
-                unread_bytes.max(connection.session.query_bytes) // The command under way has left the buffer.
+                told(unread_bytes).max(connection.session.query_bytes) // The command under way has left the buffer.
             } else {
-                unread_bytes
+                told(unread_bytes)
             };
             let held_bytes = connection.input.capacity() + connection.held_back.capacity() + connection.long_bytes();
-            connection.session.query_room_bytes = held_bytes.saturating_sub(unread_bytes);
-            connection.session.connection_bytes = connection.own_bytes();
+            connection.session.query_room_bytes = told(held_bytes.saturating_sub(unread_bytes));
             connection.session.is_blocked = connection.paused;
             connection.session.pending_bytes = connection.replies.bytes();
             let index_of = |wait: &LogWait| wait.connection as usize == index;

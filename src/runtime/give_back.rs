@@ -1,23 +1,19 @@
-//! Gives memory back to the system that the allocator holds and nobody uses; and where the limit is a share of the
-//! machine's memory, sees to it that what cannot be given back counts too. One thread, which steps back behind all
+//! Gives memory back to the system that the allocator holds and nobody uses. One thread, which steps back behind all
 //! others.
 //!
 //! ```text
 //! every 0.1 s: what the process has in memory, less what is in use: the waste
 //!   it has grown, or 1 to 10 s have gone by ──▶ every core looks through its heap, in slices between passes
 //!                                           ──▶ 0.2 s later free pages go back ([`crate::memory::pages::purge`])
-//!                                           ──▶ what is left is stranded: free blocks between used ones
+//!                                           ──▶ what is left is free blocks between used ones
 //! ```
 //! Free pages stay for a moment, since a server that frees much mostly needs as much again, and the kernel clears each
 //! page that is taken again. Waste that was left the last time is no reason to look again soon.
 //!
-//! **A limit as a share** (`maxmemory 80%`) says how much of the machine, or of the control group, the server may take:
-//! beyond all of it the kernel ends it. There stranded memory beyond an eighth of the limit counts against it beside
-//! `used_memory`, up to three quarters of it, so that entries go until the process takes no more than that: pages of a
-//! size that is no longer in demand empty as their last entries go. An eighth is left alone, for so much is between
-//! entries that come and go in any order, and is used again by those that come: whoever evicted for it would have ever
-//! more of it. Cores approach the limit from where they are, as one that was lowered ([`crate::shared::Budget::hold_at`]). A limit
-//! in bytes is one of `used_memory`, as in Redis, and where no entry may go nothing would be won by refusing writes.
+//! Where the limit is a share of the machine's memory (`maxmemory 80%`), it is looked more often as it comes near: beyond
+//! all of its memory the kernel ends the process. What lies between used blocks (values of one size after those of
+//! another) cannot be given back, and does not count against the limit: evicting for it took half of a cache away before
+//! its pages were empty.
 
 use crate::config::{Config, MaxmemoryPolicy, MemoryLimit};
 use crate::memory;
@@ -44,8 +40,8 @@ const GROWN_PART_SHORT: u64 = 64;
 const GROWN_BYTES_MIN: u64 = 4 << 20;
 /// The limit is near from the last of so many parts on.
 const SHORT_PART: u64 = 8;
-/// This part of a limit that is a share may be stranded beside it.
-const STRANDED_PART: u64 = 8;
+/// What the process has beside what is used, as a part of a limit that is a share: it counts as near from there.
+const BESIDE_PART: u64 = 8;
 
 /// What is to be done at a look.
 #[derive(Debug, PartialEq, Eq)]
@@ -112,11 +108,6 @@ impl Schedule {
     }
 }
 
-/// So much of what is stranded counts at most: some entries stay, whatever takes the rest.
-fn counted_bytes_max(limit: u64) -> u64 {
-    limit / 4 * 3
-}
-
 /// The limit, if it is one of all that the process has in memory.
 fn share(config: &Config) -> Option<u64> {
     let evicts = config.maxmemory_policy != MaxmemoryPolicy::Noeviction;
@@ -143,24 +134,16 @@ pub(super) fn watch(shared: &Arc<Shared>) {
 
 fn look(shared: &Shared, schedule: &mut Schedule) {
     let sums = || process::anonymous_bytes().map(|resident| (memory::used_bytes(), resident));
-    let Ok((mut used, mut resident)) = sums() else { return };
+    let Ok((used, resident)) = sums() else { return };
     let limit = share(&shared.config());
-    match schedule.look(used, resident, limit.map(|limit| limit + limit / STRANDED_PART)) {
+    match schedule.look(used, resident, limit.map(|limit| limit + limit / BESIDE_PART)) {
         Step::Nothing => {}
         Step::Collect => shared.budget.ask_to_collect(),
         Step::Purge => {
             pages::purge();
-            let Ok(after) = sums() else { return };
-            (used, resident) = after;
+            let Ok((used, resident)) = sums() else { return };
             schedule.purged(used, resident);
         }
-    }
-    let stranded = limit
-        .map_or(0, |limit| schedule.left_bytes.saturating_sub(limit / STRANDED_PART).min(counted_bytes_max(limit)));
-    let before = shared.budget.stranded_bytes();
-    shared.budget.set_stranded(stranded);
-    if before < stranded {
-        shared.budget.hold_at(shared.counted_bytes());
     }
 }
 

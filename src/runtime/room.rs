@@ -14,8 +14,7 @@
 //!                                      └ not all could be looked at: within the slack runs, else its turn comes later
 //! ```
 //! There is one budget: [`crate::memory::used_bytes`] of the process, against `maxmemory`. No core refuses or evicts
-//! while the sum has room, however uneven the cores are. Where the limit is a share of the machine's memory, what the
-//! allocator cannot give back is part of the sum: see `give_back`.
+//! while the sum has room, however uneven the cores are.
 //!
 //! How far the sum may pass the limit: by the leases ([`crate::memory::LEASES_BYTES_MAX`]), and by half of
 //! [`slack_bytes`] while entries go more slowly than commands bring new ones; beyond that a command waits until enough

@@ -216,8 +216,8 @@ impl Blocked {
         }
     }
 
-    /// The call of a ticket for the key of this number was run where all its keys were held. `is_over`: it waits no more.
-    /// Those behind it have their turn before other keys.
+    /// The call of a ticket for the key of this number was run where all its keys were held. `is_over`: it waits no
+    /// more. Those behind it have their turn before other keys.
     pub fn go_on(&mut self, ticket: &Arc<Ticket>, at: usize, rank: u64, is_over: bool) {
         let (db, key) = (ticket.call.db, &ticket.wait.retries[at].key);
         self.unknock(ticket, at);

@@ -1,5 +1,5 @@
 //! What the cores know of each other when memory is short: whose entries can be spared best, how far a limit that was
-//! lowered has been reached, for how long there has been too much, and what the allocator cannot give back. Hints and
+//! lowered has been reached, and for how long there has been too much. Hints and
 //! counters; the sum itself is [`crate::memory::used_bytes`].
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -36,8 +36,6 @@ pub struct Budget {
     exceeded_ms: AtomicU64,
     /// When some core saw it within the limit last, Unix milliseconds.
     within_ms: AtomicU64,
-    /// Bytes that nobody uses and that cannot be given back, as far as they count against the limit.
-    stranded: AtomicU64,
     /// How often cores were asked to look through their heaps.
     collections: AtomicU32,
 }
@@ -56,19 +54,8 @@ impl Budget {
             exceeded_since_ms: AtomicU64::new(0),
             exceeded_ms: AtomicU64::new(0),
             within_ms: AtomicU64::new(0),
-            stranded: AtomicU64::new(0),
             collections: AtomicU32::new(0),
         }
-    }
-
-    /// Bytes that nobody uses and that cannot be given back, as far as they count against the limit.
-    pub fn stranded_bytes(&self) -> u64 {
-        self.stranded.load(Ordering::Relaxed)
-    }
-
-    /// So many are there now.
-    pub fn set_stranded(&self, bytes: u64) {
-        self.stranded.store(bytes, Ordering::Relaxed);
     }
 
     /// Every core is to look through its heap for what others have freed there.

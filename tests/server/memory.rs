@@ -221,42 +221,6 @@ fn memory_that_nobody_uses_goes_back_to_the_system() {
     }
 }
 
-/// Values of one size after those of another leave pages behind in which a few live on.
-#[test]
-fn where_the_limit_is_a_share_what_cannot_be_given_back_counts() {
-    let server = start("1%", "allkeys-lru");
-    let mut client = connect(&server);
-    let limit = number(&mut client, "maxmemory");
-    let (mut most, mut stranded, mut random) = (0, 0, fastrand::Rng::with_seed(1));
-    for bytes in [1000, 5000, 60_000] {
-        let mut written = 0;
-        while written < limit * 9 / 8 {
-            let batch = (1 << 20) / (bytes + 100) + 1;
-            let mut commands = Vec::new();
-            for _ in 0..batch {
-                let value = vec![b'v'; random.usize(bytes / 2..bytes * 3 / 2)];
-                let key = format!("k{bytes}:{}", random.u32(..1_000_000));
-                commands.extend(encode(&[&b"SET"[..], key.as_bytes(), &value]));
-            }
-            client.send_raw(&commands).expect("it takes commands");
-            for _ in 0..batch {
-                assert_eq!(client.read().expect("each is answered"), Value::Simple(b"OK".to_vec()));
-            }
-            written += (batch * (bytes + 100)) as u64;
-            let info = client.call(&["INFO", "memory"]).expect("INFO is answered");
-            most = most.max(field_of(&info, "used_memory_rss"));
-            stranded = stranded.max(field_of(&info, "mem_stranded_counted_for_evict"));
-        }
-    }
-    // With what may be stranded, what the program itself takes, and what comes until it is seen.
-    assert!(most < limit + limit / 8 + 48 * MIB, "{most} bytes at a limit of {limit}");
-    assert!(0 < stranded && 0 < number(&mut client, "evicted_keys"), "{stranded} bytes were stranded");
-    client.call(&["CONFIG", "SET", "maxmemory", &limit.to_string()]).expect("a reply");
-    wait_until("a limit in bytes is one of what is used", || {
-        number(&mut client, "mem_stranded_counted_for_evict") == 0
-    });
-}
-
 #[test]
 fn asking_takes_no_memory_for_good_and_evicts_nothing() {
     // Without what is kept of the last seconds' latencies, which grows by the second and does not count.
@@ -647,7 +611,9 @@ fn what_the_cores_count_sums_up_to_what_is_in_use() {
     let check = |client: &mut Client, what: &str| {
         let info = info_of(client);
         let (used, parts) = (field_of(&info, "used_memory"), parts_of(&info));
-        assert!(parts.abs_diff(used) < used / 50, "{what}: {parts} of {used} bytes are accounted for");
+        // Of an empty server the odds and ends that nobody counts are more than 2 %.
+        let slack = (used / 50).max(256 << 10);
+        assert!(parts.abs_diff(used) < slack, "{what}: {parts} of {used} bytes are accounted for");
         let Value::Bulk(text) = &info else { panic!("no text") };
         let text = String::from_utf8_lossy(text);
         let cores = (0..SHARDS).map(|core| {

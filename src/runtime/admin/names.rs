@@ -82,12 +82,6 @@ pub const FIELDS: &[(&str, &str, Kind, &str)] = &[
         "Bytes of all buffers of replication.",
     ),
     ("mem_not_counted_for_evict", "redis_mem_not_counted_for_eviction_bytes", Gauge, "Bytes outside maxmemory."),
-    (
-        "mem_stranded_counted_for_evict",
-        "redis_mem_stranded_counted_for_eviction_bytes",
-        Gauge,
-        "Bytes within maxmemory that nobody uses and that cannot be given back.",
-    ),
     ("total_system_memory", "redis_total_system_memory_bytes", Gauge, "Bytes of the machine's main memory."),
     ("keyspace_bytes", "corering_keyspace_bytes", Gauge, "Bytes of entries and tables."),
     ("lazyfree_pending_objects", "redis_lazyfree_pending_objects", Gauge, "Values that are being freed."),
