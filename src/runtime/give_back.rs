@@ -10,10 +10,10 @@
 //! Free pages stay for a moment, since a server that frees much mostly needs as much again, and the kernel clears each
 //! page that is taken again. Waste that was left the last time is no reason to look again soon.
 //!
-//! Where the limit is a share of the machine's memory (`maxmemory 80%`), it is looked more often as it comes near: beyond
-//! all of its memory the kernel ends the process. What lies between used blocks (values of one size after those of
-//! another) cannot be given back, and does not count against the limit: evicting for it took half of a cache away before
-//! its pages were empty.
+//! Where the limit is a share of the machine's memory (`maxmemory 80%`), it is looked more often as it comes near:
+//! beyond all of its memory the kernel ends the process. What lies between used blocks (values of one size after those
+//! of another) cannot be given back, and does not count against the limit: evicting for it took half of a cache away
+//! before its pages were empty.
 
 use crate::config::{Config, MaxmemoryPolicy, MemoryLimit};
 use crate::memory;

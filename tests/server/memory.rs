@@ -529,15 +529,16 @@ fn what_a_script_or_transaction_uses_stays_while_others_go_for_it() {
             for i = 1, 2000 do seen[#seen + 1] = 'new' .. i .. ARGV[1] end \
             local left = 0 for _, key in ipairs(seen) do left = left + redis.call('EXISTS', key) end \
             return {#seen, left}";
+        let before = number(&mut client, "evicted_keys");
         for round in 0..4 {
             assert_eq!(send_sets(&mut client, "read", 1, 50, 10), 0);
-            let before = number(&mut client, "evicted_keys");
             let reply = client.call(&["EVAL", script, "0", &format!(":{round}")]).expect("a reply");
             let Value::Array(counts) = &reply else { panic!("{reply}") };
             assert_eq!(counts[0], counts[1], "round {round}: some went that it uses");
-            let gone = number(&mut client, "evicted_keys") - before;
-            assert!(500 < gone, "{gone} keys went for 20 MB");
         }
+        // Not as many for each: what Lua has yet to collect of one script takes room that the next one finds.
+        let gone = number(&mut client, "evicted_keys") - before;
+        assert!(2000 < gone, "{gone} keys went for 80 MB");
         // The same of a transaction; what it makes is not known before.
         let members: Vec<String> = (0..40_000).map(|member| format!("member:{member}")).collect();
         let mut sadd = vec!["SADD", "{t}source"];
