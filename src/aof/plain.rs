@@ -76,10 +76,13 @@ pub fn read_all_loosely<E>(
     read_by(source, start, record::read_loosely, each)
 }
 
+/// Reads one item: it, and how many bytes it takes.
+type ReadItem = fn(&[u8]) -> Result<(Item<'_>, usize), Stop>;
+
 fn read_by<E>(
     source: &mut impl Source,
     start: u64,
-    read: fn(&[u8]) -> Result<(Item<'_>, usize), Stop>,
+    read: ReadItem,
     mut each: impl FnMut(Read<'_>) -> Result<(), E>,
 ) -> io::Result<Result<End, E>> {
     let (mut offset, mut bytes, mut at) = (start, Vec::new(), 0);

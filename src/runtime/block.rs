@@ -200,7 +200,7 @@ impl Core {
     fn answer_or_knock(&mut self, ticket: Arc<Ticket>, at: usize, shard: usize, rank: u64) {
         let may_change = |key: &[u8]| {
             self.held_engine(self.map.shard_of(key)).is_some_and(|engine| {
-                !engine.locks.is_held(key) && !(engine.keyspace.is_walked() && engine.has_to_record(key))
+                !(engine.locks.is_held(key) || engine.keyspace.is_walked() && engine.has_to_record(key))
             })
         };
         if !(self.shard.is_held() && ticket.keys_of_call(at).all(may_change)) {
