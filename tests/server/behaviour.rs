@@ -486,28 +486,33 @@ fn keys_expire_on_time_although_nobody_touches_them() {
 fn many_keys_that_expire_at_once_stop_nobody() {
     const KEYS: usize = 200_000;
     const QUESTIONS: usize = 5_000;
+    // A machine that stands still between two passes makes one try prove nothing.
+    const TRIES: usize = 4;
     for shards in SHARDS {
         let server = start(shards, &[]);
         let mut client = connect(&server);
-        // All have expired before the first of them may go, however long that takes.
-        assert_eq!(client.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]).unwrap(), ok());
-        let commands: Vec<Vec<u8>> =
-            (0..KEYS).map(|index| encode(&["SET", &format!("key:{index}"), "v", "PX", "1"])).collect();
-        send_all(&mut client, &commands);
-        std::thread::sleep(Duration::from_millis(10));
-        // Who asks meanwhile, more than one pass answers, is answered between two slices. His questions are there
-        // already, so that it does not matter how seldom this thread has its turn; and the core sleeps for so long that
-        // it finds work on keys due when it wakes.
-        let mut questions = encode(&["DEBUG", "SET-ACTIVE-EXPIRE", "1"]);
-        questions.extend(encode(&["DEBUG", "SLEEP", "0.3"]));
-        questions.extend(encode(&["DBSIZE"]).repeat(QUESTIONS));
-        client.send_raw(&questions).unwrap();
-        assert_eq!((client.read().unwrap(), client.read().unwrap()), (ok(), ok()));
-        let mut sizes: Vec<Value> = (0..QUESTIONS).map(|_| client.read().unwrap()).collect();
-        sizes.dedup();
-        assert!(2 < sizes.len(), "{shards} shards: they went at once: {sizes:?}");
-        wait_until_empty(&mut client);
-        assert_eq!(info_number(&mut client, "stats", "expired_keys"), KEYS as i64);
+        let was_answered_meanwhile = (1..=TRIES).any(|tried| {
+            // All have expired before the first of them may go, however long that takes.
+            assert_eq!(client.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]).unwrap(), ok());
+            let commands: Vec<Vec<u8>> =
+                (0..KEYS).map(|index| encode(&["SET", &format!("key:{index}"), "v", "PX", "1"])).collect();
+            send_all(&mut client, &commands);
+            std::thread::sleep(Duration::from_millis(10));
+            // Who asks meanwhile, more than one pass answers, is answered between two slices. His questions are there
+            // already, so that it does not matter how seldom this thread has its turn; and the core sleeps for so long
+            // that it finds work on keys due when it wakes.
+            let mut questions = encode(&["DEBUG", "SET-ACTIVE-EXPIRE", "1"]);
+            questions.extend(encode(&["DEBUG", "SLEEP", "0.3"]));
+            questions.extend(encode(&["DBSIZE"]).repeat(QUESTIONS));
+            client.send_raw(&questions).unwrap();
+            assert_eq!((client.read().unwrap(), client.read().unwrap()), (ok(), ok()));
+            let mut sizes: Vec<Value> = (0..QUESTIONS).map(|_| client.read().unwrap()).collect();
+            sizes.dedup();
+            wait_until_empty(&mut client);
+            assert_eq!(info_number(&mut client, "stats", "expired_keys"), (tried * KEYS) as i64);
+            2 < sizes.len()
+        });
+        assert!(was_answered_meanwhile, "{shards} shards: they went at once");
     }
 }
 

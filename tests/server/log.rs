@@ -866,7 +866,10 @@ fn a_rewrite_at_the_limit_refuses_no_write_and_empties_no_cache() {
     wait_for_rewrite(&mut client);
     // Slow enough to be under way all the time.
     assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 50000"), "+OK");
-    assert_eq!(say(&mut client, "BGREWRITEAOF"), "+Background append only file rewriting started");
+    // One may have begun by itself.
+    let begun = say(&mut client, "BGREWRITEAOF");
+    let already = "-ERR Background append only file rewriting already in progress";
+    assert!(["+Background append only file rewriting started", already].contains(&&*begun), "{begun}");
     set(&mut client, 100..300);
     assert_eq!(say(&mut client, "CONFIG SET rdb-key-save-delay 0"), "+OK");
     wait_for_rewrite(&mut client);
