@@ -161,11 +161,6 @@ impl Shared {
         snapshot + self.log.buffer_bytes() + latencies
     }
 
-    /// What counts against `maxmemory`, in bytes.
-    pub fn counted_bytes(&self) -> u64 {
-        crate::memory::used_bytes().saturating_sub(self.uncounted_bytes())
-    }
-
     /// A new client's id.
     pub fn next_client(&self) -> u64 {
         self.next_client.fetch_add(1, Ordering::Relaxed)

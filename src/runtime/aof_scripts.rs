@@ -4,9 +4,9 @@
 //! ([`super::script`]).
 
 use super::libraries::{LibraryReader, LoadCaller, log, logs};
-use super::script::{count_keys, keys_of};
+use super::script::{NOT_ALLOWED, count_keys, keys_of, row_of_call, waits_in_script};
 use crate::command::lookup;
-use crate::command::{Args, Flags, Run, ScriptCall, SessionView};
+use crate::command::{Args, Run, ScriptCall, SessionView};
 use crate::config::Config;
 use crate::keyspace::{Actor, Keyspace};
 use crate::resp::{Error, Output, Protocol, Reply};
@@ -188,22 +188,12 @@ struct Performance<'p, 'a, 'e> {
 
 impl Caller for Performance<'_, '_, '_> {
     fn call(&mut self, args: &[&[u8]], protocol: Protocol, out: &mut Output) -> Answer {
-        let refused = |text| Answer::Refused(Error::fixed(text));
-        let Some(row) = lookup::find_row(args) else {
-            return refused("ERR Unknown Redis command called from script");
+        let row = match row_of_call(args, self.is_readonly, |_| false) {
+            Ok(row) => row,
+            Err((_, error)) => return Answer::Refused(error),
         };
-        if !row.accepts(args.len()) {
-            return refused("ERR Wrong number of args calling Redis command from script");
-        }
-        if row.flags.contains(Flags::NOSCRIPT) {
-            return refused("ERR This Redis command is not allowed from script");
-        }
-        if row.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) && self.is_readonly {
-            return refused("ERR Write commands are not allowed from read-only scripts.");
-        }
         if (row.command.asks_to_wait)(args) {
-            let text = " command is not allowed with BLOCK option from scripts";
-            return Answer::Refused(Error::quoting("ERR ", args[0], text));
+            return Answer::Refused(waits_in_script(args));
         }
         let stage = &mut *self.stage;
         match row.command.run {
@@ -235,9 +225,8 @@ impl Caller for Performance<'_, '_, '_> {
                 Answer::Replied
             }
             _ => {
-                let error = Error::fixed("ERR This Redis command is not allowed from script");
-                fail(stage.stats, row, &error, out.len(), &mut Output::default());
-                Answer::Refused(error)
+                fail(stage.stats, row, &NOT_ALLOWED, out.len(), &mut Output::default());
+                Answer::Refused(NOT_ALLOWED)
             }
         }
     }

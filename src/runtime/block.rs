@@ -29,7 +29,6 @@ use crate::mutant::Mutant;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::session::Mode;
 use crate::shard::{Answer, Call, Shard, Ticket};
-use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// A client of this core that waits.
@@ -339,16 +338,11 @@ impl Core {
         if !ticket.is_open() {
             return;
         }
-        let needs_of_call = || {
-            let mut needs = Needs::of_call(self.map, row, &args);
-            needs.add_linked(&self.shared.links);
-            needs
-        };
-        let needs = OnceCell::from(needs_of_call());
-        let shards = needs.get().map(Needs::shards).unwrap_or_default();
-        let is_clear = |shard, engine: &Shard| needs.get_or_init(needs_of_call).is_clear(shard, engine);
-        if !hold_several(&mut self.shard, &mut self.visited, &shards, is_clear) {
-            let mut requests = needs.into_inner().unwrap_or_else(needs_of_call).into_requests(None);
+        let mut needs = Needs::of_call(self.map, row, &args);
+        needs.add_linked(&self.shared.links);
+        let is_clear = |shard, engine: &Shard| needs.is_clear(shard, engine);
+        if !hold_several(&mut self.shard, &mut self.visited, &needs.shards(), is_clear) {
+            let mut requests = needs.into_requests(None);
             requests.iter_mut().for_each(|(_, request)| request.is_patient = true);
             let gathering = self.gatherings.insert(Gathering {
                 connection: ticket.connection,

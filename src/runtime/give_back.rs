@@ -108,7 +108,7 @@ impl Schedule {
     }
 }
 
-/// The limit, if it is one of all that the process has in memory.
+/// The limit, if it is a share of the machine's memory and entries go at it: then it matters how soon they leave room.
 fn share(config: &Config) -> Option<u64> {
     let evicts = config.maxmemory_policy != MaxmemoryPolicy::Noeviction;
     let is_share = matches!(config.maxmemory.limit, MemoryLimit::Percent(_));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_share_of_the_machine_counts_all_that_is_in_memory() {
+    fn only_a_share_of_the_machine_where_entries_go_is_a_limit_to_hurry_for() {
         let config = |limit: MemoryLimit, maxmemory_policy| {
             let bytes = limit.bytes(1000 * MIB);
             Config { maxmemory: crate::config::Budget { limit, bytes }, maxmemory_policy, ..Config::default() }

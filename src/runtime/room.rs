@@ -219,7 +219,7 @@ fn bytes_of_key(keyspace: Option<&Keyspace>, db: usize, key: &[u8]) -> usize {
 impl Core {
     /// What counts against the limit, in bytes.
     pub(super) fn counted_bytes(&self) -> u64 {
-        self.shared.counted_bytes()
+        memory::used_bytes().saturating_sub(self.shared.uncounted_bytes())
     }
 
     /// Whether there is room for a command with a request of so many bytes.

@@ -185,7 +185,7 @@ enum Ran {
 const KEYS_MAX: usize = 1024;
 
 const WRONG_ARITY: Error = Error::fixed("ERR Wrong number of args calling Redis command from script");
-const NOT_ALLOWED: Error = Error::fixed("ERR This Redis command is not allowed from script");
+pub(super) const NOT_ALLOWED: Error = Error::fixed("ERR This Redis command is not allowed from script");
 
 /// The ending of a run that begins again.
 const ROAMS: &str = "the script uses keys that are not held";
@@ -448,7 +448,7 @@ impl Core {
         let Some(mut prepared) = prepared? else { return Ok(None) };
         let limit = self.config.maxmemory.bytes;
         if limit != 0 && !memory::is_within_lease(0) {
-            // Within a transaction nothing more is evicted.
+            // Within a transaction entries go between its calls, not here.
             let runs_on = self.connections[index as usize].session.mode.contains(Mode::DENY_BLOCKING);
             prepared.is_short = if runs_on { limit < self.counted_bytes() } else { self.room_for(0) == Room::Lacking };
             let minds = !prepared
@@ -1259,39 +1259,57 @@ impl Runner<'_> {
     }
 }
 
+/// The row of what a script calls; or why it may not, with the row if there is one. `may_call` says which it may of
+/// those that scripts may not.
+pub(super) fn row_of_call(
+    args: &Args<'_>,
+    is_readonly: bool,
+    may_call: impl FnOnce(&Row) -> bool,
+) -> Result<&'static Row, (Option<&'static Row>, Error)> {
+    let Some(row) = lookup::find_row(args) else {
+        let error = match lookup::find_absent(args) {
+            None => Error::fixed("ERR Unknown Redis command called from script"),
+            Some(false) => WRONG_ARITY,
+            Some(true) => NOT_ALLOWED,
+        };
+        return Err((None, error));
+    };
+    if !row.accepts(args.len()) {
+        return Err((Some(row), WRONG_ARITY));
+    }
+    if row.flags.contains(Flags::NOSCRIPT) && !may_call(row) {
+        return Err((Some(row), NOT_ALLOWED));
+    }
+    if row.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) && is_readonly {
+        return Err((Some(row), Error::fixed("ERR Write commands are not allowed from read-only scripts.")));
+    }
+    Ok(row)
+}
+
+/// What a script is told whose call asks to wait.
+pub(super) fn waits_in_script(args: &Args<'_>) -> Error {
+    Error::quoting("ERR ", args[0], " command is not allowed with BLOCK option from scripts")
+}
+
 impl Caller for Runner<'_> {
     fn call(&mut self, args: &[&[u8]], protocol: Protocol, out: &mut Output) -> Answer {
         if self.roams {
             return Answer::Ends(ROAMS);
         }
-        let Some(row) = lookup::find_row(args) else {
-            let error = match lookup::find_absent(args) {
-                None => Error::fixed("ERR Unknown Redis command called from script"),
-                Some(false) => WRONG_ARITY,
-                Some(true) => NOT_ALLOWED,
-            };
-            return self.refuse(None, error);
-        };
-        if !row.accepts(args.len()) {
-            return self.refuse(Some(row), WRONG_ARITY);
-        }
         // Suites let scripts call more; of what concerns the whole server only DEBUG, which waits for no other core.
-        let may_all =
-            self.core.shared.scripts.allows_all() && (!row.flags.contains(Flags::ADMIN) || row.command.name == "DEBUG");
-        if row.flags.contains(Flags::NOSCRIPT) && !may_all {
-            return self.refuse(Some(row), NOT_ALLOWED);
-        }
+        let scripts = &self.core.shared.scripts;
+        let may_call =
+            |row: &Row| scripts.allows_all() && (!row.flags.contains(Flags::ADMIN) || row.command.name == "DEBUG");
+        let row = match row_of_call(args, self.is_readonly, may_call) {
+            Ok(row) => row,
+            Err((row, error)) => return self.refuse(row, error),
+        };
         let is_write = row.flags.contains(Flags::WRITE);
-        if row.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) && self.is_readonly {
-            let error = Error::fixed("ERR Write commands are not allowed from read-only scripts.");
-            return self.refuse(Some(row), error);
-        }
         if is_write && let Some(error) = self.core.refuses_to_write(self.index, row) {
             return self.refuse(Some(row), error);
         }
         if (row.command.asks_to_wait)(args) {
-            let error = Error::quoting("ERR ", args[0], " command is not allowed with BLOCK option from scripts");
-            return self.fail_call(row, error);
+            return self.fail_call(row, waits_in_script(args));
         }
         if self.is_short && !self.has_written && row.flags.contains(Flags::DENYOOM) {
             return self.refuse(Some(row), Error::OUT_OF_MEMORY);
