@@ -130,6 +130,7 @@ impl Core {
                 match event {
                     Event::Written { result, blocks } => self.log_written(result, blocks),
                     Event::Synced(result) => self.log_synced(result),
+                    Event::Zeroed(result) => self.writer.zeroed(result),
                     _ => {}
                 }
             }

@@ -7,6 +7,7 @@
 
 use super::aof_clerk::note_gone;
 use super::aof_place::{LaneFile, LogFiles};
+use super::aof_room::Room;
 use crate::aof::group;
 use crate::aof::log::{Batch, Log};
 use crate::config::{Appendfsync, reason};
@@ -28,7 +29,8 @@ const ROOM_BYTES_MAX: u64 = 16 << 20;
 /// Memory for a group beyond this is given back.
 const SPARE_BYTES_MAX: usize = 8 << 20;
 
-/// Where writes and syncs go, one at a time; [`Writer::written`] or [`Writer::synced`] is called when it has ended.
+/// Where writes and syncs go, one at a time, and zeros beside them; [`Writer::written`], [`Writer::synced`] or
+/// [`Writer::zeroed`] is called when it has ended.
 pub(super) trait Queue {
     /// Writes blocks but their first `skipped` bytes, from an offset on. `is_synced`: they are on disk when it has
     /// ended.
@@ -36,6 +38,9 @@ pub(super) trait Queue {
 
     /// Has all that was written into a file on disk.
     fn sync(&mut self, file: &File);
+
+    /// Writes so many zeros from an offset on, [`crate::sys::file::ZEROS_BYTES`] at most.
+    fn zero(&mut self, file: &File, offset: u64, bytes: usize);
 }
 
 impl Queue for Ring {
@@ -45,6 +50,10 @@ impl Queue for Ring {
 
     fn sync(&mut self, file: &File) {
         self.sync_file(file.descriptor());
+    }
+
+    fn zero(&mut self, file: &File, offset: u64, bytes: usize) {
+        self.zero_file(file.descriptor(), offset, bytes);
     }
 }
 
@@ -58,8 +67,8 @@ struct Open {
     groups: u64,
     /// … and how many of them are on disk.
     synced_groups: u64,
-    /// Up to where there is room.
-    room_end: u64,
+    /// What is behind that.
+    room: Room,
 }
 
 impl Open {
@@ -192,9 +201,13 @@ impl Writer {
         self.is_in_flight() || self.open.is_some()
     }
 
-    /// Whether a write or a sync is under way.
+    /// Whether a write or a sync is under way, or zeros are.
     pub(super) fn is_in_flight(&self) -> bool {
-        self.flight.is_some()
+        self.flight.is_some() || self.is_zeroing()
+    }
+
+    fn is_zeroing(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.room.is_under_way())
     }
 
     /// Whether the log has, or had, a directory.
@@ -208,10 +221,11 @@ impl Writer {
         let directory = self.files.current().expect("a log that is on has a directory");
         let mut bytes = 0;
         if let Some(LaneFile { path, number, bytes: offset, groups }) = directory.lanes.get(self.lane) {
-            let (file, _) = File::open_direct(path)?;
+            let (file, is_direct) = File::open_direct(path)?;
             let (number, groups, offset) = (*number, *groups, *offset);
             // What was loaded is on disk: see the loader.
-            self.open = Some(Open { number, file, offset, groups, synced_groups: groups, room_end: offset });
+            let room = Room::behind(offset, is_direct);
+            self.open = Some(Open { number, file, offset, groups, synced_groups: groups, room });
             bytes = offset;
         }
         self.has_begun = true;
@@ -281,6 +295,15 @@ impl Writer {
     fn start_write(&mut self, log: &Log, at: &Moment, queue: &mut impl Queue, is_synced: bool) -> io::Result<()> {
         let spare = std::mem::take(&mut self.spare_records);
         let Some(batch) = log.take(self.lane, spare) else { return Ok(()) };
+        let bytes = group::bytes_for(batch.records.len());
+        if let Some(open) = &self.open
+            && open.room.is_under_way()
+            && (open.number != batch.file || !open.room.is_free(open.offset + bytes as u64))
+        {
+            // Zeros would fall upon the group, or make a file longer again that is cut now: they end first.
+            log.put_back(self.lane, batch);
+            return Ok(());
+        }
         let begun = if self.has_begun { Ok(()) } else { self.begin(log) };
         if let Err(error) = begun.and_then(|()| self.make_ready(&batch)) {
             let directory = self.files.of_file(batch.file);
@@ -292,15 +315,19 @@ impl Writer {
             return Err(error);
         }
         log.note_open(self.lane, true);
-        let bytes = group::bytes_for(batch.records.len());
         let mut blocks = match self.spare_blocks.take() {
             Some(blocks) => blocks.resized(bytes),
             None => Blocks::new(bytes),
         };
-        let open = self.open.as_ref().expect("made ready");
+        let open = self.open.as_mut().expect("made ready");
         group::seal(blocks.bytes_mut(), open.place(), batch.shares, &batch.records);
         log.note_writing(self.lane, batch.records.capacity() + blocks.capacity());
         queue.write(&open.file, open.offset, blocks, 0, is_synced);
+        if at.policy == Appendfsync::Always
+            && let Some((from, zeros)) = open.room.zeros_behind(open.offset + bytes as u64, bytes as u64)
+        {
+            queue.zero(&open.file, from, zeros);
+        }
         let waits_since = self.waits_since.take();
         let beside = if waits_since.is_some() || log.syncing() != 0 {
             Beside::Sync
@@ -373,6 +400,11 @@ impl Writer {
         log.put_back(self.lane, batch);
         self.note_spares(log);
         Written::Failed(error)
+    }
+
+    /// Zeros have been written, or not: then the groups that come there bring their blocks themselves.
+    pub(super) fn zeroed(&mut self, result: Result<usize, i32>) {
+        self.open.as_mut().expect("a file is not closed while zeros come").room.note_zeroed(result);
     }
 
     /// Nothing was written for a moment, or will be at once: large buffers are freed.
@@ -504,16 +536,17 @@ impl Writer {
                     self.closed_bytes = 0;
                 }
             }
-            self.open = Some(Open { number: batch.file, file, offset: 0, groups: 0, synced_groups: 0, room_end: 0 });
+            let room = Room::behind(0, is_direct);
+            self.open = Some(Open { number: batch.file, file, offset: 0, groups: 0, synced_groups: 0, room });
         }
         let open = self.open.as_mut().expect("opened above");
         let end = open.offset + group::bytes_for(batch.records.len()) as u64;
-        if open.room_end < end {
+        if !open.room.reaches(end) {
             let ahead = open.offset.clamp(ROOM_BYTES_MIN, ROOM_BYTES_MAX);
             // Where a file system cannot make room ahead, it makes it when the blocks are written.
             match open.file.allocate(open.offset, end - open.offset + ahead) {
-                Ok(()) => open.room_end = end + ahead,
-                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => open.room_end = u64::MAX,
+                Ok(()) => open.room.note_made(end + ahead),
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => open.room.give_up(),
                 // Perhaps there is room for the group itself; the write will tell.
                 Err(_) => {}
             }

@@ -481,6 +481,7 @@ impl Core {
                 Event::Unsent { index, result, bytes } => self.unsent(index, result, bytes),
                 Event::Written { result, blocks } => self.log_written(result, blocks),
                 Event::Synced(result) => self.log_synced(result),
+                Event::Zeroed(result) => self.writer.zeroed(result),
                 Event::Woken => {}
             }
         }

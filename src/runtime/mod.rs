@@ -11,6 +11,7 @@ mod aof_place;
 #[cfg(test)]
 mod aof_proof;
 mod aof_rewrite;
+mod aof_room;
 mod aof_scripts;
 mod aof_share;
 mod aof_writer;

@@ -14,6 +14,21 @@ pub const BLOCK_BYTES: usize = 4096;
 #[repr(C, align(4096))]
 struct Block([u8; BLOCK_BYTES]);
 
+/// The most that [`zeros`] are.
+pub const ZEROS_BYTES: usize = 256 << 10;
+
+static ZEROS: [Block; ZEROS_BYTES / BLOCK_BYTES] = [const { Block([0; BLOCK_BYTES]) }; ZEROS_BYTES / BLOCK_BYTES];
+
+/// So many zeros, for direct I/O.
+///
+/// # Panics
+/// They are more than [`ZEROS_BYTES`].
+pub fn zeros(bytes: usize) -> &'static [u8] {
+    // SAFETY: the blocks are bytes, one behind the other, without padding.
+    let all: &[u8] = unsafe { std::slice::from_raw_parts(ZEROS.as_ptr().cast(), ZEROS_BYTES) };
+    &all[..bytes]
+}
+
 /// Zeroed memory for direct I/O: whole blocks.
 pub struct Blocks {
     blocks: Vec<Block>,

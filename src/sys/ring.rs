@@ -14,7 +14,7 @@
 #![allow(unsafe_code)]
 
 use super::bell::Bell;
-use super::file::Blocks;
+use super::file::{self, Blocks};
 use bytes::Bytes;
 use io_uring::types::{self, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
@@ -43,6 +43,7 @@ const KIND_IGNORE: u64 = 5;
 const KIND_QUICK: u64 = 6;
 const KIND_WRITE: u64 = 7;
 const KIND_SYNC: u64 = 8;
+const KIND_ZERO: u64 = 9;
 
 const fn user_data(kind: u64, index: u32) -> u64 {
     kind << 56 | index as u64
@@ -96,6 +97,8 @@ pub enum Event {
     },
     /// The sync of a file ended: the error number, if it failed.
     Synced(Result<(), i32>),
+    /// Zeros were written into a file: how many bytes, or the error number; see [`Ring::zero_file`].
+    Zeroed(Result<usize, i32>),
     /// Another core (or the signal thread) wants attention.
     Woken,
 }
@@ -457,6 +460,19 @@ impl Ring {
         self.push(&entry);
     }
 
+    /// Writes so many zeros into a file from an offset on, past the page cache where it is open so; offset and number
+    /// are multiples of a block. Any number of such writes may be in flight.
+    ///
+    /// # Panics
+    /// They are more than [`file::ZEROS_BYTES`].
+    pub fn zero_file(&mut self, file: RawFd, offset: u64, bytes: usize) {
+        let entry = opcode::Write::new(Fd(file), file::zeros(bytes).as_ptr(), bytes as u32)
+            .offset(offset)
+            .build()
+            .user_data(user_data(KIND_ZERO, 0));
+        self.push(&entry);
+    }
+
     /// Has all that was written into a file on disk.
     pub fn sync_file(&mut self, file: RawFd) {
         let entry =
@@ -648,6 +664,7 @@ impl Ring {
                     Event::Written { result, blocks }
                 }
                 KIND_SYNC => Event::Synced(if result < 0 { Err(-result) } else { Ok(()) }),
+                KIND_ZERO => Event::Zeroed(if result < 0 { Err(-result) } else { Ok(result as usize) }),
                 KIND_IGNORE => continue,
                 other => panic!("completion of unknown kind {other}"),
             });

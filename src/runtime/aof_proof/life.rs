@@ -39,7 +39,11 @@ const ROUNDS_MAX: usize = 60;
 
 /// What a lane has given to the disk, and not heard of yet.
 #[derive(Default)]
-struct Held(Option<Doing>);
+struct Held {
+    doing: Option<Doing>,
+    /// Zeros: where, and how many.
+    zeros: Option<(simulated::File, u64, usize)>,
+}
 
 enum Doing {
     Write { file: simulated::File, offset: u64, blocks: Blocks, skipped: usize, is_synced: bool },
@@ -50,11 +54,16 @@ impl Queue for Held {
     fn write(&mut self, file: &File, offset: u64, blocks: Blocks, skipped: usize, is_synced: bool) {
         let file = file.simulated().clone();
         file.put(&blocks.bytes()[skipped..], offset);
-        self.0 = Some(Doing::Write { file, offset, blocks, skipped, is_synced });
+        self.doing = Some(Doing::Write { file, offset, blocks, skipped, is_synced });
     }
 
     fn sync(&mut self, file: &File) {
-        self.0 = Some(Doing::Sync(file.simulated().clone()));
+        self.doing = Some(Doing::Sync(file.simulated().clone()));
+    }
+
+    fn zero(&mut self, file: &File, offset: u64, bytes: usize) {
+        assert!(self.zeros.is_none(), "one at a time");
+        self.zeros = Some((file.simulated().clone(), offset, bytes));
     }
 }
 
@@ -256,7 +265,13 @@ impl Life {
         let (log, moment) = (self.shared.log.clone(), self.moment());
         let (writer, held) = &mut self.lanes[lane];
         assert!(writer.looks_for_place());
-        let (failed, is_fatal) = match held.0.take() {
+        if (held.doing.is_none() || self.random.bool())
+            && let Some((file, offset, bytes)) = held.zeros.take()
+        {
+            writer.zeroed(file.finish_zeros(bytes, offset));
+            return;
+        }
+        let (failed, is_fatal) = match held.doing.take() {
             None => match writer.flush(&log, &moment, held) {
                 Ok(()) => (None, false),
                 Err(error) => {

@@ -557,6 +557,27 @@ impl File {
         Ok(len)
     }
 
+    /// The write of so many zeros, into room that nobody wrote into, has ended: how, and how many. What had come there
+    /// in the meantime is lost.
+    pub fn finish_zeros(&self, len: usize, offset: u64) -> Result<usize, i32> {
+        let fault = self.disk.state.lock().count("zeros by the ring");
+        let len = match fault {
+            Some(Fault::Error(number)) => return Err(number),
+            Some(Fault::Short) => len / 2,
+            None => len,
+        };
+        let range = sectors(offset, len);
+        let lost: Vec<u64> = {
+            let state = self.disk.state.lock();
+            state.image.inodes[self.inode].current.sectors.range(range).map(|(number, _)| *number).collect()
+        };
+        if !lost.is_empty() {
+            let zeros = Arc::new([0; SECTOR_BYTES]);
+            self.change(|inode| lost.iter().for_each(|number| inode.change(Change::Sector(*number, zeros.clone()))));
+        }
+        Ok(len)
+    }
+
     /// The sync that the ring was asked for has ended: how.
     pub fn finish_sync(&self) -> Result<(), i32> {
         self.sync_as("sync by the ring").map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
