@@ -156,16 +156,16 @@ def sharded(request, start):
 
 @pytest.fixture
 def work(tmp_path):
-    """Starts Python programs beside the test, as `python WORDS…` with the test's directory to import from. They are
-    ended as an operator would, and shown when the test fails."""
+    """Starts programs beside the test, as `python WORDS…` with the test's directory to import from, or by another
+    interpreter. They are ended as an operator would, and shown when the test fails."""
     processes = []
 
-    def work(*words, **environment):
+    def work(*words, by=sys.executable, **environment):
         log = tmp_path / f"worker{len(processes)}.log"
         path = os.pathsep.join([str(tmp_path), os.path.dirname(__file__)])
         with log.open("wb") as output:
             processes.append((subprocess.Popen(
-                [sys.executable, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path, **environment},
+                [by, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path, **environment},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT), log))
         return processes[-1][0]
 
