@@ -43,6 +43,8 @@ pub const LONG_REPLY_ELEMENTS_MIN: usize = 8192;
 pub const SLICE_ELEMENTS: usize = 2048;
 /// … or when it has so many bytes.
 pub const SLICE_BYTES: usize = 256 * 1024;
+/// A piece of a payload, which is compressed, is smaller.
+pub const PAYLOAD_SLICE_BYTES: usize = 64 * 1024;
 /// Elements that are written before the bytes are counted again.
 const ELEMENTS_PER_LOOK: usize = 64;
 /// More sets are combined at once: they are looked up for every slice.
@@ -297,7 +299,7 @@ impl Payload {
     fn step(&mut self, value: ValueRef<'_>, reply: &mut Reply<'_>) -> Result<bool, Gone> {
         let mut piece = Vec::new();
         let writer = self.writer.get_or_insert_with(|| payload::Writer::begin(value, self.compress, &mut piece));
-        let is_more = writer.step(value, SLICE_BYTES, &mut piece);
+        let is_more = writer.step(value, PAYLOAD_SLICE_BYTES, &mut piece);
         self.bytes += piece.len();
         reply.raw(&piece);
         if !is_more {
