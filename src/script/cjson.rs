@@ -295,7 +295,10 @@ fn write_object(choice: &Choice, stack: &mut Stack<'_>, out: &mut Text<'_, '_>, 
                 write_string(stack, out, -2)?;
                 out.bytes.push(b':');
             }
-            _ => return Err(stack.throw("Cannot serialise table: table key must be a number or string")),
+            kind => {
+                let kind = kind.name();
+                return Err(stack.throw(format!("Cannot serialise {kind}: table key must be a number or string")));
+            }
         }
         write_top(choice, stack, out, depth)?;
         stack.pop(1);
@@ -597,7 +600,8 @@ impl<'a> Reader<'a> {
         }
         self.token_at = self.at;
         let rest = &self.bytes[self.at..];
-        let Some(&first) = rest.first() else { return Token::End };
+        // A zero byte ends a text, as it does in C.
+        let Some(&first) = rest.first().filter(|first| **first != 0) else { return Token::End };
         let single = match first {
             b'{' => Some(Token::ObjectBegin),
             b'}' => Some(Token::ObjectEnd),
@@ -726,6 +730,31 @@ fn is_invalid_number(text: &[u8]) -> bool {
     }
 }
 
+/// The hexadecimal digits at the front, with a fraction and a power of two where there are, and their length.
+fn hexadecimal(text: &[u8]) -> Option<(f64, usize)> {
+    let digits = |from: usize| text[from.min(text.len())..].iter().take_while(|digit| digit.is_ascii_hexdigit());
+    let whole = digits(0).count();
+    let fraction = if text.get(whole) == Some(&b'.') { digits(whole + 1).count() } else { 0 };
+    if whole + fraction == 0 {
+        return None;
+    }
+    let mantissa = digits(0).chain(digits(whole + 1).take(fraction));
+    let value =
+        mantissa.fold(0.0, |value, &digit| value * 16.0 + f64::from(char::from(digit).to_digit(16).unwrap_or(0)));
+    let mut len = whole + if text.get(whole) == Some(&b'.') { 1 + fraction } else { 0 };
+    let mut power = -4 * fraction as i32;
+    if matches!(text.get(len), Some(b'p' | b'P')) {
+        let sign = usize::from(matches!(text.get(len + 1), Some(b'-' | b'+')));
+        let digits = text[(len + 1 + sign).min(text.len())..].iter().take_while(|byte| byte.is_ascii_digit());
+        let exponent = digits.clone().fold(0i32, |sum, &digit| (sum * 10 + i32::from(digit - b'0')).min(1 << 20));
+        if digits.count() != 0 {
+            power += if text[len + 1] == b'-' { -exponent } else { exponent };
+            len += 1 + sign + text[len + 1 + sign..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        }
+    }
+    Some((value * f64::from(power).exp2(), len))
+}
+
 /// The number at the front as C's `strtod` reads it, and its length; 0: none.
 fn c_number(text: &[u8]) -> (f64, usize) {
     let sign = usize::from(matches!(text.first(), Some(b'-' | b'+')));
@@ -738,14 +767,10 @@ fn c_number(text: &[u8]) -> (f64, usize) {
             return (signed(value), sign + word.len());
         }
     }
-    if starts(b"0x") {
-        let digits = body[2..].iter().take_while(|digit| digit.is_ascii_hexdigit()).count();
-        if 0 < digits {
-            let value = body[2..2 + digits]
-                .iter()
-                .fold(0.0, |value, &digit| value * 16.0 + f64::from(char::from(digit).to_digit(16).unwrap_or(0)));
-            return (signed(value), sign + 2 + digits);
-        }
+    if starts(b"0x")
+        && let Some((value, len)) = hexadecimal(&body[2..])
+    {
+        return (signed(value), sign + 2 + len);
     }
     let digits = |from: usize| body[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let whole = digits(0);

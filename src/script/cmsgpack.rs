@@ -203,7 +203,8 @@ impl<'a> Source<'a, '_> {
         match kind {
             0..=0x7f => stack.push_number(f64::from(kind)),
             0xe0..=0xff => stack.push_number(f64::from(kind as i8)),
-            0xcc..=0xcf => stack.push_number(self.unsigned(1 << (kind - 0xcc))? as f64),
+            // From 2^63 on it is a negative number, as there.
+            0xcc..=0xcf => stack.push_number(self.unsigned(1 << (kind - 0xcc))? as i64 as f64),
             0xd0 => stack.push_number(f64::from(self.unsigned(1)? as i8)),
             0xd1 => stack.push_number(f64::from(self.unsigned(2)? as i16)),
             0xd2 => stack.push_number(f64::from(self.unsigned(4)? as i32)),
