@@ -148,6 +148,7 @@
 //! | `SLICE_ELEMENTS` | `src/command/long_reply.rs` | `2048` | the slice ends |
 //! | `STEP_KEYS` | `src/command/survey.rs` | `512` | the rest of the keys waits for a later pass |
 //! | `SLICE_BYTES` | `src/command/long_reply.rs` | `256 * 1024` | likewise |
+//! | `PAYLOAD_SLICE_BYTES` | `src/command/long_reply.rs` | `64 * 1024` | likewise, of `DUMP` |
 //! | `SETS_MAX` | `src/command/long_reply.rs` | `256` | so many sets are combined without a pause |
 //! | `LARGE_BYTES_MIN` | `src/keyspace/walk.rs` | `128 * 1024` | a snapshot records a value in slices, and who would change it waits |
 //! | `GATHERED_BYTES_MAX` | `src/snapshot/scribe.rs` | `1 << 20` | … and goes over it twice, once to count |
@@ -229,7 +230,7 @@
 //! | `INTEGER_BYTES_MAX` | `src/script/structs.rs` | `32` | an error of `struct` |
 //! | `KEYS_MAX` | `src/runtime/script.rs` | `1024` | a script that uses so many keys without naming them begins again with every shard |
 //! | `CALLS_MAX` | `src/runtime/trial.rs` | `4096` | calls of a script that may begin again are added up |
-//! | `LINES_BYTES_MAX` | `src/runtime/trial.rs` | `64 << 10` | a script that logs more, and might begin again, does so at once |
+//! | `KEPT_BYTES_MAX` | `src/runtime/trial.rs` | `64 << 10` | a script that logs more, and might begin again, does so at once |
 //! | `VALUES_MAX` | `src/script/locals.rs` | `512` | functions of a library with so much in local variables hold every shard |
 //! | `LOAD_NANOSECONDS_MAX` | `src/runtime/libraries.rs` | `500_000_000` | a library is refused |
 //! | `EVAL_SCRIPTS_MAX` | `src/shared/scripts.rs` | `500` | the script that was used longest ago is forgotten |

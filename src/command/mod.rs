@@ -36,7 +36,7 @@ pub mod long_reply;
 pub mod lookup;
 mod memory;
 pub mod persistence;
-mod pubsub;
+pub mod pubsub;
 mod scan;
 mod script;
 mod server;

@@ -122,6 +122,15 @@ const SUBCOMMANDS: &[Command] = &[
     .syntax("[shardchannel [shardchannel ...]]"),
 ];
 
+/// To whom a call publishes, if it does: the channel and the message follow its name.
+pub fn audience_of(command: &Command) -> Option<Audience> {
+    match command.name {
+        "PUBLISH" => Some(Audience::Channel),
+        "SPUBLISH" => Some(Audience::Shard),
+        _ => None,
+    }
+}
+
 fn publish(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     reply.integer(view.shared.pubsub.publish(Audience::Channel, args[1], args[2]) as i64);
     Ok(())

@@ -151,6 +151,17 @@ impl Pubsub {
         counts.total()
     }
 
+    /// To how many a message to a channel would go now.
+    pub fn receivers(&self, audience: Audience, channel: &[u8]) -> usize {
+        let mut counts = self.directory(audience).read(channel).counts(channel).cloned().unwrap_or_default();
+        if audience == Audience::Channel && !self.patterns.is_empty() {
+            let patterns = self.patterns.read(b"");
+            let matched = patterns.iter().filter(|(pattern, _)| glob::matches(pattern, channel));
+            matched.for_each(|(_, of_pattern)| counts.add_all(of_pattern));
+        }
+        counts.total()
+    }
+
     /// Something happened to a key: those who subscribed to it, and those who have it in their caches, are told.
     pub fn tell(&self, effect: &Effect, notifications: Notifications) {
         if self.tracking.is_used() {

@@ -13,9 +13,10 @@
 //! A script may use keys that it did not name (BullMQ, Sidekiq and Dramatiq do). It finds that out by the first call
 //! for a key that is not held: then it ends there, all that it has written is undone, and it begins again with every
 //! shard. Nobody has seen anything: what it wrote is undone before anything is let go; events are told when it has
-//! ended; and before it would do what cannot be undone (publish, change a value too large to be copied, a command on
-//! all keys) it begins again with every shard too. With every shard there is nothing that it does not hold. Which
-//! scripts do so is remembered ([`Habit`]): those begin with every shard at once. `script_widened` of `INFO` counts.
+//! ended, and so is what it publishes (it is told how many would get it now); and before it would do what cannot be
+//! undone (change a value too large to be copied, a command on all keys) it begins again with every shard too. With
+//! every shard there is nothing that it does not hold. Which scripts do so is remembered ([`Habit`]): those begin with
+//! every shard at once. `script_widened` of `INFO` counts.
 //!
 //! The undo log costs a copy of every value that such a run is the first to write. It is not kept where everything is
 //! held anyhow: on a server with one shard, and in a transaction, which with a script in it holds every shard.
@@ -46,6 +47,7 @@ use super::trial::Trial;
 use super::visit::hold_several;
 use crate::command::info::REDIS_VERSION;
 use crate::command::lookup::{self, Row};
+use crate::command::pubsub::audience_of;
 use crate::command::slowlog::Split;
 use crate::command::{Args, Flags, Joint, Keys, Part, Run, ScriptCall, SessionView, Spread, key_positions, slowlog};
 use crate::connection::arguments;
@@ -126,6 +128,17 @@ impl Origin {
             Origin::Function(library, index) => &library.habits[*index],
         }
     }
+}
+
+/// What a script holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// The keys that it has named.
+    Keys,
+    /// Every shard.
+    All,
+    /// Every shard, with the transaction that it is a call of.
+    Transaction,
 }
 
 /// A call of a script that is ready to run.
@@ -260,7 +273,8 @@ impl Core {
             }
             let mut ground = Ground::Engines;
             let before = work.before.take();
-            let ran = self.run_prepared(index, row, &prepared, &args, &mut ground, true, before, &mut out);
+            let reach = if is_wide || self.map.shards() == 1 { Reach::All } else { Reach::Keys };
+            let ran = self.run_prepared(index, row, &prepared, &args, &mut ground, reach, before, &mut out);
             self.settle_engines();
             if self.map.shards() == 1 && !self.shard.locks.is_free() {
                 self.serve_waiting(); // One in front of them may have been told that the script is busy.
@@ -293,7 +307,8 @@ impl Core {
         let ran = match self.prepare(index, work.what, &args, &mut out) {
             Ok(Some(prepared)) => {
                 let before = work.before.take();
-                let ran = self.run_prepared(index, row, &prepared, &args, &mut ground, true, before, &mut out);
+                let reach = if matches!(ground, Ground::Whole(_)) { Reach::All } else { Reach::Keys };
+                let ran = self.run_prepared(index, row, &prepared, &args, &mut ground, reach, before, &mut out);
                 if matches!(ran, Ran::Roams(_)) {
                     prepared.origin.habit().roams();
                 }
@@ -340,7 +355,7 @@ impl Core {
         match self.prepare(index, what, args, out) {
             Ok(None) => {}
             Ok(Some(prepared)) => {
-                let ran = self.run_prepared(index, row, &prepared, args, ground, false, None, out);
+                let ran = self.run_prepared(index, row, &prepared, args, ground, Reach::Transaction, None, out);
                 assert!(matches!(ran, Ran::Ended), "a transaction with a script holds every shard");
             }
             Err(error) => {
@@ -601,24 +616,28 @@ impl Core {
         prepared: &Prepared,
         args: &Args<'_>,
         ground: &mut Ground,
-        may_lend: bool,
+        reach: Reach,
         before: Option<Before>,
         out: &mut Output,
     ) -> Ran {
         let start = out.len();
+        let may_lend = reach != Reach::Transaction;
         // In a transaction its calls are the transaction's.
         let used_before = may_lend.then(|| std::mem::take(&mut self.used_keys));
         let mut scripting = self.scripting.take().expect("made when it was prepared");
         let (keys, others) = args[prepared.first_key..].split_at(prepared.keys);
         let mut call = call_of(&self.connections[index as usize].session);
         call.actor.is_script = true;
-        let holds_everything = match ground {
-            Ground::Whole(_) => true,
-            Ground::Entries(_) => false,
-            Ground::Engines => {
-                (0..self.map.shards()).all(|shard| self.held_engine(shard).is_some_and(|engine| engine.locks.is_free()))
-            }
-        };
+        // Not where its keys happen to be on all shards: they are all that it keeps from others when it takes long.
+        let holds_everything = reach != Reach::Keys
+            && match ground {
+                Ground::Whole(_) => true,
+                Ground::Entries(_) => false,
+                Ground::Engines => {
+                    let is_free = |shard| self.held_engine(shard).is_some_and(|engine| engine.locks.is_free());
+                    (0..self.map.shards()).all(is_free)
+                }
+            };
         let Before { started, long } = before.unwrap_or_else(|| Before { started: self.clock.raw(), long: None });
         // What a library's local variables hold now, they hold again if this run is not the last one.
         let is_trial = !holds_everything && prepared.is_function();
@@ -701,6 +720,9 @@ impl Core {
         if roams {
             trial.take_back(&mut self.stats);
         } else {
+            if trial.has_messages() {
+                self.tell_of(ground); // Of keys first.
+            }
             trial.tell(&self.shared, &self.config, &self.connections[index as usize].session);
         }
         if roams {
@@ -1020,7 +1042,7 @@ impl Runner<'_> {
         if !positions.iter().all(|&at| self.is_held(args[at])) {
             return false;
         }
-        if !row.flags.contains(Flags::WRITE) {
+        if !row.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) {
             return true;
         }
         if names_database(row, args) {
@@ -1192,6 +1214,16 @@ impl Runner<'_> {
                 None
             }
             Run::Session(run) => {
+                if !self.holds_everything
+                    && let Some(audience) = audience_of(row.command)
+                {
+                    if !self.trial.note_message(audience, args[1], args[2]) {
+                        return Some(self.begin_again());
+                    }
+                    let receivers = core.shared.pubsub.receivers(audience, args[1]);
+                    Reply::new(out, call.protocol).integer(receivers as i64);
+                    return None;
+                }
                 let session = &mut core.connections[self.index as usize].session;
                 let (db, protocol) = (session.db, session.protocol);
                 session.db = call.db;
@@ -1314,9 +1346,8 @@ impl Caller for Runner<'_> {
         if self.is_short && !self.has_written && row.flags.contains(Flags::DENYOOM) {
             return self.refuse(Some(row), Error::OUT_OF_MEMORY);
         }
-        let is_irrevocable = row.flags.contains(Flags::MAY_REPLICATE);
         let asks_others = matches!(row.command.run, Run::Everywhere { .. }) && 1 < self.core.map.shards();
-        if (is_irrevocable || asks_others) && !self.holds_everything {
+        if asks_others && !self.holds_everything {
             return self.begin_again();
         }
         self.needed_more |= asks_others;

@@ -1,5 +1,5 @@
 //! What a run of a script leaves behind that may have to begin again with every shard: counts, entries of the slow log,
-//! lines of the server's log. Kept apart until it has ended: then told, or taken back. Not here: what it wrote (the
+//! lines of the server's log, messages to channels. Kept apart until it has ended: then told, or taken back. Not here: what it wrote (the
 //! undo log of `script`) and the local variables of libraries ([`crate::script::locals`]).
 
 use super::libraries::log;
@@ -8,7 +8,7 @@ use crate::command::lookup::CommandId;
 use crate::command::slowlog;
 use crate::config::Config;
 use crate::resp::counted_word;
-use crate::session::Session;
+use crate::session::{Audience, Session};
 use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::stats::histogram::Histogram;
@@ -17,8 +17,8 @@ use std::collections::VecDeque;
 
 /// Calls that are noted one by one; with more of them they are added up.
 const CALLS_MAX: usize = 4096;
-/// Bytes of lines that are kept back; who logs more begins again at once.
-const LINES_BYTES_MAX: usize = 64 << 10;
+/// Bytes of lines and messages that are kept back; who logs or publishes more begins again at once.
+const KEPT_BYTES_MAX: usize = 64 << 10;
 
 /// What was counted of a call.
 struct Counted {
@@ -51,7 +51,9 @@ pub(super) struct Trial {
     sums: AHashMap<Option<CommandId>, Sum>,
     slow: VecDeque<slowlog::Entry>,
     lines: Vec<(usize, Vec<u8>)>,
-    lines_bytes: usize,
+    /// To whom, on which channel, and what.
+    messages: Vec<(Audience, Vec<u8>, Vec<u8>)>,
+    kept_bytes: usize,
 }
 
 impl Trial {
@@ -99,18 +101,40 @@ impl Trial {
 
     /// A line for the log. False: there are too many of them.
     pub(super) fn note_line(&mut self, level: usize, line: &[u8]) -> bool {
-        self.lines_bytes += size_of::<(usize, Vec<u8>)>() + line.len();
-        let has_room = self.lines_bytes <= LINES_BYTES_MAX;
+        let has_room = self.has_room_for(size_of::<(usize, Vec<u8>)>() + line.len());
         if has_room {
             self.lines.push((level, line.to_vec()));
         }
         has_room
     }
 
+    /// A message to a channel. False: there are too many of them.
+    pub(super) fn note_message(&mut self, audience: Audience, channel: &[u8], message: &[u8]) -> bool {
+        let bytes = size_of::<(Audience, Vec<u8>, Vec<u8>)>() + channel.len() + message.len();
+        let has_room = self.has_room_for(bytes);
+        if has_room {
+            self.messages.push((audience, channel.to_vec(), message.to_vec()));
+        }
+        has_room
+    }
+
+    fn has_room_for(&mut self, bytes: usize) -> bool {
+        self.kept_bytes += bytes;
+        self.kept_bytes <= KEPT_BYTES_MAX
+    }
+
+    /// Whether the script has published something.
+    pub(super) fn has_messages(&self) -> bool {
+        !self.messages.is_empty()
+    }
+
     /// The script has ended.
     pub(super) fn tell(self, shared: &Shared, config: &Config, session: &Session) {
         self.lines.into_iter().for_each(|(level, line)| log(level, &line));
         self.slow.into_iter().for_each(|entry| slow::log(shared, config, entry, session));
+        for (audience, channel, message) in self.messages {
+            shared.pubsub.publish(audience, &channel, &message);
+        }
     }
 
     /// It begins again.

@@ -98,6 +98,53 @@ fn who_logs_more_than_is_kept_back_begins_again_and_logs_it_once() {
 }
 
 #[test]
+fn what_scripts_publish_is_sent_once_and_keeps_them_where_their_keys_are() {
+    let (server, mut client) = server();
+    let mut subscriber = Client::connect(server.port).expect("it is accepted");
+    call(&mut subscriber, &["SUBSCRIBE", "news"]);
+    call(&mut subscriber, &["PSUBSCRIBE", "n*"]);
+    call(&mut client, &["CONFIG", "SET", "notify-keyspace-events", "E$"]);
+    call(&mut subscriber, &["SUBSCRIBE", "__keyevent@0__:set"]);
+    let mut expect = |parts: &[&str]| {
+        let Value::Array(message) = subscriber.read().expect("a message") else { panic!("no message") };
+        let message: Vec<String> = message.iter().map(Value::to_string).collect();
+        let last = message.last().expect("it has parts");
+        assert!(parts.iter().all(|part| last.contains(part)), "{message:?} where {parts:?} was due");
+    };
+    let script = "redis.call('SET', KEYS[1], '1') return redis.call('PUBLISH', 'news', ARGV[1])";
+    for (number, key) in ["k0", "k1", "k2", "k3"].into_iter().enumerate() {
+        let reply = call(&mut client, &["EVAL", script, "1", key, &format!("message {number}")]);
+        assert_eq!(reply, Value::Integer(2), "one by channel, one by pattern");
+        expect(&[key]);
+        expect(&[&format!("message {number}")]);
+        expect(&[&format!("message {number}")]);
+    }
+    assert_eq!(widened(&mut client), 0, "it used no other keys");
+    // Who begins again has published once.
+    let roams = "redis.call('PUBLISH', 'news', 'from the first try') \
+                 for key = 0, 19 do redis.call('EXISTS', 'k' .. key) end return redis.call('PUBLISH', 'news', 'then')";
+    assert_eq!(call(&mut client, &["EVAL", roams, "1", "k0"]), Value::Integer(2));
+    assert_eq!(widened(&mut client), 1);
+    ["from the first try", "from the first try", "then", "then"].iter().for_each(|text| expect(&[text]));
+    // What is too much to be kept back is published at once, with every shard.
+    let much = "local n = 0 for i = 1, 100 do n = n + redis.call('PUBLISH', 'news', i .. string.rep('.', 1000)) end \
+                return n";
+    assert_eq!(call(&mut client, &["EVAL", much, "1", "k0"]), Value::Integer(200));
+    assert_eq!(widened(&mut client), 2);
+    for number in 1..=100 {
+        expect(&[&format!("{number}.")]);
+        expect(&[&format!("{number}.")]);
+    }
+    let nobody = "return {redis.call('SPUBLISH', 'news', 'x'), redis.call('PFADD', KEYS[1], 'a'), \
+                  redis.call('PFCOUNT', KEYS[1])}";
+    assert_eq!(
+        call(&mut client, &["EVAL", nobody, "1", "log"]),
+        Value::Array(vec![Value::Integer(0), Value::Integer(1), Value::Integer(1)])
+    );
+    assert_eq!(widened(&mut client), 2);
+}
+
+#[test]
 fn local_variables_of_libraries_change_once() {
     let (_server, mut client) = server();
     for library in 0..8 {

@@ -127,6 +127,29 @@ fn who_would_wait_for_a_busy_script_is_told_so() {
 }
 
 #[test]
+fn a_busy_script_keeps_nothing_but_its_keys_from_other_cores() {
+    // With two shards the script's core and the key's are all there are.
+    for shards in [2, 4] {
+        let (server, mut other) = with_keys(shards, "200");
+        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect(&server)).collect();
+        for held in ["k0", "k1", "k2", "k3", "k4"] {
+            let mut runs = connect(&server);
+            send(&mut runs, &["EVAL", "while true do redis.call('GET', KEYS[1]) end", "1", held]);
+            wait_until("the script's key is refused", || is_busy(&call(&mut other, &["GET", held])));
+            let mut untouched = 0;
+            for client in &mut clients {
+                let keys = (0..40).map(|key| format!("k{key}")).filter(|key| key != held);
+                let replies: Vec<Value> = keys.map(|key| call(client, &["GET", &key])).collect();
+                untouched += usize::from(replies.iter().all(|reply| *reply == Value::Bulk(b"v".to_vec())));
+            }
+            assert_ne!(untouched, 0, "{held} of {shards} shards: clients of every core are refused other keys");
+            assert_eq!(call(&mut other, &["SCRIPT", "KILL"]), ok());
+            assert!(is_killed(&runs.read().expect("it ends")));
+        }
+    }
+}
+
+#[test]
 fn who_came_before_the_threshold_is_told_at_the_threshold() {
     for shards in [1, 2, 4] {
         // Long enough that most of what follows is sent before, also on a slow machine; who comes later is told, too.
