@@ -17,8 +17,16 @@ pub struct Pending {
     pub due_ns: u64,
     /// 0 until it is sent.
     pub sent_ns: u64,
-    /// The request, kept in cluster mode: it may have to be sent elsewhere.
-    pub bytes: Option<Box<[u8]>>,
+    /// In cluster mode.
+    pub kept: Option<Kept>,
+}
+
+/// A request that may have to be sent elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub bytes: Box<[u8]>,
+    /// That of its first key; `None` if any node will do.
+    pub slot: Option<u16>,
 }
 
 /// Why a request is sent.
@@ -130,7 +138,7 @@ mod tests {
     use super::*;
 
     fn pending(planned_ns: u64) -> Pending {
-        Pending { purpose: Purpose::Load(0), planned_ns, due_ns: planned_ns, sent_ns: 0, bytes: None }
+        Pending { purpose: Purpose::Load(0), planned_ns, due_ns: planned_ns, sent_ns: 0, kept: None }
     }
 
     #[test]

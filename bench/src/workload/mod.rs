@@ -1,6 +1,7 @@
 //! What is asked of the server: which commands in which proportion, on which keys, with which values.
 
 pub mod keys;
+mod position;
 pub mod size;
 pub mod template;
 pub mod zipf;
@@ -134,25 +135,29 @@ pub struct Requests {
 impl Requests {
     /// Appends a request; tells which command of the mix it is.
     pub fn append(&mut self, out: &mut Vec<u8>) -> usize {
-        let commands = &self.workload.commands;
-        let index = if commands.len() == 1 {
-            0
-        } else {
-            let mut at = self.filler.below(self.weight);
-            let found = commands.iter().position(|command| {
-                let is_here = at < command.weight;
-                at = at.saturating_sub(command.weight);
-                is_here
-            });
-            found.expect("below the sum of the weights")
-        };
-        commands[index].template.append(&mut self.filler, out);
+        let index = self.draw();
+        self.workload.commands[index].template.append(&mut self.filler, out);
         index
     }
 
-    /// The first key of the request appended last; empty if it has none.
-    pub fn first_key(&self) -> &[u8] {
-        &self.filler.first_key
+    /// Draws the command of a request that is not made: one that was due, and cannot be sent any more.
+    pub fn draw(&mut self) -> usize {
+        let commands = &self.workload.commands;
+        if commands.len() == 1 {
+            return 0;
+        }
+        let mut at = self.filler.below(self.weight);
+        let found = commands.iter().position(|command| {
+            let is_here = at < command.weight;
+            at = at.saturating_sub(command.weight);
+            is_here
+        });
+        found.expect("below the sum of the weights")
+    }
+
+    /// The first key of the request appended last, if it has one.
+    pub fn first_key(&self) -> Option<&[u8]> {
+        self.filler.first_key()
     }
 }
 

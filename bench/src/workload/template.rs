@@ -13,6 +13,7 @@
 //! Arguments are separated by blanks; quotes hold them together: `SET "a key" 'it''s'`.
 
 use super::keys::{Keys, append_number};
+use super::position;
 use super::size::Sizes;
 
 /// The most arguments of a command, templates being typed by people.
@@ -26,10 +27,20 @@ pub struct Template {
     steps: Vec<Step>,
     /// The first argument, as it was typed.
     pub name: String,
-    /// Whether some argument is a key.
-    pub has_key: bool,
+    /// What decides on the node of a cluster.
+    first_key: FirstKey,
     /// Whether some argument is a TTL.
     pub has_ttl: bool,
+}
+
+/// The first argument that is a key for the server, whatever it is made of.
+#[derive(Debug, Clone, PartialEq)]
+enum FirstKey {
+    None,
+    /// The same in each request.
+    Fixed(Vec<u8>),
+    /// What this step writes.
+    Step(usize),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -64,10 +75,18 @@ impl Template {
         }
         let mut fixed = format!("*{}\r\n", words.len()).into_bytes();
         let mut steps = Vec::new();
-        let (mut has_key, mut has_ttl) = (false, false);
-        for word in &words {
+        let mut has_ttl = false;
+        let key_at = position::first_key(&words);
+        let mut first_key = FirstKey::None;
+        for (at, word) in words.iter().enumerate() {
             let parts = parse_parts(word)?;
-            has_key |= parts.contains(&Part::Key);
+            if key_at == Some(at) {
+                first_key = match &parts[..] {
+                    [] => FirstKey::Fixed(Vec::new()),
+                    [Part::Text(text)] => FirstKey::Fixed(text.clone()),
+                    _ => FirstKey::Step(steps.len() + 1), // behind what is fixed before it
+                };
+            }
             has_ttl |= parts.contains(&Part::TtlSeconds) || parts.contains(&Part::TtlMilliseconds);
             match &parts[..] {
                 [] => fixed.extend_from_slice(b"$0\r\n\r\n"),
@@ -83,16 +102,25 @@ impl Template {
             }
         }
         steps.push(Step::Fixed(fixed));
-        Ok(Template { steps, name: words[0].to_ascii_uppercase(), has_key, has_ttl })
+        Ok(Template { steps, name: words[0].to_ascii_uppercase(), first_key, has_ttl })
     }
 
-    /// Appends a request. In cluster mode the first key is left in `filler.first_key`.
+    /// Appends a request. Its first key, if it has one, is left in the filler.
     pub fn append(&self, filler: &mut Filler, out: &mut Vec<u8>) {
         filler.first_key.clear();
-        for step in &self.steps {
+        filler.has_first_key = self.first_key != FirstKey::None;
+        if let FirstKey::Fixed(key) = &self.first_key {
+            filler.first_key.extend_from_slice(key);
+        }
+        for (at, step) in self.steps.iter().enumerate() {
             match step {
                 Step::Fixed(bytes) => out.extend_from_slice(bytes),
-                Step::Argument(parts) => filler.append_argument(parts, out),
+                Step::Argument(parts) => {
+                    filler.append_argument(parts, out);
+                    if self.first_key == FirstKey::Step(at) {
+                        filler.first_key.extend_from_slice(&filler.argument);
+                    }
+                }
             }
         }
     }
@@ -111,8 +139,9 @@ pub struct Filler {
     argument: Vec<u8>,
     /// How large the value of the last key is, if a trace says it.
     traced_bytes: Option<usize>,
-    /// The first key of the request written last.
-    pub first_key: Vec<u8>,
+    /// Of the request written last.
+    first_key: Vec<u8>,
+    has_first_key: bool,
 }
 
 impl Filler {
@@ -132,7 +161,13 @@ impl Filler {
             argument: Vec::new(),
             traced_bytes: None,
             first_key: Vec::new(),
+            has_first_key: false,
         }
+    }
+
+    /// The first key of the request written last, if it has one.
+    pub fn first_key(&self) -> Option<&[u8]> {
+        self.has_first_key.then_some(&self.first_key[..])
     }
 
     /// A number below `end`.
@@ -147,11 +182,7 @@ impl Filler {
             match part {
                 Part::Text(text) => argument.extend_from_slice(text),
                 Part::Key => {
-                    let begin = argument.len();
                     self.traced_bytes = self.keys.append(&mut self.random, &mut argument);
-                    if self.first_key.is_empty() {
-                        self.first_key.extend_from_slice(&argument[begin..]);
-                    }
                 }
                 Part::Value => {
                     let bytes = self.traced_bytes.take().unwrap_or_else(|| self.sizes.sample(&mut self.random));
@@ -317,7 +348,6 @@ mod tests {
         let words = request(filler, "SET {key} {value} EX {ttl}");
         assert_eq!((&words[1][..], words[2].len(), &words[3][..]), ("k000000000000", 5, "EX"));
         assert!((10..=20).contains(&words[4].parse::<u64>().unwrap()));
-        assert_eq!(filler.first_key, b"k000000000000");
         let words = request(filler, "MSET user:{key} {value:0} {key}:x {value:3000000}");
         assert_eq!((&words[1][..], &words[2][..], &words[3][..]), ("user:k000000000001", "", "k000000000002:x"));
         assert_eq!(words[4].len(), 3_000_000);
@@ -327,6 +357,22 @@ mod tests {
         }
         assert_eq!(request(filler, "A {seq}{seq} {{tag}}{seq}"), ["A", "01", "{tag}2"]);
         assert_eq!(request(filler, "A \"two words\" '' 'it''s'"), ["A", "two words", "", "it's"]);
+    }
+
+    #[test]
+    fn the_first_key_is_the_whole_argument() {
+        let filler = &mut filler();
+        let mut first = |text: &str| {
+            request(filler, text);
+            filler.first_key().map(|key| String::from_utf8_lossy(key).into_owned())
+        };
+        assert_eq!(first("GET {key}").as_deref(), Some("k000000000000"));
+        assert_eq!(first("INCR counter:{key}").as_deref(), Some("counter:k000000000001"));
+        assert_eq!(first("MSET {{a{key}}}:x {value} {key} {value}").as_deref(), Some("{ak000000000002}:x"));
+        assert_eq!(first("SET fixed {key}").as_deref(), Some("fixed"));
+        assert_eq!(first("EVAL 'return 1' 1 {key}:e").as_deref(), Some("k000000000005:e"));
+        assert_eq!(first("GET ''").as_deref(), Some(""));
+        assert_eq!(first("PING"), None);
     }
 
     #[test]

@@ -50,6 +50,15 @@ fn a_greeting_comes_first_on_every_connection() {
     assert!(!format!("{run:?}").contains("secret"), "reports tell no passwords");
 }
 
+/// What `CLUSTER SLOTS` says of two nodes with half of the slots each.
+fn slots_of_two(ports: &[u16]) -> Vec<u8> {
+    let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
+    let range = |from: u16, to: u16, port: u16| {
+        format!("*3\r\n:{from}\r\n:{to}\r\n*3\r\n{}:{port}\r\n{}", bulk("127.0.0.1"), bulk("id"))
+    };
+    format!("*2\r\n{}{}", range(0, 8191, ports[0]), range(8192, 16383, ports[1])).into_bytes()
+}
+
 /// Two nodes, each with half of the slots, and a slot that moves.
 #[test]
 fn a_cluster_is_asked_by_slot_and_redirections_are_followed() {
@@ -61,11 +70,7 @@ fn a_cluster_is_asked_by_slot_and_redirections_are_followed() {
         Fake::start(move |arguments| {
             let ports = ports.lock().unwrap();
             if is(arguments, "CLUSTER") {
-                let bulk = |text: &str| format!("${}\r\n{text}\r\n", text.len());
-                let range = |from: u16, to: u16, port: u16| {
-                    format!("*3\r\n:{from}\r\n:{to}\r\n*3\r\n{}:{port}\r\n{}", bulk("127.0.0.1"), bulk("id"))
-                };
-                return format!("*2\r\n{}{}", range(0, 8191, ports[0]), range(8192, 16383, ports[1])).into_bytes();
+                return slots_of_two(&ports);
             }
             if !is(arguments, "GET") {
                 return b"+OK\r\n".to_vec();
@@ -96,6 +101,47 @@ fn a_cluster_is_asked_by_slot_and_redirections_are_followed() {
     }
     let seen = seen.lock().unwrap();
     assert!(4_000 < seen[0] && 4_000 < seen[1], "{seen:?}");
+}
+
+/// Two nodes, each with half of the slots, and no mercy: whoever asks the wrong one is sent away.
+#[test]
+fn a_cluster_is_asked_where_the_whole_key_is() {
+    let ports: Arc<Mutex<Vec<u16>>> = Arc::default();
+    let node = |number: usize| {
+        let ports = ports.clone();
+        Fake::start(move |arguments| {
+            let ports = ports.lock().unwrap();
+            if is(arguments, "CLUSTER") {
+                return slots_of_two(&ports);
+            }
+            let key = match () {
+                () if is(arguments, "PING") || is(arguments, "INFO") => return b"+PONG\r\n".to_vec(),
+                () if is(arguments, "EVAL") => &arguments[3],
+                () => &arguments[1],
+            };
+            let slot = corering_bench::wire::cluster::slot(key);
+            let owner = usize::from(8192 <= slot);
+            if owner == number {
+                b":1\r\n".to_vec()
+            } else {
+                format!("-MOVED {slot} 127.0.0.1:{}\r\n", ports[owner]).into_bytes()
+            }
+        })
+    };
+    let nodes = [node(0), node(1)];
+    ports.lock().unwrap().extend(nodes.iter().map(|node| node.port));
+    let loads = [
+        "--mix incr,lpush,lrange_100,sadd,spop,xadd,hset,zadd,ping",
+        "--command SET~user:{key}:name~{value} --command GET~fixed --command GET~other",
+        "--command EVAL~return~1~{key}:script --command EVAL~'return~1'~1~{{tag{int:0:99}}}{key}",
+    ];
+    for load in loads {
+        let line = format!("-s {} --cluster -c 4 -w 0 -n 3000 {load}", nodes[0].address);
+        let run = measured("cluster-keys", &line, 0);
+        let counts = run.counts.unwrap();
+        assert_eq!((counts.answered, counts.redirections), (3000, 0), "{load}");
+        assert!(nodes.iter().all(|node| 300 < node.requests()), "{load}: both have their share");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What is due goes to a free place: in plain mode of any connection, in cluster mode of the node that has the key.
 
-use super::super::connection::{Pending, Purpose};
+use super::super::connection::{Kept, Pending, Purpose};
 use super::Worker;
 use super::links::{Link, State, mark_dirty};
 use crate::wire::append_request;
@@ -102,7 +102,7 @@ impl Worker {
                 planned_ns,
                 due_ns,
                 sent_ns: 0,
-                bytes: None,
+                kept: None,
             });
             mark_dirty(link, token.link, &mut self.dirty);
         }
@@ -111,13 +111,18 @@ impl Worker {
     pub(super) fn dispatch_by_slot(&mut self, planned_ns: u64, now_ns: u64) {
         self.request.clear();
         let command = self.requests.append(&mut self.request) as u16;
-        let key = self.requests.first_key();
-        let slot = if key.is_empty() { (now_ns % SLOTS as u64) as u16 } else { slot(key) };
-        let map = self.map.as_ref().expect("in cluster mode");
-        let node = map.owners[usize::from(slot)].map_or(0, usize::from);
-        let bytes = Some(self.request.clone().into_boxed_slice());
-        let pending = Pending { purpose: Purpose::Load(command), planned_ns, due_ns: planned_ns, sent_ns: 0, bytes };
+        let slot = self.requests.first_key().map(slot);
+        let kept = Some(Kept { bytes: self.request.clone().into_boxed_slice(), slot });
+        let pending = Pending { purpose: Purpose::Load(command), planned_ns, due_ns: planned_ns, sent_ns: 0, kept };
+        // What has no key goes to any node: by the clock, so that all get some.
+        let node = self.node_of_slot(slot.unwrap_or((now_ns % SLOTS as u64) as u16));
         self.send_to(node, Queued { pending, is_asking: false });
+    }
+
+    /// The node that has a slot; the first one if the map knows none.
+    fn node_of_slot(&self, slot: u16) -> usize {
+        let map = self.map.as_ref().expect("in cluster mode");
+        map.owners[usize::from(slot)].map_or(0, usize::from)
     }
 
     /// Sends a request to a node, or lets it wait there.
@@ -137,11 +142,12 @@ impl Worker {
         let link = &mut self.links[token.link];
         if is_asking {
             append_request(&[b"ASKING"], link.connection.out());
-            let asking = Pending { purpose: Purpose::Asking, bytes: None, sent_ns: 0, ..pending };
+            let asking = Pending { purpose: Purpose::Asking, kept: None, sent_ns: 0, ..pending };
             link.connection.push(asking);
         }
         pending.due_ns = pending.due_ns.max(token.freed_ns);
-        link.connection.out().extend_from_slice(pending.bytes.as_deref().expect("kept in cluster mode"));
+        let kept = pending.kept.as_ref().expect("in cluster mode");
+        link.connection.out().extend_from_slice(&kept.bytes);
         link.connection.push(pending);
         mark_dirty(link, token.link, &mut self.dirty);
     }
@@ -196,9 +202,9 @@ impl Worker {
         let waiting: Vec<Queued> = self.nodes.iter_mut().flat_map(|node| node.queue.drain(..)).collect();
         self.queued = 0;
         for queued in waiting {
-            let bytes = queued.pending.bytes.as_deref().expect("kept in cluster mode");
-            let node = first_key(bytes).and_then(|key| self.map.as_ref()?.owners[usize::from(slot(key))]);
-            self.send_to(node.map_or(0, usize::from), queued);
+            let slot = queued.pending.kept.as_ref().expect("in cluster mode").slot;
+            let node = self.node_of_slot(slot.unwrap_or(0));
+            self.send_to(node, queued);
         }
     }
 
@@ -208,27 +214,5 @@ impl Worker {
             return !self.nodes[0].tokens.is_empty();
         }
         self.queued < QUEUED_MAX && (self.schedule.is_some() || 0 < self.places)
-    }
-}
-
-/// The second argument of a request that was kept: good enough to find the node of what waits.
-fn first_key(request: &[u8]) -> Option<&[u8]> {
-    let mut lines = request.split(|&byte| byte == b'\n');
-    let key = lines.nth(4)?;
-    key.strip_suffix(b"\r")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_key_of_a_request_is_found() {
-        let mut request = Vec::new();
-        append_request(&[b"GET", b"a key"], &mut request);
-        assert_eq!(first_key(&request), Some(&b"a key"[..]));
-        let mut alone = Vec::new();
-        append_request(&[b"PING"], &mut alone);
-        assert_eq!(first_key(&alone), None);
     }
 }

@@ -179,7 +179,7 @@ impl Worker {
         let (bytes, replies) = self.plan.greeting.requests();
         link.connection.out().extend_from_slice(&bytes);
         for _ in 0..replies {
-            let pending = Pending { purpose: Purpose::Greeting, planned_ns: 0, due_ns: 0, sent_ns: 0, bytes: None };
+            let pending = Pending { purpose: Purpose::Greeting, planned_ns: 0, due_ns: 0, sent_ns: 0, kept: None };
             link.connection.push(pending);
         }
         link.greetings_left = replies;
