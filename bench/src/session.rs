@@ -227,7 +227,7 @@ impl Session {
             answered: record.answered(),
             error_replies: record.errors(),
             unanswered: record.commands.iter().map(|command| command.unanswered).sum(),
-            unsent: record.unsent,
+            unsent: record.commands.iter().map(|command| command.unsent).sum(),
             lost: record.commands.iter().map(|command| command.lost).sum(),
             connections_closed: record.connections_closed,
             redirections: record.redirections,
@@ -389,8 +389,9 @@ fn warnings(run: &Run, outcome: &Outcome) -> Vec<String> {
         ));
     }
     for row in &run.rows[1..] {
-        let count = row.latency.count.unwrap_or(0);
-        if 100 < count && row.nils == Some(count) {
+        // Those that were answered: in an open loop those that have a service time.
+        let answered = row.other.as_ref().map_or(row.latency.count, |(_, service)| service.count).unwrap_or(0);
+        if 100 < answered && row.nils == Some(answered) {
             out.push(format!("every {} found nothing: are the keys there? (corering-bench fill)", row.name));
         }
     }

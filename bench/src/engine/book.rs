@@ -115,12 +115,13 @@ impl Book {
     }
 
     /// A request was planned, and the run ended before there was a connection for it.
-    pub fn note_unsent(&mut self, planned_ns: u64, now_ns: u64) {
+    pub fn note_unsent(&mut self, command: u16, planned_ns: u64, now_ns: u64) {
         if self.is_measured(planned_ns) {
             let waited_ns = now_ns.saturating_sub(planned_ns);
-            self.record.unsent += 1;
-            self.record.unsent_response.saturating_record(waited_ns);
             self.record.series.note_latency(planned_ns - self.begin_ns, waited_ns);
+            let of_command = &mut self.record.commands[usize::from(command)];
+            of_command.unsent += 1;
+            of_command.response.saturating_record(waited_ns);
         }
     }
 

@@ -10,7 +10,8 @@
 //!
 //! Every request planned within the measured time is counted once: answered, unanswered, unsent or lost. The histogram
 //! of response times has all but the lost ones; for what was not answered the time waited so far stands in it, a lower
-//! bound, since leaving such requests out would hide the worst.
+//! bound, since leaving such requests out would hide the worst. That holds for each command too: what was never sent
+//! has its command drawn when it is given up, as it would have been when it was sent.
 
 use super::series::Series;
 use hdrhistogram::Histogram;
@@ -39,13 +40,15 @@ pub struct CommandRecord {
     /// Replies that were errors. They are answers too.
     pub errors: u64,
     pub unanswered: u64,
+    /// Planned within the measured time, but still waiting for a connection when it was over.
+    pub unsent: u64,
     pub lost: u64,
 }
 
 impl Default for CommandRecord {
     fn default() -> CommandRecord {
         let (response, service) = (histogram(), histogram());
-        CommandRecord { response, service, answered: 0, nils: 0, errors: 0, unanswered: 0, lost: 0 }
+        CommandRecord { response, service, answered: 0, nils: 0, errors: 0, unanswered: 0, unsent: 0, lost: 0 }
     }
 }
 
@@ -57,6 +60,7 @@ impl CommandRecord {
         self.nils += other.nils;
         self.errors += other.errors;
         self.unanswered += other.unanswered;
+        self.unsent += other.unsent;
         self.lost += other.lost;
     }
 }
@@ -67,10 +71,6 @@ pub struct Record {
     pub commands: Vec<CommandRecord>,
     pub lateness: Histogram<u64>,
     pub series: Series,
-    /// Planned within the measured time, but still waiting for a connection when it was over.
-    pub unsent: u64,
-    /// Response times of those so far.
-    pub unsent_response: Histogram<u64>,
     /// Replies that came within the measured time, whenever they were asked for.
     pub replies_in_time: u64,
     pub connections_closed: u64,
@@ -94,8 +94,6 @@ impl Record {
             commands: vec![CommandRecord::default(); commands],
             lateness: histogram(),
             series: Series::new(interval_ns),
-            unsent: 0,
-            unsent_response: histogram(),
             replies_in_time: 0,
             connections_closed: 0,
             redirections: 0,
@@ -130,8 +128,6 @@ impl Record {
         }
         self.lateness.add(&other.lateness).expect("same bounds");
         self.series.add(&other.series);
-        self.unsent += other.unsent;
-        self.unsent_response.add(&other.unsent_response).expect("same bounds");
         self.replies_in_time += other.replies_in_time;
         self.connections_closed += other.connections_closed;
         self.redirections += other.redirections;
@@ -153,8 +149,8 @@ impl Record {
 
     /// Requests planned within the measured time: the sum of what became of them.
     pub fn planned(&self) -> u64 {
-        let of = |command: &CommandRecord| command.answered + command.unanswered + command.lost;
-        self.commands.iter().map(of).sum::<u64>() + self.unsent
+        let of = |command: &CommandRecord| command.answered + command.unanswered + command.unsent + command.lost;
+        self.commands.iter().map(of).sum()
     }
 
     /// Error replies, by all commands.
@@ -164,7 +160,7 @@ impl Record {
 
     /// Response times of all commands, those that were never sent among them.
     pub fn response(&self) -> Histogram<u64> {
-        let mut sum = self.unsent_response.clone();
+        let mut sum = histogram();
         for command in &self.commands {
             sum.add(&command.response).expect("same bounds");
         }

@@ -14,6 +14,7 @@ mod links;
 use self::dispatch::Node;
 use self::links::{Link, State};
 use super::book::Book;
+use super::connection::Purpose;
 use super::plan::{Extent, Pace, Plan, Shared};
 use super::record::Record;
 use crate::arrival::Schedule;
@@ -249,16 +250,17 @@ impl Worker {
                 if self.book.end_ns <= planned_ns {
                     break;
                 }
-                self.book.note_unsent(planned_ns, now_ns);
+                self.book.note_unsent(self.requests.draw() as u16, planned_ns, now_ns);
                 schedule.advance();
             }
         }
         for node in &mut self.nodes {
             for queued in node.queue.drain(..) {
-                if queued.pending.sent_ns == 0 {
-                    self.book.note_unsent(queued.pending.planned_ns, now_ns);
-                } else {
-                    self.book.note_unanswered(&queued.pending, now_ns);
+                match queued.pending.purpose {
+                    Purpose::Load(command) if queued.pending.sent_ns == 0 => {
+                        self.book.note_unsent(command, queued.pending.planned_ns, now_ns);
+                    }
+                    _ => self.book.note_unanswered(&queued.pending, now_ns),
                 }
             }
         }

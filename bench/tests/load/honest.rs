@@ -1,7 +1,8 @@
 //! Does it tell the truth? Stalls of known length, rates, and what is done with the generator's own faults.
 
-use crate::fake::Fake;
+use crate::fake::{Fake, is};
 use crate::{measured, on_some_try};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Waits for the first request, then stalls a second from there for half a second.
@@ -104,6 +105,28 @@ fn what_a_server_cannot_take_is_said() {
         // It was the server's fault, and the lateness does not claim it.
         let lateness = &run.generator.as_ref().unwrap().lateness;
         assert!(lateness.at(50.0).unwrap() < 50_000.0, "{:?}", lateness.at(50.0));
+    });
+}
+
+#[test]
+fn what_was_never_sent_is_in_the_rows_of_its_command() {
+    on_some_try(|| {
+        // Fifty answers, then none.
+        let told = AtomicU64::new(0);
+        let server = Fake::start(move |arguments| {
+            let is_mute = !is(arguments, "PING") && 50 <= told.fetch_add(1, Ordering::Relaxed);
+            if is_mute { Vec::new() } else { b"+OK\r\n".to_vec() }
+        });
+        let line = format!("--server {} --rate 500 -c 5 -w 0 -d 1s --timeout 1s --mix get:3,set:1", server.address);
+        let run = measured("unsent-rows", &line, 1);
+        let counts = run.counts.unwrap();
+        assert!((counts.planned, 300 < counts.unsent) == (500, true), "{counts:?}");
+        let count = |at: usize| run.rows[at].latency.count.unwrap();
+        assert_eq!((count(0), count(1) + count(2)), (500, 500));
+        assert!((300..450).contains(&count(1)), "three in four are GETs: {}", count(1));
+        for row in &run.rows {
+            assert!(100_000.0 < row.latency.at(50.0).unwrap(), "{}: {:?}", row.name, row.latency.at(50.0));
+        }
     });
 }
 
