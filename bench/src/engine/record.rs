@@ -23,6 +23,8 @@ pub const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 pub const DIGITS: u8 = 3;
 /// How many different errors are told apart; further ones are one.
 pub const ERROR_TEXTS_MAX: usize = 32;
+/// In an error about an unknown command, what stands behind it is what was sent: keys and values.
+const ARGUMENTS_FOLLOW: &str = ", with args beginning with: ";
 
 /// A histogram of nanoseconds.
 pub fn histogram() -> Histogram<u64> {
@@ -113,7 +115,7 @@ impl Record {
         // Redirections and the like name slots and addresses: the first word is enough to tell them apart.
         let first = text.split(' ').next().unwrap_or_default();
         let is_kind = !first.is_empty() && first.chars().all(|c| c.is_ascii_uppercase() || c == '_');
-        let known = if is_kind && first != "ERR" { first.to_string() } else { text.into_owned() };
+        let known = if is_kind && first != "ERR" { first.to_string() } else { kind_of_error(&text) };
         if self.error_texts.len() < ERROR_TEXTS_MAX || self.error_texts.contains_key(&known) {
             *self.error_texts.entry(known).or_default() += 1;
         } else {
@@ -177,6 +179,21 @@ impl Record {
     }
 }
 
+/// The text of an error without what was sent: quoted words stay only where they can be names of commands or options.
+fn kind_of_error(text: &str) -> String {
+    let text = text.split(ARGUMENTS_FOLLOW).next().expect("split gives one at least");
+    let mut pieces = text.split('\'');
+    let mut kind = pieces.next().unwrap_or_default().to_string();
+    let mut is_quoted = false;
+    for piece in pieces {
+        is_quoted = !is_quoted;
+        let is_name = piece.chars().all(|c| c.is_ascii_alphabetic() || "|-_.".contains(c));
+        kind.push('\'');
+        kind += if !is_quoted || is_name { piece } else { "…" };
+    }
+    kind
+}
+
 /// Response times as they would have been had every place of a closed loop kept its pace: a place that waits for longer
 /// than the median is taken to have meant to send again every median, and each such request waits for the rest.
 ///
@@ -217,6 +234,18 @@ mod tests {
         for number in 0..100 {
             record.note_error(format!("ERR {number}").as_bytes());
         }
+        // Whatever was sent is no part of what went wrong.
+        let mut other = Record::new(1, 1);
+        for number in 0..100 {
+            let unknown = format!("ERR unknown command 'HGETX', with args beginning with: 'key:{number}' 'a b' ");
+            other.note_error(unknown.as_bytes());
+            other.note_error(format!("ERR no such index 'key:{number}' here").as_bytes());
+            other.note_error(b"ERR wrong number of arguments for 'config|get' command");
+        }
+        let counts: Vec<(&str, u64)> = other.error_texts.iter().map(|(text, count)| (text.as_str(), *count)).collect();
+        let wrong = "ERR wrong number of arguments for 'config|get' command";
+        let kinds = [("ERR no such index '…' here", 100), ("ERR unknown command 'HGETX'", 100), (wrong, 100)];
+        assert_eq!(counts, kinds);
         assert_eq!(record.error_texts.len(), ERROR_TEXTS_MAX + 1);
         assert_eq!(record.error_texts.values().sum::<u64>(), 106);
     }
