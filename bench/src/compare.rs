@@ -1,6 +1,7 @@
 //! Two servers in turns. Each round measures A, B and A again, in an order that turns with the rounds, so that drifts
 //! of the machine meet all three alike. A again over A is the control: what differs there is noise.
 
+use crate::console::complain;
 use crate::engine::plan::{Extent, Pace};
 use crate::report::model::{Comparison, Metric, Run};
 use crate::report::number::{rate, time};
@@ -89,13 +90,13 @@ pub fn compare(session: &Session, plan: &ComparePlan) -> Result<Compared, String
                 let p99 = run.rows[0].latency.at(99.0).map_or("–".into(), time);
                 format!("{}/s p99 {p99}", rate(run.achieved_per_s.unwrap_or(0.0)))
             };
-            eprintln!(
-                "round {}: A {}, B {}, A again {}",
+            complain(format_args!(
+                "round {}: A {}, B {}, A again {}\n",
                 number + 1,
                 shown(&runs[0]),
                 shown(&runs[1]),
                 shown(&runs[2])
-            );
+            ));
         }
         rounds.push(runs);
     }

@@ -25,6 +25,9 @@
 //!
 //! **Time and randomness are handed in.** Only [`clock`] reads a clock; all that is random comes from one seed.
 //!
+//! **What was measured is told**: an interrupt ends a run early and no more ([`signals`]), and an output that cannot be
+//! written keeps no file from being written ([`console`]).
+//!
 //! Sockets are met in [`engine::worker`] and [`wire::control`]; [`engine::connection`], [`wire::reply`], [`arrival`]
 //! and [`workload`] are plain code. There is no unsafe code.
 
@@ -32,9 +35,11 @@ pub mod arrival;
 pub mod cli;
 pub mod clock;
 pub mod compare;
+pub mod console;
 pub mod engine;
 pub mod report;
 pub mod session;
+pub mod signals;
 pub mod statistics;
 pub mod sweep;
 pub mod wire;

@@ -7,14 +7,15 @@ use corering_bench::cli::{
     ReportArguments, RunArguments, SweepArguments, WorkArguments,
 };
 use corering_bench::compare::{ComparePlan, compare};
+use corering_bench::console::{complain, say};
 use corering_bench::engine::plan::{Extent, Pace};
 use corering_bench::report::files::Places;
 use corering_bench::report::model::Report;
 use corering_bench::report::{import, number, text};
 use corering_bench::session::{Ask, Session, blank, machine};
+use corering_bench::signals;
 use corering_bench::sweep::{SweepPlan, sweep};
 use corering_bench::workload::keys::Distribution;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,16 +37,10 @@ type Failed = (End, String);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // The second one ends the process at once.
-        let ends =
-            signal_hook::flag::register_conditional_shutdown(signal, End::Interrupted as i32, interrupted.clone());
-        let asks = signal_hook::flag::register(signal, interrupted.clone());
-        if let Err(error) = ends.and(asks) {
-            eprintln!("corering-bench: cannot wait for signals: {error}");
-        }
-    }
+    let interrupted = signals::watch(End::Interrupted as i32).unwrap_or_else(|error| {
+        complain(format_args!("corering-bench: {error}\n"));
+        Arc::default()
+    });
     let end = match arguments.action {
         Action::Run(run) => run_once(&run, &interrupted),
         Action::Sweep(arguments) => run_sweep(&arguments, &interrupted),
@@ -54,7 +49,7 @@ fn main() -> ExitCode {
         Action::Report(arguments) => make_report(&arguments),
     };
     let end = end.unwrap_or_else(|(end, why)| {
-        eprintln!("corering-bench: {why}");
+        complain(format_args!("corering-bench: {why}\n"));
         end
     });
     ExitCode::from(if interrupted.load(Ordering::Relaxed) { End::Interrupted } else { end } as u8)
@@ -66,6 +61,10 @@ fn usage(why: String) -> Failed {
 
 fn given_up(why: String) -> Failed {
     (End::GivenUp, why)
+}
+
+fn files(why: String) -> Failed {
+    (End::Files, why)
 }
 
 /// The measured time; `rate` is the highest that is planned, if any is.
@@ -201,17 +200,20 @@ fn run_fill(arguments: &FillArguments, interrupted: &Arc<AtomicBool>) -> Result<
     };
     let measured = session.measure(&ask).map_err(given_up)?;
     let counts = measured.run.counts.unwrap_or_default();
+    let mut said = Ok(());
     if !arguments.quiet {
         let per_s = number::rate(measured.run.achieved_per_s.unwrap_or(0.0));
         let seconds = number::significant(measured.run.seconds.unwrap_or(0.0));
-        println!("{} keys in {seconds} s, {per_s}/s", number::grouped(counts.answered - counts.error_replies));
+        let written = number::grouped(counts.answered - counts.error_replies);
+        said = say(format_args!("{written} keys in {seconds} s, {per_s}/s\n"));
     }
     for (error, count) in &measured.run.errors {
-        eprintln!("corering-bench: error × {}: {error}", number::grouped(*count));
+        complain(format_args!("corering-bench: error × {}: {error}\n", number::grouped(*count)));
     }
     if let Some(failure) = &measured.failure {
         return Err(given_up(failure.clone()));
     }
+    said.map_err(files)?;
     Ok(if measured.is_clean() { End::Clean } else { End::Imperfect })
 }
 
@@ -223,7 +225,7 @@ fn make_report(arguments: &ReportArguments) -> Result<End, Failed> {
             Some((name, path)) if !Path::new(said).exists() => (Some(name), path),
             _ => (None, said.as_str()),
         };
-        let mut runs = import::read(Path::new(path)).map_err(|why| (End::Files, why))?;
+        let mut runs = import::read(Path::new(path)).map_err(files)?;
         let is_one = runs.len() == 1;
         for (at, run) in runs.iter_mut().enumerate() {
             if let Some(name) = name {
@@ -239,11 +241,10 @@ fn make_report(arguments: &ReportArguments) -> Result<End, Failed> {
 fn finish(report: &Report, output: &OutputArguments, failure: Option<String>, is_clean: bool) -> Result<End, Failed> {
     if output.quiet {
         for warning in report.runs.iter().flat_map(|run| &run.warnings) {
-            eprintln!("warning: {warning}");
+            complain(format_args!("warning: {warning}\n"));
         }
-    } else {
-        print!("{}", text::report(report));
     }
+    let said = if output.quiet { Ok(()) } else { say(format_args!("{}", text::report(report))) };
     let mut places = output.out.as_deref().map(Places::folder).unwrap_or_default();
     let own = [
         (&mut places.html, &output.html),
@@ -257,11 +258,12 @@ fn finish(report: &Report, output: &OutputArguments, failure: Option<String>, is
             place.clone_from(said);
         }
     }
-    let written = places.write(report).map_err(|why| (End::Files, why))?;
+    let written = places.write(report).map_err(files)?;
+    said.map_err(files)?;
     if !output.quiet && !written.is_empty() {
         let first = output.html.clone().or_else(|| output.out.as_ref().map(|folder| folder.join("report.html")));
         let first = first.unwrap_or_else(|| written[0].clone());
-        println!("\nwritten: {} and {} more", first.display(), written.len() - 1);
+        say(format_args!("\nwritten: {} and {} more\n", first.display(), written.len() - 1)).map_err(files)?;
     }
     match failure {
         Some(failure) => Err(given_up(failure)),

@@ -2,6 +2,7 @@
 
 use crate::cli::{AccessArguments, LoadArguments, PLANNED_MAX, WorkArguments};
 use crate::clock;
+use crate::console::complain;
 use crate::engine::plan::{Extent, Pace, Plan};
 use crate::engine::record::{Record, corrected};
 use crate::engine::run::{Outcome, Progress, Watch, ask_map, run};
@@ -12,7 +13,7 @@ use crate::wire::Greeting;
 use crate::wire::control::Control;
 use crate::wire::endpoint::Endpoint;
 use crate::workload::Workload;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -141,14 +142,13 @@ impl Session {
         let is_shown = !self.is_quiet && std::io::stderr().is_terminal();
         let mut show = |progress: &Progress| {
             if is_shown {
-                eprint!("\r\x1b[2K{}", line(&ask.name, progress));
-                let _ = std::io::stderr().flush();
+                complain(format_args!("\r\x1b[2K{}", line(&ask.name, progress)));
             }
         };
         let mut watch = Watch { server_pid, interrupted: self.interrupted.clone(), on_progress: &mut show };
         let outcome = run(plan, &mut watch);
         if is_shown {
-            eprint!("\r\x1b[2K");
+            complain(format_args!("\r\x1b[2K"));
         }
         let outcome = outcome?;
         let run = self.told(ask, &outcome, &server, nodes);

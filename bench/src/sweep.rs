@@ -1,6 +1,7 @@
 //! A load at rising rates: where does the server stop keeping up, and what does it cost before?
 
 use crate::arrival::{Process, Rate};
+use crate::console::complain;
 use crate::engine::plan::{Extent, Pace};
 use crate::report::model::{Run, Sweep};
 use crate::report::number::{rate, short, time};
@@ -78,18 +79,21 @@ pub fn sweep(session: &Session, plan: &SweepPlan) -> Result<Swept, String> {
         if !session.is_quiet {
             let all = &measured.run.rows[0].latency;
             let at = |percentile| all.at(percentile).map_or("–".into(), time);
-            eprintln!(
-                "{}: {}/s  p50 {}  p99 {}",
+            complain(format_args!(
+                "{}: {}/s  p50 {}  p99 {}\n",
                 measured.run.name,
                 rate(measured.run.achieved_per_s.unwrap_or(0.0)),
                 at(50.0),
                 at(99.0)
-            );
+            ));
         }
         // Beyond the knee requests are left over: that is what a sweep looks for, no fault of the run.
         swept.is_clean &= measured.run.counts.is_some_and(|counts| counts.error_replies == 0 && counts.lost == 0);
-        judge.judge(&measured.run);
-        swept.sweep.steps.push(swept.runs.len());
+        // What was cut short says nothing of its rate: it is told among the runs, and is no step.
+        if !measured.is_interrupted {
+            judge.judge(&measured.run);
+            swept.sweep.steps.push(swept.runs.len());
+        }
         swept.runs.push(measured.run);
         if let Some(failure) = measured.failure {
             swept.failure = Some(failure);
@@ -97,7 +101,9 @@ pub fn sweep(session: &Session, plan: &SweepPlan) -> Result<Swept, String> {
         }
     }
     swept.sweep.knee_per_s = judge.knee_per_s;
-    swept.sweep.knee_reason = judge.reason.unwrap_or_else(|| "every rate was held".into());
+    let is_interrupted = session.interrupted.load(Ordering::Relaxed);
+    let else_reason = if is_interrupted { "interrupted before the end" } else { "every rate was held" };
+    swept.sweep.knee_reason = judge.reason.unwrap_or_else(|| else_reason.into());
     Ok(swept)
 }
 

@@ -33,6 +33,8 @@ const READ_BYTES: usize = 256 * 1024;
 const EVENTS: usize = 1024;
 /// How long what was due before the end may still be sent.
 const GRACE_NS: u64 = 200_000_000;
+/// How long replies are waited for when the run was told to end.
+const STOPPED_DRAIN_NS: u64 = 1_000_000_000;
 /// How often limits are checked and figures published.
 const HOUSEKEEPING_NS: u64 = 50_000_000;
 
@@ -145,6 +147,7 @@ impl Worker {
         let mut housekeeping_ns = self.start_ns;
         let mut scheduled_from = None;
         let mut drain_until_ns = u64::MAX;
+        let mut stopped_at_ns = u64::MAX;
         loop {
             let now_ns = self.now_ns();
             if scheduled_from.is_none() && self.book.begin_ns <= now_ns {
@@ -172,8 +175,12 @@ impl Worker {
                 if let Some(from) = scheduled_from.flatten() {
                     self.book.record.run_queue_ns = run_queue_ns().unwrap_or(from).saturating_sub(from);
                 }
-                let patience_ns = if self.shared.is_stopped() { 1_000_000_000 } else { self.plan.timeout_ns };
-                drain_until_ns = now_ns.saturating_add(patience_ns);
+                drain_until_ns = now_ns.saturating_add(self.plan.timeout_ns);
+            }
+            // Who wants to end, also while replies are waited for, is not kept for as long.
+            if !self.is_planning && self.shared.is_stopped() {
+                stopped_at_ns = stopped_at_ns.min(now_ns);
+                drain_until_ns = drain_until_ns.min(stopped_at_ns.saturating_add(STOPPED_DRAIN_NS));
             }
             let is_over = !self.is_planning && (self.is_idle() || drain_until_ns <= now_ns);
             if is_over || (self.shared.is_stopped() && self.shared.failure().is_some()) {

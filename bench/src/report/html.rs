@@ -264,6 +264,9 @@ fn swept(report: &Report) -> String {
         out += &card("closed loop", &format!("{}/s", rate(peak)), "");
     }
     out += "</div>\n";
+    if steps.is_empty() {
+        return out;
+    }
     let achieved = steps.iter().zip(&offered).map(|(run, offered)| Some((*offered, run.achieved_per_s?)));
     let line = |name: &str, points: Vec<Option<(f64, f64)>>, has_dots, colour, dash| Line {
         name: name.into(),
@@ -528,8 +531,10 @@ mod tests {
         };
         let comparison = Comparison { metrics: vec![metric], ..Comparison::default() };
         let compared = Report { comparison: Some(comparison), ..Report::default() };
+        // Interrupted before the first step was measured.
+        let no_steps = Report { runs: runs.clone(), sweep: Some(Sweep::default()), ..Report::default() };
         let several = Report { runs, ..Report::default() };
-        for report in [one, swept, compared, several, Report::default()] {
+        for report in [one, swept, no_steps, compared, several, Report::default()] {
             let page = page(&report);
             check_nesting(&page);
             for forbidden in ["<script", "src=", "href=", "url(", "@import", "NaN", "inf,"] {

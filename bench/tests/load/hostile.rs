@@ -141,39 +141,115 @@ fn what_cannot_be_written_or_read_is_said() {
     assert_eq!(status(&bench("run --mix set --ttl 5 --keys 5 --rate 1000M -d 100h")), 2);
 }
 
-#[test]
-fn an_interrupt_ends_a_run_and_keeps_what_was_measured() {
+/// Starts the tool, waits for some requests, sends it signals: it ends soon, and says that it was interrupted.
+fn check_interrupted(name: &str, action: &str, signals: &[&str]) -> Report {
     let server = Fake::prompt();
-    let folder = Folder::new("interrupt");
+    let folder = Folder::new(name);
+    let line = action.replace("SERVER", &server.address);
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_corering-bench"))
-        .args([
-            "run",
-            "-s",
-            &server.address,
-            "--rate",
-            "500",
-            "-w",
-            "0",
-            "-d",
-            "60s",
-            "-c",
-            "2",
-            "-q",
-            "--json",
-            &folder.file("r.json"),
-        ])
+        .args(line.split(' '))
+        .args(["-c", "2", "-q", "-w", "0", "--json", &folder.file("r.json")])
         .spawn()
         .expect("the tool was built");
     while server.requests() < 200 {
         std::thread::sleep(Duration::from_millis(10));
     }
     let pid = child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("there is kill").success());
+    for signal in signals {
+        assert!(
+            std::process::Command::new("kill").args([*signal, pid.as_str()]).status().expect("there is kill").success()
+        );
+    }
     let begin = Instant::now();
-    assert_eq!(child.wait().expect("it ends").code(), Some(130));
-    assert!(begin.elapsed() < Duration::from_secs(30), "the sixty seconds are not waited for");
-    let report: Report = serde_json::from_str(&folder.read("r.json")).unwrap();
-    crate::check_sums(&report.runs[0]);
-    assert!(100 < report.runs[0].counts.unwrap().answered);
-    assert!(report.runs[0].warnings.iter().any(|warning| warning.contains("interrupted")));
+    assert_eq!(child.wait().expect("it ends").code(), Some(130), "{name}");
+    assert!(begin.elapsed() < Duration::from_secs(30), "{name}: the sixty seconds are not waited for");
+    serde_json::from_str(&folder.read("r.json")).unwrap()
+}
+
+#[test]
+fn an_interrupt_ends_a_run_and_keeps_what_was_measured() {
+    // Twice at once is what `timeout` does: it tells the process, and the group it is in.
+    let ways = [("interrupt", vec!["-INT"]), ("twice", vec!["-TERM", "-TERM"]), ("int-term", vec!["-INT", "-TERM"])];
+    let actions =
+        ["run -s SERVER --rate 500 -d 60s", "run -s SERVER -n 1000m", "sweep -s SERVER --rates 300,400 -d 60s"];
+    for (name, signals) in ways {
+        for action in actions {
+            let action_name = action.split(' ').next().unwrap();
+            let report = check_interrupted(&format!("{name}-{action_name}"), action, &signals);
+            crate::check_sums(&report.runs[0]);
+            assert!(100 < report.runs[0].counts.unwrap().answered);
+            assert!(report.runs[0].warnings.iter().any(|warning| warning.contains("interrupted")));
+            if let Some(sweep) = report.sweep {
+                let said = (sweep.steps.len(), sweep.knee_per_s, sweep.knee_reason.as_str());
+                assert_eq!(said, (0, None, "interrupted before the end"), "a rate cut short was not held, nor missed");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_waits_for_replies_in_vain_can_be_interrupted() {
+    on_some_try(|| {
+        // Two hundred answers, then none; the half minute that replies may take begins.
+        let told = AtomicU64::new(0);
+        let server =
+            Fake::start(move |arguments| match is(arguments, "GET") && 200 <= told.fetch_add(1, Ordering::Relaxed) {
+                true => Vec::new(),
+                false => b"+OK\r\n".to_vec(),
+            });
+        let folder = Folder::new("drain");
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_corering-bench"))
+            .args(["run", "-s", &server.address, "--rate", "1000", "-d", "1s", "-w", "0", "-c", "2", "-q"])
+            .args(["--mix", "get", "--timeout", "30s", "--json", &folder.file("r.json")])
+            .spawn()
+            .expect("the tool was built");
+        std::thread::sleep(Duration::from_secs(3));
+        let begin = Instant::now();
+        let kill = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+        assert!(kill.expect("there is kill").success());
+        assert_eq!(child.wait().expect("it ends").code(), Some(130));
+        assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+        let report: Report = serde_json::from_str(&folder.read("r.json")).unwrap();
+        crate::check_sums(&report.runs[0]);
+    });
+}
+
+#[test]
+fn streams_that_take_nothing_lose_no_result() {
+    let server = Fake::prompt();
+    let refusing = Fake::start(|arguments| match is(arguments, "SET") {
+        true => b"-ERR no\r\n".to_vec(),
+        false => b"+OK\r\n".to_vec(),
+    });
+    let folder = Folder::new("streams");
+    let start = |line: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_corering-bench"));
+        command.args(line.split(' '));
+        command
+    };
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("there is such a device");
+    let json = folder.file("r.json");
+    for (line, wanted) in [
+        (format!("run -s {} -w 0 -n 10 -c 1 --json {json}", server.address), 4),
+        (format!("fill -s {} --keys 10", server.address), 4),
+        (format!("report {json}"), 4),
+    ] {
+        let output = start(&line).stdout(full.try_clone().unwrap()).output().expect("it runs");
+        assert_eq!(status(&output), wanted, "{line}: {}", complaint(&output));
+        assert!(complaint(&output).contains("cannot write the output: "), "{}", complaint(&output));
+    }
+    assert!(folder.read("r.json").contains("\"runs\""));
+    // An error stream that nobody reads: what cannot be said is not said.
+    for (line, wanted) in [
+        (format!("run -s {} -w 0 -n 10 -c 1 --csv /proc/no/such", server.address), 4),
+        (format!("fill -s {} --keys 10", refusing.address), 1),
+        (format!("sweep -s {} --rates 100 -w 0 -d 100ms -c 1", server.address), 0),
+        (format!("compare --a {0} --b {0} --rounds 1 -w 0 -d 50ms -c 1", server.address), 0),
+        ("run -s 127.0.0.1:1".to_string(), 3),
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = start(&line).stderr(writer).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(wanted), "{line}");
+    }
 }
