@@ -160,15 +160,39 @@ fn curves(report: &Report) -> String {
         lines,
         marks: Vec::new(),
     };
-    let note = report.runs.first().map_or("", |run| run.latency_means.as_str());
+    let note = match &by_run(&report.runs, |run| run.latency_means.clone())[..] {
+        [] => String::new(),
+        [(means, _)] => format!("Latency is {means}."),
+        several => {
+            let of = |(means, names): &(String, Vec<&str>)| format!("Latency of {} is {means}.", names.join(", "));
+            several.iter().map(of).collect::<Vec<_>>().join(" ")
+        }
+    };
     let note = if note.is_empty() {
-        String::new()
+        note
     } else {
-        format!(
-            "Latency is {note}. Each nine of the percentile is as wide as the one before; both axes are logarithmic."
-        )
+        format!("{note} Each nine of the percentile is as wide as the one before; both axes are logarithmic.")
     };
     section("Latency by percentile", &note, &chart.svg())
+}
+
+/// What is said of each run, and the names of those of which the same is said.
+fn by_run<'a>(runs: impl IntoIterator<Item = &'a Run>, of: impl Fn(&Run) -> String) -> Vec<(String, Vec<&'a str>)> {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for run in runs {
+        let text = of(run);
+        match groups.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, names)) => names.push(&run.name),
+            None => groups.push((text, vec![&run.name])),
+        }
+    }
+    groups.retain(|(text, _)| !text.is_empty());
+    groups
+}
+
+/// The length of a run's intervals: the least step, since a source may leave out intervals without requests.
+fn interval_s(run: &Run) -> f64 {
+    run.series.windows(2).map(|pair| pair[1].at_s - pair[0].at_s).fold(f64::MAX, f64::min)
 }
 
 /// `50 µs`, `1 ms`: a round time on an axis.
@@ -187,12 +211,13 @@ fn over_time(report: &Report) -> String {
         return String::new();
     }
     let is_one = report.runs.len() == 1;
-    let interval_s = runs[0].series[1].at_s - runs[0].series[0].at_s;
-    let end_s = runs.iter().filter_map(|run| Some(run.series.last()?.at_s + interval_s)).fold(0.0, f64::max);
+    let end_s = runs.iter().filter_map(|run| Some(run.series.last()?.at_s + interval_s(run))).fold(0.0, f64::max);
     let x = || Axis::up_to("time, s", end_s, short);
     let mut lines: Vec<Line> = Vec::new();
     let mut rates: Vec<Line> = Vec::new();
     for (at, run) in runs.iter().enumerate() {
+        // A moment stands in the middle of what it is of.
+        let half_s = interval_s(run) / 2.0;
         type Pick = fn(&super::model::Moment) -> Option<f64>;
         let picks: &[(&str, Pick)] = if is_one {
             &[("p50", |m| m.p50_us), ("p99", |m| m.p99_us), ("p99.9", |m| m.p999_us), ("longest", |m| m.max_us)]
@@ -200,13 +225,13 @@ fn over_time(report: &Report) -> String {
             &[("p99", |m| m.p99_us)]
         };
         for (number, (name, pick)) in picks.iter().enumerate() {
-            let points = run.series.iter().map(|moment| Some((moment.at_s + interval_s / 2.0, pick(moment)?)));
+            let points = run.series.iter().map(|moment| Some((moment.at_s + half_s, pick(moment)?)));
             let name = if is_one { (*name).to_string() } else { format!("{}, {name}", run.name) };
             // The longest often lies on p99.9: both are seen if one has gaps.
             let (colour, dash) = if is_one { (number, if number == 3 { 2 } else { 0 }) } else { (at, at / 8) };
             lines.push(Line { name, points: points.collect(), has_dots: false, colour, dash });
         }
-        let points = run.series.iter().map(|moment| Some((moment.at_s + interval_s / 2.0, moment.per_s)));
+        let points = run.series.iter().map(|moment| Some((moment.at_s + half_s, moment.per_s)));
         rates.push(Line {
             name: run.name.clone(),
             points: points.collect(),
@@ -230,7 +255,15 @@ fn over_time(report: &Report) -> String {
             lines,
             marks: Vec::new(),
         };
-        let note = format!("Of the requests that were planned in each interval of {} s.", significant(interval_s));
+        let lengths = by_run(runs.iter().copied(), |run| format!("{} s", significant(interval_s(run))));
+        let lengths = match &lengths[..] {
+            [(length, _)] => format!("of {length}"),
+            several => {
+                let of = |(length, names): &(String, Vec<&str>)| format!("of {length} in {}", names.join(", "));
+                several.iter().map(of).collect::<Vec<_>>().join(", ")
+            }
+        };
+        let note = format!("Of the requests that were planned in each interval, {lengths}.");
         out += &section("Latency over time", &note, &chart.svg());
     }
     let (_, high) = bounds(&rates);
@@ -542,6 +575,44 @@ mod tests {
             }
             assert!(!page.contains("<b>:") && !page.contains("<warning>"), "texts are escaped");
         }
+    }
+
+    /// Two runs of four seconds, in which the last second but one was slow: by seconds, and by half seconds.
+    #[test]
+    fn runs_of_other_intervals_stand_at_their_own_times() {
+        let of = |name: &str, steps: u32, length_s: f64, means: &str| {
+            let moment = |at: u32| Moment {
+                at_s: f64::from(at) * length_s,
+                per_s: 10.0,
+                p99_us: Some(if (2.0..3.0).contains(&(f64::from(at) * length_s)) { 5_000.0 } else { 50.0 }),
+                ..Moment::default()
+            };
+            Run { series: (0..steps).map(moment).collect(), latency_means: means.into(), ..run(name, 10.0) }
+        };
+        let open = of("open", 8, 0.5, "response time");
+        let (closed, alone) = (of("closed", 4, 1.0, "service time"), of("alone", 8, 0.5, "response time"));
+        let page_of = |runs: &[&Run]| {
+            page(&Report { runs: runs.iter().map(|run| (*run).clone()).collect(), ..Report::default() })
+        };
+        // The places of a line of the chart over time: those of its run alone, whoever stands beside it.
+        let places = |page: &str, at: usize| {
+            let chart = &page[page.find("<h2>Latency over time").expect("the chart")..];
+            let line = chart.split("<path class=\"line").nth(at + 1).expect("a line");
+            let path = line.split(" d=\"").nth(1).expect("its way").split('"').next().unwrap().to_string();
+            let x = |pair: &str| pair.split_whitespace().next().unwrap().parse::<f64>().expect("a number");
+            path.split(['M', 'L']).filter(|pair| !pair.trim().is_empty()).map(x).collect::<Vec<f64>>()
+        };
+        let both = page_of(&[&closed, &open]);
+        let (long, short) = (places(&both, 0), places(&both, 1));
+        assert_eq!((long.len(), short.len()), (4, 8));
+        // The first half second stands at a quarter of a second, which is half of where the first second stands.
+        let zero = 2.0 * short[0] - (short[0] + short[1]) / 2.0;
+        assert!(((short[0] - zero) * 2.0 - (long[0] - zero)).abs() < 0.3, "{long:?} {short:?}");
+        assert_eq!(places(&page_of(&[&open, &closed]), 0), short, "whoever comes first");
+        assert!(both.contains("of 1.00 s in closed, of 0.50 s in open."), "{both}");
+        assert!(both.contains("Latency of closed is service time. Latency of open is response time."));
+        let same = page_of(&[&open, &alone]);
+        assert!(same.contains("each interval, of 0.50 s.") && same.contains("Latency is response time."));
     }
 
     #[test]
