@@ -137,7 +137,7 @@ fn memtier_json(json: &Value, name: &str) -> Result<Run, String> {
         let compressed =
             latencies.and_then(|all| all.get("Histogram log format")?.get("Compressed Histogram")?.as_str());
         let mut latency = match compressed {
-            Some(text) => Distribution::of(&decode(text, 1_000.0)?),
+            Some(text) => of_microseconds(&decode(text)?),
             None => Distribution::default(),
         };
         if latency.curve.is_empty()
@@ -167,6 +167,19 @@ fn memtier_json(json: &Value, name: &str) -> Result<Run, String> {
         return Err("no request was counted".into());
     }
     let totals = stats.get("Totals");
+    // memtier_benchmark leaves the mean of all at 0 and tells those of the commands, which are exact.
+    if rows[0].name == "all" && totals.and_then(|all| number(all, "Average Latency")).is_none_or(|ms| ms <= 0.0) {
+        let of_commands = stats.iter().filter(|(key, _)| !["Runtime", "Waits", "Totals"].contains(&key.as_str()));
+        let (mut sum_ms, mut count) = (0.0, 0.0);
+        for (_, of_command) in of_commands {
+            let own = number(of_command, "Count").unwrap_or(0.0);
+            sum_ms += own * number(of_command, "Average Latency").unwrap_or(0.0);
+            count += own;
+        }
+        if 0.0 < sum_ms && totals.and_then(|all| number(all, "Count")) == Some(count) {
+            rows[0].latency.mean_us = Some(1e3 * sum_ms / count);
+        }
+    }
     let mut series = Vec::new();
     if let Some(seconds) = totals.and_then(|all| all.get("Time-Serie")?.as_object()) {
         for (second, of_second) in seconds {
@@ -242,7 +255,7 @@ fn interval_log(text: &str, name: &str) -> Result<Run, String> {
     let mut first_s = None;
     for line in text.lines() {
         let Some(at) = line.find("HISTF").or_else(|| line.find("HISTE")) else { continue };
-        let of_line = decode(line[at..].trim_end_matches(['"', ' ']), 1_000.0)?;
+        let of_line = decode(line[at..].trim_end_matches(['"', ' ']))?;
         let mut fields = line[..at].split(',').filter(|field| !field.starts_with("Tag="));
         let begin_s: Option<f64> = fields.next().and_then(|field| field.parse().ok());
         // The second column is the interval's length, or (memtier_benchmark) its end.
@@ -250,7 +263,7 @@ fn interval_log(text: &str, name: &str) -> Result<Run, String> {
         if let (Some(begin_s), Some(second)) = (begin_s, second) {
             let length_s = if begin_s <= second && 1e6 < begin_s { second - begin_s } else { second };
             let first_s = *first_s.get_or_insert(begin_s);
-            let us = |quantile| Some(of_line.value_at_quantile(quantile) as f64 / 1e3).filter(|_| !of_line.is_empty());
+            let us = |quantile| Some(of_line.value_at_quantile(quantile) as f64).filter(|_| !of_line.is_empty());
             series.push(Moment {
                 at_s: begin_s - first_s,
                 per_s: if 0.0 < length_s { of_line.len() as f64 / length_s } else { 0.0 },
@@ -261,11 +274,15 @@ fn interval_log(text: &str, name: &str) -> Result<Run, String> {
             });
         }
         match &mut sum {
-            None => sum = Some(of_line),
+            None => {
+                let mut first = of_line;
+                first.auto(true);
+                sum = Some(first);
+            }
             Some(sum) => sum.add(&of_line).map_err(|_| "its histograms do not fit together".to_string())?,
         }
     }
-    let latency = Distribution::of(&sum.ok_or("no histogram is in it")?);
+    let latency = of_microseconds(&sum.ok_or("no histogram is in it")?);
     if series.len() < 2 {
         series.clear();
     }
@@ -273,18 +290,26 @@ fn interval_log(text: &str, name: &str) -> Result<Run, String> {
     Ok(Run { name: name.into(), latency_means: UNKNOWN.into(), rows, series, ..Run::default() })
 }
 
-/// A histogram in base64, its values multiplied so that they are nanoseconds.
-fn decode(text: &str, factor: f64) -> Result<Histogram<u64>, String> {
+/// A histogram in base64, in its own unit.
+fn decode(text: &str) -> Result<Histogram<u64>, String> {
     let bytes =
         base64::engine::general_purpose::STANDARD.decode(text).map_err(|error| format!("no valid base64: {error}"))?;
-    let read: Histogram<u64> =
-        Deserializer::new().deserialize(&mut &bytes[..]).map_err(|error| format!("no valid histogram: {error:?}"))?;
+    Deserializer::new().deserialize(&mut &bytes[..]).map_err(|error| format!("no valid histogram: {error:?}"))
+}
+
+/// From a histogram of microseconds. Percentiles are the upper ends of its steps, as everywhere; mean and deviation are
+/// taken from their middles, since its steps may be wide.
+fn of_microseconds(read: &Histogram<u64>) -> Distribution {
     let mut scaled = crate::engine::record::histogram();
     for step in read.iter_recorded() {
-        let value = step.value_iterated_to() as f64 * factor;
-        scaled.saturating_record_n(value as u64, step.count_at_value());
+        scaled.saturating_record_n(step.value_iterated_to().saturating_mul(1_000), step.count_at_value());
     }
-    Ok(scaled)
+    let mut distribution = Distribution::of(&scaled);
+    if !read.is_empty() {
+        distribution.mean_us = Some(read.mean());
+        distribution.stdev_us = Some(read.stdev());
+    }
+    distribution
 }
 
 #[cfg(test)]
@@ -326,6 +351,28 @@ mod tests {
         assert_eq!(run.rows[0].latency.at(50.0), Some(p50));
         let max = run.rows[0].latency.max_us.unwrap();
         assert!((max / 5439.0 - 1.0).abs() < 0.01, "{max}");
+    }
+
+    #[test]
+    fn the_mean_of_all_is_that_of_the_commands() {
+        let of = |count: u64, ms: f64| {
+            format!(
+                "{{\"Count\": {count}, \"Ops/sec\": 1.0, \"Average Latency\": {ms}, \"Percentile Latencies\":
+                  {{\"p50.00\": 0.047, \"Histogram log format\": {{\"Compressed Histogram\": \"{COMPRESSED}\"}}}}}}"
+            )
+        };
+        let json = |gets: u64| {
+            let (sets, gets, waits) = (of(1_000, 0.187), of(gets, 0.173), of(0, 0.0));
+            let all = of(10_000, 0.0);
+            format!("{{\"ALL STATS\": {{\"Sets\": {sets}, \"Gets\": {gets}, \"Waits\": {waits}, \"Totals\": {all}}}}}")
+        };
+        let mean = |json: &str| parse(json, "m").unwrap()[0].rows[0].latency.mean_us.unwrap();
+        assert!((mean(&json(9_000)) - 174.4).abs() < 0.01, "{}", mean(&json(9_000)));
+        // If the commands are not all of it, the histogram tells, from the middles of its steps.
+        let read = decode(COMPRESSED).unwrap();
+        assert!((mean(&json(5)) - read.mean()).abs() < 0.01);
+        let upper = read.iter_recorded().map(|step| (step.value_iterated_to() * step.count_at_value()) as f64);
+        assert!(mean(&json(5)) < upper.sum::<f64>() / read.len() as f64);
     }
 
     #[test]
