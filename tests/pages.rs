@@ -8,7 +8,7 @@ mod program;
 use clap::CommandFactory;
 use corering::cli::{CheckArguments, ServerArguments, server_with_directives};
 use corering::config::{Directive, Flags};
-use program::{Page, compare, completions, plain, program};
+use program::{Page, compare, completions, offered_by_bash, plain, program};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -73,6 +73,14 @@ fn pages_and_completions_are_those_of_the_tables() {
             assert!(is_made, "{path}: nothing makes it any more");
         }
     }
+}
+
+#[test]
+fn bash_completes_options_and_values() {
+    let offered = |words: &[&str]| offered_by_bash(Path::new(env!("CARGO_MANIFEST_DIR")), words);
+    assert_eq!(offered(&["corering", "--appendfsync", ""]), ["everysec", "always", "no"]);
+    assert_eq!(offered(&["corering", "--maxmemory-s"]), ["--maxmemory-samples"]);
+    assert_eq!(offered(&["corering-check", "--truncate"]), ["--truncate-to-time"]);
 }
 
 #[test]

@@ -72,7 +72,7 @@ _corering__bench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        corering__subcmd__bench__subcmd__compare)
+        corering__bench__subcmd__compare)
             opts="-r -w -d -c -t -P -o -q -h --a --b --pid-a --pid-b --rounds --confidence --rate --arrivals --warmup --duration --user --password --db --resp --cluster --timeout --connections --threads --pipeline --spin --cpus --mix --command --ratio --name --keys --key-prefix --key-distribution --value-size --ttl --seed --out --html --json --csv --series-csv --hgrm --title --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -262,7 +262,7 @@ _corering__bench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        corering__subcmd__bench__subcmd__fill)
+        corering__bench__subcmd__fill)
             opts="-s -c -P -q -h --server --keys --key-prefix --value-size --ttl --command --connections --pipeline --seed --quiet --user --password --db --resp --cluster --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -344,7 +344,7 @@ _corering__bench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        corering__subcmd__bench__subcmd__help)
+        corering__bench__subcmd__help)
             opts="run sweep compare fill report help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -358,7 +358,7 @@ _corering__bench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        corering__subcmd__bench__subcmd__help__subcmd__compare)
+        corering__bench__subcmd__help__subcmd__compare)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -372,7 +372,7 @@ _corering__bench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        corering__subcmd__bench__subcmd__help__subcmd__fill)
+        corering__bench__subcmd__help__subcmd__fill)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -386,7 +386,7 @@ _corering__bench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        corering__subcmd__bench__subcmd__help__subcmd__help)
+        corering__bench__subcmd__help__subcmd__help)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -400,7 +400,7 @@ _corering__bench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        corering__subcmd__bench__subcmd__help__subcmd__report)
+        corering__bench__subcmd__help__subcmd__report)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -414,7 +414,7 @@ _corering__bench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        corering__subcmd__bench__subcmd__help__subcmd__run)
+        corering__bench__subcmd__help__subcmd__run)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -428,7 +428,7 @@ _corering__bench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        corering__subcmd__bench__subcmd__help__subcmd__sweep)
+        corering__bench__subcmd__help__subcmd__sweep)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -442,7 +442,7 @@ _corering__bench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        corering__subcmd__bench__subcmd__report)
+        corering__bench__subcmd__report)
             opts="-o -q -h --out --html --json --csv --series-csv --hgrm --title --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -488,7 +488,7 @@ _corering__bench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        corering__subcmd__bench__subcmd__run)
+        corering__bench__subcmd__run)
             opts="-s -r -w -d -n -c -t -P -o -q -h --server --server-pid --rate --arrivals --ramp --ramp-from --warmup --duration --requests --user --password --db --resp --cluster --timeout --connections --threads --pipeline --spin --cpus --mix --command --ratio --name --keys --key-prefix --key-distribution --value-size --ttl --seed --out --html --json --csv --series-csv --hgrm --title --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -682,7 +682,7 @@ _corering__bench() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        corering__subcmd__bench__subcmd__sweep)
+        corering__bench__subcmd__sweep)
             opts="-s -w -d -c -t -P -o -q -h --server --server-pid --rates --of-peak --arrivals --p99-max --warmup --duration --user --password --db --resp --cluster --timeout --connections --threads --pipeline --spin --cpus --mix --command --ratio --name --keys --key-prefix --key-distribution --value-size --ttl --seed --out --html --json --csv --series-csv --hgrm --title --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

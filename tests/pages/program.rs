@@ -233,9 +233,32 @@ pub fn completions(mut command: Command) -> Vec<(String, String)> {
     let script = |(shell, file)| {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut command, &name, &mut script);
-        (format!("doc/completions/{file}"), String::from_utf8(script).expect("scripts are text"))
+        let mut script = String::from_utf8(script).expect("scripts are text");
+        if shell == Shell::Bash {
+            // clap_complete 4.6 writes a program's hyphen as `__` where it says which command was typed, and as
+            // `__subcmd__` where it asks: nothing would be offered behind a command.
+            let (asked, said) = (name.replace('-', "__subcmd__"), name.replace('-', "__"));
+            script = script.replace(&format!("{asked}__subcmd__"), &format!("{said}__subcmd__"));
+        }
+        (format!("doc/completions/{file}"), script)
     };
     files.map(script).into()
+}
+
+/// What bash offers for the last of these words, the first being the program: by the function that the script of its
+/// completions registers for it.
+pub fn offered_by_bash(root: &Path, words: &[&str]) -> Vec<String> {
+    const ASK: &str = r#"
+        . "$0" || exit
+        registered=$(complete -p "$1") || exit
+        [[ $registered =~ -F\ ([^ ]+) ]] || exit
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+        "${BASH_REMATCH[1]}" "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+        printf '%s\n' "${COMPREPLY[@]}""#;
+    let script = root.join(format!("doc/completions/{}.bash", words[0]));
+    let asked = std::process::Command::new("bash").args(["--norc", "-c", ASK]).arg(script).args(words).output();
+    let asked = asked.expect("there is bash");
+    String::from_utf8_lossy(&asked.stdout).lines().filter(|line| !line.is_empty()).map(String::from).collect()
 }
 
 /// Fails where what is checked in is not what is made; writes it instead where `CORERING_WRITE_PAGES` asks for that.
