@@ -37,6 +37,30 @@ expand() {
     local part
     for part in ${1//,/ }; do seq "${part%-*}" "${part#*-}"; done
 }
+# The most CPUs that Linux is built for.
+CPUS_MAX=8192
+# cpu_list OPTION LIST: ends with 2 where that is no list of CPUs, or names one that is not there.
+cpu_list() {
+    local part low high online missing number='[0-9]{1,4}'
+    if [[ ! $2 =~ ^$number(-$number)?(,$number(-$number)?)*$ ]]; then
+        echo "$1 wants CPUs, such as 0-3,8, not '$2'" >&2
+        exit 2
+    fi
+    for part in ${2//,/ }; do
+        low=$((10#${part%-*})) high=$((10#${part#*-}))
+        if ((high < low || CPUS_MAX <= high)); then
+            echo "$1: '$part' is no range of CPUs" >&2
+            exit 2
+        fi
+    done
+    online=$(read_file /sys/devices/system/cpu/online)
+    missing=$(without "$(expand "$2")" "$(expand "$online")")
+    if [[ -n $online && -n $missing ]]; then
+        # shellcheck disable=SC2086
+        echo "$1: no CPU $(list $missing) is online here, only $online" >&2
+        exit 2
+    fi
+}
 # list NUMBER…: the way back, with commas.
 list() { local IFS=,; echo "$*"; }
 # mask LIST: as the kernel writes it, in groups of eight digits.
