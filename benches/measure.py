@@ -204,40 +204,55 @@ def writers(server, cpus, count, keys, bytes_each, pipeline=1):
         process.wait()
 
 
+class Spent:
+    """What a server, the children of this process and the rest of the machine spent within the block, as `row`."""
+
+    def __init__(self, server):
+        self.server, self.row = server, {}
+
+    def __enter__(self):
+        self.before = self.look()
+        return self
+
+    def look(self):
+        pid = self.server.pid
+        return machine_ticks(), process_ticks(pid), process_runtime_ns(pid), sum(os.times()[2:4]), time.monotonic()
+
+    def __exit__(self, kind, *_):
+        if kind:
+            return
+        (busy, steal, ticks), (user, system), runtime, client, started = self.before
+        (busy_after, steal_after, ticks_after), (user_after, system_after), runtime_after, client_after, ended = self.look()
+        client = client_after - client
+        server_seconds = (user_after - user + system_after - system) / TICK
+        wall_ticks = max(1, ticks_after - ticks)
+        foreign = (busy_after - busy) / TICK - server_seconds - client
+        self.row = {
+            "wall_s": round(ended - started, 3),
+            "user_s": (user_after - user) / TICK,
+            "system_s": (system_after - system) / TICK,
+            "runtime_s": round((runtime_after - runtime) / 1e9, 6),
+            "client_s": round(client, 2),
+            "steal_share": round((steal_after - steal) / wall_ticks, 4),
+            "foreign_share": round(max(0.0, foreign) / (wall_ticks / TICK), 4),
+        }
+
+
 def benchmark(server, cpus, arguments, port=None, generator="redis-benchmark"):
     """One run of redis-benchmark: what it printed and what it cost the server."""
     words = ["taskset", "-c", cpus, generator, "-p", str(port or server.port), "--csv", *arguments]
-    children = os.times()
-    busy, steal, ticks = machine_ticks()
-    user, system = process_ticks(server.pid)
-    runtime = process_runtime_ns(server.pid)
-    started = time.monotonic()
-    output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    seconds = time.monotonic() - started
-    user_after, system_after = process_ticks(server.pid)
-    runtime_after = process_runtime_ns(server.pid)
-    busy_after, steal_after, ticks_after = machine_ticks()
-    children_after = os.times()
-    client = sum(children_after[2:4]) - sum(children[2:4])
+    with Spent(server) as spent:
+        output = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     rows = list(csv.reader(line for line in output.splitlines() if line.startswith('"')))
     if len(rows) < 2 or server.process.poll() is not None:
         sys.exit(f"{shlex.join(words)} gave no result:\n{output}")
     fields = dict(zip(rows[0], rows[-1]))
-    server_seconds = (user_after - user + system_after - system) / TICK
-    wall_ticks = max(1, ticks_after - ticks)
-    foreign = (busy_after - busy) / TICK - server_seconds - client
     return {
         "requests_per_s": float(fields["rps"]),
         "p50_ms": float(fields["p50_latency_ms"]),
         "p99_ms": float(fields["p99_latency_ms"]),
         "max_ms": float(fields["max_latency_ms"]),
-        "wall_s": round(seconds, 3),
-        "user_s": (user_after - user) / TICK,
-        "system_s": (system_after - system) / TICK,
-        "runtime_s": round((runtime_after - runtime) / 1e9, 6),
-        "client_s": round(client, 2),
-        "steal_share": round((steal_after - steal) / wall_ticks, 4),
-        "foreign_share": round(max(0.0, foreign) / (wall_ticks / TICK), 4),
+        **spent.row,
     }
 
 
