@@ -88,7 +88,7 @@ pub const COMMANDS: &[Command] = &[
         .docs(Group::Hash, "8.0.0", "Gives fields of a hash values, with a deadline, if a condition holds.")
         .complexity("O(N) where N is the number of fields being set.")
         .syntax(
-            "key [FNX|FXX] \
+            "key [NX|XX] [FNX|FXX] \
              [EX seconds|PX milliseconds|EXAT unix-time-seconds|PXAT unix-time-milliseconds|KEEPTTL] \
              FIELDS numfields field value [field value ...]",
         ),
@@ -339,6 +339,8 @@ fn hgetdel(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comm
 
 /// What stands between the key and the end in `HGETEX` and `HSETEX`.
 struct Options<'a, 'b> {
+    /// `NX`: the key may not be there; `XX`: it must. Of Valkey 9.1.
+    demands_key: Option<bool>,
     /// `FNX`: none of the fields may be there; `FXX`: all of them must.
     demands: Option<bool>,
     deadline: Option<Expire>,
@@ -360,7 +362,7 @@ impl<'a, 'b> Options<'a, 'b> {
         } else {
             Error::fixed("ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified")
         };
-        let (mut demands, mut deadline, mut words) = (None, None, None);
+        let (mut demands_key, mut demands, mut deadline, mut words) = (None, None, None, None);
         let mut at = 2;
         while at < args.len() {
             let is = |name: &[u8]| args[at].eq_ignore_ascii_case(name);
@@ -384,6 +386,12 @@ impl<'a, 'b> Options<'a, 'b> {
                 }
                 deadline = Some(if is_set { Expire::Keep } else { Expire::Persist });
                 at += 1;
+            } else if is_set && (is(b"nx") || is(b"xx")) {
+                if demands_key.is_some_and(|before| before != is(b"xx")) {
+                    return Err(Error::SYNTAX);
+                }
+                demands_key = Some(is(b"xx"));
+                at += 1;
             } else if is_set && (is(b"fnx") || is(b"fxx")) {
                 if demands.is_some() {
                     return Err(Error::fixed("ERR Only one of FXX or FNX arguments can be specified"));
@@ -406,7 +414,7 @@ impl<'a, 'b> Options<'a, 'b> {
             }
         }
         let words = words.ok_or(Error::fixed("ERR missing FIELDS argument"))?;
-        Ok(Options { demands, deadline, words })
+        Ok(Options { demands_key, demands, deadline, words })
     }
 }
 
@@ -452,10 +460,12 @@ fn hsetex(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comma
     let options = Options::parse(args, true, now_ms)?;
     let pairs = options.words.as_chunks::<2>().0;
     let limits = limits(cx);
-    if let Some(all_there) = options.demands {
+    if options.demands_key.is_some() || options.demands.is_some() {
         let hash = cx.keyspace.container_mut::<Hash>(cx.db, key)?;
         let is_there = |name: &[u8]| hash.as_ref().is_some_and(|hash| hash.field(name, now_ms).is_some());
-        if !pairs.iter().all(|&[name, _]| is_there(name) == all_there) {
+        let holds = options.demands_key.is_none_or(|is_key_there| hash.is_some() == is_key_there)
+            && options.demands.is_none_or(|all_there| pairs.iter().all(|&[name, _]| is_there(name) == all_there));
+        if !holds {
             reply.integer(0);
             return Ok(());
         }
