@@ -146,6 +146,11 @@ fn keys_of_call(call: &Args<'_>) -> Result<(&'static Row, Vec<usize>), Error> {
         let is_enough = !positions.is_empty() || row.flags.contains(Flags::NO_MANDATORY_KEYS);
         return if is_enough { Ok((row, positions)) } else { Err(lookup::BAD_KEYS) };
     }
+    // A specification that finds nothing does not fit the call: PFMERGE without sources.
+    let is_unmet = |spec: &KeySpec| spec.positions(call).is_some_and(|positions| positions.len() == 0);
+    if matches!(row.keys, Keys::Range { .. }) && key_spec::key_specs(row).iter().any(is_unmet) {
+        return Err(lookup::BAD_KEYS);
+    }
     let mut positions = Vec::new();
     match lookup::key_positions(row, call, &mut positions) {
         // A destination without sources is no call.

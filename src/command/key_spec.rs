@@ -155,7 +155,7 @@ impl KeySpec {
     const ONE: Find = Find::Range { last: 0, step: 1, limit: 0 };
 
     /// The indices of the keys it finds in a call; none when the call does not fit it.
-    fn positions(&self, args: &Args<'_>) -> Option<std::iter::StepBy<std::ops::Range<usize>>> {
+    pub fn positions(&self, args: &Args<'_>) -> Option<std::iter::StepBy<std::ops::Range<usize>>> {
         let argc = args.len();
         let first = match self.begin {
             Begin::Index(index) => index as usize,
