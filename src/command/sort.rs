@@ -15,7 +15,7 @@ use crate::keyspace::{Class, EntryRef, Event, Expiry, Keyspace};
 use crate::resp::{Error, Reply};
 use crate::value::hash::Hash;
 use crate::value::list::{Element, List};
-use crate::value::number::{parse_double, parse_integer};
+use crate::value::number::{parse_double_in_range, parse_integer};
 use crate::value::{Value, ValueRef};
 use std::cmp::Ordering;
 
@@ -382,7 +382,8 @@ fn sorted(cx: &mut Context<'_>, options: &Options<'_>, elements: Vec<Vec<u8>>) -
     Ok(ranked.into_iter().map(|(_, element)| element).collect())
 }
 
-/// A text as a number, as `strtod` of C reads it: leading blanks are passed over, and it ends at a NUL.
+/// A text as a number, as `strtod` of C reads it without complaint: leading blanks are passed over, and it ends at a
+/// NUL.
 fn score(text: &[u8]) -> Option<f64> {
     let visible = &text[..memchr::memchr(0, text).unwrap_or(text.len())];
     if visible.is_empty() {
@@ -390,5 +391,5 @@ fn score(text: &[u8]) -> Option<f64> {
     }
     let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
     let first = visible.iter().position(|byte| !is_blank(byte))?;
-    parse_double(&visible[first..])
+    parse_double_in_range(&visible[first..])
 }
