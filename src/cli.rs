@@ -62,7 +62,7 @@ pub fn server_with_directives() -> Command {
 
 const MORE_OF_CHECK: &str = "\
 PATH may be:
-  a snapshot (RDB, versions 1 to 12, of Redis, Valkey or Corering)
+  a snapshot (RDB, versions 1 to 14, of Redis, Valkey or Corering)
   a log in one file (AOF), also one that begins with a snapshot
   the directory of a log (appendonlydir), or its manifest
   a server's directory, in which all of these are looked for

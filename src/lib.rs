@@ -201,6 +201,9 @@
 //! | `LEAVES_MAX` | `src/structure/sorted_tree.rs` | `(1 << 25) - 1` | a broken belief: leaves are larger long before |
 //! | `BLOCK_LEN_MAX` | `src/structure/sorted_blocks.rs` | `64` | a block of a stream's index is divided |
 //! | `ENTRY_BYTES_MAX` | `src/structure/stream_log.rs` | `1 << 30` | an entry of a stream is refused |
+//! | `DELIVERIES_MAX` | `src/value/stream/group.rs` | `i64::MAX as u64` | a delivery is not counted |
+//! | `DURATION_S_MAX` | `src/value/stream/idempotency.rs` | `86_400` | a longer `IDMP-DURATION` is refused |
+//! | `MESSAGES_MAX` | `src/value/stream/idempotency.rs` | `10_000` | a greater `IDMP-MAXSIZE` is refused |
 //! | `TRIM_ENTRIES_MAX` | `src/command/stream/write.rs` | `1_000_000` | the next `XADD` or `XTRIM` with `~` goes on |
 //! | `RANDOM_COUNT_MAX` | `src/command/set.rs` | `1 << 27` | elements drawn with repetition: refused |
 //! | `EVENTS_MAX` | `src/command/latency.rs` | `64` | a broken belief: the kinds are few and fixed |

@@ -30,7 +30,8 @@
 //! | What ran | What is written |
 //! |---|---|
 //! | a command that Redis 7.0 knows, whose effect its arguments and its keys determine | itself |
-//! | one that depends on the clock or on chance, or that is newer | what it did: `SET … PXAT`, `PEXPIREAT`, `SREM`, `XADD` with its id, `XCLAIM`, `HDEL`, … |
+//! | one of which more stays than Redis 7.0 could hold | `XNACK`, `XCFGSET`; of `XADD IDMP`: `XADD` with its id, `XIDMPRECORD` |
+//! | another that depends on the clock or on chance, or that is newer | what it did: `SET … PXAT`, `PEXPIREAT`, `SREM`, `XADD` with its id, `XCLAIM`, `HDEL`, … |
 //! | one that blocked | the same call without waiting |
 //! | one with keys on several shards | each shard's part of it (`MSET`, `DEL`), or for each key that it writes how that is afterwards: `RESTORE … REPLACE ABSTTL`, `UNLINK` |
 //! | expiry, eviction | `UNLINK`, before the record of the command that stumbled upon the key; `HDEL` for fields |

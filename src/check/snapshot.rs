@@ -6,6 +6,7 @@ use crate::rdb::load::{Fault, Item, Reader};
 use crate::rdb::{Corrupt, Limits, decode_as, names};
 use crate::structure::crc64::Sum;
 use crate::value::list::Fill;
+use crate::value::stream::IdempotencyLimits;
 use crate::value::{hash, set, sorted_set};
 use ahash::AHashSet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ fn limits() -> Limits {
         set: set::Limits { integers_max: 512, listpack_len_max: 128, listpack_member_bytes_max: 64, seed: 0 },
         sorted_set: sorted_set::Limits { members_max: 128, member_bytes_max: 64 },
         list: Fill::default(),
+        idempotency: IdempotencyLimits::STOCK,
     }
 }
 

@@ -8,7 +8,7 @@
 use super::key_spec::KeyAccess;
 use super::{
     Args, Categories, Command, CommandResult, Context, Flags, Group, Journal, Run, hash, list, long_reply, set,
-    sorted_set,
+    sorted_set, stream,
 };
 use crate::rdb::{Limits, payload};
 use crate::resp::{Error, Reply};
@@ -161,5 +161,11 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Comm
 
 /// What the directives say about the forms of values.
 pub fn limits(cx: &mut Context<'_>) -> Limits {
-    Limits { hash: hash::limits(cx), set: set::limits(cx), sorted_set: sorted_set::limits(cx), list: list::fill(cx) }
+    Limits {
+        hash: hash::limits(cx),
+        set: set::limits(cx),
+        sorted_set: sorted_set::limits(cx),
+        list: list::fill(cx),
+        idempotency: stream::idempotency_limits(cx),
+    }
 }

@@ -1,5 +1,6 @@
 //! What the append-only file is told of a command: its effect, in commands that Redis 7.0 knows, each with keys of one
-//! shard. See the page of [`crate::aof`]. Not here: how records reach the disk.
+//! shard. (What Redis 7.0 could not hold is told in newer ones: then it refuses the log.) See the page of
+//! [`crate::aof`]. Not here: how records reach the disk.
 //!
 //! A row says how it is recorded ([`Journal`]); code that knows better says it itself, by
 //! [`crate::keyspace::records::Records::say`].

@@ -291,7 +291,8 @@ fn integer(word: &[u8]) -> Result<i64, Error> {
     parse_integer(word).ok_or(Error::NOT_INTEGER)
 }
 
-fn idempotency_limits(cx: &Context<'_>) -> IdempotencyLimits {
+/// What a stream remembers of producers where `XCFGSET` has not said it.
+pub fn idempotency_limits(cx: &Context<'_>) -> IdempotencyLimits {
     let (duration_s, messages_max) = (cx.config.stream_idmp_duration, cx.config.stream_idmp_maxsize);
     IdempotencyLimits { duration_s, messages_max }
 }

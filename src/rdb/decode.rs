@@ -9,6 +9,7 @@ use crate::value::list::{Fill, List};
 use crate::value::number::parse_double;
 use crate::value::set::{self, Set};
 use crate::value::sorted_set::{self, SortedSet};
+use crate::value::stream::IdempotencyLimits;
 use crate::value::{INLINE_LEN_MAX, LongString, Value};
 
 /// What the directives say about the forms of values.
@@ -22,6 +23,8 @@ pub struct Limits {
     pub sorted_set: sorted_set::Limits,
     /// Of lists.
     pub list: Fill,
+    /// What streams remember of producers where nothing else is said.
+    pub idempotency: IdempotencyLimits,
 }
 
 /// No deadline of a field is later, unix ms: Redis has 48 bits for it.
@@ -118,7 +121,9 @@ pub fn decode_as<'a>(
             Hash::from_listpack(filled(pairs)?, &limits.hash).ok_or(broken)?.into()
         }
         kind::HASH_LISTPACK_DEADLINES => listpack_hash_with_deadlines(source, limits)?.into(),
-        kind::STREAM_OLD | kind::STREAM | kind::STREAM_ACTIVE => stream::read(kind, source)?.into(),
+        kind::STREAM_OLD | kind::STREAM | kind::STREAM_ACTIVE | kind::STREAM_PRODUCERS | kind::STREAM_GIVEN_BACK => {
+            stream::read(kind, limits.idempotency, source)?.into()
+        }
         _ => return Err(Corrupt("Unknown RDB encoding type")),
     })
 }

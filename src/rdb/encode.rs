@@ -1,6 +1,7 @@
 //! Values on their way out, step by step where they are large.
 
-use super::{NODE_PACKED, NODE_PLAIN, VERSION, VERSION_FIELD_DEADLINES, kind, stream, write};
+use super::{NODE_PACKED, NODE_PLAIN, VERSION, VERSION_FIELD_DEADLINES, VERSION_GIVEN_BACK, VERSION_PRODUCERS};
+use super::{kind, stream, write};
 use crate::structure::listpack::{Element, Listpack};
 use crate::value::ValueRef;
 use crate::value::hash::{Field, Hash};
@@ -65,9 +66,9 @@ impl Encoding {
         Encoding { kind, compress, place: Place::Beginning }
     }
 
-    /// Whether it is of a type that has deadlines of fields.
-    pub(super) fn has_field_deadlines(&self) -> bool {
-        matches!(self.kind, kind::HASH_DEADLINES | kind::HASH_LISTPACK_DEADLINES)
+    /// The version that knows its type.
+    pub fn version(&self) -> u16 {
+        version_of_kind(self.kind)
     }
 
     /// Appends some more of the value, about so many bytes, a whole string or node at least. Whether there is more.
@@ -98,7 +99,7 @@ impl Encoding {
             ValueRef::Hash(hash) => return self.step_hash(hash, end, out),
             ValueRef::Stream(log) => {
                 let first = if let Place::At(node) = self.place { node as usize } else { 0 };
-                let next = stream::write_from(log, first, self.compress, end, out);
+                let next = stream::write_from(self.kind, log, first, self.compress, end, out);
                 self.place = Place::At(next.unwrap_or(0) as u64);
                 return next.is_some();
             }
@@ -223,6 +224,21 @@ impl Encoding {
     }
 }
 
+/// The version that knows all that a value says: the oldest.
+pub fn version_of(value: ValueRef<'_>) -> u16 {
+    version_of_kind(kind_of(value))
+}
+
+/// The version that knows a type, of those that are written.
+fn version_of_kind(kind: u8) -> u16 {
+    match kind {
+        kind::HASH_DEADLINES | kind::HASH_LISTPACK_DEADLINES => VERSION_FIELD_DEADLINES,
+        kind::STREAM_PRODUCERS => VERSION_PRODUCERS,
+        kind::STREAM_GIVEN_BACK => VERSION_GIVEN_BACK,
+        _ => VERSION,
+    }
+}
+
 fn kind_of(value: ValueRef<'_>) -> u8 {
     match value {
         ValueRef::Integer(_) | ValueRef::String(_) => kind::STRING,
@@ -231,6 +247,8 @@ fn kind_of(value: ValueRef<'_>) -> u8 {
         ValueRef::Set(_) => kind::SET,
         ValueRef::SortedSet(set) if set.as_listpack().is_some() => kind::SORTED_SET_LISTPACK,
         ValueRef::SortedSet(_) => kind::SORTED_SET,
+        ValueRef::Stream(stream) if stream.has_given_back() => kind::STREAM_GIVEN_BACK,
+        ValueRef::Stream(stream) if stream.idempotency().is_some() => kind::STREAM_PRODUCERS,
         ValueRef::Stream(_) => kind::STREAM,
         ValueRef::Hash(hash) => match (hash.is_table(), hash.timed_len() != 0) {
             (false, false) => kind::HASH_LISTPACK,
@@ -258,6 +276,3 @@ fn in_order_of_deadlines(hash: &Hash) -> Vec<Field<'_>> {
     fields.sort_by_key(|field| field.deadline_ms.unwrap_or(u64::MAX));
     fields
 }
-
-// The older version wherever it says the same.
-const _: () = assert!(VERSION < VERSION_FIELD_DEADLINES);

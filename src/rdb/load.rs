@@ -5,7 +5,7 @@
 
 use super::file::{Access, MAGIC, opcode};
 use super::read::{Source, append_string, byte, length, string, time_ms};
-use super::{Corrupt, VERSION_FIELD_DEADLINES, VERSION_VALKEY, kind};
+use super::{Corrupt, VERSION_VALKEY, is_known, kind};
 use crate::structure::crc64::Digest;
 use std::io::Read;
 
@@ -225,7 +225,7 @@ impl<R: Read> Reader<R> {
             return Err(Fault::Signature);
         };
         let version = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u16>().ok()).unwrap_or(0);
-        if !(1..=VERSION_FIELD_DEADLINES).contains(&version) && version != VERSION_VALKEY {
+        if version == 0 || !is_known(version) {
             return Err(Fault::Version(version));
         }
         Ok(Reader { source, version })
@@ -472,7 +472,9 @@ fn copy_value(of_kind: u8, source: &mut impl Source, version: u16, out: &mut Vec
             source.read(8, out)?;
             copy_string(source, out)?;
         }
-        kind::STREAM_OLD | kind::STREAM | kind::STREAM_ACTIVE => copy_stream(of_kind, source, out)?,
+        kind::STREAM_OLD | kind::STREAM | kind::STREAM_ACTIVE | kind::STREAM_PRODUCERS | kind::STREAM_GIVEN_BACK => {
+            copy_stream(of_kind, source, out)?
+        }
         _ => return Err(Fault::Opcode(of_kind)),
     }
     Ok(())
@@ -494,11 +496,27 @@ fn copy_stream(of_kind: u8, source: &mut impl Source, out: &mut Vec<u8>) -> Resu
         }
         for _ in 0..copy_length(source, out)? {
             copy_string(source, out)?;
-            source.read(if of_kind == kind::STREAM_ACTIVE { 16 } else { 8 }, out)?;
+            source.read(if kind::STREAM_ACTIVE <= of_kind { 16 } else { 8 }, out)?;
             for _ in 0..copy_length(source, out)? {
                 source.read(16, out)?;
             }
         }
+        if of_kind == kind::STREAM_GIVEN_BACK {
+            for _ in 0..copy_length(source, out)? {
+                source.read(16, out)?;
+            }
+        }
+    }
+    if kind::STREAM_PRODUCERS <= of_kind {
+        lengths(source, 2, out)?;
+        for _ in 0..copy_length(source, out)? {
+            copy_string(source, out)?;
+            for _ in 0..copy_length(source, out)? {
+                copy_string(source, out)?;
+                lengths(source, 2, out)?;
+            }
+        }
+        lengths(source, 2, out)?;
     }
     Ok(())
 }

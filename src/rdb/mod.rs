@@ -30,13 +30,17 @@
 //! | 15 | stream: no counters | 9 | yes | – |
 //! | 19 | stream: with counters | 10 | yes | yes |
 //! | 21 | stream: with the times at which consumers were active | 11 | yes | – (as type 19, which Redis 7.0 reads) |
+//! | 26 | stream: with what is remembered of producers | 13 | yes | yes, where something is |
+//! | 27 | stream: with what was given back to groups | 14 | yes | yes, where something was |
 //! | 20 | set: a listpack | 11 | yes | – (as type 2, which Redis 7.0 reads) |
 //! | 22 | hash: fields, values, deadlines | 80 (Valkey) | yes | – |
 //! | 24 | hash: deadlines, fields, values | 12 | yes | yes, of tables with deadlines |
 //! | 25 | hash: a listpack of fields, values, deadlines | 12 | yes | yes, of others with deadlines |
 //! | 6, 7 | what modules keep | | refused | – |
 //!
-//! So Redis 7.0 reads all that it could hold itself, and only hashes whose fields have deadlines need Redis 7.4.
+//! So Redis 7.0 reads all that it could hold itself. Hashes whose fields have deadlines need Redis 7.4, streams with
+//! messages of producers (`XADD IDMP`) 8.6, and those with entries that were given back (`XNACK`) 8.8: an older server
+//! refuses these types, where it would crash on an entry that is pending for nobody.
 //!
 //! # Bytes from outside
 //!
@@ -60,14 +64,23 @@ mod tests;
 pub mod write;
 
 pub use decode::{Limits, decode, decode_as};
-pub use encode::{Encoding, encode, saved_bytes};
+pub use encode::{Encoding, encode, saved_bytes, version_of};
 
 /// The version whose types are all that Redis 7.0 knows …
 pub const VERSION: u16 = 10;
 /// … the one that has deadlines of fields …
 pub const VERSION_FIELD_DEADLINES: u16 = 12;
+/// … what is remembered of producers …
+pub const VERSION_PRODUCERS: u16 = 13;
+/// … what was given back to groups, the newest …
+pub const VERSION_GIVEN_BACK: u16 = 14;
 /// … and that of Valkey 9, where type 22 is another.
 pub const VERSION_VALKEY: u16 = 80;
+
+/// Whether values of a version of the format, or files, are read.
+pub fn is_known(version: u16) -> bool {
+    version <= VERSION_GIVEN_BACK || version == VERSION_VALKEY
+}
 
 /// Bytes that are no value: what is wrong with them, for the operator's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +119,8 @@ mod kind {
     pub const HASH_VALKEY: u8 = 22;
     pub const HASH_DEADLINES: u8 = 24;
     pub const HASH_LISTPACK_DEADLINES: u8 = 25;
+    pub const STREAM_PRODUCERS: u8 = 26;
+    pub const STREAM_GIVEN_BACK: u8 = 27;
 }
 
 /// How a node of a list is kept: one long element, or a listpack.
@@ -134,6 +149,8 @@ pub fn names(of_kind: u8) -> Option<(&'static str, &'static str)> {
         kind::HASH_VALKEY | kind::HASH_DEADLINES => ("hash", "hashtable with deadlines"),
         kind::HASH_LISTPACK_DEADLINES => ("hash", "listpack with deadlines"),
         kind::STREAM_OLD | kind::STREAM | kind::STREAM_ACTIVE => ("stream", "stream"),
+        kind::STREAM_PRODUCERS => ("stream", "stream with producers"),
+        kind::STREAM_GIVEN_BACK => ("stream", "stream with what was given back"),
         kind::MODULE_OLD | kind::MODULE => ("module", "module"),
         _ => return None,
     })

@@ -1,6 +1,6 @@
 //! The payload of `DUMP`: a value with its type before and a version and a checksum behind.
 
-use super::{Corrupt, Encoding, Limits, VERSION_FIELD_DEADLINES, VERSION_VALKEY, decode, encode};
+use super::{Corrupt, Encoding, Limits, decode, encode, is_known};
 use crate::structure::crc64::{self, Digest};
 use crate::value::{Value, ValueRef};
 
@@ -65,9 +65,8 @@ pub fn open(payload: &[u8]) -> Option<(u16, &[u8])> {
     let (value, footer) = payload.split_at(payload.len().checked_sub(FOOTER_BYTES)?);
     let (&[v0, v1], sum) = footer.split_first_chunk()?;
     let version = u16::from_le_bytes([v0, v1]);
-    let is_known = version <= VERSION_FIELD_DEADLINES || version == VERSION_VALKEY;
     let is_whole = sum == checksum(&payload[..payload.len() - sum.len()]).to_le_bytes();
-    (is_known && is_whole).then_some((version, value))
+    (is_known(version) && is_whole).then_some((version, value))
 }
 
 /// The same for payloads that are trusted: version and checksum are not looked at.
@@ -86,11 +85,4 @@ pub fn read<'a>(
     text: &'a mut Vec<u8>,
 ) -> Result<Value<'a>, Corrupt> {
     decode(&mut bytes, version, limits, text)
-}
-
-impl Encoding {
-    /// The version that knows a value's type.
-    pub fn version(&self) -> u16 {
-        if self.has_field_deadlines() { VERSION_FIELD_DEADLINES } else { super::VERSION }
-    }
 }

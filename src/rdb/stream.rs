@@ -8,22 +8,39 @@
 //!   pending           length, then for each: id (16 bytes), time of delivery (8 bytes), deliveries (a length)
 //!   consumers         length, then for each: name, time seen (8 bytes), since type 21: time active (8 bytes),
 //!                     pending: length, then the ids (16 bytes each)
+//!   given back        in type 27: length, then the ids (16 bytes each), in the order in which they were given back:
+//!                     those that are pending for the group, since time 0, but for no consumer
+//! limits              since type 26: seconds, messages of a producer                                     (lengths)
+//! producers           since type 26: length, then for each: its id, messages: length, then for each from the
+//!                     oldest: its id, the entry's id                              (strings, an id among lengths)
+//! messages            since type 26: how many were ever added, how many were duplicates                  (lengths)
 //! ```
 //! An id among lengths is two of them, milliseconds and sequence number; in 16 bytes both are big-endian. Written is
-//! type 19, which Redis 7.0 reads: when a consumer was active last is not in it.
+//! the first type that knows all that the stream says: 19, which Redis 7.0 reads, where nobody uses what came later
+//! (when a consumer was active last is not in it).
+//!
+//! Redis 8.6 writes type 26 of every stream. What says no more than is so anyway counts as nothing said, so that the
+//! stream can be written for older servers. Type 27 has to say limits also of a stream that has none of its own: those
+//! of Redis.
 
 use super::read::{Source, blob, length, string, time_ms};
 use super::{Corrupt, kind, write};
 use crate::structure::listpack::Listpack;
 use crate::structure::stream_log::{Id, StreamLog};
-use crate::value::stream::{ConsumerParts, Counters, GroupParts, Stream};
+use crate::value::stream::{
+    ConsumerParts, Counters, DELIVERIES_MAX, GroupParts, Idempotency, IdempotencyLimits, Message, Producer, Stream,
+};
+use std::collections::VecDeque;
 
+/// When a consumer was active that never was: -1.
+const NEVER_MS: u64 = u64::MAX;
 /// What Redis writes where it does not know how many entries a group has read.
 const UNKNOWN: u64 = u64::MAX;
 
 const NODE: Corrupt = Corrupt("Stream listpack integrity check failed.");
 const COUNTERS: Corrupt = Corrupt("Stream counters contradict its entries");
 const GROUP: Corrupt = Corrupt("Stream consumer group integrity check failed.");
+const PRODUCERS: Corrupt = Corrupt("Duplicate stream producer detected");
 
 fn write_id(out: &mut Vec<u8>, id: Id) {
     write::length(out, id.ms);
@@ -36,7 +53,14 @@ fn read_id(source: &mut impl Source) -> Result<Id, Corrupt> {
 
 /// Appends nodes from the one with this number on, until the output is `end` bytes long; the counters and groups behind
 /// the last. The number of the node that comes next; `None`: all is written.
-pub fn write_from(stream: &Stream, first: usize, compress: bool, end: usize, out: &mut Vec<u8>) -> Option<usize> {
+pub fn write_from(
+    of_kind: u8,
+    stream: &Stream,
+    first: usize,
+    compress: bool,
+    end: usize,
+    out: &mut Vec<u8>,
+) -> Option<usize> {
     if first == 0 {
         write::length(out, stream.log().nodes_len() as u64);
     }
@@ -55,12 +79,35 @@ pub fn write_from(stream: &Stream, first: usize, compress: bool, end: usize, out
     write::length(out, entries_added);
     write::length(out, stream.groups().len() as u64);
     for group in stream.groups() {
-        write_group(&group.parts(), compress, out);
+        write_group(of_kind, &group.parts(), compress, out);
+    }
+    if kind::STREAM_PRODUCERS <= of_kind {
+        match stream.idempotency() {
+            Some(known) => write_idempotency(known, compress, out),
+            None => write_idempotency(&Idempotency::new(IdempotencyLimits::STOCK), compress, out),
+        }
     }
     None
 }
 
-fn write_group(group: &GroupParts, compress: bool, out: &mut Vec<u8>) {
+fn write_idempotency(known: &Idempotency, compress: bool, out: &mut Vec<u8>) {
+    let IdempotencyLimits { duration_s, messages_max } = known.limits();
+    write::length(out, duration_s.into());
+    write::length(out, messages_max.into());
+    write::length(out, known.producers().len() as u64);
+    for producer in known.producers() {
+        write::string(out, &producer.id, compress);
+        write::length(out, producer.messages.len() as u64);
+        for message in &producer.messages {
+            write::string(out, &message.id, compress);
+            write_id(out, message.entry);
+        }
+    }
+    write::length(out, known.added);
+    write::length(out, known.duplicates);
+}
+
+fn write_group(of_kind: u8, group: &GroupParts, compress: bool, out: &mut Vec<u8>) {
     write::string(out, &group.name, compress);
     write_id(out, group.last_id);
     write::length(out, group.entries_read.map_or(UNKNOWN, |entries| entries as u64));
@@ -74,16 +121,23 @@ fn write_group(group: &GroupParts, compress: bool, out: &mut Vec<u8>) {
     for consumer in &group.consumers {
         write::string(out, &consumer.name, compress);
         write::time_ms(out, consumer.seen_ms);
+        if kind::STREAM_ACTIVE <= of_kind {
+            write::time_ms(out, consumer.active_ms.unwrap_or(NEVER_MS));
+        }
         write::length(out, consumer.pending.len() as u64);
         consumer.pending.iter().for_each(|id| out.extend_from_slice(&id.to_bytes()));
     }
+    if of_kind == kind::STREAM_GIVEN_BACK {
+        write::length(out, group.given_back.len() as u64);
+        group.given_back.iter().for_each(|id| out.extend_from_slice(&id.to_bytes()));
+    }
 }
 
-/// Reads a stream of one of its types.
+/// Reads a stream of one of its types. `configured`: what is remembered of producers where the stream says nothing.
 ///
 /// # Errors
 /// It is none.
-pub fn read(of_kind: u8, source: &mut impl Source) -> Result<Stream, Corrupt> {
+pub fn read(of_kind: u8, configured: IdempotencyLimits, source: &mut impl Source) -> Result<Stream, Corrupt> {
     let mut log = StreamLog::new();
     for _ in 0..length(source)? {
         let master =
@@ -103,7 +157,29 @@ pub fn read(of_kind: u8, source: &mut impl Source) -> Result<Stream, Corrupt> {
         let parts = read_group(of_kind, &stream, source)?;
         stream.restore_group(&parts).map_err(|_| contradiction(&parts))?;
     }
+    if kind::STREAM_PRODUCERS <= of_kind {
+        let known = read_idempotency(source)?;
+        let unsaid = if of_kind == kind::STREAM_GIVEN_BACK { IdempotencyLimits::STOCK } else { configured };
+        if !known.is_untouched(unsaid) {
+            stream.restore_idempotency(known);
+        }
+    }
     Ok(stream)
+}
+
+fn read_idempotency(source: &mut impl Source) -> Result<Idempotency, Corrupt> {
+    let limits = IdempotencyLimits::nearest(length(source)?, length(source)?);
+    let mut producers = Vec::new();
+    for _ in 0..length(source)? {
+        let (id, mut messages) = (blob(source)?.into_boxed_slice(), VecDeque::new());
+        for _ in 0..length(source)? {
+            messages.push_back(Message { id: blob(source)?.into_boxed_slice(), entry: read_id(source)? });
+        }
+        messages.shrink_to_fit();
+        producers.push(Producer { id, messages });
+    }
+    let (added, duplicates) = (length(source)?, length(source)?);
+    Idempotency::from_parts(limits, producers, added, duplicates).map_err(|_| PRODUCERS)
 }
 
 /// What is wrong with a group that was refused, in the words of Redis' log.
@@ -133,21 +209,27 @@ fn read_group(of_kind: u8, stream: &Stream, source: &mut impl Source) -> Result<
         },
     };
     for _ in 0..length(source)? {
-        group.pending.push((Id::from_bytes(source.array()?), time(source)?, length(source)?));
+        let id = Id::from_bytes(source.array()?);
+        group.pending.push((id, time(source)?, length(source)?.min(DELIVERIES_MAX)));
     }
     for _ in 0..length(source)? {
         let mut name = Vec::new();
         string(source, &mut name)?;
         let seen_ms = time(source)?;
         let active_ms = match of_kind {
-            kind::STREAM_ACTIVE => u64::try_from(time_ms(source)?).ok(), // -1: never.
-            _ => Some(seen_ms),
+            kind::STREAM_OLD | kind::STREAM => Some(seen_ms),
+            _ => u64::try_from(time_ms(source)?).ok(), // -1: never.
         };
         let mut consumer = ConsumerParts { name, seen_ms, active_ms, pending: Vec::new() };
         for _ in 0..length(source)? {
             consumer.pending.push(Id::from_bytes(source.array()?));
         }
         group.consumers.push(consumer);
+    }
+    if of_kind == kind::STREAM_GIVEN_BACK {
+        for _ in 0..length(source)? {
+            group.given_back.push(Id::from_bytes(source.array()?));
+        }
     }
     Ok(group)
 }

@@ -1,15 +1,20 @@
 //! Every value comes back from its bytes, step by step or at once; bytes that are none are refused, and cost little.
 
 use super::payload::{self, checksum};
-use super::{Encoding, Limits, VERSION, VERSION_FIELD_DEADLINES, decode, encode, saved_bytes};
+use super::{
+    Encoding, Limits, VERSION, VERSION_FIELD_DEADLINES, VERSION_GIVEN_BACK, VERSION_PRODUCERS, decode, encode,
+    saved_bytes, version_of,
+};
 use crate::structure::stream_log;
 use crate::value::hash::{self, Deadline, Hash};
 use crate::value::list::{Fill, List};
 use crate::value::set::{self, Set};
 use crate::value::sorted_set::{self, SortedSet};
-use crate::value::stream::{ConsumerParts, GroupParts, Id, Stream};
+use crate::value::stream::{ConsumerParts, GroupParts, Id, IdempotencyLimits, Stream};
 use crate::value::{Container, Value, ValueRef};
 use proptest::prelude::*;
+
+const CONFIGURED: IdempotencyLimits = IdempotencyLimits { duration_s: 50, messages_max: 100 };
 
 fn limits(len_max: usize) -> Limits {
     Limits {
@@ -17,6 +22,7 @@ fn limits(len_max: usize) -> Limits {
         set: set::Limits { integers_max: len_max, listpack_len_max: 0, listpack_member_bytes_max: 20, seed: 1 },
         sorted_set: sorted_set::Limits { members_max: len_max, member_bytes_max: 20 },
         list: Fill::of_directive(len_max.clamp(1, 20) as i32),
+        idempotency: CONFIGURED,
     }
 }
 
@@ -76,6 +82,10 @@ fn content_of_stream(stream: &Stream) -> Vec<Vec<u8>> {
         group.consumers.iter_mut().for_each(|consumer| consumer.active_ms = None);
         all.push(format!("{group:?}").into_bytes());
     }
+    all.extend(stream.idempotency().map(|known| {
+        let (added, duplicates) = (known.added, known.duplicates);
+        format!("{:?} {:?} {added} {duplicates}", known.limits(), known.producers()).into_bytes()
+    }));
     all
 }
 
@@ -149,8 +159,39 @@ proptest! {
         check(set.into(), &limits);
         check(sorted.into(), &limits);
         check(hash.into(), &limits);
-        check(stream_of(&texts, len_max).into(), &limits);
+        for (remembers, gives_back) in [(false, false), (true, false), (false, true), (true, true)] {
+            let mut stream = stream_of(&texts, len_max);
+            if remembers {
+                remember(&mut stream, &texts);
+            }
+            if gives_back {
+                let ids: Vec<Id> = stream.groups().flat_map(|group| group.pending().map(|(id, _)| id)).collect();
+                stream.change_group(b"workers", |group, _, _| {
+                    ids.iter().rev().step_by(3).for_each(|id| group.give_back(*id, 7));
+                });
+            }
+            let version = match (gives_back && 1 < texts.len(), remembers) {
+                (true, _) => VERSION_GIVEN_BACK,
+                (false, true) => VERSION_PRODUCERS,
+                (false, false) => VERSION,
+            };
+            prop_assert_eq!(version_of(ValueRef::Stream(&stream)), version);
+            check(stream.into(), &limits);
+        }
     }
+}
+
+/// Messages of a few producers.
+fn remember(stream: &mut Stream, texts: &[String]) {
+    let limits = IdempotencyLimits { duration_s: 86_400, messages_max: 9 };
+    stream.change_idempotency(limits, |known| {
+        for (number, text) in texts.iter().enumerate() {
+            let producer = format!("producer {}", number % 7);
+            let entry = Id { ms: 1_600_000_000_000 + number as u64, seq: 3 };
+            known.remember(producer.as_bytes(), text.as_bytes(), entry, entry.ms);
+        }
+        known.duplicates = 3;
+    });
 }
 
 /// A stream with an entry for each text, some of them deleted, and two groups that have read some.
@@ -179,6 +220,7 @@ fn stream_of(texts: &[String], node_entries_max: usize) -> Stream {
         entries_read: Some(read as i64),
         pending: (0..read).map(|number| (id(number), 1_600_000_000_050, number as u64 + 1)).collect(),
         consumers: vec![consumer("alice", 0), consumer("bob", 1)],
+        given_back: Vec::new(),
     };
     stream.restore_group(&parts).expect("it is sound");
     assert!(stream.add_group(b"idle", Id::MIN, None));
@@ -216,6 +258,77 @@ fn payloads_say_the_oldest_version_that_knows_them() {
         assert_eq!(payload::open(&vec![0; len]), None);
         assert_eq!(payload::open_unchecked(&vec![0; len]), None);
     }
+}
+
+/// A stream without entries: a group that reads nothing, with what stands in it and behind it.
+fn empty_stream(kind: u8, in_group: &[u8], behind: &[u8]) -> Vec<u8> {
+    let counters = [0, 5, 1, 0, 0, 0, 0, 1];
+    [&[kind, 0][..], &counters, &[1, 1, b'g', 5, 1, 1], in_group, behind].concat()
+}
+
+/// As the documents of Redis 8.6 and 8.8, and those who read its files, have the types.
+#[test]
+fn streams_of_newer_servers_are_read_and_written() {
+    let (limits, mut text) = (limits(9), Vec::new());
+    let id = [&5_u64.to_be_bytes()[..], &1_u64.to_be_bytes()].concat();
+    let time = 9_u64.to_le_bytes();
+    let consumer = [&[1, 1, b'c'][..], &time, &[0xff; 8], &[0]].concat();
+    let given_back = [&[1][..], &id].concat();
+    let nobodys = [&pending_of_nobody(&id)[..], &consumer, &given_back].concat();
+    let own = [&[1][..], &id, &time, &[3, 1, 1, b'c'], &time, &time, &given_back].concat();
+    let remembered = [0x40, 200, 7, 1, 1, b'p', 2, 1, b'm', 5, 1, 2, 0xde, 0xad, 5, 2, 9, 4];
+    let mut read = |bytes: &[u8]| {
+        decode(&mut &bytes[..], VERSION_GIVEN_BACK, &limits, &mut text).map(|value| {
+            let Value::Stream(stream) = value else { panic!("not a stream") };
+            stream
+        })
+    };
+    let stream = read(&empty_stream(26, &own, &remembered)).expect("Redis 8.6 writes it");
+    let group = stream.group(b"g").expect("it is there");
+    assert_eq!(group.consumers().next().map(|(_, consumer)| consumer.active_ms), Some(Some(9)));
+    let known = stream.idempotency().expect("it is there");
+    assert_eq!(known.limits(), IdempotencyLimits { duration_s: 200, messages_max: 7 });
+    assert_eq!(known.find(b"p", &[0xde, 0xad], 6), Some(Id::new(5, 2)));
+    assert_eq!((known.producers()[0].messages[0].entry, known.added, known.duplicates), (Id::new(5, 1), 9, 4));
+    // Only when the consumer was active is written in another type: the same bytes come out.
+    let mut written = Vec::new();
+    assert_eq!(encode(ValueRef::Stream(&stream), false, &mut written), VERSION_PRODUCERS);
+    assert_eq!(written, empty_stream(26, &own, &remembered));
+
+    let stream = read(&empty_stream(27, &nobodys, &remembered)).expect("Redis 8.8 writes it");
+    let group = stream.group(b"g").expect("it is there");
+    let pending = group.find_pending(Id::new(5, 1)).expect("it is pending");
+    assert_eq!((pending.consumer(), pending.delivered_ms(), pending.deliveries), (None, 0, 3));
+    written.clear();
+    assert_eq!(encode(ValueRef::Stream(&stream), false, &mut written), VERSION_GIVEN_BACK);
+    assert_eq!(written, empty_stream(27, &nobodys, &remembered));
+
+    // Those who say nothing of their own are written for older servers.
+    let unsaid = |duration: u8| [duration, 0x40, 100, 0, 0, 0];
+    let stream = read(&empty_stream(26, &own, &unsaid(50))).expect("sound");
+    assert!(stream.idempotency().is_none() && version_of(ValueRef::Stream(&stream)) == VERSION);
+    assert!(read(&empty_stream(26, &own, &unsaid(51))).expect("sound").idempotency().is_some());
+    let stock = [0x40, 100, 0x40, 100, 0, 0, 0];
+    assert!(read(&empty_stream(27, &nobodys, &stock)).expect("sound").idempotency().is_none());
+    // What cannot be said has the nearest that can.
+    let limits_of = |stream: Stream| stream.idempotency().expect("it is there").limits();
+    let nearest = IdempotencyLimits { duration_s: 1, messages_max: 1 };
+    assert_eq!(limits_of(read(&empty_stream(26, &own, &[0, 0, 0, 0, 0])).expect("sound")), nearest);
+
+    let twice = [0x40, 200, 7, 2, 1, b'p', 1, 1, b'm', 5, 1, 1, b'p', 1, 1, b'n', 5, 1, 9, 4];
+    let other = [&[1][..], &[0; 16]].concat();
+    for (bytes, why) in [
+        (empty_stream(26, &own, &twice), "a producer twice"),
+        (empty_stream(27, &[&own[..], &given_back].concat(), &remembered), "given back, and pending for a consumer"),
+        (empty_stream(27, &[&pending_of_nobody(&id)[..], &consumer, &other].concat(), &remembered), "not pending"),
+        (empty_stream(26, &own, &[0x40, 200, 7, 0x81, 255, 255, 255, 255, 255, 255, 255, 255]), "no producers there"),
+    ] {
+        assert!(read(&bytes).is_err(), "{why}");
+    }
+}
+
+fn pending_of_nobody(id: &[u8]) -> Vec<u8> {
+    [&[1][..], id, &[0; 8], &[3]].concat()
 }
 
 #[test]

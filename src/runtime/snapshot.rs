@@ -889,8 +889,13 @@ pub(super) async fn finish(job: &Job, frame: &Frame, keys: u64, passes: &Passes)
 async fn seal(job: &Job, frame: &Frame, keys: u64) -> Result<Written, Failure> {
     let plan = job.outputs[0].plan();
     if rdb::VERSION < plan.version() {
+        let since = match plan.version() {
+            rdb::VERSION_GIVEN_BACK => "entries of streams were given back",
+            rdb::VERSION_PRODUCERS => "streams remember messages of producers",
+            _ => "fields of hashes have deadlines",
+        };
         tracing::warn!(
-            "{} needs what RDB version {} has, since fields of hashes have deadlines: Redis 7.0 cannot load it",
+            "{} needs what RDB version {} has, since {since}: Redis 7.0 cannot load it",
             job.path.display(),
             plan.version()
         );

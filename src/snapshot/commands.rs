@@ -1,11 +1,12 @@
 //! Entries as commands that make them: the base of a log where `aof-use-rdb-preamble` is `no`. Commands of Redis 7.0,
-//! several elements each; only deadlines of fields, which it does not know, take one that is newer.
+//! several elements each; only what it does not know takes newer ones: deadlines of fields, what streams remember of
+//! producers, and what was given back to groups.
 //!
 //! | Value | Commands |
 //! |---|---|
 //! | string | `SET` |
 //! | list, set, sorted set, hash | `RPUSH`, `SADD`, `ZADD`, `HMSET`, of up to [`ELEMENTS_MAX`] elements; `HPEXPIREAT` |
-//! | stream | `XADD` for each entry, `XSETID`; `XGROUP CREATE`, `XGROUP CREATECONSUMER`, `XCLAIM` for what is pending |
+//! | stream | `XADD` for each entry, `XSETID`; `XGROUP CREATE`, `XGROUP CREATECONSUMER`, `XCLAIM` for what is pending, `XNACK` for what was given back; `XCFGSET`, `XIDMPRECORD` for messages of producers |
 //! | with a deadline | `PEXPIREAT` behind them |
 
 use crate::aof::record;
@@ -15,7 +16,7 @@ use crate::structure::stream_log::Id;
 use crate::value::ValueRef;
 use crate::value::hash::Hash;
 use crate::value::number::format_double;
-use crate::value::stream::{GroupParts, Stream, entries_read_said};
+use crate::value::stream::{GroupParts, Idempotency, IdempotencyLimits, Stream, entries_read_said};
 
 /// Elements of one command, as Redis writes them.
 const ELEMENTS_MAX: usize = 64;
@@ -68,9 +69,7 @@ impl<'a> Elements<'a> {
 impl Commands {
     /// Of an entry.
     pub fn begin(view: EntryRef<'_>) -> Commands {
-        let has_field_deadlines = matches!(view.value(), ValueRef::Hash(hash) if hash.timed_len() != 0);
-        let version = if has_field_deadlines { rdb::VERSION_FIELD_DEADLINES } else { rdb::VERSION };
-        Commands { at: 0, next: Some(Id::MIN), version }
+        Commands { at: 0, next: Some(Id::MIN), version: rdb::version_of(view.value()) }
     }
 
     /// The version of the format of snapshots that knows as much.
@@ -182,6 +181,9 @@ impl Commands {
             [b"XSETID", key, last_id, b"ENTRIESADDED", added.as_bytes(), b"MAXDELETEDID", max_deleted_id];
         record::write(out, &args);
         stream.groups().for_each(|group| write_group(&group.parts(), key, out));
+        if let Some(known) = stream.idempotency() {
+            write_idempotency(known, key, out);
+        }
         false
     }
 }
@@ -235,6 +237,28 @@ fn write_group(group: &GroupParts, key: &[u8], out: &mut Vec<u8>) {
                 b"FORCE",
             ];
             record::write(out, &args);
+        }
+    }
+    for id in &group.given_back {
+        let at = group.pending.binary_search_by_key(id, |(of, ..)| *of).expect("it is pending for the group");
+        let (id, count) = (id.to_string(), group.pending[at].2.to_string());
+        let (id, count) = (id.as_bytes(), count.as_bytes());
+        let args: [&[u8]; 10] = [b"XNACK", key, &group.name, b"FAIL", b"IDS", b"1", id, b"RETRYCOUNT", count, b"FORCE"];
+        record::write(out, &args);
+    }
+}
+
+/// What a stream remembers of its producers. How many messages there ever were is not said.
+fn write_idempotency(known: &Idempotency, key: &[u8], out: &mut Vec<u8>) {
+    let IdempotencyLimits { duration_s, messages_max } = known.limits();
+    let (duration, messages) = (duration_s.to_string(), messages_max.to_string());
+    let limits: [&[u8]; 6] =
+        [b"XCFGSET", key, b"IDMP-DURATION", duration.as_bytes(), b"IDMP-MAXSIZE", messages.as_bytes()];
+    record::write(out, &limits);
+    for producer in known.producers() {
+        for message in &producer.messages {
+            let entry = message.entry.to_string();
+            record::write(out, &[b"XIDMPRECORD", key, &producer.id, &message.id, entry.as_bytes()]);
         }
     }
 }

@@ -186,7 +186,7 @@ fn broken_files_are_refused() {
     }
     for (file, fault) in [
         (&b"REDAS0010"[..], Fault::Signature),
-        (b"REDIS0013", Fault::Version(13)),
+        (b"REDIS0015", Fault::Version(15)),
         (b"REDIS0000", Fault::Version(0)),
         (b"REDIS00xx", Fault::Version(0)),
         (b"VALKEY080\xff\0\0\0\0\0\0\0\0", Fault::Signature),

@@ -17,8 +17,11 @@ pub use crate::structure::listpack::{Listpack, Malformed};
 pub use crate::structure::stream_log::{
     ENTRY_BYTES_MAX, Entry, ID_TEXT_BYTES_MAX, Id, Keep, Limits, StreamLog, Thorough,
 };
-pub use group::{Consumer, ConsumerNumber, ConsumerParts, Group, GroupParts, Pending, entries_read_said};
-pub use idempotency::{Idempotency, IdempotencyLimits};
+pub use group::{
+    Consumer, ConsumerNumber, ConsumerParts, DELIVERIES_MAX, Group, GroupParts, Pending, delivered_again,
+    entries_read_said,
+};
+pub use idempotency::{Idempotency, IdempotencyLimits, Message, Producer};
 
 /// A stream.
 #[derive(Debug)]
@@ -266,6 +269,11 @@ impl Stream {
         change(self.inner.idempotency.get_or_insert_with(|| Box::new(Idempotency::new(limits))))
     }
 
+    /// What is remembered of producers is this, which comes from outside.
+    pub fn restore_idempotency(&mut self, known: Idempotency) {
+        self.inner.idempotency = Some(Box::new(known));
+    }
+
     // Groups
 
     /// Its groups, by their names.
@@ -314,6 +322,11 @@ impl Stream {
         let result = change(group, log, counters);
         *group_bytes = *group_bytes - bytes_before + group.heap_bytes();
         Some(result)
+    }
+
+    /// Whether something is pending for nobody: given back.
+    pub fn has_given_back(&self) -> bool {
+        self.groups().any(|group| group.given_back_len() != 0)
     }
 
     /// Whether an entry is of interest to no group: delivered to each, and pending for none.
@@ -419,12 +432,16 @@ impl Container for Stream {
 
     fn is_heavy(&self) -> bool {
         let groups: usize = self.groups().map(Group::allocations).sum();
-        HEAVY_ALLOCATIONS_MIN < self.log().nodes_len() + groups
+        let messages = self.idempotency().map_or(0, Idempotency::messages);
+        HEAVY_ALLOCATIONS_MIN < self.log().nodes_len() + groups + messages
     }
 
     fn free_some(&mut self, budget: usize) -> bool {
-        let Inner { log, groups, group_bytes, .. } = &mut *self.inner;
+        let Inner { log, groups, group_bytes, idempotency, .. } = &mut *self.inner;
         if log.free_some(budget) {
+            return true;
+        }
+        if idempotency.as_mut().is_some_and(|known| known.free_some(budget)) {
             return true;
         }
         let Some(group) = groups.last_mut() else { return false };

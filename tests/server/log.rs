@@ -21,7 +21,7 @@ impl Scratch {
 }
 
 #[track_caller]
-fn wait_for_rewrite(client: &mut Client) {
+pub fn wait_for_rewrite(client: &mut Client) {
     wait_for("the rewrite", || {
         info(client, "aof_rewrite_in_progress") == "0" && info(client, "aof_rewrite_scheduled") == "0"
     });

@@ -27,6 +27,7 @@ mod listed;
 mod log;
 mod long;
 mod memory;
+mod newer;
 mod operation;
 mod process;
 mod pubsub;

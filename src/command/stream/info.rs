@@ -66,7 +66,7 @@ pub(super) fn stream(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_
         for (name, number) in [
             ("idmp-duration", u64::from(limits.duration_s)),
             ("idmp-maxsize", u64::from(limits.messages_max)),
-            ("pids-tracked", known.producers() as u64),
+            ("pids-tracked", known.producers().len() as u64),
             ("iids-tracked", known.messages() as u64),
             ("iids-added", known.added),
             ("iids-duplicates", known.duplicates),

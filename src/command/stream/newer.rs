@@ -4,12 +4,13 @@
 
 use super::id::{c_text, parse_strict};
 use super::pending::no_group;
+use super::write::{say_limits, say_message};
 use super::{idempotency_limits, integer};
 use crate::command::{Args, CommandResult, Context};
 use crate::keyspace::Event;
 use crate::resp::{Error, Reply};
 use crate::value::number::parse_integer;
-use crate::value::stream::{Id, References, Stream};
+use crate::value::stream::{DELIVERIES_MAX, Id, IdempotencyLimits, References, Stream};
 
 const IDS_NOT_POSITIVE: Error = Error::fixed("ERR Number of IDs must be a positive integer");
 const IDS_MISMATCH: Error = Error::fixed("ERR The `numids` parameter must match the number of arguments");
@@ -148,7 +149,7 @@ pub(super) fn xnack(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     let ids = ids.ok_or(IDS_MISSING)?;
     let counted = |known: Option<u64>| match (deliveries, mode) {
         (Some(deliveries), _) => deliveries,
-        (None, Mode::Fatal) => i64::MAX as u64,
+        (None, Mode::Fatal) => DELIVERIES_MAX,
         (None, Mode::Fail) => known.unwrap_or(0),
         (None, Mode::Silent) => known.unwrap_or(0).saturating_sub(1),
     };
@@ -165,8 +166,10 @@ pub(super) fn xnack(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
     });
     let given_back = given_back.expect("seen above");
     drop(stream);
-    // One who waits with CLAIM gets what was given back: it is told as a change of the key.
     if given_back != 0 {
+        // Only servers that know the command can have what it leaves.
+        cx.keyspace.records.say(cx.db, args[1], args);
+        // One who waits with CLAIM gets what was given back: it is told as a change of the key.
         cx.keyspace.changed_by(cx.db, args[1], Event::XNACK, given_back);
     }
     reply.integer(given_back as i64);
@@ -174,21 +177,22 @@ pub(super) fn xnack(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>
 }
 
 pub(super) fn xcfgset(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    const DURATION_S_MAX: i64 = 86_400;
-    const MESSAGES_MAX: i64 = 10_000;
     let default = idempotency_limits(cx);
     let (mut duration_s, mut messages_max) = (None, None);
     for option in args[2..].chunks(2) {
         let [name, number] = option else { return Err(Error::SYNTAX) };
-        let within = |error: &'static str, max: i64| {
-            let number = integer(number)?;
-            let number = (1..=max).contains(&number).then_some(number as u32);
+        let within = |error: &'static str, max: u32| {
+            let number = u32::try_from(integer(number)?).ok().filter(|number| (1..=max).contains(number));
             number.ok_or(Error::fixed(error))
         };
         if name.eq_ignore_ascii_case(b"IDMP-DURATION") {
-            duration_s = Some(within("ERR IDMP-DURATION must be between 1 and 86400 seconds", DURATION_S_MAX)?);
+            duration_s = Some(within(
+                "ERR IDMP-DURATION must be between 1 and 86400 seconds",
+                IdempotencyLimits::DURATION_S_MAX,
+            )?);
         } else if name.eq_ignore_ascii_case(b"IDMP-MAXSIZE") {
-            messages_max = Some(within("ERR IDMP-MAXSIZE must be between 1 and 10000 entries", MESSAGES_MAX)?);
+            messages_max =
+                Some(within("ERR IDMP-MAXSIZE must be between 1 and 10000 entries", IdempotencyLimits::MESSAGES_MAX)?);
         } else {
             return Err(Error::SYNTAX);
         }
@@ -204,28 +208,32 @@ pub(super) fn xcfgset(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'
         known.set_limits(limits);
     });
     drop(stream);
+    say_limits(cx, args[1]);
     cx.keyspace.dirty += 1;
     reply.ok();
     Ok(())
 }
 
 pub(super) fn xidmprecord(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
-    let (default, now_ms) = (idempotency_limits(cx), cx.now_ms);
+    let (default, now_ms, is_replaying) = (idempotency_limits(cx), cx.now_ms, cx.keyspace.is_replaying);
     let (producer, message) = (args[2], args[3]);
     let mut stream = cx.keyspace.container_mut::<Stream>(cx.db, args[1])?.ok_or(Error::NO_SUCH_KEY)?;
     if producer.is_empty() || message.is_empty() {
         return Err(Error::fixed("ERR The producer ID and the idempotent ID must not be empty"));
     }
     let id = parse_strict(args[4], 0)?;
-    if !stream.log().contains(id) {
+    // The base of a log remembers messages whose entries are no more.
+    if !is_replaying && !stream.log().contains(id) {
         return Err(Error::fixed("ERR The specified stream ID was deleted or doesn't exist"));
     }
+    let is_first = stream.idempotency().is_none();
+    // And a log has messages that were forgotten before they came again.
     let is_known = stream.change_idempotency(default, |known| {
         let entry = known.find(producer, message, now_ms);
-        if entry.is_none() {
+        if entry.is_none_or(|entry| is_replaying && entry != id) {
             known.remember(producer, message, id, now_ms);
         }
-        entry.is_none_or(|entry| entry == id)
+        is_replaying || entry.is_none_or(|entry| entry == id)
     });
     if !is_known {
         return Err(Error::fixed(
@@ -233,6 +241,7 @@ pub(super) fn xidmprecord(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Rep
         ));
     }
     drop(stream);
+    say_message(cx, args[1], is_first, [producer, message, args[4]]);
     cx.keyspace.dirty += 1;
     reply.ok();
     Ok(())

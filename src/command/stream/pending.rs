@@ -7,7 +7,7 @@ use crate::command::{Args, CommandResult, Context};
 use crate::keyspace::Event;
 use crate::resp::{Error, Reply};
 use crate::value::number::parse_integer;
-use crate::value::stream::{ConsumerNumber, Group, Id, Pending, Stream, StreamLog};
+use crate::value::stream::{ConsumerNumber, Group, Id, Pending, Stream, StreamLog, delivered_again};
 
 /// There is no such key, or no such group in it.
 pub(super) fn no_group(args: &Args<'_>) -> Error {
@@ -158,7 +158,7 @@ impl Claim {
         reply: &mut Reply<'_>,
         given: &mut Vec<Given>,
     ) {
-        let counted = if self.only_ids { deliveries } else { deliveries.wrapping_add(1) };
+        let counted = if self.only_ids { deliveries } else { delivered_again(deliveries) };
         group.deliver(id, to, self.delivered_ms, self.deliveries.unwrap_or(counted));
         given.push(Given { id, delivered_ms: self.delivered_ms, deliveries: self.deliveries.unwrap_or(counted) });
         if self.only_ids {

@@ -11,7 +11,9 @@ use crate::keyspace::Event;
 use crate::resp::{Error, Protocol, Reply};
 use crate::value::Type;
 use crate::value::number::parse_integer;
-use crate::value::stream::{ConsumerNumber, Delivery, Entry, Group, Id, Pending, Stream, StreamLog, entries_read_said};
+use crate::value::stream::{
+    ConsumerNumber, Delivery, Entry, Group, Id, Pending, Stream, StreamLog, delivered_again, entries_read_said,
+};
 
 /// One who waits for what others have not acknowledged looks again after so long: entries become idle by themselves.
 const CLAIM_POLL_MS: u64 = 100;
@@ -497,7 +499,7 @@ impl Reading<'_> {
                 if !budget.tell(reply, &entry, Some((idle_ms, pending.deliveries))) {
                     break;
                 }
-                group.deliver(id, consumer, now_ms, pending.deliveries.wrapping_add(1));
+                group.deliver(id, consumer, now_ms, delivered_again(pending.deliveries));
                 read_ids.push(id);
                 read += 1;
             }
@@ -591,7 +593,7 @@ impl Reading<'_> {
             match log.get(id) {
                 Some(entry) => {
                     reply_entry(reply, &entry);
-                    group.deliver(id, consumer, now_ms, deliveries.wrapping_add(1));
+                    group.deliver(id, consumer, now_ms, delivered_again(deliveries));
                     read.push(id);
                 }
                 None => {

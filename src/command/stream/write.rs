@@ -7,7 +7,7 @@ use crate::command::{Args, CommandResult, Context, journal};
 use crate::keyspace::{Event, Expiry};
 use crate::resp::{Error, Reply};
 use crate::value::Value;
-use crate::value::stream::{ENTRY_BYTES_MAX, Id, Keep, References, Stream, Thorough};
+use crate::value::stream::{ENTRY_BYTES_MAX, Id, Idempotency, IdempotencyLimits, Keep, References, Stream, Thorough};
 use xxhash_rust::xxh3::Xxh3;
 
 const TWO_STRATEGIES: Error =
@@ -192,7 +192,9 @@ pub(super) fn xadd(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
         .message
         .map(|(producer, message)| (producer, message.unwrap_or_else(|| own.as_ref().expect("made just now"))));
     let message_limits = idempotency_limits(cx);
-    let add = |stream: &mut Stream| {
+    let mut is_first = false;
+    let mut add = |stream: &mut Stream| {
+        is_first = message.is_some() && stream.idempotency().is_none();
         if let Some((producer, message)) = message
             && let Some(id) = stream.change_idempotency(message_limits, |known| {
                 let id = known.find(producer, message, now_ms);
@@ -235,25 +237,20 @@ pub(super) fn xadd(cx: &mut Context<'_>, args: &Args<'_>, reply: &mut Reply<'_>)
             id
         }
     };
-    // Producers' messages are known to newer versions only: then the log has the stream as it is.
-    let is_plain = options.message.is_none();
-    if is_plain && cx.keyspace.records.is_on {
+    if cx.keyspace.records.is_on {
         let text = id.to_string();
         let head: [&[u8]; 3] = [b"XADD", key, text.as_bytes()];
         cx.keyspace.records.say(cx.db, key, &[&head[..], words].concat());
+        if let Some((producer, message)) = message {
+            say_message(cx, key, is_first, [producer, message, text.as_bytes()]);
+        }
     }
     if let Some(trim) = options.trim {
         let removed = trim_at(cx, key, trim)?;
         if removed != 0 {
             cx.keyspace.effects.note(Event::XTRIM, cx.db, key);
-            if is_plain {
-                say_trim(cx, key, trim.2);
-            }
+            say_trim(cx, key, trim.2);
         }
-    }
-    if !is_plain {
-        journal::write_state(cx.keyspace, cx.db, key);
-        cx.keyspace.records.said();
     }
     reply_id(reply, id);
     Ok(())
@@ -270,6 +267,27 @@ fn trim_at(
     drop(stream);
     cx.keyspace.discard_value(gone.map(Value::Stream));
     Ok(removed)
+}
+
+/// Tells the log of writes that a producer's message (producer, message, entry) is remembered; of the first one of a
+/// stream also how much is, since the directives may say something else when the log is read.
+pub(super) fn say_message(cx: &mut Context<'_>, key: &[u8], is_first: bool, [producer, message, entry]: [&[u8]; 3]) {
+    if is_first {
+        say_limits(cx, key);
+    }
+    cx.keyspace.records.say(cx.db, key, &[b"XIDMPRECORD", key, producer, message, entry]);
+}
+
+/// Tells the log of writes how much a stream remembers of its producers.
+pub(super) fn say_limits(cx: &mut Context<'_>, key: &[u8]) {
+    let Ok(Some(stream)) = cx.keyspace.peek_container::<Stream>(cx.db, key) else { return };
+    let Some(IdempotencyLimits { duration_s, messages_max }) = stream.idempotency().map(Idempotency::limits) else {
+        return;
+    };
+    let (duration, messages) = (duration_s.to_string(), messages_max.to_string());
+    let says: [&[u8]; 6] =
+        [b"XCFGSET", key, b"IDMP-DURATION", duration.as_bytes(), b"IDMP-MAXSIZE", messages.as_bytes()];
+    cx.keyspace.records.say(cx.db, key, &says);
 }
 
 /// Tells the log of writes what a trim has left: how much it takes at a time depends on how the stream was made.

@@ -20,6 +20,9 @@ pub struct ConsumerNumber(u32);
 /// The owner of what nobody owns.
 const NOBODY: u32 = u32::MAX;
 
+/// Nothing is delivered more often: commands know no larger number.
+pub const DELIVERIES_MAX: u64 = i64::MAX as u64;
+
 /// An entry that was delivered and is not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pending {
@@ -103,6 +106,8 @@ pub struct GroupParts {
     pub pending: Vec<(Id, u64, u64)>,
     /// Its consumers.
     pub consumers: Vec<ConsumerParts>,
+    /// What is pending for nobody, in the order in which it was given back.
+    pub given_back: Vec<Id>,
 }
 
 /// What a consumer is made of.
@@ -116,6 +121,12 @@ pub struct ConsumerParts {
     pub active_ms: Option<u64>,
     /// What is pending for it.
     pub pending: Vec<Id>,
+}
+
+/// How often something was delivered that is delivered again. As often as can be said is as often as can be: what was
+/// given back as delivered too often does not begin anew.
+pub fn delivered_again(deliveries: u64) -> u64 {
+    deliveries.saturating_add(1).min(DELIVERIES_MAX)
 }
 
 /// The number that `ENTRIESREAD` takes for this count: what is not known, and what it refuses, is -1.
@@ -142,7 +153,8 @@ impl Group {
     ///
     /// # Errors
     /// A name or an id twice, ids that do not rise, an id that is pending for a consumer but not for the group, or for
-    /// two consumers. (One that is pending for the group alone was given back.)
+    /// two consumers, or that was given back and is not pending for the group alone. (What is, was given back, whether
+    /// that is said or not.)
     pub(super) fn from_parts(parts: &GroupParts) -> Result<Group, Malformed> {
         let mut group = Group::new(&parts.name, parts.last_id, parts.entries_read);
         for &(id, delivered_ms, deliveries) in &parts.pending {
@@ -162,6 +174,13 @@ impl Group {
             }
             group.change_consumer(number, |added| added.active_ms = consumer.active_ms);
         }
+        for &id in &parts.given_back {
+            let pending = *group.pending.get(id).ok_or(Malformed)?;
+            if pending.consumer != NOBODY {
+                return Err(Malformed);
+            }
+            group.give_back(id, pending.deliveries);
+        }
         Ok(group)
     }
 
@@ -173,12 +192,20 @@ impl Group {
             active_ms: consumer.active_ms,
             pending: consumer.pending.iter().map(|(id, ())| id).collect(),
         };
+        let mut given_back = Vec::new();
+        if self.given_back_len() != 0 {
+            let nobodys = self.pending().filter(|(_, pending)| pending.consumer == NOBODY);
+            let mut in_order: Vec<(u64, Id)> = nobodys.map(|(id, pending)| (pending.order_ms, id)).collect();
+            in_order.sort_unstable();
+            given_back.extend(in_order.into_iter().map(|(_, id)| id));
+        }
         GroupParts {
             name: self.name.to_vec(),
             last_id: self.last_id,
             entries_read: self.entries_read,
             pending: self.pending().map(|(id, pending)| (id, pending.delivered_ms(), pending.deliveries)).collect(),
             consumers: self.consumers().map(|(_, named)| consumer(named)).collect(),
+            given_back,
         }
     }
 
@@ -321,6 +348,11 @@ impl Group {
         self.pending.len()
     }
 
+    /// How much of it is pending for nobody.
+    pub fn given_back_len(&self) -> usize {
+        self.pending_len() - self.consumers().map(|(_, consumer)| consumer.pending_len()).sum::<usize>()
+    }
+
     /// What is pending under an id.
     pub fn find_pending(&self, id: Id) -> Option<&Pending> {
         self.pending.get(id)
@@ -434,6 +466,7 @@ impl Group {
         }
         let owned: usize = self.consumers().map(|(_, consumer)| consumer.pending_len()).sum();
         assert_eq!(owned, self.pending().filter(|(_, pending)| pending.consumer().is_some()).count());
+        assert_eq!(self.parts().given_back.len(), self.pending_len() - owned);
         let bytes: usize = self.consumers().map(|(_, consumer)| consumer.heap_bytes()).sum();
         assert_eq!(self.consumer_bytes, bytes);
         if let Some(by_time) = &self.by_time {

@@ -231,6 +231,10 @@ proptest! {
             restored.restore_group(&group.parts()).expect("sound");
         }
         check(&restored, &entries, &groups);
+        for (name, model) in &groups {
+            let idle = restored.change_group(name.as_bytes(), |group, _, _| group.longest_idle(u64::MAX, usize::MAX));
+            prop_assert_eq!(idle, Some(idle_model(model, u64::MAX)));
+        }
         prop_assert_eq!(restored.counters(), stream.counters());
         while restored.free_some(3) {}
         prop_assert_eq!(restored.inner.log.heap_bytes() + restored.inner.group_bytes, 0);
@@ -251,6 +255,10 @@ fn parts_that_contradict_each_other_are_refused() {
     assert!(!is_good(group(vec![(id, 5, 1)], vec![consumer("a", vec![id, id])])));
     assert!(!is_good(group(vec![], vec![consumer("a", vec![]), consumer("a", vec![])])));
     assert!(!is_good(group(vec![(id, 5, 1), (id, 5, 1)], vec![])));
+    let given_back = |parts: GroupParts| GroupParts { given_back: vec![id], ..parts };
+    assert!(is_good(given_back(group(vec![(id, 0, 1)], vec![]))));
+    assert!(!is_good(given_back(group(vec![], vec![]))));
+    assert!(!is_good(given_back(group(vec![(id, 5, 1)], vec![consumer("a", vec![id])]))));
     let mut twice = Stream::new();
     assert!(
         twice.restore_group(&group(vec![], vec![])).is_ok() && twice.restore_group(&group(vec![], vec![])).is_err()

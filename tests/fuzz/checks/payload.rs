@@ -6,7 +6,7 @@
 
 use corering::rdb::{Limits, decode, encode, payload};
 use corering::value::list::Fill;
-use corering::value::stream::{Id, Stream};
+use corering::value::stream::{Id, IdempotencyLimits, Stream};
 use corering::value::{Container, Value, ValueRef, hash, set, sorted_set};
 
 /// LZF makes at most 88 bytes of one; on top of them come an element's own bytes.
@@ -25,6 +25,7 @@ fn limits(len_max: usize) -> Limits {
         },
         sorted_set: sorted_set::Limits { members_max: len_max, member_bytes_max: 20 },
         list: Fill::of_directive(len_max as i32 - 5),
+        idempotency: IdempotencyLimits { duration_s: 1 + len_max as u32, messages_max: 3 },
     }
 }
 
@@ -97,6 +98,13 @@ fn content_of_stream(stream: &Stream) -> Vec<Vec<u8>> {
         group.consumers.iter_mut().for_each(|consumer| consumer.active_ms = None);
         all.push(format!("{group:?}").into_bytes());
     }
+    if let Some(known) = stream.idempotency() {
+        let (limits, producers) = (known.limits(), known.producers());
+        let messages: usize = producers.iter().map(|producer| producer.messages.len()).sum();
+        assert_eq!(messages, known.messages());
+        assert!(producers.is_sorted_by(|left, right| left.id < right.id), "a producer comes twice");
+        all.push(format!("{limits:?} {producers:?} {} {}", known.added, known.duplicates).into_bytes());
+    }
     all
 }
 
@@ -104,7 +112,7 @@ fn content_of_stream(stream: &Stream) -> Vec<Vec<u8>> {
 pub fn check(input: &[u8]) {
     let [len_max, bytes @ ..] = input else { return };
     let limits = limits((len_max & 0x1f).into());
-    let version = if len_max & 0x80 == 0 { 12 } else { 80 };
+    let version = if len_max & 0x80 == 0 { 14 } else { 80 };
     let mut text = Vec::new();
     let Ok(value) = decode(&mut &bytes[..], version, &limits, &mut text) else { return };
     let (said, heap_bytes) = content(view(&value));

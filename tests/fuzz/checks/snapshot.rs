@@ -6,6 +6,7 @@
 use corering::rdb::load::{Item, Reader};
 use corering::rdb::{Limits, decode_as};
 use corering::value::list::Fill;
+use corering::value::stream::IdempotencyLimits;
 use corering::value::{hash, set, sorted_set};
 
 /// Values are copied as they stand; names and texts of other things are expanded (LZF makes 88 bytes of one).
@@ -16,6 +17,7 @@ static LIMITS: std::sync::LazyLock<Limits> = std::sync::LazyLock::new(|| Limits 
     set: set::Limits { integers_max: 8, listpack_len_max: 4, listpack_member_bytes_max: 20, seed: 1 },
     sorted_set: sorted_set::Limits { members_max: 8, member_bytes_max: 20 },
     list: Fill::of_directive(-2),
+    idempotency: IdempotencyLimits::STOCK,
 });
 
 /// Panics when the input shows a mistake.
