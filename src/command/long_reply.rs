@@ -24,9 +24,10 @@
 //!
 //! Commands that store what they make (`SUNIONSTORE`, `ZUNIONSTORE`, `SORT … STORE`, `GEOSEARCHSTORE`) are one change
 //! at one moment: they take all their time at once, as do `SORT`, `ZUNION`, `ZINTER` and `ZDIFF`, which have nothing to
-//! say before the end, and every command in a transaction or on keys of several shards. That is some 100 ns for each
-//! element of a set that is looked at, and for `SORT` the comparisons. Redis takes about as long, and has everybody
-//! wait; here other cores go on.
+//! say before the end, `COPY`, and every command in a transaction or on keys of several shards. `SPOP` with a large
+//! count takes members out while it writes them: a long reply is that of a value which stays as it is. That is some
+//! 100 ns for each element of a set that is looked at, and for `SORT` the comparisons. Redis takes about as long, and
+//! has everybody wait; here other cores go on.
 
 use super::hash::write_field;
 use super::set::reply_element;
