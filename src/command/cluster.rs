@@ -105,7 +105,11 @@ const SUBCOMMANDS: &[Command] = &[
     Command::new("MYID", Run::Session(my_id))
         .arity(2)
         .flags(Flags::STALE)
-        .docs(Group::Cluster, "3.0.0", "Returns the id of the core that serves the connection.")
+        .docs(
+            Group::Cluster,
+            "3.0.0",
+            "Returns the id of the core whose port is used; on the shared port, of the first.",
+        )
         .complexity("O(1)"),
     Command::new("NODES", Run::Session(nodes))
         .arity(2)
@@ -269,6 +273,12 @@ impl<'a> View<'a> {
     }
 }
 
+/// The core that a client talks to as a node: that of the port that it uses. The shared port belongs to none, and its
+/// connections may go from core to core unseen: it answers as the first, always.
+fn node_of(session: &Session) -> usize {
+    if session.is_node { session.core } else { 0 }
+}
+
 /// The id of a core as a node: 40 hexadecimal digits, others at every start.
 fn node_id(run_id: &str, core: usize) -> String {
     let digest = Sha1::digest(format!("{run_id}/{core}"));
@@ -298,7 +308,7 @@ fn info(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Comm
          cluster_current_epoch:{cores}\r\ncluster_my_epoch:{epoch}\r\ncluster_stats_messages_sent:0\r\n\
          cluster_stats_messages_received:0\r\ntotal_cluster_links_buffer_limit_exceeded:0\r\n",
         slots = crate::route::slot::SLOTS,
-        epoch = view.session.core + 1,
+        epoch = node_of(view.session) + 1,
     );
     reply.verbatim(b"txt", text);
     Ok(())
@@ -359,7 +369,7 @@ fn links(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> Com
 
 fn my_id(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     let view = View::of(view)?;
-    reply.bulk(view.node(view.session.core).id);
+    reply.bulk(view.node(node_of(view.session)).id);
     Ok(())
 }
 

@@ -62,6 +62,13 @@ fn every_core_is_a_node_with_its_slots() {
     // The shared port is no core's; a core's own port is that core's.
     let lines = text(&plain.call(&["CLUSTER", "NODES"]).unwrap());
     assert!(lines.lines().count() == SHARDS && !lines.contains("myself"), "{lines}");
+    // Asked who it is, it says the same on whichever core a connection happens to be.
+    for _ in 0..2 * SHARDS {
+        let mut client = connect(server.port);
+        assert_eq!(text(&client.call(&["CLUSTER", "MYID"]).unwrap()), nodes[0].4);
+        let info = text(&client.call(&["CLUSTER", "INFO"]).unwrap());
+        assert!(info.contains("cluster_my_epoch:1\r\n"), "{info}");
+    }
     for core in 0..SHARDS {
         let mut client = connect(first_port + core as u16);
         let (first, last, _, port, id) = &nodes[core];
