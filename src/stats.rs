@@ -245,6 +245,8 @@ pub struct Stats {
     second: u64,
     /// … the one in which counting began, …
     since: u64,
+    /// … how often it has begun anew before, …
+    resets: u64,
     /// … those before, …
     slices: Slices,
     /// … and the commands of which something was counted in it; some of them twice.
@@ -282,6 +284,7 @@ impl Stats {
             rates: self.rates,
             second: self.second,
             since: self.since,
+            resets: self.resets,
             ..Stats::empty(self.is_tracking)
         }
     }
@@ -296,6 +299,7 @@ impl Stats {
             is_tracking,
             second: 0,
             since: 0,
+            resets: 0,
             slices: Slices::default(),
             touched: Vec::new(),
             pool: Vec::new(),
@@ -433,9 +437,9 @@ impl Stats {
         self.before_bytes + current + pool + self.slices.bytes()
     }
 
-    /// The second, by the core's clock, in which counting began.
-    pub fn since(&self) -> u64 {
-        self.since
+    /// How often counting has begun anew, by `CONFIG RESETSTAT`: on every core as often, if not at the same time.
+    pub fn resets(&self) -> u64 {
+        self.resets
     }
 
     /// The slices from a second on that are kept, oldest first.
@@ -467,7 +471,7 @@ impl Stats {
         wanted.filter_map(of).collect()
     }
 
-    /// The same of the last seconds and the running one.
+    /// The same of the last seconds, without the running one.
     pub fn stages_within(&self, seconds: u64, is_wanted: impl Fn(CommandId) -> bool) -> Vec<StagesOf> {
         let mut found: BTreeMap<CommandId, Lanes> = BTreeMap::new();
         for slice in self.slices.last(seconds, self.second) {
@@ -476,18 +480,15 @@ impl Stats {
                 counted.add_to(lanes.slot(counted.lane).get_or_insert_default());
             }
         }
-        for id in self.touched.iter().copied().filter(|id| is_wanted(*id)).collect::<BTreeSet<_>>() {
-            found.entry(id).or_default().merge(&self.commands[id.index()].current);
-        }
         found.into_iter().collect()
     }
 
     /// How many seconds, the running one included, are counted since the start or `CONFIG RESETSTAT`; of a window of so
-    /// many seconds, how many of it.
+    /// many seconds before the running one, how many of it.
     pub fn seconds_counted(&self, window: Option<u64>) -> u64 {
         match window {
             None => self.second - self.since + 1,
-            Some(window) => self.slices.known(self.second).min(window) + 1,
+            Some(window) => self.slices.known(self.second).min(window),
         }
     }
 
@@ -571,8 +572,9 @@ impl Stats {
 
     /// `CONFIG RESETSTAT`: forgets everything counted.
     pub fn reset(&mut self) {
-        let second = self.second;
-        *self = Stats { second, since: second, slices: Slices::since(second), ..Stats::new(self.is_tracking) };
+        let (second, resets) = (self.second, self.resets + 1);
+        let slices = Slices::since(second);
+        *self = Stats { second, since: second, resets, slices, ..Stats::new(self.is_tracking) };
     }
 
     /// The lines of `INFO commandstats`.
@@ -719,10 +721,10 @@ mod tests {
             all
         });
         assert_eq!(counts(&stats.stages(|id| id == set)), [(set, EXECUTE, 1)]);
-        assert_eq!(counts(&stats.stages_within(1, |_| true)), [(get, EXECUTE, 1)]);
-        assert_eq!(counts(&stats.stages_within(2, |_| true)).len(), 2);
-        assert_eq!(counts(&stats.stages_within(3, |id| id == get)), [(get, EXECUTE, 2), (get, HOP, 3)]);
-        assert_eq!((stats.seconds_counted(None), stats.seconds_counted(Some(2))), (104, 3));
+        assert_eq!(counts(&stats.stages_within(1, |_| true)), []);
+        assert_eq!(counts(&stats.stages_within(2, |_| true)), [(set, EXECUTE, 1)]);
+        assert_eq!(counts(&stats.stages_within(3, |id| id == get)), [(get, EXECUTE, 1), (get, HOP, 3)]);
+        assert_eq!((stats.seconds_counted(None), stats.seconds_counted(Some(2))), (104, 2));
         let bytes = stats.latency_bytes();
         (0..100).for_each(|bits| stats.record(set, 1 << (bits % 30)));
         assert!(bytes + 11_000 < stats.latency_bytes() && stats.latency_bytes() < bytes + 30_000);
@@ -737,7 +739,7 @@ mod tests {
         stats.reset();
         assert!(stats.stages(|_| true).is_empty() && stats.stages_within(300, |_| true).is_empty());
         assert_eq!(stats.latency_bytes(), 0);
-        assert_eq!((stats.seconds_counted(None), stats.seconds_counted(Some(300))), (1, 1));
+        assert_eq!((stats.seconds_counted(None), stats.seconds_counted(Some(300))), (1, 0));
         stats.track_latency(false);
         stats.record(get, 1);
         stats.record_stage(get, HOP, 1, 1);
@@ -765,7 +767,7 @@ mod tests {
         assert!(4 * stats.latency_bytes() < all, "{} of {all}", stats.latency_bytes());
         stats.turn(50);
         stats.track_latency(true);
-        assert_eq!(stats.seconds_counted(Some(300)), 1, "of what came before a window knows nothing");
+        assert_eq!(stats.seconds_counted(Some(300)), 0, "of what came before a window knows nothing");
         stats.record(get, 1_000);
         stats.turn(51);
         assert_eq!(counts(&stats.stages_within(300, |_| true)), [(get, EXECUTE, 1)]);

@@ -19,6 +19,7 @@ pub mod names;
 mod series;
 mod totals;
 
+use super::listen::listen_on;
 use crate::command::lookup::{self, Row};
 use crate::command::{Run, SessionView};
 use crate::config::{Config, reason};
@@ -28,15 +29,14 @@ use crate::session::Session;
 use crate::shared::Shared;
 use crate::sys::process;
 use board::Board;
-pub(super) use http::CONNECTIONS_MAX;
 use http::{Answer, Request};
 use keys::{HotKeys, KeyCount, WINDOW_S};
 use metrics::{Facts, Format};
 use parking_lot::Mutex;
 use series::{Memory, Series, bins_json, json_string};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use totals::Totals;
 
@@ -46,6 +46,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const FRESH: Duration = Duration::from_millis(400);
 /// Between two connections, so that a flood of them leaves the cores their CPUs.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(1);
+/// Who connects faster than that waits in the kernel, so many at most.
+const BACKLOG: i32 = 128;
+/// Clients at a time.
+pub(super) const CONNECTIONS_MAX: usize = 16;
+/// Those of them for whom there is work to do. The others can make room.
+const WORKED_FOR_MAX: usize = CONNECTIONS_MAX / 2;
+/// Threads at a time: those of clients that have made room are about to end.
+pub(super) const THREADS_MAX: usize = 2 * CONNECTIONS_MAX;
 /// After an answer that took work none is worked on for so many times as long: for the same reason.
 const REST: u32 = 3;
 /// What an admin thread's stack takes at most.
@@ -82,6 +90,60 @@ struct Counted {
     keys: HotKeys,
 }
 
+/// Who is being served.
+///
+/// A probe has to get through whoever else is there, or a healthy server is taken for a dead one. So who has not said
+/// what it wants yet, or wants nothing that takes work, makes room for who comes after it, the oldest first; and those
+/// who want work are never all there may be.
+#[derive(Default)]
+struct Visitors {
+    /// Oldest first.
+    visitors: Vec<Visitor>,
+    /// Threads of visitors, also of those who have made room and are about to end.
+    threads: usize,
+    next: u64,
+}
+
+struct Visitor {
+    id: u64,
+    socket: Arc<TcpStream>,
+    /// What it wants takes work.
+    is_worked_for: bool,
+}
+
+impl Visitors {
+    /// Somebody comes: its number. `None`: there is no room.
+    fn admit(&mut self, socket: &Arc<TcpStream>) -> Option<u64> {
+        if self.threads == THREADS_MAX {
+            return None;
+        }
+        if self.visitors.len() == CONNECTIONS_MAX {
+            let oldest = self.visitors.iter().position(|visitor| !visitor.is_worked_for)?;
+            // Its thread is told that nothing more comes. If it is gone already, so much the better.
+            let _ = self.visitors.remove(oldest).socket.shutdown(Shutdown::Read);
+        }
+        self.next += 1;
+        self.threads += 1;
+        self.visitors.push(Visitor { id: self.next, socket: socket.clone(), is_worked_for: false });
+        Some(self.next)
+    }
+
+    /// A visitor wants what takes work. False: too many do.
+    fn begin_work(&mut self, id: u64) -> bool {
+        if self.visitors.iter().filter(|visitor| visitor.is_worked_for).count() == WORKED_FOR_MAX {
+            return false;
+        }
+        let visitor = self.visitors.iter_mut().find(|visitor| visitor.id == id);
+        visitor.map(|visitor| visitor.is_worked_for = true).is_some()
+    }
+
+    /// A visitor's thread ends.
+    fn leave(&mut self, id: u64) {
+        self.threads -= 1;
+        self.visitors.retain(|visitor| visitor.id != id);
+    }
+}
+
 /// What the threads of the admin port share.
 struct Admin {
     shared: Arc<Shared>,
@@ -89,7 +151,7 @@ struct Admin {
     counted: Mutex<Counted>,
     /// What `INFO` said, and when. Held while cores are asked.
     info: Mutex<Option<(Instant, Option<Arc<String>>)>>,
-    connections: AtomicUsize,
+    visitors: Mutex<Visitors>,
     /// When the next answer may be worked on. Held meanwhile.
     rests_until: Mutex<Instant>,
 }
@@ -99,14 +161,20 @@ struct Admin {
 /// # Errors
 /// An address cannot be listened on.
 pub(super) fn open(config: &Config) -> Result<Vec<TcpListener>, String> {
-    if config.admin_port == 0 {
+    let port = config.admin_port;
+    if port == 0 {
         return Ok(Vec::new());
     }
-    let open = |address: &String| {
-        TcpListener::bind((address.as_str(), config.admin_port))
-            .map_err(|error| format!("Can't listen on admin-port {address}:{}: {}", config.admin_port, reason(&error)))
-    };
-    config.admin_bind.iter().map(open).collect()
+    let mut listeners = Vec::new();
+    for word in &config.admin_bind {
+        let opened = listen_on(word, port, BACKLOG)
+            .map_err(|error| format!("Can't listen on admin-port {word}:{port}: {}", reason(&error)))?;
+        listeners.extend(opened.map(TcpListener::from));
+    }
+    if listeners.is_empty() {
+        tracing::warn!("admin-port is {port}, but nobody listens there: admin-bind names no address of this machine");
+    }
+    Ok(listeners)
 }
 
 /// Serves the admin port from now on.
@@ -119,7 +187,7 @@ pub(super) fn start(shared: &Arc<Shared>, board: Arc<Board>, listeners: Vec<TcpL
         board,
         counted: Mutex::default(),
         info: Mutex::default(),
-        connections: AtomicUsize::new(0),
+        visitors: Mutex::default(),
         rests_until: Mutex::new(Instant::now()),
     });
     for listener in listeners {
@@ -139,6 +207,12 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()>
     std::thread::Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(run).map(drop)
 }
 
+fn note_failure(served: std::io::Result<()>) {
+    if let Err(error) = served {
+        tracing::debug!("a client of the admin port was not served: {}", reason(&error));
+    }
+}
+
 impl Admin {
     fn accept(self: Arc<Admin>, listener: &TcpListener) {
         /// After a failure (no descriptor is left), so that the loop does not spin.
@@ -148,17 +222,21 @@ impl Admin {
                 std::thread::sleep(PAUSE);
                 continue;
             };
-            let others = self.connections.fetch_add(1, Ordering::AcqRel);
-            let admin = self.clone();
-            let serve = move || {
-                admin.serve(stream, others);
-                admin.connections.fetch_sub(1, Ordering::AcqRel);
-            };
-            // One too many is refused here and now: nobody is let wait.
-            if CONNECTIONS_MAX <= others {
-                serve();
-            } else if spawn("admin-client", serve).is_err() {
-                self.connections.fetch_sub(1, Ordering::AcqRel);
+            let stream = Arc::new(stream);
+            let admitted = self.visitors.lock().admit(&stream);
+            match admitted {
+                // Nobody is let wait.
+                None => note_failure(http::refuse(&stream)),
+                Some(visitor) => {
+                    let admin = self.clone();
+                    let serve = move || {
+                        admin.serve(&stream, visitor);
+                        admin.visitors.lock().leave(visitor);
+                    };
+                    if spawn("admin-client", serve).is_err() {
+                        self.visitors.lock().leave(visitor);
+                    }
+                }
             }
             std::thread::sleep(ACCEPT_PAUSE);
         }
@@ -174,18 +252,16 @@ impl Admin {
         done
     }
 
-    fn serve(&self, mut stream: TcpStream, others: usize) {
-        let served = match others {
-            CONNECTIONS_MAX.. => http::refuse(&mut stream),
-            _ => http::serve(&mut stream, |request| self.answer(request)),
-        };
-        if let Err(error) = served {
-            tracing::debug!("a client of the admin port was not served: {}", reason(&error));
-        }
+    fn serve(&self, stream: &TcpStream, visitor: u64) {
+        note_failure(http::serve(stream, |request| self.answer(request, visitor)));
     }
 
-    fn answer(&self, request: &Request) -> Answer {
-        match request.path.as_str() {
+    fn answer(&self, request: &Request, visitor: u64) -> Answer {
+        let path = request.path.as_str();
+        if matches!(path, "/" | "/metrics" | "/series.json") && !self.visitors.lock().begin_work(visitor) {
+            return Answer::text(503, "too many clients want this at once");
+        }
+        match path {
             "/" => Answer { status: 200, content_type: "text/html; charset=utf-8", body: PAGE.into() },
             "/healthz" => Answer::text(200, "ok"),
             "/readyz" => match self.obstacle() {

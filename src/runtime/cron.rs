@@ -97,7 +97,8 @@ impl Core {
         // The middle of a second of this core's clock, so that rounding puts those of all cores together.
         let unix_of = |second: u64| (now_ms + second * 1000 + 500).saturating_sub(steady_ms) / 1000;
         let stats = &self.stats;
-        if let Some(question) = board.look(self.core, reading, stats.since(), |from| stats.slices_from(from), unix_of) {
+        if let Some(question) = board.look(self.core, reading, stats.resets(), |from| stats.slices_from(from), unix_of)
+        {
             let part = self.part(question.row, 0, 0, &question.args);
             board.answer(self.core, &question, part);
         }

@@ -252,28 +252,45 @@ fn wanted(config: &Config, cores: usize) -> Result<Vec<Wanted>, String> {
     }
     for (port, home) in ports {
         for name in &config.bind {
-            let (name, is_optional) = name.strip_prefix('-').map_or((name.as_str(), false), |name| (name, true));
-            let addresses = match name {
-                "*" => vec![SocketAddr::from(([0, 0, 0, 0], port))],
-                "::*" => vec![SocketAddr::from(([0; 8], port))],
-                // As in Redis: only what is written with colons is looked for among IPv6 addresses.
-                name => match (name, port).to_socket_addrs() {
-                    Ok(found) => found.filter(|address| address.is_ipv6() == name.contains(':')).collect(),
-                    Err(_) => vec![],
-                },
-            };
-            all.push(Wanted { name: name.into(), addresses, is_optional, home });
+            all.push(wanted_of(name, port, home));
         }
     }
     Ok(all)
 }
 
+/// What one word of `bind` means.
+fn wanted_of(word: &str, port: u16, home: Option<usize>) -> Wanted {
+    let (name, is_optional) = word.strip_prefix('-').map_or((word, false), |name| (name, true));
+    let addresses = match name {
+        "*" => vec![SocketAddr::from(([0, 0, 0, 0], port))],
+        "::*" => vec![SocketAddr::from(([0; 8], port))],
+        // As in Redis: only what is written with colons is looked for among IPv6 addresses.
+        name => match (name, port).to_socket_addrs() {
+            Ok(found) => found.filter(|address| address.is_ipv6() == name.contains(':')).collect(),
+            Err(_) => vec![],
+        },
+    };
+    Wanted { name: name.into(), addresses, is_optional, home }
+}
+
+/// Listens on what one word of a directive like `bind` means; none: the machine lacks the address, and that is no
+/// error.
+pub(super) fn listen_on(word: &str, port: u16, backlog: i32) -> io::Result<Option<OwnedFd>> {
+    Ok(open_first(&wanted_of(word, port, None), backlog, Duration::ZERO)?.map(|(socket, _)| socket))
+}
+
 /// Opens a door; none: the machine lacks the address, and that is no error.
 fn open_tcp(wanted: &Wanted, config: &Config, patience: Duration) -> io::Result<Option<Arc<Door>>> {
+    let opened = open_first(wanted, config.tcp_backlog as i32, patience)?;
+    Ok(opened.map(|(socket, address)| Door::new(socket, Some(address), wanted.home)))
+}
+
+/// Opens the first address of a door that can be.
+fn open_first(wanted: &Wanted, backlog: i32, patience: Duration) -> io::Result<Option<(OwnedFd, SocketAddr)>> {
     let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "Name or service not known");
     for &address in &wanted.addresses {
-        match net::listen_tcp(address, config.tcp_backlog as i32, patience) {
-            Ok(socket) => return Ok(Some(Door::new(socket, Some(address), wanted.home))),
+        match net::listen_tcp(address, backlog, patience) {
+            Ok(socket) => return Ok(Some((socket, address))),
             Err(error) => failure = error,
         }
     }

@@ -34,7 +34,7 @@ const RESERVED_FILES: u64 = 32;
 /// Those of a core beyond: its own ring, four that glommio opens per executor, and its doors (`core-ports`).
 const RESERVED_FILES_OF_CORE: u64 = 24;
 /// The same of the admin port, with the files it reads.
-const RESERVED_FILES_OF_ADMIN: u64 = super::admin::CONNECTIONS_MAX as u64 + 8;
+const RESERVED_FILES_OF_ADMIN: u64 = super::admin::THREADS_MAX as u64 + 8;
 /// Memory that glommio registers for its own direct I/O, per core. The network does not use it.
 const GLOMMIO_IO_BYTES: usize = 512 * 1024;
 

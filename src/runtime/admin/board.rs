@@ -53,8 +53,8 @@ pub struct Second {
     pub unix_s: u64,
     /// The core.
     pub core: usize,
-    /// In which second by its own clock its counting began: it changes with `CONFIG RESETSTAT`.
-    pub since: u64,
+    /// How often its counting had begun anew: with every `CONFIG RESETSTAT`.
+    pub resets: u64,
     /// What it counted.
     pub slice: Arc<Slice>,
 }
@@ -98,13 +98,13 @@ impl Board {
     /// Of a core: brings what it counted and the seconds that are over, and takes the question that it has not
     /// answered. No reading: its engine is somebody else's at the moment.
     ///
-    /// `since`: the second of its clock in which counting began; `slices`: those from a second on; `unix_of`: when a
-    /// second of its clock was.
+    /// `resets`: how often counting has begun anew; `slices`: those from a second on; `unix_of`: when a second of its
+    /// clock was.
     pub fn look<'a, S: Iterator<Item = &'a Arc<Slice>>>(
         &self,
         core: usize,
         reading: Option<Reading>,
-        since: u64,
+        resets: u64,
         slices: impl FnOnce(u64) -> S,
         unix_of: impl Fn(u64) -> u64,
     ) -> Option<Arc<Question>> {
@@ -113,7 +113,7 @@ impl Board {
         readings[core] = reading.unwrap_or(readings[core]);
         for slice in slices(brought[core]) {
             brought[core] = slice.second + 1;
-            seconds.push(Second { unix_s: unix_of(slice.second), core, since, slice: slice.clone() });
+            seconds.push(Second { unix_s: unix_of(slice.second), core, resets, slice: slice.clone() });
         }
         let excess = seconds.len().saturating_sub(SLICES_MAX * brought.len());
         seconds.drain(..excess);
@@ -241,7 +241,7 @@ mod tests {
         let (seconds, keys) = board.take();
         assert!(keys.is_empty());
         assert_eq!(
-            seconds.iter().map(|second| (second.unix_s, second.since)).collect::<Vec<_>>(),
+            seconds.iter().map(|second| (second.unix_s, second.resets)).collect::<Vec<_>>(),
             [(1000, 3), (1001, 3), (1002, 3)]
         );
         look(&board, 0, &slices);

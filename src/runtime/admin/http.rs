@@ -2,8 +2,7 @@
 //! request to a connection. Whoever does otherwise is told so, or is gone.
 //!
 //! Everything has an end: a request head [`HEAD_BYTES_MAX`] bytes and [`REQUEST_MAX`], an answer [`ANSWER_MAX`] to be
-//! taken, and there are [`CONNECTIONS_MAX`] connections at a time, of which each has a thread. One more is told at once
-//! that there are too many.
+//! taken. Who comes when there are too many is told so at once.
 //!
 //! Where a client reached the port by an address of this machine alone, it has to call the server so: a page from
 //! elsewhere, whose name was made to mean this machine after the browser had loaded it, gets nothing.
@@ -20,8 +19,6 @@ const HEADERS_MAX: usize = 64;
 pub const REQUEST_MAX: Duration = Duration::from_secs(5);
 /// How long a client may take to receive the answer.
 pub const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// Connections at a time.
-pub const CONNECTIONS_MAX: usize = 16;
 
 /// What a client wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +138,7 @@ fn encode(answer: &Answer, is_head: bool) -> Vec<u8> {
 ///
 /// # Errors
 /// The connection broke, or its client was too slow.
-pub fn serve(stream: &mut TcpStream, answer: impl FnOnce(&Request) -> Answer) -> io::Result<()> {
+pub fn serve(stream: &TcpStream, answer: impl FnOnce(&Request) -> Answer) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let is_own = stream.local_addr()?.ip().is_loopback();
     let (answer, is_head) = match receive(stream)? {
@@ -162,7 +159,7 @@ pub fn serve(stream: &mut TcpStream, answer: impl FnOnce(&Request) -> Answer) ->
 ///
 /// # Errors
 /// The connection broke.
-pub fn refuse(stream: &mut TcpStream) -> io::Result<()> {
+pub fn refuse(mut stream: &TcpStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     stream.write_all(&encode(&Answer::text(503, "too many clients of this port at once"), false))?;
     stream.shutdown(Shutdown::Write)
@@ -174,7 +171,7 @@ fn left(deadline: Instant) -> Option<Duration> {
 }
 
 /// Receives a request until it is whole, too long or too late.
-fn receive(stream: &mut TcpStream) -> io::Result<Parsed> {
+fn receive(mut stream: &TcpStream) -> io::Result<Parsed> {
     let deadline = Instant::now() + REQUEST_MAX;
     let mut bytes = Vec::new();
     let mut room = [0; 1024];
@@ -196,7 +193,7 @@ fn receive(stream: &mut TcpStream) -> io::Result<Parsed> {
 }
 
 /// Sends all of an answer, or fails when its client has not taken it in time.
-fn send(stream: &mut TcpStream, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
+fn send(mut stream: &TcpStream, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
     let deadline = Instant::now() + patience;
     while !bytes.is_empty() {
         stream.set_write_timeout(Some(left(deadline).ok_or(ErrorKind::TimedOut)?))?;
@@ -212,7 +209,7 @@ fn send(stream: &mut TcpStream, mut bytes: &[u8], patience: Duration) -> io::Res
 
 /// Reads what a client sent too much, so that the kernel does not answer it with a reset, which would take the answer
 /// away from it. A little, and not for long.
-fn linger(stream: &mut TcpStream) {
+fn linger(mut stream: &TcpStream) {
     const LINGER: Duration = Duration::from_millis(200);
     const BYTES_MAX: usize = 64 * 1024;
     let deadline = Instant::now() + LINGER;
@@ -301,13 +298,13 @@ mod tests {
     fn who_does_not_take_its_answer_is_given_up() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let deaf = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (mut stream, _) = listener.accept().unwrap();
+        let (stream, _) = listener.accept().unwrap();
         // More than any socket keeps.
         let answer = vec![0; 256 << 20];
-        let error = send(&mut stream, &answer, Duration::from_millis(100)).unwrap_err();
+        let error = send(&stream, &answer, Duration::from_millis(100)).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock), "{error}");
         drop(deaf);
-        assert!(send(&mut stream, &answer, Duration::from_secs(60)).is_err(), "it is gone");
+        assert!(send(&stream, &answer, Duration::from_secs(60)).is_err(), "it is gone");
     }
 
     proptest::proptest! {

@@ -170,7 +170,7 @@ mod tests {
         let command = lookup(b"get").expect("a row").id;
         let buckets = [(coarse_place(nanoseconds), count)].into();
         let counted = Counted { command, lane: Lane::of(Way::Local, stage), buckets };
-        Second { unix_s, core, since: 0, slice: Arc::new(Slice { second: 0, counted: vec![counted] }) }
+        Second { unix_s, core, resets: 0, slice: Arc::new(Slice { second: 0, counted: vec![counted] }) }
     }
 
     fn reading(steady_ms: u64, commands: u64, hits: u64) -> Reading {

@@ -12,15 +12,19 @@ pub type Counts = BTreeMap<u16, u64>;
 #[derive(Debug, Default)]
 pub struct Totals {
     counts: BTreeMap<(CommandId, Lane), Counts>,
-    /// Since which second, by its clock, each core counts, as far as it was heard of.
-    since: BTreeMap<usize, u64>,
+    /// How often counting has begun anew, as far as was heard of.
+    resets: u64,
 }
 
 impl Totals {
-    /// Adds a second of a core. After `CONFIG RESETSTAT` everything begins anew, with the first core that tells of it.
+    /// Adds a second of a core. After `CONFIG RESETSTAT` everything begins anew, once: with the first core that tells
+    /// of it. Others have been reset too, and tell of it when they have counted something again, be it hours later.
     pub fn add(&mut self, second: &Second) {
-        let since = self.since.insert(second.core, second.since);
-        if since.is_some_and(|since| since < second.since) {
+        if second.resets < self.resets {
+            return; // Counted before.
+        }
+        if self.resets < second.resets {
+            self.resets = second.resets;
             self.counts.clear();
         }
         for counted in &second.slice.counted {
@@ -80,9 +84,9 @@ mod tests {
         lookup(name.as_bytes()).expect("a row").id
     }
 
-    fn second(core: usize, since: u64, name: &str, count: u32) -> Second {
+    fn second(core: usize, resets: u64, name: &str, count: u32) -> Second {
         let counted = Counted { command: id(name), lane: EXECUTE, buckets: [(700, count)].into() };
-        Second { unix_s: 0, core, since, slice: Arc::new(Slice { second: since, counted: vec![counted] }) }
+        Second { unix_s: 0, core, resets, slice: Arc::new(Slice { second: 7, counted: vec![counted] }) }
     }
 
     #[test]
@@ -95,10 +99,13 @@ mod tests {
         let busiest = totals.busiest(1);
         assert_eq!((busiest.len(), busiest[0].0.as_str(), busiest[0].2), (1, "set", &Counts::from([(700, 9)])));
         assert_eq!(totals.busiest(9).len(), 2);
-        totals.add(&second(1, 7, "get", 1));
-        totals.add(&second(0, 7, "get", 1));
-        assert_eq!(totals.by_lane()[&EXECUTE], Counts::from([(700, 1)]), "the second core's reset is heard of later");
-        totals.add(&second(0, 7, "get", 1));
-        assert_eq!(totals.by_lane()[&EXECUTE], Counts::from([(700, 2)]));
+        totals.add(&second(1, 1, "get", 1));
+        assert_eq!(totals.by_lane()[&EXECUTE], Counts::from([(700, 1)]));
+        totals.add(&second(0, 0, "get", 4));
+        assert_eq!(totals.by_lane()[&EXECUTE], Counts::from([(700, 1)]), "what came before the reset");
+        totals.add(&second(0, 1, "get", 1));
+        assert_eq!(totals.by_lane()[&EXECUTE], Counts::from([(700, 2)]), "another core is heard of later");
+        totals.add(&second(1, 3, "get", 1));
+        assert_eq!(totals.by_lane()[&EXECUTE], Counts::from([(700, 1)]), "it was reset twice more");
     }
 }
