@@ -7,7 +7,7 @@ use super::client::write_help;
 use super::lookup::Row;
 use super::{Args, Command, CommandResult, Flags, Group, Run, SessionView};
 use crate::resp::{Error, Reply};
-use crate::stats::stages::Stage;
+use crate::stats::stages::{Arrival, Stage};
 use crate::value::number::parse_integer;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -73,6 +73,16 @@ pub struct Split {
     pub queue: Option<u64>,
     /// It went to another core.
     pub hop: Option<u64>,
+    /// What of `queue`, or of `hop`, it waited for keys that somebody held: the entry's time is that and its run.
+    pub held: u64,
+}
+
+impl From<Arrival> for Split {
+    /// Of a command that ran when its turn came.
+    fn from(arrival: Arrival) -> Split {
+        let (read, queue) = arrival.before.unzip();
+        Split { read, queue, ..Split::default() }
+    }
 }
 
 /// One slow command.
@@ -82,7 +92,7 @@ pub struct Entry {
     pub id: u64,
     /// When it ended, Unix time in seconds.
     pub unix_s: u64,
-    /// How long it ran, in microseconds.
+    /// How long it ran, and waited for keys that somebody held, in microseconds.
     pub microseconds: u64,
     /// What came before that.
     pub split: Split,
@@ -212,8 +222,8 @@ fn get(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> Co
         reply.bulk(&entry.peer);
         reply.bulk(&entry.name);
         if tells_stages {
-            let Split { read, queue, hop } = entry.split;
-            let execute = Some(entry.microseconds.saturating_mul(1000));
+            let Split { read, queue, hop, held } = entry.split;
+            let execute = Some(entry.microseconds.saturating_mul(1000).saturating_sub(held));
             let stages = [(Stage::Read, read), (Stage::Queue, queue), (Stage::Hop, hop), (Stage::Execute, execute)];
             reply.map(stages.iter().filter(|(_, nanoseconds)| nanoseconds.is_some()).count());
             for (stage, nanoseconds) in stages {
@@ -251,7 +261,7 @@ mod tests {
 
     fn entry(microseconds: u64) -> Entry {
         let args = vec![b"GET".to_vec(), b"k".to_vec()];
-        let split = Split { read: Some(1_500), queue: Some(70), hop: None };
+        let split = Split { read: Some(1_500), queue: Some(70), ..Split::default() };
         let (peer, name) = ("127.0.0.1:1".into(), b"n".to_vec());
         Entry { id: 0, unix_s: 1_700_000_000, microseconds, split, args, peer, name }
     }

@@ -17,6 +17,7 @@ pub use replies::Replies;
 use crate::resp::{Parser, SetAside, Span};
 use crate::session::{CONNECTION_BYTES, Mode, Session};
 use crate::value::LongString;
+use std::collections::VecDeque;
 use std::num::NonZeroU64;
 
 const _: () = assert!(CONNECTION_BYTES == size_of::<Connection>() - size_of::<Session>());
@@ -49,8 +50,8 @@ pub struct Connection {
     /// Since when whole commands have waited in its input, because of earlier ones: a reading of the core's clock. 0:
     /// none do.
     pub waits_since: u64,
-    /// Of the command that went to another core last; none: nobody asked for it (`slowlog-stages`).
-    pub sent_last: Option<Box<Sent>>,
+    /// Of commands that went to other cores; none: nobody asked for it (`slowlog-stages`).
+    pub sent: Option<Box<SentAway>>,
     /// Replies, in order.
     pub replies: Replies,
     /// The error after which the connection is closed, once the replies before it are written.
@@ -94,6 +95,26 @@ pub struct Sent {
     pub queue: u64,
 }
 
+/// Those that are not answered, oldest first.
+#[derive(Debug, Default)]
+pub struct SentAway(VecDeque<Sent>);
+
+impl SentAway {
+    /// A command goes to another core.
+    #[cold]
+    pub fn note(&mut self, sent: Sent, replies: &Replies) {
+        while self.0.front().is_some_and(|first| replies.are_filled_before(first.sequence.wrapping_add(1))) {
+            self.0.pop_front();
+        }
+        self.0.push_back(sent);
+    }
+
+    /// What was noted of the command whose reply has this place.
+    pub fn find(&self, sequence: u32) -> Option<Sent> {
+        self.0.iter().find(|sent| sent.sequence == sequence).copied()
+    }
+}
+
 impl Connection {
     /// A connection of a client that just arrived.
     pub fn new(session: Session) -> Connection {
@@ -113,7 +134,7 @@ impl Connection {
             held_back: Vec::new(),
             seen: u32::MAX,
             waits_since: 0,
-            sent_last: None,
+            sent: None,
             replies: Replies::default(),
             protocol_error: None,
             is_listed_held: false,

@@ -55,14 +55,17 @@ impl Waiting {
 pub(super) struct Noted {
     /// How long it ran before it waited.
     nanoseconds: u64,
+    /// What came before that.
+    split: Split,
     /// Its arguments as the log keeps them.
     args: Vec<Vec<u8>>,
 }
 
 impl Noted {
     /// Of a command that waits from now on; `None`: nothing is noted.
-    pub(super) fn new(config: &Config, row: &Row, args: &Args<'_>, nanoseconds: u64) -> Option<Noted> {
-        (slow::threshold_nanoseconds(config) != u64::MAX).then(|| Noted { nanoseconds, args: slowlog::kept(row, args) })
+    pub(super) fn new(config: &Config, row: &Row, args: &Args<'_>, nanoseconds: u64, split: Split) -> Option<Noted> {
+        let is_noted = slow::threshold_nanoseconds(config) != u64::MAX;
+        is_noted.then(|| Noted { nanoseconds, split, args: slowlog::kept(row, args) })
     }
 }
 
@@ -234,7 +237,7 @@ impl Core {
             && let total = noted.nanoseconds + nanoseconds
             && self.slow_nanoseconds <= total
         {
-            slow::record(&self.shared, &self.config, ticket.row, || noted.args, total, Split::default(), session);
+            slow::record(&self.shared, &self.config, ticket.row, || noted.args, total, noted.split, session);
         }
         if self.holds {
             let retries = 0..ticket.wait.retries.len();
@@ -351,11 +354,13 @@ impl Core {
                 args: Arc::new(ticket.wait.retries[at].args.clone()),
                 missing: 0,
                 started: self.clock.raw(),
+                split: Split::default(),
                 kind: Kind::Borrowing(Box::new(Borrowing {
                     call,
                     requests,
                     loans: Vec::new(),
                     work: Work::Retry(ticket, at),
+                    arrival: None,
                 })),
             });
             return self.borrow(gathering as u32);

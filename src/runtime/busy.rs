@@ -20,6 +20,7 @@ use super::joint::{Borrowing, Work};
 use super::mailbox::Control;
 use super::read::{Planned, What};
 use super::send::list_once;
+use super::timing::Fate;
 use crate::command::lookup::Row;
 use crate::command::{Flags, Joint, Run};
 use crate::resp::{Error, Output, Protocol, Reply, Span};
@@ -190,8 +191,7 @@ impl Core {
         (self.planned, self.planned_next, self.spans) = (planned, planned_next, spans);
         (self.active, self.used_buffers, self.now_ms) = (active, buffers, now_ms);
         self.timing.forget_batches(batches);
-        self.timing.is_forwarded = false;
-        self.timing.is_unanswered = false;
+        self.timing.fate = Fate::AsUsual;
         self.serving_beside = is_within_another;
     }
 

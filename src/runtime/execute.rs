@@ -13,6 +13,8 @@ use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request, raw
 use super::room::{Room, needs_room, runs_script, transaction_needs_room};
 use super::send::list_once;
 use super::slow;
+use super::snapshot::Noted;
+use super::timing::Fate;
 use super::visit::VISIT_ARGUMENTS_MAX;
 use crate::command::lookup::Row;
 use crate::command::{Args, Flags, Joint, Keys, Run, SessionView, Spread, key_positions, persistence, slowlog};
@@ -434,7 +436,7 @@ impl Core {
                         return ended;
                     }
                     // What comes after must not overtake this one.
-                    self.timing.is_forwarded = true;
+                    self.timing.fate = Fate::Forwarded;
                     let header = RequestHeader {
                         target: planned.connection,
                         sequence: connection.replies.reserve(),
@@ -447,7 +449,8 @@ impl Core {
                     if self.config.slowlog_stages
                         && let Some((read, queue)) = self.timing.before(planned.batch, started, &self.clock)
                     {
-                        connection.sent_last = Some(Box::new(Sent { sequence: header.sequence, read, queue }));
+                        let sent = Sent { sequence: header.sequence, read, queue };
+                        connection.sent.get_or_insert_default().note(sent, &connection.replies);
                     }
                     if connection.bodies.is_empty() {
                         self.mailbox.request(to, header, &args);
@@ -472,12 +475,12 @@ impl Core {
                         drop(args);
                         return self.refuse(planned, row, busy);
                     }
-                    self.timing.is_unanswered = true;
+                    self.timing.fate = Fate::Waits;
                     let sequence = connection.replies.reserve();
                     let args = args.iter().map(|arg| arg.to_vec()).collect();
-                    self.shard
-                        .locks
-                        .wait(need, Waiter::Own { connection: planned.connection, sequence, row, call, args });
+                    let (connection, arrival) =
+                        (planned.connection, self.timing.arrival(planned.batch, started, &self.clock));
+                    self.shard.locks.wait(need, Waiter::Own { connection, sequence, row, call, args, arrival });
                     return self.clock.raw();
                 }
                 if planned.hash != 0 {
@@ -496,14 +499,15 @@ impl Core {
                 }
                 let told = self.shard.told;
                 if let Some(long) = long {
-                    self.timing.is_unanswered = true;
+                    self.timing.fate = Fate::Unanswered;
                     let (connection, sequence) = (planned.connection, connection.replies.reserve());
                     let owned = args.iter().map(|arg| arg.to_vec()).collect();
                     drop(args);
                     if self.holds && told != 0 {
                         self.hold_reply(connection, self.core, told);
                     }
-                    self.begin_long(long, Reader::Own { connection, sequence }, (row, call), owned, started);
+                    let split = self.timing.split(planned.batch, started, &self.clock);
+                    self.begin_long(long, Reader::Own { connection, sequence }, (row, call), owned, started, split);
                     return self.clock.raw();
                 }
                 list_once(&mut self.dirty, &mut connection.dirty, planned.connection);
@@ -552,7 +556,8 @@ impl Core {
                 }
                 let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
                 drop(args);
-                self.ask_everywhere(planned.connection, row, owned, started);
+                let split = self.timing.split(planned.batch, started, &self.clock);
+                self.ask_everywhere(planned.connection, row, owned, started, split);
                 self.clock.raw()
             }
             Run::Container => {
@@ -604,11 +609,18 @@ impl Core {
         let reconfigured = view.reconfigured;
         let ended = self.clock.raw();
         let nanoseconds = self.clock.delta_as_nanos(started, ended);
-        self.stats.record(row.id, nanoseconds);
+        let deferred = connection.session.deferred.take().map(|deferred| {
+            let split = self.timing.split(planned.batch, started, &self.clock);
+            (*deferred, Noted { row, started, split, args: slowlog::kept(row, &args) })
+        });
+        // What is not done yet is counted when it is.
+        if deferred.is_none() {
+            self.stats.record(row.id, nanoseconds);
+        }
         // A command that changes the configuration is judged by what it set.
         let newest = reconfigured.then(|| self.shared.config());
         let threshold = newest.as_deref().map_or(self.slow_nanoseconds, slow::threshold_nanoseconds);
-        if threshold <= nanoseconds {
+        if threshold <= nanoseconds && deferred.is_none() {
             let kept = || slowlog::kept(row, &args);
             let config = newest.as_deref().unwrap_or(&self.config);
             let split = self.timing.split(planned.batch, started, &self.clock);
@@ -619,7 +631,6 @@ impl Core {
         if connection.session.mode.intersects(CLOSING) {
             self.closing.push(planned.connection);
         }
-        let deferred = connection.session.deferred.take().map(|deferred| *deferred);
         if let Some(subscriptions) = connection.session.unsubscribed.take() {
             self.forget_subscriptions(planned.connection, subscriptions);
         }
@@ -630,8 +641,8 @@ impl Core {
         if reconfigured {
             self.reconfigure(planned.connection, row, held_back, started);
         }
-        if let Some(deferred) = deferred {
-            self.defer(deferred, planned.connection);
+        if let Some((deferred, noted)) = deferred {
+            self.defer(deferred, planned.connection, noted);
         }
         if self.shared.persistence.has_wish() {
             self.tend_saving(); // At once, so that the moment is before the reply.

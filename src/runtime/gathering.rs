@@ -11,7 +11,7 @@ use super::mailbox::Control;
 use super::read::{Planned, Source};
 use super::send::list_once;
 use super::slow;
-use super::snapshot::Client;
+use super::snapshot::{Client, Noted};
 use super::survey::Survey;
 use super::walk::Scan;
 use crate::command::lookup::Row;
@@ -24,6 +24,7 @@ use crate::route::cursor_shard;
 use crate::route::parcel::ArgSlices;
 use crate::session::{Mode, Session};
 use crate::shard::{Call, finish};
+use crate::stats::stages::Way;
 use ahash::AHashMap;
 use slab::Slab;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub(super) struct Gathering {
     pub(super) kind: Kind,
     /// When it began, as the clock reads.
     pub(super) started: u64,
+    /// What came before that.
+    pub(super) split: Split,
 }
 
 /// What all cores are asked: for which gathering, which command, its arguments.
@@ -120,6 +123,7 @@ impl Core {
             args,
             missing: 0,
             started,
+            split: self.timing.split(planned.batch, started, &self.clock),
         });
         self.walk(gathering as u32);
         self.clock.raw()
@@ -156,7 +160,14 @@ impl Core {
     }
 
     /// Asks every core for its part of a command.
-    pub(super) fn ask_everywhere(&mut self, index: u32, row: &'static Row, args: Vec<Vec<u8>>, started: u64) {
+    pub(super) fn ask_everywhere(
+        &mut self,
+        index: u32,
+        row: &'static Row,
+        args: Vec<Vec<u8>>,
+        started: u64,
+        split: Split,
+    ) {
         let args = Arc::new(args);
         let cores = self.map.shards();
         let connection = &mut *self.connections[index as usize];
@@ -170,6 +181,7 @@ impl Core {
             missing: cores,
             kind: Kind::Parts((0..cores).map(|_| None).collect()),
             started,
+            split,
         });
         self.ask_cores(gathering as u32, row, args);
     }
@@ -226,6 +238,7 @@ impl Core {
             missing: self.map.shards(),
             kind: Kind::Asking(Asking::new(Asker::Script, ground)),
             started: self.clock.raw(),
+            split: Split::default(),
         });
         self.ask_cores(gathering as u32, row, args);
         gathering as u32
@@ -266,6 +279,7 @@ impl Core {
             missing: cores,
             kind: Kind::Acknowledged { reply },
             started,
+            split: Split::default(),
         });
         for core in (0..cores).filter(|&core| core != self.core) {
             self.mailbox.control(core, Control::Reconfigure { gathering: gathering as u32 });
@@ -394,13 +408,14 @@ impl Core {
                 finish(result, &mut self.stats, done.row, 0, &mut out);
             }
         }
-        if !matches!(done.row.command.run, Run::Session(_) | Run::Joint(_)) {
-            self.record_gathered(done.connection, done.row, done.started, || {
-                slowlog::kept(done.row, &done.args.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>())
-            });
-        }
+        let Gathering { connection, sequence, row, started, split, .. } = done;
+        let kept = || slowlog::kept(row, &done.args.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>());
         if let Some(deferred) = deferred {
-            return self.defer_at(deferred, Client { connection: done.connection, sequence: done.sequence });
+            let noted = Noted { row, started, split, args: kept() };
+            return self.defer_at(deferred, Client { connection, sequence, noted });
+        }
+        if !matches!(row.command.run, Run::Session(_) | Run::Joint(_)) {
+            self.record_gathered(connection, row, (started, split), kept);
         }
         self.finish_gathering(done.connection, done.sequence, out);
     }
@@ -410,15 +425,17 @@ impl Core {
         &mut self,
         connection: u32,
         row: &'static Row,
-        started: u64,
+        (started, split): (u64, Split),
         kept: impl FnOnce() -> Vec<Vec<u8>>,
     ) {
-        let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
+        let ended = self.clock.raw();
+        let nanoseconds = self.clock.delta_as_nanos(started, ended);
         self.stats.record(row.id, nanoseconds);
         if self.slow_nanoseconds <= nanoseconds {
             let session = &self.connections[connection as usize].session;
-            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), session);
+            slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, session);
         }
+        self.note_reply(connection, row.id, Way::Local, ended);
     }
 
     /// Answers a command that several cores worked on; its client's next commands may run.

@@ -135,34 +135,57 @@ impl Core {
                 return started;
             }
             let args = args.iter().map(|arg| arg.to_vec()).collect();
-            self.shard.locks.wait(need, Waiter::Sent { from, header, args });
+            self.shard.locks.wait(need, Waiter::Sent { from, header, args, at: started });
             return started;
         }
         let long = self.execute_sent(from, &header, row, args);
         if let Some(long) = long {
             let args = args.iter().map(|arg| arg.to_vec()).collect();
-            self.begin_long(long, Reader::Sent { from, header }, (row, Call::of(&header)), args, started);
+            let split = self.note_hop(&header, row, started, 0);
+            self.begin_long(long, Reader::Sent { from, header }, (row, Call::of(&header)), args, started, split);
             return self.clock.raw();
         }
         self.serve_own();
         let ended = self.clock.raw();
-        let nanoseconds = self.clock.delta_as_nanos(started, ended);
+        self.note_sent(from, &header, row, args, (started, ended), 0);
+        ended
+    }
+
+    /// Counts a command of another core's client that has run from then to then, and whose reply is packed; for so long
+    /// it had waited here for keys.
+    #[inline]
+    pub(super) fn note_sent(
+        &mut self,
+        from: usize,
+        header: &RequestHeader,
+        row: &'static Row,
+        args: &Args<'_>,
+        (started, ended): (u64, u64),
+        held: u64,
+    ) {
         // Parts of a spread command are counted where the command came in.
-        if header.flags & flags::GATHER == 0 {
-            self.mailbox.stamp_reply(from, ended);
-            self.stats.record_run(row.id, Way::Forwarded, nanoseconds);
-            let hop = self.clock.delta_as_nanos(header.handed, started);
-            self.stats.record_stage(row.id, Lane::of(Way::Forwarded, Stage::Hop), hop, 1);
-            if self.slow_nanoseconds <= nanoseconds {
-                let split = Split { hop: Some(hop), ..Split::default() };
-                let kept = || slowlog::kept(row, args);
-                if let Some(entry) = slow::entry(&self.shared, &self.config, row, kept, nanoseconds, split) {
-                    let RequestHeader { target, sequence, .. } = header;
-                    self.mailbox.control_before_reply(from, Control::Slow { connection: target, sequence, entry });
-                }
+        if header.flags & flags::GATHER != 0 {
+            return;
+        }
+        let nanoseconds = self.clock.delta_as_nanos(started, ended);
+        self.mailbox.stamp_reply(from, ended);
+        self.stats.record_run(row.id, Way::Forwarded, nanoseconds);
+        let split = self.note_hop(header, row, started, held);
+        if self.is_slow(nanoseconds, held) {
+            let kept = || slowlog::kept(row, args);
+            if let Some(entry) = slow::entry(&self.shared, &self.config, row, kept, nanoseconds, split) {
+                let RequestHeader { target, sequence, .. } = *header;
+                self.mailbox.control_before_reply(from, Control::Slow { connection: target, sequence, entry });
             }
         }
-        ended
+    }
+
+    /// A command of another core's client begins to run then, having waited here for so long.
+    #[inline]
+    pub(super) fn note_hop(&mut self, header: &RequestHeader, row: &'static Row, started: u64, held: u64) -> Split {
+        let hop = self.clock.delta_as_nanos(header.handed, started);
+        self.stats.record_stage(row.id, Lane::of(Way::Forwarded, Stage::Hop), hop, 1);
+        Split { hop: Some(hop), held, ..Split::default() }
     }
 
     /// Runs a command with long arguments, which came apart from the others.
@@ -245,7 +268,7 @@ impl Core {
             Control::Request { header, args, bodies } => self.run_long(from, header, &args, bodies),
             Control::Slow { connection, sequence, mut entry } => {
                 let connection = &self.connections[connection as usize];
-                if let Some(sent) = connection.sent_last.as_deref().filter(|sent| sent.sequence == sequence) {
+                if let Some(sent) = connection.sent.as_ref().and_then(|sent| sent.find(sequence)) {
                     entry.split.read = Some(sent.read);
                     entry.split.queue = Some(sent.queue);
                 }

@@ -23,6 +23,7 @@ use super::read::{Planned, Source, raw_request};
 use super::script::ScriptWork;
 use super::send::list_once;
 use super::slow;
+use super::timing::Fate;
 use super::visit::{DEFERRALS_MAX, end_visit_to_lender, hold_several};
 use crate::command::lookup::{self, Row};
 use crate::command::slowlog::Split;
@@ -34,6 +35,7 @@ use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::parcel::ArgSlices;
 use crate::session::{Mode, Transaction, Watched};
 use crate::shard::{Call, Request, Ticket, fail, finish};
+use crate::stats::stages::Arrival;
 use crate::sync::Flag;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -72,6 +74,8 @@ pub(super) struct Exec {
     pub(super) out: Output,
     /// A call changed the configuration: every core has to take it before the reply leaves.
     pub(super) is_reconfigured: bool,
+    /// What came before it ran.
+    pub(super) split: Split,
 }
 
 /// What is borrowed for it.
@@ -82,6 +86,8 @@ pub(super) struct Borrowing {
     /// What came, in the same order.
     pub(super) loans: Vec<Loan>,
     pub(super) work: Work,
+    /// How its command came to its turn; none: that has been noted.
+    pub(super) arrival: Option<Arrival>,
 }
 
 /// Whether a call ends soon enough to run in engines of other cores.
@@ -147,7 +153,8 @@ impl Core {
             self.stats.counters.commands_visiting += 1;
             let mut noted = None;
             if wait.is_some() {
-                noted = Noted::new(&self.config, row, &args, nanoseconds);
+                let split = self.timing.split(planned.batch, started, &self.clock);
+                noted = Noted::new(&self.config, row, &args, nanoseconds, split);
             } else if self.slow_nanoseconds <= nanoseconds {
                 let kept = || slowlog::kept(row, &args);
                 let split = self.timing.split(planned.batch, started, &self.clock);
@@ -185,7 +192,8 @@ impl Core {
         let needs = needs.into_inner().unwrap_or_else(needs_of_call);
         let owned: Vec<Vec<u8>> = args.iter().map(|arg| arg.to_vec()).collect();
         drop(args);
-        self.borrow_for(planned.connection, row, owned, call, needs.into_requests(None), Work::Command, started);
+        let arrival = self.timing.arrival(planned.batch, started, &self.clock);
+        self.borrow_for(planned.connection, row, owned, call, needs.into_requests(None), Work::Command, arrival);
         self.clock.raw()
     }
 
@@ -199,7 +207,7 @@ impl Core {
         call: Call,
         mut requests: Vec<(usize, Request)>,
         work: Work,
-        started: u64,
+        arrival: Arrival,
     ) {
         if let Some(busy) = self.shared.scripts.refusal() {
             // It would wait for a script that may never end, and others behind it.
@@ -221,10 +229,18 @@ impl Core {
             row,
             args: Arc::new(args),
             missing: 0,
-            kind: Kind::Borrowing(Box::new(Borrowing { call, requests, loans: Vec::new(), work })),
-            started,
+            kind: Kind::Borrowing(Box::new(Borrowing {
+                call,
+                requests,
+                loans: Vec::new(),
+                work,
+                arrival: Some(arrival),
+            })),
+            started: arrival.at,
+            split: Split::default(),
         });
         self.borrow(gathering as u32);
+        self.timing.fate = Fate::Waits;
     }
 
     /// Commands ran on engines by [`Ground::run`]: those who listen are told, owners are told of deadlines.
@@ -408,7 +424,8 @@ impl Core {
         }
         let call = call_of(session);
         let requests = needs.into_requests(Some((db, flag)));
-        self.borrow_for(planned.connection, row, Vec::new(), call, requests, Work::Watch, started);
+        let arrival = self.timing.arrival(planned.batch, started, &self.clock);
+        self.borrow_for(planned.connection, row, Vec::new(), call, requests, Work::Watch, arrival);
     }
 
     /// Tells the shards what a client watches no more.
@@ -500,7 +517,9 @@ impl Core {
         {
             self.followers.push((index, shard));
         }
-        let mut exec = Exec { transaction, name, next: 0, now_ms: 0, out: Output::default(), is_reconfigured: false };
+        let arrival = self.timing.arrival(planned.batch, started, &self.clock);
+        let (out, is_reconfigured, split) = (Output::default(), false, arrival.into());
+        let mut exec = Exec { transaction, name, next: 0, now_ms: 0, out, is_reconfigured, split };
         if connection.replies.outstanding() == 0
             && (is_brief_all || is_own)
             && (!asks_all_cores || self.map.shards() == 1)
@@ -537,7 +556,7 @@ impl Core {
         }
         let call = call_of(session);
         let work = Work::Exec(Box::new(exec));
-        self.borrow_for(index, row, Vec::new(), call, needs.into_requests(None), work, started);
+        self.borrow_for(index, row, Vec::new(), call, needs.into_requests(None), work, arrival);
     }
 
     /// A watched key has changed: the reply is a null array.
@@ -559,7 +578,7 @@ impl Core {
     }
 
     fn run_calls_now(&mut self, index: u32, exec: &mut Exec, ground: &mut Ground) -> bool {
-        let Exec { transaction, next, out, is_reconfigured, .. } = exec;
+        let Exec { transaction, next, out, is_reconfigured, split, .. } = exec;
         let session = &mut self.connections[index as usize].session;
         session.mode.insert(Mode::DENY_BLOCKING);
         if *next == 0 {
@@ -635,7 +654,7 @@ impl Core {
             if discards(session.mode) || is_leaving {
                 out.truncate(start);
             }
-            self.note_call(index, row, &args, started);
+            self.note_call(index, row, &args, started, *split);
             *next += 1;
         }
         true
@@ -643,7 +662,7 @@ impl Core {
 
     /// The parts of all cores became there; the call that asked for them has its reply.
     pub(super) fn take_parts(&mut self, index: u32, exec: &mut Exec, parts: Vec<Part>) {
-        let Exec { transaction, next, out, .. } = exec;
+        let Exec { transaction, next, out, split, .. } = exec;
         let row = lookup::find_by_index(transaction.command(*next) as usize);
         let args: ArgSlices<'_> = transaction.args(*next).collect();
         let Run::Everywhere { merge, .. } = row.command.run else { panic!("parts of a call that asks nobody") };
@@ -654,7 +673,7 @@ impl Core {
         if discards(self.connections[index as usize].session.mode) || is_leaving {
             out.truncate(start);
         }
-        self.note_call(index, row, &args, started);
+        self.note_call(index, row, &args, started, *split);
         *next += 1;
     }
 
@@ -681,14 +700,14 @@ impl Core {
         finish(result, &mut self.stats, row, start, out);
     }
 
-    /// Counts a call of a transaction.
-    fn note_call(&mut self, index: u32, row: &'static Row, args: &Args<'_>, started: u64) {
+    /// Counts a call of a transaction. `split`: what came before the transaction ran.
+    fn note_call(&mut self, index: u32, row: &'static Row, args: &Args<'_>, started: u64, split: Split) {
         let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
         self.stats.record(row.id, nanoseconds);
         if self.slow_nanoseconds <= nanoseconds {
             let session = &self.connections[index as usize].session;
             let kept = || slowlog::kept(row, args);
-            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), session);
+            slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, session);
         }
     }
 

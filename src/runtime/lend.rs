@@ -22,6 +22,7 @@ use super::gathering::{Asker, Asking, Kind};
 use super::joint::{Borrowing, Work};
 use super::long::Reader;
 use super::mailbox::Control;
+use super::slow;
 use super::visit::Visited;
 use crate::command::lookup::{self, Row};
 use crate::command::slowlog::Split;
@@ -35,6 +36,7 @@ use crate::session::Watched;
 use crate::shard::union::{Parts, Union};
 use crate::shard::{Call, Held, Queued, Request, Shard, Ticket, Waiter, fail};
 use crate::stats::Stats;
+use crate::stats::stages::Way;
 use ahash::AHashMap;
 use std::sync::Arc;
 
@@ -286,16 +288,25 @@ impl Core {
         self.serve_own();
         while let Some((_, waiter)) = self.shard.locks.next_ready() {
             match waiter {
-                Waiter::Own { connection, sequence, row, call, args } => {
+                Waiter::Own { connection, sequence, row, call, args, arrival } => {
                     let (mut out, mut long, started) = (Output::default(), None, self.clock.raw());
+                    let split = self.note_wait_over(row.id, arrival, started);
                     let slices: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
                     let (stats, slot) = (&mut self.stats, Some(&mut long));
                     self.shard.execute_or_leave(row, call, &slices, self.now_ms, stats, &mut out, slot);
                     if let Some(long) = long {
-                        self.begin_long(long, Reader::Own { connection, sequence }, (row, call), args, started);
+                        self.begin_long(long, Reader::Own { connection, sequence }, (row, call), args, started, split);
                         continue;
                     }
-                    self.stats.record(row.id, 0);
+                    let ended = self.clock.raw();
+                    let nanoseconds = self.clock.delta_as_nanos(started, ended);
+                    self.stats.record(row.id, nanoseconds);
+                    self.note_reply(connection, row.id, Way::Local, ended);
+                    if self.is_slow(nanoseconds, split.held) {
+                        let session = &self.connections[connection as usize].session;
+                        let kept = || slowlog::kept(row, &slices);
+                        slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, session);
+                    }
                     if self.holds && self.shard.told != 0 {
                         self.hold_reply(connection, self.core, self.shard.told);
                     }
@@ -305,7 +316,7 @@ impl Core {
                     self.fill_with(connection, sequence, out);
                     self.serve_own();
                 }
-                Waiter::Sent { from, header, args } => {
+                Waiter::Sent { from, header, args, at } => {
                     let row = lookup::find_by_index(header.command as usize);
                     let slices: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
                     if from == self.core {
@@ -315,11 +326,16 @@ impl Core {
                         continue;
                     }
                     let started = self.clock.raw();
+                    let held = self.clock.delta_as_nanos(at, started);
                     let long = self.execute_sent(from, &header, row, &slices);
                     if let Some(long) = long {
-                        self.begin_long(long, Reader::Sent { from, header }, (row, Call::of(&header)), args, started);
+                        let split = self.note_hop(&header, row, started, held);
+                        let reader = Reader::Sent { from, header };
+                        self.begin_long(long, reader, (row, Call::of(&header)), args, started, split);
                         continue;
                     }
+                    let ended = self.clock.raw();
+                    self.note_sent(from, &header, row, &slices, (started, ended), held);
                     self.serve_own();
                 }
                 Waiter::Borrower { from, gathering, request } => {
@@ -358,8 +374,12 @@ impl Core {
         if self.serving_beside && matches!(self.borrowing(gathering).work, Work::Exec(_) | Work::Script(_)) {
             return self.refuse_gathering(gathering); // A script within a script might be another one without an end.
         }
+        let began = self.clock.raw(); // What it has waited for is no part of its run.
+        let (command, arrival) = (self.gatherings[gathering as usize].row.id, self.borrowing(gathering).arrival.take());
+        let split = arrival.map(|arrival| self.note_wait_over(command, arrival, began));
         let waiting = &mut self.gatherings[gathering as usize];
-        waiting.started = self.clock.raw(); // What it has waited for is no part of its run.
+        (waiting.started, waiting.split) = (began, split.unwrap_or(waiting.split));
+        let split = waiting.split;
         let (index, row, args) = (waiting.connection, waiting.row, waiting.args.clone());
         let Kind::Borrowing(mut borrowing) = std::mem::replace(&mut waiting.kind, Kind::Moving) else {
             panic!("a gathering that borrows nothing");
@@ -376,18 +396,22 @@ impl Core {
                 let mut wait = None;
                 let slot = Some(&mut wait);
                 ground.run(engines, overlay, config, slot, row, call, &args, now_ms, stats, &mut out);
-                let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
+                let ended = self.clock.raw();
+                let nanoseconds = self.clock.delta_as_nanos(started, ended);
                 self.stats.record(row.id, nanoseconds);
-                if wait.is_none() && self.slow_nanoseconds <= nanoseconds {
+                if wait.is_none() {
+                    self.note_reply(index, row.id, Way::Local, ended);
+                }
+                if wait.is_none() && self.is_slow(nanoseconds, split.held) {
                     let session = &self.connections[index as usize].session;
                     let kept = || slowlog::kept(row, &args);
-                    super::slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), session);
+                    slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, session);
                 }
                 let done = self.gatherings.remove(gathering as usize);
                 match wait {
                     None => self.finish_gathering(done.connection, done.sequence, out),
                     Some(wait) => {
-                        let noted = Noted::new(&self.config, row, &args, nanoseconds);
+                        let noted = Noted::new(&self.config, row, &args, nanoseconds, split);
                         let ticket = self.start_waiting(index, done.sequence, row, call, wait, noted);
                         borrowing.loans.iter_mut().for_each(|loan| loan.blocked = Some(ticket.clone()));
                     }
@@ -400,11 +424,12 @@ impl Core {
                 Reply::new(&mut out, Protocol::Resp2).ok();
                 let watched = borrowing.loans.iter_mut().flat_map(|loan| loan.watched.drain(..));
                 self.connections[index as usize].session.watched.extend(watched);
-                self.stats.record(row.id, 0);
+                self.stats.record(row.id, self.clock.delta_as_nanos(began, self.clock.raw()));
                 let done = self.gatherings.remove(gathering as usize);
                 self.finish_gathering(done.connection, done.sequence, out);
             }
             Work::Exec(exec) => {
+                exec.split = Split { held: 0, ..split }; // It is no call's own.
                 if borrowing.loans.iter().all(|loan| loan.is_unchanged) || Mutant::ExecIgnoresWatch.is_on() {
                     return self.exec_borrowed(gathering, borrowing, ground);
                 }
@@ -486,7 +511,9 @@ impl Core {
         let Work::Exec(exec) = std::mem::replace(&mut borrowing.work, Work::Command) else {
             panic!("a transaction that is none")
         };
-        self.stats.record(done.row.id, self.clock.delta_as_nanos(done.started, self.clock.raw()));
+        let ended = self.clock.raw();
+        self.stats.record(done.row.id, self.clock.delta_as_nanos(done.started, ended));
+        self.note_reply(done.connection, done.row.id, Way::Local, ended);
         if self.holds {
             self.hold_for(done.connection, &Told::of_requests(&borrowing.requests));
         }

@@ -42,6 +42,8 @@ pub(super) struct Writing {
     pieces: Vec<Bytes>,
     /// Spent on it so far.
     nanoseconds: u64,
+    /// What came before.
+    split: Split,
 }
 
 impl Core {
@@ -54,13 +56,14 @@ impl Core {
         (row, call): (&'static Row, Call),
         args: Vec<Vec<u8>>,
         started: u64,
+        split: Split,
     ) {
         for key in reply.keys(&args) {
             self.shard.locks.read(key);
             self.shard.keyspace.keep(call.db, key);
         }
         let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
-        self.long_replies.push_back(Writing { reply, reader, row, call, args, pieces: Vec::new(), nanoseconds });
+        self.long_replies.push_back(Writing { reply, reader, row, call, args, pieces: Vec::new(), nanoseconds, split });
     }
 
     /// Writes a slice of the reply whose turn it is.
@@ -105,7 +108,7 @@ impl Core {
     }
 
     fn end_long(&mut self, writing: Writing) {
-        let Writing { reply, reader, row, call, args, pieces, nanoseconds } = writing;
+        let Writing { reply, reader, row, call, args, pieces, nanoseconds, split } = writing;
         for key in reply.keys(&args) {
             self.shard.keyspace.let_go(call.db, key);
             self.shard.locks.end_reading(key);
@@ -113,7 +116,7 @@ impl Core {
         self.shard.keyspace.discard_value(reply.into_remains());
         let way = if matches!(reader, Reader::Own { .. }) { Way::Local } else { Way::Forwarded };
         self.stats.record_run(row.id, way, nanoseconds);
-        let is_slow = self.slow_nanoseconds <= nanoseconds;
+        let is_slow = self.is_slow(nanoseconds, split.held);
         let slices: Vec<&[u8]> = args.iter().map(|arg| arg.as_slice()).collect();
         let kept = || slowlog::kept(row, &slices);
         let reply = Output::of_pieces(pieces);
@@ -121,9 +124,10 @@ impl Core {
             Reader::Own { connection, sequence } => {
                 if is_slow {
                     let session = &self.connections[connection as usize].session;
-                    slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), session);
+                    slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, session);
                 }
                 self.fill_with(connection, sequence, reply);
+                self.note_reply(connection, row.id, way, self.clock.raw());
             }
             Reader::Sent { from, header } => {
                 let head = ReplyHeader {
@@ -137,7 +141,7 @@ impl Core {
                     out.append(reply);
                     0
                 });
-                let split = Split::default();
+                self.mailbox.stamp_reply(from, self.clock.raw());
                 if is_slow && let Some(entry) = slow::entry(&self.shared, &self.config, row, kept, nanoseconds, split) {
                     let RequestHeader { target, sequence, .. } = header;
                     self.mailbox.control_before_reply(from, Control::Slow { connection: target, sequence, entry });

@@ -150,6 +150,9 @@ impl Core {
 
     pub(super) fn plan_again(&mut self) {
         let mut again = std::mem::take(&mut self.again);
+        if !again.is_empty() {
+            self.timing.begin_reading(self.clock.raw());
+        }
         for index in again.drain(..) {
             let Some(connection) = self.connections.get_mut(index as usize) else { continue };
             if 0 < connection.planned {

@@ -285,6 +285,6 @@ impl Core {
     fn tell_refusal(&mut self, client: Client, error: &Error) {
         let mut out = Output::default();
         Reply::new(&mut out, Protocol::Resp2).error(error);
-        self.finish_gathering(client.connection, client.sequence, out);
+        self.end_deferred(client, out);
     }
 }

@@ -63,6 +63,7 @@ use crate::script::{Answer, Caller, Engine, Failed, Invocation, ScriptFlags, Sha
 use crate::session::{Mode, Transaction};
 use crate::shard::{Call, Request, Shard, fail, finish};
 use crate::shared::scripts::{Habit, Library, Run as LongRun, Script};
+use crate::stats::stages::{Arrival, Way};
 use crate::value::number::parse_integer;
 use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
@@ -228,23 +229,25 @@ impl Core {
         args.clear();
         args.push(row.id.index() as u16, slices.iter().copied());
         drop(slices);
-        self.begin_script(planned.connection, row, ScriptWork { what, args, is_wide: false, before: None }, started);
+        let arrival = self.timing.arrival(planned.batch, started, &self.clock);
+        self.begin_script(planned.connection, row, ScriptWork { what, args, is_wide: false, before: None }, arrival);
     }
 
-    fn begin_script(&mut self, index: u32, row: &'static Row, mut work: ScriptWork, started: u64) {
+    fn begin_script(&mut self, index: u32, row: &'static Row, mut work: ScriptWork, arrival: Arrival) {
+        let began = (arrival.at, arrival.into());
         let args: ArgSlices<'_> = work.args.args(0).collect();
         let mut out = Output::default();
         let prepared = match self.prepare(index, work.what, &args, &mut out) {
             Ok(Some(prepared)) => prepared,
             Ok(None) => {
                 drop(args);
-                return self.end_script(index, row, work.args, out, None, started);
+                return self.end_script(index, row, work.args, out, None, began);
             }
             Err(error) => {
                 self.show_unrun(index, row, &args, &error);
                 fail(&mut self.stats, row, &error, 0, &mut out);
                 drop(args);
-                return self.end_script(index, row, work.args, out, None, started);
+                return self.end_script(index, row, work.args, out, None, began);
             }
         };
         loop {
@@ -269,7 +272,7 @@ impl Core {
                 let call = call_of(&self.connections[index as usize].session);
                 let requests = needs.into_requests(None);
                 let work = Work::Script(Box::new(work));
-                return self.borrow_for(index, row, Vec::new(), call, requests, work, started);
+                return self.borrow_for(index, row, Vec::new(), call, requests, work, arrival);
             }
             let mut ground = Ground::Engines;
             let before = work.before.take();
@@ -282,7 +285,7 @@ impl Core {
             match ran {
                 Ran::Ended => {
                     drop(args);
-                    return self.end_script(index, row, work.args, out, None, started);
+                    return self.end_script(index, row, work.args, out, None, began);
                 }
                 Ran::Roams(before) => {
                     work.before = Some(before);
@@ -297,7 +300,8 @@ impl Core {
     /// Runs a script on what was borrowed for it.
     pub(super) fn run_borrowed_script(&mut self, gathering: u32, mut borrowing: Borrowing, mut ground: Ground) {
         let waiting = &self.gatherings[gathering as usize];
-        let (index, row, sequence, started) = (waiting.connection, waiting.row, waiting.sequence, waiting.started);
+        let (index, row, sequence) = (waiting.connection, waiting.row, waiting.sequence);
+        let began = (waiting.started, waiting.split);
         let Work::Script(mut work) = std::mem::replace(&mut borrowing.work, Work::Command) else {
             panic!("a script that is none")
         };
@@ -326,7 +330,7 @@ impl Core {
         match ran {
             Ran::Ended => {
                 self.gatherings.remove(gathering as usize);
-                self.end_script(index, row, work.args, out, Some(sequence), started);
+                self.end_script(index, row, work.args, out, Some(sequence), began);
             }
             Ran::Roams(before) => {
                 work.before = Some(before);
@@ -334,7 +338,8 @@ impl Core {
                 self.stats.counters.scripts_widened += 1;
                 let requests = Needs::of_keys(self.map, std::iter::empty(), true).into_requests(None);
                 let call = call_of(&self.connections[index as usize].session);
-                let borrowing = Borrowing { call, requests, loans: Vec::new(), work: Work::Script(work) };
+                let work = Work::Script(work);
+                let borrowing = Borrowing { call, requests, loans: Vec::new(), work, arrival: None };
                 self.gatherings[gathering as usize].kind = super::gathering::Kind::Borrowing(Box::new(borrowing));
                 self.borrow(gathering);
             }
@@ -394,21 +399,25 @@ impl Core {
         args: Transaction,
         out: Output,
         sequence: Option<u32>,
-        started: u64,
+        (started, split): (u64, Split),
     ) {
         let ended = self.clock.raw();
         let nanoseconds = self.clock.delta_as_nanos(started, ended);
         self.stats.record(row.id, nanoseconds);
+        let is_slow = self.is_slow(nanoseconds, split.held);
         let connection = &mut *self.connections[index as usize];
-        if self.slow_nanoseconds <= nanoseconds {
+        if is_slow {
             let slices: ArgSlices<'_> = args.args(0).collect();
             let kept = || slowlog::kept(row, &slices);
-            slow::record(&self.shared, &self.config, row, kept, nanoseconds, Split::default(), &connection.session);
+            slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, &connection.session);
             self.now_ms = unix_ms();
         }
         self.script_args = args;
         match sequence {
-            Some(sequence) => self.finish_gathering(index, sequence, out),
+            Some(sequence) => {
+                self.note_reply(index, row.id, Way::Local, ended);
+                self.finish_gathering(index, sequence, out);
+            }
             None => {
                 connection.replies.write(|replies| replies.append(out));
                 list_once(&mut self.dirty, &mut connection.dirty, index);
@@ -1011,7 +1020,7 @@ impl Runner<'_> {
         }
         core.end_visits();
         core.shard.let_go();
-        self.lent = Some(Box::new(Borrowing { call: self.call, requests, loans, work: Work::Command }));
+        self.lent = Some(Box::new(Borrowing { call: self.call, requests, loans, work: Work::Command, arrival: None }));
     }
 
     /// Makes sure that what a call touches is held, and can be brought back. False: it begins again.

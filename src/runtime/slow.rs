@@ -29,8 +29,8 @@ pub fn stall_nanoseconds(config: &Config) -> u64 {
     u64::try_from(config.stall_slower_than).map_or(u64::MAX, |us| us.saturating_mul(1000))
 }
 
-/// Notes a command of one of this core's clients that took at least [`threshold_nanoseconds`]. `split`: what came
-/// before it ran, as far as that is known.
+/// Notes a command of one of this core's clients that took at least [`threshold_nanoseconds`], of which it ran for
+/// `nanoseconds`. `split`: what came before it ran, as far as that is known.
 #[cold]
 pub fn record(
     shared: &Shared,
@@ -58,6 +58,7 @@ pub fn entry(
     split: Split,
 ) -> Option<slowlog::Entry> {
     let unix_s = super::core::unix_ms() / 1000;
+    let nanoseconds = nanoseconds.saturating_add(split.held);
     let microseconds = nanoseconds / 1000;
     let event = if row.flags.contains(Flags::FAST) { "fast-command" } else { "command" };
     note_event(shared, config, event, Duration::from_nanos(nanoseconds));

@@ -17,6 +17,8 @@ use super::snapshot_file::{self, SnapshotFile};
 use super::tasks;
 use super::visit::hold_several;
 use crate::command::info::REDIS_VERSION;
+use crate::command::lookup::Row;
+use crate::command::slowlog::Split;
 use crate::config::{Config, MaxmemoryPolicy, reason};
 use crate::keyspace::Keyspace;
 use crate::keyspace::walk::Slice;
@@ -103,10 +105,21 @@ pub(super) type AtCut = Box<dyn FnMut(&mut Shard)>;
 pub(super) type Then = Box<dyn FnOnce(&mut Core, Result<Written, Failure>)>;
 
 /// A client that waits.
-#[derive(Debug, Clone, Copy)]
 pub(super) struct Client {
     pub connection: u32,
     pub sequence: u32,
+    pub noted: Noted,
+}
+
+/// What it waits for: a command that is counted when it is answered.
+pub(super) struct Noted {
+    pub row: &'static Row,
+    /// When it began, as the clock reads, …
+    pub started: u64,
+    /// … and what came before that.
+    pub split: Split,
+    /// Its arguments, as the slow log keeps them.
+    pub args: Vec<Vec<u8>>,
 }
 
 /// A snapshot that all cores work on.
@@ -300,10 +313,10 @@ impl Core {
 
     /// What a session command left to be done.
     #[cold]
-    pub(super) fn defer(&mut self, deferred: Deferred, connection: u32) {
+    pub(super) fn defer(&mut self, deferred: Deferred, connection: u32, noted: Noted) {
         self.connections[connection as usize].barrier = true;
         let sequence = self.connections[connection as usize].replies.reserve();
-        self.defer_at(deferred, Client { connection, sequence });
+        self.defer_at(deferred, Client { connection, sequence, noted });
     }
 
     /// The same of a client that waits already, with the place of its reply.
@@ -402,6 +415,7 @@ impl Core {
         }
         self.saving.holds = holds;
         self.saving.passes.note();
+        self.timing.begin_reading(self.clock.raw()); // What came meanwhile has waited.
     }
 
     /// Clients whose commands were held back go on.
@@ -787,7 +801,7 @@ impl Core {
                 let mut out = Replies::default();
                 let error = Error::fixed("ERR Errors trying to SHUTDOWN. Check logs.");
                 Reply::new(&mut out, Protocol::Resp2).error(&error);
-                self.finish_gathering(client.connection, client.sequence, out);
+                self.end_deferred(client, out);
             }
             (None, signal) => tracing::warn!(
                 "{} received but errors trying to shut down the server, check the logs for more information",
@@ -805,7 +819,14 @@ impl Core {
         } else {
             reply.error(&Error::fixed("ERR"))
         }
-        self.finish_gathering(client.connection, client.sequence, out);
+        self.end_deferred(client, out);
+    }
+
+    /// Answers a client that has waited.
+    pub(super) fn end_deferred(&mut self, client: Client, reply: Replies) {
+        let Client { connection, sequence, noted: Noted { row, started, split, args } } = client;
+        self.record_gathered(connection, row, (started, split), || args);
+        self.finish_gathering(connection, sequence, reply);
     }
 }
 

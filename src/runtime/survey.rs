@@ -88,6 +88,7 @@ impl Core {
             missing: 1,
             kind: Kind::Survey(Box::new(survey)),
             started,
+            split: self.timing.split(planned.batch, started, &self.clock),
         });
         self.ask_step(gathering as u32, self.core, 0);
         self.clock.raw()
@@ -126,10 +127,11 @@ impl Core {
         self.shard.take();
         if self.shard.locks.conflicts_with_reader(&Need::Everything) {
             // Entries that are away would be missing.
+            let waiter = Waiter::Sent { from, header, args, at: self.clock.raw() };
             if let Some(busy) = self.shared.scripts.refusal() {
-                return self.refuse_waiter(Waiter::Sent { from, header, args }, &busy);
+                return self.refuse_waiter(waiter, &busy);
             }
-            return self.shard.locks.wait(Need::Everything, Waiter::Sent { from, header, args });
+            return self.shard.locks.wait(Need::Everything, waiter);
         }
         let row = lookup::find_by_index(header.command as usize);
         let slices: ArgSlices<'_> = args.iter().map(Vec::as_slice).collect();
@@ -184,7 +186,7 @@ impl Core {
     fn end_survey(&mut self, gathering: u32) {
         let done = self.gatherings.remove(gathering as usize);
         let Kind::Survey(survey) = done.kind else { panic!("the end of a survey that was none") };
-        self.record_gathered(done.connection, done.row, done.started, || {
+        self.record_gathered(done.connection, done.row, (done.started, done.split), || {
             slowlog::kept(done.row, &done.args.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>())
         });
         self.connections[done.connection as usize].replies.gathered_bytes = 0;

@@ -17,9 +17,10 @@ use super::read::{Planned, What};
 use crate::command::Run;
 use crate::command::lookup::{CommandId, Row};
 use crate::command::slowlog::Split;
+use crate::connection::Connection;
 use crate::route::Place;
 use crate::stats::Stats;
-use crate::stats::stages::{Lane, Stage, Way};
+use crate::stats::stages::{Arrival, Lane, Stage, Way};
 use ahash::AHashMap;
 use quanta::Clock;
 
@@ -29,6 +30,8 @@ const GROUP_NANOSECONDS: u64 = 1_000;
 const GROUPS_TRIED: usize = 4;
 /// When a core goes to sleep after a pass, the end of its writes is looked at one time in so many.
 const WRITE_SAMPLES: u64 = 16;
+/// After a pass with so much to send it is looked at every time: copying it takes longer than looking.
+const WRITE_BYTES_SEEN: u64 = 64 << 10;
 
 /// The reading of one client's bytes, by the raw clock.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,6 +66,20 @@ struct Leaving {
     since: u64,
 }
 
+/// What became of the command that just ran, where its row does not tell.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Nothing else.
+    #[default]
+    AsUsual,
+    /// It left for another core.
+    Forwarded,
+    /// Its reply comes later.
+    Unanswered,
+    /// It waits for what it needs: its stages are noted when it has it ([`Core::note_wait_over`]).
+    Waits,
+}
+
 /// Replies that wait.
 struct Owed {
     leaving: Leaving,
@@ -79,10 +96,12 @@ pub(super) struct Timing {
     owed: AHashMap<u32, Vec<Owed>>,
     /// Until when everything that was parsed is accounted for.
     parsed_until: u64,
-    /// The command that just ran left for another core.
-    pub(super) is_forwarded: bool,
-    /// The reply of the command that just ran comes later.
-    pub(super) is_unanswered: bool,
+    /// Of the command that just ran.
+    pub(super) fate: Fate,
+    /// The slow log has been told in this pass of a command that only waited.
+    has_told_of_wait: bool,
+    /// What had been sent, as is counted, before this pass.
+    output_seen: u64,
     /// [`GROUP_NANOSECONDS`] by the raw clock.
     group_ticks: u64,
     /// Which sleeps are sampled: see [`Timing::is_sampled`].
@@ -130,8 +149,17 @@ impl Timing {
     /// What came before a command ran, for the slow log, if it was noted.
     #[cold]
     pub(super) fn split(&self, batch: u32, started: u64, clock: &Clock) -> Split {
-        let (read, queue) = self.before(batch, started, clock).unzip();
-        Split { read, queue, hop: None }
+        self.arrival(batch, started, clock).into()
+    }
+
+    /// How a command came to its turn then, which has to wait on.
+    pub(super) fn arrival(&self, batch: u32, started: u64, clock: &Clock) -> Arrival {
+        Arrival { before: self.before(batch, started, clock), at: started }
+    }
+
+    /// Other work has been done since something was parsed last: who is read now has waited meanwhile.
+    pub(super) fn begin_reading(&mut self, now: u64) {
+        self.parsed_until = now;
     }
 
     /// `read` and `queue` of a command of a batch that began, or left, then; nanoseconds.
@@ -164,6 +192,12 @@ impl Timing {
         self.groups.push(group);
     }
 
+    /// Whether the reply of a command that began then has been noted by itself.
+    fn has_reply_of(&self, connection: u32, command: CommandId, started: u64) -> bool {
+        let mut since = self.groups.iter().rev().take_while(|group| started <= group.started);
+        since.any(|group| group.connection == connection && group.command == command && group.batch == u32::MAX)
+    }
+
     /// What left with the last entry into the kernel is with it; each stands for so many.
     fn wrote(&mut self, now: u64, weight: u64, clock: &Clock, stats: &mut Stats) {
         for Leaving { command, way, count, since } in self.leaving.drain(..) {
@@ -192,6 +226,8 @@ impl Core {
         }
         timing.pass_began = now;
         timing.parsed_until = now;
+        timing.has_told_of_wait = false;
+        timing.output_seen = self.stats.counters.net_output_bytes;
         self.stats.begin_pass();
         if timing.turn_due_ms <= steady_ms {
             self.stats.turn(steady_ms / 1000);
@@ -202,20 +238,20 @@ impl Core {
     /// Notes a command that [`Core::run_one`] was given; `ended` is what that returned.
     #[inline]
     pub(super) fn note_run(&mut self, planned: &Planned, started: u64, ended: u64) {
-        let is_forwarded = std::mem::take(&mut self.timing.is_forwarded);
-        let is_unanswered = std::mem::take(&mut self.timing.is_unanswered);
+        let fate = std::mem::take(&mut self.timing.fate);
         // It may have been put back instead.
         let What::Row(row) = planned.what else { return };
-        if ended == started || !self.stats.is_tracking() {
+        if ended == started || !self.stats.is_tracking() || fate == Fate::Waits {
             return;
         }
-        let is_answered =
-            !is_forwarded && !is_unanswered && (is_answered_at_once(row, planned) || self.owes_none(planned));
+        let is_answered = fate == Fate::AsUsual
+            && (is_answered_at_once(row, planned)
+                || self.owes_none(planned) && !self.timing.has_reply_of(planned.connection, row.id, started));
         self.timing.ran(Group {
             connection: planned.connection,
             batch: planned.batch,
             command: row.id,
-            way: if is_forwarded { Way::Forwarded } else { Way::Local },
+            way: if fate == Fate::Forwarded { Way::Forwarded } else { Way::Local },
             is_answered,
             count: 1,
             started,
@@ -234,18 +270,41 @@ impl Core {
     pub(super) fn note_returned(&mut self, connection: u32, command: CommandId, replied: u64, now: u64) {
         let back = self.clock.delta_as_nanos(replied, now);
         self.stats.record_stage(command, Lane::of(Way::Forwarded, Stage::Return), back, 1);
+        self.note_reply(connection, command, Way::Forwarded, now);
+    }
+
+    /// The reply of a command that came to its turn earlier is in its place.
+    #[inline]
+    pub(super) fn note_reply(&mut self, connection: u32, command: CommandId, way: Way, now: u64) {
         if self.stats.is_tracking() {
             self.timing.groups.push(Group {
                 connection,
-                batch: u32::MAX, // Its client's bytes were read in another pass.
+                batch: u32::MAX, // What came before it ran is noted, or is noted apart.
                 command,
-                way: Way::Forwarded,
+                way,
                 is_answered: true,
                 count: 1,
                 started: now,
                 ended: now,
             });
         }
+    }
+
+    /// A command that had to wait for what it needs has it now, and begins to run. What came before, for the slow log.
+    #[cold]
+    pub(super) fn note_wait_over(&mut self, command: CommandId, arrival: Arrival, now: u64) -> Split {
+        let held = self.clock.delta_as_nanos(arrival.at, now);
+        let Some((read, queue)) = arrival.before else { return Split { held, ..Split::default() } };
+        self.stats.record_stage(command, Lane::of(Way::Local, Stage::Read), read, 1);
+        self.stats.record_stage(command, Lane::of(Way::Local, Stage::Queue), queue + held, 1);
+        Split { read: Some(read), queue: Some(queue + held), hop: None, held }
+    }
+
+    /// Whether the slow log wants to know of a command that ran for so long, and had waited for keys before.
+    pub(super) fn is_slow(&mut self, nanoseconds: u64, held: u64) -> bool {
+        self.slow_nanoseconds <= nanoseconds
+            || self.slow_nanoseconds <= nanoseconds.saturating_add(held)
+                && !std::mem::replace(&mut self.timing.has_told_of_wait, true)
     }
 
     /// The sends of this pass are queued: what was noted is counted, and what has not left goes on waiting.
@@ -255,17 +314,25 @@ impl Core {
             let now = self.clock.raw();
             owed.retain(|index, replies| {
                 let Some(connection) = self.connections.get(*index as usize) else { return false };
-                if !connection.replies.is_drained() || !connection.replies.pieces.is_empty() {
+                let mut note = |reply: &Leaving, stage| {
+                    let waited = self.clock.delta_as_nanos(reply.since, now);
+                    self.stats.record_stage(reply.command, Lane::of(reply.way, stage), waited, reply.count);
+                };
+                if !connection.replies.is_gated() {
+                    for Owed { leaving: reply, is_gated } in replies.iter_mut().filter(|reply| reply.is_gated) {
+                        note(reply, Stage::Durability);
+                        (reply.since, *is_gated) = (now, false);
+                    }
+                }
+                if !has_left(connection) {
                     return true;
                 }
-                for Owed { leaving: mut reply, is_gated } in replies.drain(..) {
-                    if is_gated {
-                        let lane = Lane::of(reply.way, Stage::Durability);
-                        let waited = self.clock.delta_as_nanos(reply.since, now);
-                        self.stats.record_stage(reply.command, lane, waited, reply.count);
-                        reply.since = now;
+                for Owed { leaving: reply, .. } in replies.drain(..) {
+                    if reply.since == now {
+                        leaving.push(reply); // With the next entry into the kernel.
+                    } else {
+                        note(&reply, Stage::Write); // The kernel has told that it has all.
                     }
-                    leaving.push(reply);
                 }
                 false
             });
@@ -278,7 +345,7 @@ impl Core {
             }
             let Some(connection) = self.connections.get(index as usize).filter(|_| is_answered) else { continue };
             let reply = Leaving { command, way, count, since: ended };
-            if connection.replies.is_drained() && connection.replies.pieces.is_empty() {
+            if has_left(connection) {
                 leaving.push(reply);
             } else {
                 let is_gated = connection.replies.is_gated();
@@ -326,14 +393,23 @@ impl Core {
         if self.timing.leaving.is_empty() {
             return;
         }
-        if self.timing.is_sampled() {
+        let sent = self.stats.counters.net_output_bytes.saturating_sub(self.timing.output_seen);
+        let is_much = WRITE_BYTES_SEEN <= sent;
+        if is_much || self.timing.is_sampled() {
             self.ring.submit();
             let now = self.clock.raw();
-            self.timing.wrote(now, WRITE_SAMPLES, &self.clock, &mut self.stats);
+            let weight = if is_much { 1 } else { WRITE_SAMPLES };
+            self.timing.wrote(now, weight, &self.clock, &mut self.stats);
         } else {
             self.timing.leaving.clear();
         }
     }
+}
+
+/// Whether all of a client's replies are with the kernel, or will be as soon as it is entered.
+#[inline]
+fn has_left(connection: &Connection) -> bool {
+    connection.replies.is_drained() && connection.replies.pieces.is_empty() && !connection.sending
 }
 
 /// Whether a command's reply is made when it has run, wherever it went.

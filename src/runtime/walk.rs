@@ -49,7 +49,7 @@ impl Core {
         let call = *call;
         self.shard.take();
         if self.shard.locks.conflicts_with_reader(&crate::route::locks::Need::Everything) {
-            let waiter = Waiter::Sent { from: self.core, header, args: args.to_vec() };
+            let waiter = Waiter::Sent { from: self.core, header, args: args.to_vec(), at: self.clock.raw() };
             if let Some(busy) = self.shared.scripts.refusal() {
                 return self.refuse_waiter(waiter, &busy);
             }
@@ -83,7 +83,7 @@ impl Core {
     fn end_walk(&mut self, gathering: u32, reply: Vec<u8>) {
         let done = self.gatherings.remove(gathering as usize);
         let Kind::Walk(scan) = done.kind else { panic!("the end of a walk that was none") };
-        self.record_gathered(done.connection, done.row, done.started, || {
+        self.record_gathered(done.connection, done.row, (done.started, done.split), || {
             slowlog::kept(done.row, &scan.sent.iter().map(Vec::as_slice).collect::<ArgSlices<'_>>())
         });
         self.finish_gathering(done.connection, done.sequence, reply.into());

@@ -26,6 +26,7 @@ use crate::route::locks::{Locks, Need};
 use crate::route::parcel::{RequestHeader, flags};
 use crate::session::Watched;
 use crate::stats::Stats;
+use crate::stats::stages::Arrival;
 use crate::sync::Flag;
 use ahash::AHashSet;
 use blocked::Blocked;
@@ -107,6 +108,8 @@ pub enum Waiter {
         call: Call,
         /// Its arguments.
         args: Vec<Vec<u8>>,
+        /// When it came.
+        arrival: Arrival,
     },
     /// A command that a core sent.
     Sent {
@@ -116,6 +119,8 @@ pub enum Waiter {
         header: RequestHeader,
         /// Its arguments.
         args: Vec<Vec<u8>>,
+        /// When it came: a reading of the clock.
+        at: u64,
     },
     /// A command or transaction elsewhere that borrows.
     Borrower {

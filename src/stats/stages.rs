@@ -9,21 +9,31 @@
 //! | Stage | From … to |
 //! |---|---|
 //! | `read` | its bytes are looked at; all whole commands that came with them are parsed, looked up and given their shard |
-//! | `queue` | … it begins to run, or leaves for another core. What it waited for before it could be read, because of earlier commands of its client, counts too |
-//! | `hop` | it leaves the core that read it; it begins to run on the core that owns its keys |
+//! | `queue` | … it begins to run, or leaves for another core. What it waited for before it could be read, because of earlier commands of its client, counts too, and so does what it waits for keys that somebody holds |
+//! | `hop` | it leaves the core that read it; it begins to run on the core that owns its keys, for which it may have waited there |
 //! | `execute` | it begins; its reply is made |
 //! | `return` | its reply is made; the core of its client has it |
 //! | `durability` | its reply is made; the log is as safe as `appendfsync` promises. Only of replies that waited |
 //! | `write` | its reply is complete (and safe); the kernel has it |
 //!
 //! *Local* is what ran on the core that read it, be it on its own shard or on a visit; *forwarded* is what went to
-//! another core. A command on several shards is local, and its `execute` ends with its answer. What blocks (`BLPOP`)
-//! does not wait in any stage.
+//! another core. A command on several shards is local, and its `execute` ends with its answer; while it borrows what it
+//! needs of them it is in `queue`. What blocks (`BLPOP`) does not wait in any stage.
+//!
+//! Keys are held by a script, transaction or command on several shards that uses them, by a long reply that is being
+//! written, and by a snapshot that has to write a large value before it changes. So what waits for them waits for this
+//! server's own doing: `execute`, and what `INFO commandstats` adds up, is the running alone, as in Redis; the slow
+//! log, which is to tell why a client waited, takes both together, and of those that *only* waited one in each pass of
+//! a core, so that what they waited for is not lost among them.
 //!
 //! What is exact and what is not: `execute` is taken of every call. `read`, `queue` and `write` are shared by
-//! neighbours: commands of the same name, of one reading, that began within a microsecond of each other. When a core
-//! goes to sleep at the end of a pass, when the kernel took its replies is known only if it is asked, which costs an
-//! entry into it: that is done of one sleep in sixteen, and counted sixteenfold.
+//! neighbours: commands of the same name, of one reading, that began within a microsecond of each other. `write` of
+//! replies that had to wait for their socket, or for those before them, is taken of every one, and ends when the kernel
+//! has all of it. Of others it is known by itself only if the core does not go to sleep at the end of the pass. If it
+//! does, it is known only if the kernel is asked, which costs an entry into it: that is done where the pass had much to
+//! send, and else of one sleep in sixteen, which is counted sixteenfold. So a single quick call may show sixteen
+//! writes, or none. What nobody sees is that a socket had no room for a small reply, if it was the first to find none:
+//! those behind it are seen.
 //!
 //! Every core counts for itself. What it counts goes into the histograms of the running second first; when that is over
 //! they are added to those since the start, and kept for a while as a slice of two digits, by which any window of whole
@@ -38,6 +48,15 @@ use std::sync::Arc;
 pub const WINDOW_SECONDS_MAX: u64 = 300;
 /// Slices of one core take at most so much; the oldest goes before.
 pub const SLICES_BYTES_MAX: usize = 512 << 10;
+
+/// How a command came to its turn that has to wait on then: somebody holds keys that it needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Its stages `read` and `queue` until then, in nanoseconds; none: nobody noted them.
+    pub before: Option<(u64, u64)>,
+    /// When that was: a reading of the clock.
+    pub at: u64,
+}
 
 /// Who ran a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -115,7 +115,12 @@ fn a_window_forgets_what_is_older() {
     let server = Server::start(Kind::Corering { shards: 1 }, &[]);
     let mut client = connect(server.port);
     client.call(&["INCR", "n"]).expect("it is answered");
-    assert_eq!(calls(&stages(&mut client, "incr", &["WINDOW", "300"]), "local", "execute"), 1);
+    wait_until("its second is over", || {
+        calls(&stages(&mut client, "incr", &["WINDOW", "300"]), "local", "execute") == 1
+    });
+    wait_until("as many seconds are told as were asked for", || {
+        number(&client.call(&["LATENCY", "STAGES", "incr", "WINDOW", "2"]).expect("it is answered"), "seconds") == 2
+    });
     wait_until("it is told no more", || calls(&stages(&mut client, "incr", &["WINDOW", "1"]), "local", "execute") == 0);
     assert_eq!(calls(&stages(&mut client, "incr", &["WINDOW", "300"]), "local", "execute"), 1);
     assert_eq!(calls(&stages(&mut client, "incr", &[]), "local", "execute"), 1);
@@ -149,6 +154,29 @@ fn the_slow_log_tells_stages_to_who_asks_for_them() {
     };
     assert_eq!(names(&stages_of(&log[0])), ["read", "queue", "hop", "execute"], "LRANGE");
     assert_eq!(names(&stages_of(&log[1])), ["read", "queue", "execute"], "GET");
+    // Of what runs apart, too.
+    let apart: [&[&str]; 7] = [
+        &["EVAL", "return 1", "0"],
+        &["EVAL", "return 1", "2", here.as_str(), there.as_str()],
+        &["KEYS", "*"],
+        &["SCAN", "0"],
+        &["DEBUG", "SLEEP", "0"],
+        &["MGET", here.as_str(), there.as_str()],
+        &["BLPOP", there.as_str(), "0.01"],
+    ];
+    for call in apart {
+        client.call(call).expect("it is answered");
+        let Value::Array(log) = client.call(&["SLOWLOG", "GET", "1"]).expect("it is answered") else {
+            panic!("no list")
+        };
+        assert_eq!(names(&stages_of(&log[0])), ["read", "queue", "execute"], "{call:?}");
+    }
+    // And of each command of a pipeline that goes to another core.
+    let lrange = encode(&["LRANGE", there.as_str(), "0", "-1"]);
+    client.send_raw(&lrange.repeat(3)).expect("it is read");
+    (0..3).for_each(|_| assert_eq!(client.read().expect("it is answered"), Value::Array(Vec::new())));
+    let Value::Array(log) = client.call(&["SLOWLOG", "GET", "3"]).expect("it is answered") else { panic!("no list") };
+    log.iter().for_each(|entry| assert_eq!(names(&stages_of(entry)), ["read", "queue", "hop", "execute"]));
     // Also where no histogram wants to know.
     assert_eq!(client.call(&["CONFIG", "SET", "latency-tracking", "no"]).unwrap(), ok());
     client.call(&["GET", here.as_str()]).expect("it is answered");
@@ -177,4 +205,159 @@ fn a_stall_is_noted_with_the_command_that_caused_it() {
     assert!(500_000 <= number("last_stall_usec") && number("last_stall_usec") <= number("longest_pass_usec"), "{line}");
     assert!(1 <= number("stalls") && number("longest_pass_usec") <= number("busy_usec"), "{line}");
     assert!(0 < number("parked_usec"), "{line}");
+}
+
+/// One entry of the slow log whose command has this name: its microseconds, its stages.
+fn slow_entry(client: &mut Client, name: &str) -> (i64, Value) {
+    let Value::Array(log) = client.call(&["SLOWLOG", "GET", "-1"]).expect("it is answered") else { panic!("no list") };
+    let mut found = log.iter().filter_map(|entry| match entry {
+        Value::Array(parts) => match (&parts[2], &parts[3]) {
+            (Value::Integer(microseconds), Value::Array(args)) if text(&args[0]) == name => {
+                Some((*microseconds, parts[6].clone()))
+            }
+            _ => None,
+        },
+        _ => None,
+    });
+    let entry = found.next().unwrap_or_else(|| panic!("no entry of {name} in {log:?}"));
+    assert!(found.next().is_none(), "two entries of {name} in {log:?}");
+    entry
+}
+
+/// `calls` and `usec` of a command.
+fn command_stats(client: &mut Client, name: &str) -> (i64, i64) {
+    let info = text(&client.call(&["INFO", "commandstats"]).expect("it is answered"));
+    let start = format!("cmdstat_{name}:");
+    let line = info.lines().find_map(|line| line.strip_prefix(&start)).unwrap_or_else(|| panic!("{name}: {info}"));
+    let value = |field: &str| {
+        let found = line.split(',').find_map(|part| part.strip_prefix(field)?.strip_prefix('='));
+        found.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{field} in {line}"))
+    };
+    (value("calls"), value("usec"))
+}
+
+#[test]
+fn who_waits_for_a_key_is_counted_once_and_what_it_waited_is_told() {
+    const ELEMENTS: usize = 400_000;
+    const PUSHES: usize = 40;
+    let (_server, first_port) = start_with_core_ports(2, &["--slowlog-stages", "yes", "--connection-steering", "no"]);
+    for (key, way, waits_in) in [(tag_of(0, 2), "local", "queue"), (tag_of(1, 2), "forwarded", "hop")] {
+        let mut client = connect(first_port);
+        assert_eq!(client.call(&["CONFIG", "RESETSTAT"]).unwrap(), ok());
+        assert_eq!(client.call(&["CONFIG", "SET", "slowlog-log-slower-than", "-1"]).unwrap(), ok());
+        assert_eq!(client.call(&["SLOWLOG", "RESET"]).unwrap(), ok());
+        let push = [vec!["RPUSH", key.as_str()], vec!["an element"; ELEMENTS / PUSHES]].concat();
+        (0..PUSHES).for_each(|_| drop(client.call(&push).expect("it is answered")));
+        assert_eq!(client.call(&["CONFIG", "SET", "slowlog-log-slower-than", "1000"]).unwrap(), ok());
+        // The list stays as it is until the reply about it is written.
+        let mut calls_of = encode(&["LRANGE", key.as_str(), "0", "-1"]);
+        calls_of.extend(encode(&["LSET", key.as_str(), "0", "another"]));
+        client.send_raw(&calls_of).expect("it is read");
+        let Value::Array(elements) = client.read().expect("it is answered") else { panic!("no list") };
+        assert_eq!(elements.len(), ELEMENTS);
+        assert_eq!(client.read().expect("it is answered"), ok());
+        assert_eq!(client.call(&["CONFIG", "SET", "slowlog-log-slower-than", "-1"]).unwrap(), ok());
+
+        let lset = stages(&mut client, "lset", &[]);
+        assert_eq!(names(&lset), [way], "{lset}");
+        for stage in ["read", "queue", "execute"] {
+            assert_eq!(calls(&lset, way, stage), 1, "{stage} of {lset}");
+        }
+        let longest = |stage: &str| number(entry(entry(&lset, way).unwrap(), stage).unwrap(), "max_nsec");
+        assert!(50 < longest("execute"), "{lset}");
+        assert!(1_000_000 < longest(waits_in), "{lset}");
+        assert_eq!(command_stats(&mut client, "lset").0, 1);
+        assert_eq!(command_stats(&mut client, "lrange").0, 1);
+        assert_eq!(command_stats(&mut client, "rpush").0, PUSHES as i64);
+        let (microseconds, split) = slow_entry(&mut client, "LSET");
+        let expected: &[&str] =
+            if way == "local" { &["read", "queue", "execute"] } else { &["read", "queue", "hop", "execute"] };
+        assert_eq!(names(&split), expected);
+        assert!(1_000_000 < number(&split, waits_in) && 1_000 < microseconds, "{microseconds} {split}");
+        assert!(number(&split, "execute") / 1_000 < microseconds, "what it waited is no part of its run: {split}");
+        let (_, split) = slow_entry(&mut client, "LRANGE");
+        assert_eq!(names(&split), expected);
+    }
+}
+
+#[test]
+fn of_those_who_only_waited_the_slow_log_has_one() {
+    const WAITERS: usize = 20;
+    let server = Server::start(Kind::Corering { shards: 1 }, &["--slowlog-stages", "yes"]);
+    let mut client = connect(server.port);
+    let push = [vec!["RPUSH", "k"], vec!["an element"; 20_000]].concat();
+    (0..10).for_each(|_| drop(client.call(&push).expect("it is answered")));
+    assert_eq!(client.call(&["CONFIG", "SET", "slowlog-log-slower-than", "1000"]).unwrap(), ok());
+    let mut calls_of = encode(&["LRANGE", "k", "0", "-1"]);
+    (0..WAITERS).for_each(|_| calls_of.extend(encode(&["LSET", "k", "0", "another"])));
+    client.send_raw(&calls_of).expect("it is read");
+    (0..=WAITERS).for_each(|_| drop(client.read().expect("it is answered")));
+    slow_entry(&mut client, "LSET");
+    assert_eq!(command_stats(&mut client, "lset").0, WAITERS as i64);
+}
+
+#[test]
+fn a_snapshot_that_a_client_waits_for_counts_as_long_as_it_took() {
+    let server = Server::start(
+        Kind::Corering { shards: 2 },
+        &["--slowlog-stages", "yes", "--slowlog-log-slower-than", "1000", "--enable-debug-command", "yes"],
+    );
+    let mut client = connect(server.port);
+    for number in 0..50 {
+        let mut call = vec!["MSET".to_string()];
+        (0..1_000).for_each(|key| call.extend([format!("key:{number}:{key}"), "value ".repeat(20)]));
+        assert_eq!(client.call(&call).unwrap(), ok());
+    }
+    for (call, name) in [(&["SAVE"][..], "save"), (&["DEBUG", "RELOAD"], "debug")] {
+        assert_eq!(client.call(call).unwrap(), ok());
+        let (calls, microseconds) = command_stats(&mut client, name);
+        assert!(calls == 1 && 1_000 < microseconds, "{calls} {microseconds}");
+        let (logged, split) = slow_entry(&mut client, call[0]);
+        assert!(1_000 <= logged, "{logged}");
+        assert_eq!(names(&split), ["read", "queue", "execute"]);
+    }
+}
+
+#[test]
+fn what_waits_for_other_commands_is_queued_and_not_read() {
+    let (_server, first_port) = start_with_core_ports(2, &["--connection-steering", "no"]);
+    for core in 0..2 {
+        let mut client = connect(first_port + core);
+        assert_eq!(client.call(&["CONFIG", "RESETSTAT"]).unwrap(), ok());
+        let key = tag_of(core.into(), 2);
+        let mut pipeline = encode(&["DEBUG", "SLEEP", "0.5"]);
+        pipeline.extend(encode(&["ECHO", "x"]));
+        pipeline.extend(encode(&["GET", key.as_str()]));
+        client.send_raw(&pipeline).expect("it is read");
+        (0..3).for_each(|_| drop(client.read().expect("it is answered")));
+        let get = stages(&mut client, "get", &[]);
+        let longest = |stage: &str| number(entry(entry(&get, "local").unwrap(), stage).unwrap(), "max_nsec");
+        assert!(longest("read") < 400_000_000 && 400_000_000 < longest("queue"), "{get}");
+    }
+}
+
+#[test]
+fn a_reply_that_leaves_slowly_is_seen_every_time() {
+    let server = Server::start(Kind::Corering { shards: 1 }, &[]);
+    let mut client = connect(server.port);
+    let value = "v".repeat(20 << 20);
+    assert_eq!(client.call(&["SET", "k", value.as_str()]).unwrap(), ok());
+    for times in 1..=3 {
+        client.send_raw(&encode(&["GET", "k"])).expect("it is read");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert_eq!(client.read().expect("it is answered"), Value::Bulk(value.clone().into_bytes()));
+        wait_until("its end is noted", || calls(&stages(&mut client, "get", &[]), "local", "write") == times);
+    }
+    // Also of a command that every core is asked for.
+    for number in 0..2_000 {
+        assert_eq!(client.call(&["SET", &format!("{number}{}", "k".repeat(10_000)), ""]).unwrap(), ok());
+    }
+    client.send_raw(&encode(&["KEYS", "*"])).expect("it is read");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let Value::Array(keys) = client.read().expect("it is answered") else { panic!("no keys") };
+    assert_eq!(keys.len(), 2_001);
+    wait_until("its end is noted", || calls(&stages(&mut client, "keys", &[]), "local", "write") == 1);
+    let get = stages(&mut client, "get", &[]);
+    let write = entry(entry(&get, "local").unwrap(), "write").unwrap();
+    assert!(250_000_000 < number(write, "p50_nsec"), "{get}");
 }
