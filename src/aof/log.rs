@@ -651,7 +651,7 @@ impl Log {
         }
         files.sort_unstable();
         files.dedup();
-        for phase in phases {
+        for (number, phase) in phases.iter().enumerate() {
             for (lane, records) in &phase.parts {
                 let pending = &mut locked[touched.binary_search(lane).expect("listed above")];
                 let safe = tracks.then(|| self.safe(*lane, pending));
@@ -664,6 +664,13 @@ impl Log {
                     Errand::Opened,
                 );
                 locked[0].push_share(id, &files, std::slice::from_ref(&global.record), time, None);
+                // Without it nothing that comes behind it counts. Who has a part behind it has a share in that.
+                let behind = phases.get(number + 1).map_or(&[][..], |next| &next.parts);
+                for (lane, pending) in locked.iter_mut().enumerate().skip(1) {
+                    if behind.iter().all(|(of, _)| *of != lane) {
+                        pending.push_share(id, &files, &[], time, None);
+                    }
+                }
                 if tracks {
                     let ends: Vec<u64> = locked.iter().map(|pending| pending.end).collect();
                     locked.iter_mut().zip(ends).for_each(|(pending, end)| pending.unsynced.note_all(end.max(1)));

@@ -45,7 +45,8 @@
 //! `FLUSHALL`, `FLUSHDB` and `SWAPDB` cannot be written into each lane: whoever replays the lanes one after the other
 //! would empty lane 0's keys again when it comes to the one in lane 1. They *open a new generation*: every lane goes on
 //! in a new file, at the same moment, and the command stands at the head of the first of them. There it is right for
-//! everybody: all that was before it is in the files before, all that came after in this file or those after it. With
+//! everybody: all that was before it is in the files before, all that came after in this file or those after it. The
+//! others begin with its share, and no record: what is behind it does not count without it. With
 //! one shard there is one lane, and the command is a record as any other. One that finds nothing to change on any shard
 //! is not written at all.
 //!
