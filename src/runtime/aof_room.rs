@@ -1,17 +1,17 @@
 //! Room ahead in a lane's file, made so that a write that is synced changes nothing on the disk but its blocks.
 //!
-//! Where a file is given room (`fallocate`), the file system notes which blocks were never written. The first write into
-//! one changes that note, and if it is synced it waits until the change is in the file system's journal as well: three
-//! writes of the disk, one after the other, for one. So under `appendfsync always` zeros are written ahead, unsynced,
-//! some at a time, while groups are written before them:
+//! Where a file is given room (`fallocate`), the file system notes which blocks were never written. The first write
+//! into one changes that note, and if it is synced it waits until the change is in the file system's journal as well:
+//! three writes of the disk, one after the other, for one. So under `appendfsync always` zeros are written ahead,
+//! unsynced, some at a time, while groups are written before them:
 //!
 //! ```text
 //!   │ group │ group │ zeros, written │ zeros, under way │ room that was never written │
 //!                   offset           zeroed                                           end
 //! ```
-//! The change of their notes goes with the next group's sync, once for many groups. Each block is written twice for that;
-//! groups beyond a quarter of [`ZEROS_BYTES`] are not worth it, and under `everysec` there is one sync a second, which can
-//! wait. Not here: the file, and who writes it ([`super::aof_writer`]).
+//! The change of their notes goes with the next group's sync, once for many groups. Each block is written twice for
+//! that; groups beyond a quarter of [`ZEROS_BYTES`] are not worth it, and under `everysec` there is one sync a second,
+//! which can wait. Not here: the file, and who writes it ([`super::aof_writer`]).
 
 use crate::sys::file::{BLOCK_BYTES, ZEROS_BYTES};
 

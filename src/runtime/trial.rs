@@ -1,6 +1,6 @@
 //! What a run of a script leaves behind that may have to begin again with every shard: counts, entries of the slow log,
-//! lines of the server's log, messages to channels. Kept apart until it has ended: then told, or taken back. Not here: what it wrote (the
-//! undo log of `script`) and the local variables of libraries ([`crate::script::locals`]).
+//! lines of the server's log, messages to channels. Kept apart until it has ended: then told, or taken back. Not here:
+//! what it wrote (the undo log of `script`) and the local variables of libraries ([`crate::script::locals`]).
 
 use super::libraries::log;
 use super::slow;
