@@ -415,9 +415,15 @@ impl Log {
         self.keeps_all.store(true, Ordering::Relaxed);
     }
 
-    /// The time to be written in front of records, unix seconds; 0: none.
+    /// The time to be written in front of records, unix seconds; 0: none. One that is earlier than what is known is
+    /// another core's, unless somebody has set the clock back.
     pub fn set_time(&self, unix_seconds: u64) {
-        self.time.store(unix_seconds, Ordering::Relaxed);
+        let known = self.time.load(Ordering::Relaxed);
+        if known < unix_seconds {
+            self.time.fetch_max(unix_seconds, Ordering::Relaxed);
+        } else if unix_seconds == 0 && known != 0 || unix_seconds + 1 < known {
+            self.time.store(unix_seconds, Ordering::Relaxed);
+        }
     }
 
     /// Who is told of new generations.

@@ -412,6 +412,10 @@ impl Core {
         self.tend_saving();
         self.take_events();
         self.read_mail();
+        if self.config.aof_timestamp_enabled {
+            // Read when all is there that this pass runs: nothing that was sent in a second is told of the one before.
+            self.shared.log.set_time(unix_ms() / 1000);
+        }
         self.put_questions();
         self.deliver_mail();
         self.plan_again();

@@ -56,8 +56,9 @@ impl Core {
         self.look_at_board();
         self.writer.is_tick = true;
         if self.core == 0 {
-            let seconds = if self.config.aof_timestamp_enabled { now_ms / 1000 } else { 0 };
-            self.shared.log.set_time(seconds);
+            if !self.config.aof_timestamp_enabled {
+                self.shared.log.set_time(0);
+            }
             self.tend_rewrite();
         }
         let collections = self.shared.budget.collections();
