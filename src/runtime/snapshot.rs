@@ -323,6 +323,7 @@ impl Core {
     pub(super) fn defer_at(&mut self, deferred: Deferred, client: Client) {
         match deferred {
             Deferred::Save => {
+                self.shared.persistence.note_save();
                 self.order(Purpose::Save, move |core, outcome| core.answer(client, outcome.is_ok()));
             }
             Deferred::Reload { .. } | Deferred::LoadLog if self.saving.reload.is_some() => self.answer(client, false),

@@ -92,7 +92,7 @@ pub struct History {
     pub is_ok: bool,
     /// How long the last one took that nobody waited for, in seconds; -1: there was none.
     pub last_duration_seconds: i64,
-    /// Snapshots that succeeded.
+    /// `BGSAVE`s, `SAVE`s and save points that were begun.
     pub saves: u64,
     /// What the last one held in memory at most, bytes.
     pub last_held_bytes: u64,
@@ -535,6 +535,12 @@ impl Persistence {
     /// One begins that nobody waits for.
     pub fn note_try(&self, now_ms: u64) {
         self.history.lock().last_try_seconds = now_ms / 1000;
+        self.note_save();
+    }
+
+    /// A snapshot is begun that Redis counts, by a command or a save point.
+    pub fn note_save(&self) {
+        self.history.lock().saves += 1;
     }
 
     /// A snapshot has ended: `Some`: it holds so many changes, and held so many bytes in memory. Cancelled ones are not
@@ -551,8 +557,6 @@ impl Persistence {
             Some(held_bytes) => {
                 history.is_ok = true;
                 history.last_save_seconds = now_ms / 1000;
-                // As in Redis, which saves then as a part of FLUSHALL.
-                history.saves += u64::from(running.purpose != Purpose::Emptied);
                 history.last_held_bytes = held_bytes;
                 self.set_saved_changes(running.changes);
             }

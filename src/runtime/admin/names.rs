@@ -97,7 +97,7 @@ pub const FIELDS: &[(&str, &str, Kind, &str)] = &[
     ("current_save_keys_total", "corering_current_save_keys", Gauge, "Keys when the running snapshot began."),
     ("current_cow_peak", "corering_current_cow_peak_bytes", Gauge, "Bytes kept for the running snapshot at most."),
     ("current_cow_size", "corering_current_cow_size_bytes", Gauge, "Bytes kept for the running snapshot."),
-    ("rdb_saves", "redis_rdb_saves", Counter, "Snapshots taken."),
+    ("rdb_saves", "redis_rdb_saves", Counter, "Snapshots begun."),
     ("rdb_last_cow_size", "redis_rdb_last_cow_size_bytes", Gauge, "Bytes kept for the last snapshot at most."),
     (
         "rdb_last_load_keys_expired",
