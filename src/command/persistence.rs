@@ -96,21 +96,30 @@ fn lastsave(view: &mut SessionView<'_>, _: &Args<'_>, reply: &mut Reply<'_>) -> 
     Ok(())
 }
 
-/// Why a command is refused that would run otherwise: keys are being loaded, or could not be saved last time.
-pub fn refused(obstacles: u8, row: &'static Row, session: &Session, config: &Config) -> Option<Error> {
-    let writes = |row: &Row| row.flags.contains(Flags::WRITE);
-    let queued = &session.transaction;
-    let is_stopped = || {
-        writes(row)
-            || row.command.tells_of_disk
-            || matches!(row.command.run, Run::Joint(Joint::Exec))
-                && (0..queued.len()).any(|at| writes(lookup::find_by_index(queued.command(at) as usize)))
+/// Whether a command is refused while the disk does not keep what is written: it writes, or says so, as scripts and
+/// functions with flags do; or it runs what was queued that does.
+pub fn needs_disk(shared: &Shared, row: &'static Row, args: &Args<'_>, session: &Session) -> bool {
+    let writes = |row: &Row, args: &Args<'_>| {
+        row.flags.contains(Flags::WRITE)
+            || matches!(row.command.run, Run::Joint(Joint::Script(call)) if shared.scripts.says_it_writes(call, args))
     };
-    if obstacles & obstacle::UNSAVED != 0
-        && config.stop_writes_on_bgsave_error
-        && !config.save.0.is_empty()
-        && is_stopped()
-    {
+    let queued = &session.transaction;
+    let is_write_queued = |at: usize| {
+        let args: Vec<&[u8]> = queued.args(at).collect();
+        writes(lookup::find_by_index(queued.command(at) as usize), &args)
+    };
+    let is_exec = matches!(row.command.run, Run::Joint(Joint::Exec));
+    writes(row, args) || row.command.tells_of_disk || is_exec && (0..queued.len()).any(is_write_queued)
+}
+
+/// Whether writes are refused because keys could not be saved last time.
+pub fn is_unsaved(obstacles: u8, config: &Config) -> bool {
+    obstacles & obstacle::UNSAVED != 0 && config.stop_writes_on_bgsave_error && !config.save.0.is_empty()
+}
+
+/// Why a command is refused that would run otherwise: keys are being loaded, or could not be saved last time.
+pub fn refused(obstacles: u8, row: &'static Row, config: &Config, needs_disk: impl FnOnce() -> bool) -> Option<Error> {
+    if is_unsaved(obstacles, config) && needs_disk() {
         return Some(UNSAVED);
     }
     (obstacles & obstacle::LOADING != 0 && !row.flags.contains(Flags::LOADING)).then_some(Error::LOADING)
@@ -219,18 +228,27 @@ mod tests {
     #[test]
     fn obstacles_keep_commands_from_running() {
         let mut config = Config::default();
+        let shared = Shared::new(Config::default(), vec![0], 1, String::new());
         let mut session = Session::new(1, 0, 0, 0);
         let of = |name: &str| lookup::lookup(name.as_bytes()).expect("a command");
-        let check = |obstacles, name, session: &Session, config: &Config| refused(obstacles, of(name), session, config);
+        let check = |obstacles, name: &str, session: &Session, config: &Config| {
+            let needs_disk = || needs_disk(&shared, of(name), &[name.as_bytes(), b"#!lua\nreturn 1", b"0"], session);
+            refused(obstacles, of(name), config, needs_disk)
+        };
         assert_eq!(check(0, "set", &session, &config), None);
         assert_eq!(check(obstacle::LOADING, "get", &session, &config), Some(Error::LOADING));
         assert_eq!(check(obstacle::LOADING, "info", &session, &config), None);
-        for name in ["set", "ping"] {
+        for name in ["set", "ping", "eval", "eval_ro"] {
             assert_eq!(check(obstacle::UNSAVED, name, &session, &config), Some(UNSAVED));
         }
         assert_eq!(check(obstacle::UNSAVED, "get", &session, &config), None);
         assert_eq!(check(obstacle::UNSAVED, "exec", &session, &config), None);
         session.transaction.push(of("set").id.index() as u16, [&b"set"[..], b"k", b"v"].into_iter());
+        assert_eq!(check(obstacle::UNSAVED, "exec", &session, &config), Some(UNSAVED));
+        session.transaction.clear();
+        session.transaction.push(of("eval").id.index() as u16, [&b"eval"[..], b"return 1", b"0"].into_iter());
+        assert_eq!(check(obstacle::UNSAVED, "exec", &session, &config), None);
+        session.transaction.push(of("eval").id.index() as u16, [&b"eval"[..], b"#!lua\n", b"0"].into_iter());
         assert_eq!(check(obstacle::UNSAVED, "exec", &session, &config), Some(UNSAVED));
         config.save.0.clear();
         assert_eq!(check(obstacle::UNSAVED, "set", &session, &config), None);

@@ -257,18 +257,6 @@ impl Error {
         Error::fixed("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.");
     /// Fewer replicas than `min-replicas-to-write`.
     pub const NO_REPLICAS: Error = Error::fixed("NOREPLICAS Not enough good replicas to write.");
-    /// The last snapshot failed and `stop-writes-on-bgsave-error` is on.
-    pub const SNAPSHOT_FAILED: Error = Error::fixed(
-        "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands \
-         that may modify the data set are disabled, because this instance is configured to report errors during \
-         writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for \
-         details about the RDB error.",
-    );
-
-    /// The log could not be written; `reason` is the system's own text.
-    pub fn aof_failed(reason: &str) -> Error {
-        Error::new(format!("MISCONF Errors writing to the AOF file: {reason}"))
-    }
 
     /// Keys of one command lie in several slots.
     pub const CROSS_SLOT: Error = Error::fixed("CROSSSLOT Keys in request don't hash to the same slot");

@@ -8,8 +8,8 @@ use super::mailbox::Control;
 use super::read::Planned;
 use super::visit::Visited;
 use crate::aof::log::{Gate, Log};
-use crate::command::lookup::{Row, find_by_index};
-use crate::command::{Args, Flags, Joint, Keys, Run, WaitAof, key_positions};
+use crate::command::lookup::Row;
+use crate::command::{Args, Keys, WaitAof, key_positions};
 use crate::config::Appendfsync;
 use crate::keyspace::Records;
 use crate::resp::{Error, Output, Protocol, Reply};
@@ -304,24 +304,17 @@ pub(super) fn records_of<'a>(
 
 /// Why a client may not write now: the log cannot be written, or is not there to keep what the client was promised.
 #[cold]
-pub(super) fn disk_error(log: &Log, session: &Session, row: &'static Row) -> Option<Error> {
-    let error = match log.error() {
-        Some(error) => {
-            let reason = crate::config::reason(&std::io::Error::from_raw_os_error(error as i32));
-            Error::new(format!("MISCONF Errors writing to the AOF file: {reason}"))
-        }
-        None if session.is_promised_log() && !log.is_whole() => Error::fixed(
+pub(super) fn disk_error(log: &Log, session: &Session) -> Option<Error> {
+    match log_reason(log) {
+        Some(reason) => Some(Error::new(format!("MISCONF Errors writing to the AOF file: {reason}"))),
+        None if session.is_promised_log() && !log.is_whole() => Some(Error::fixed(
             "MISCONF CLIENT DURABILITY of this connection needs the append-only file, which is off or has no base yet",
-        ),
-        None => return None,
-    };
-    let is_stopped = |row: &Row| row.flags.contains(Flags::WRITE) || row.command.tells_of_disk;
-    let transaction = &session.transaction;
-    let mut queued = (0..transaction.len()).map(|at| find_by_index(transaction.command(at) as usize));
-    let is_exec = matches!(row.command.run, Run::Joint(Joint::Exec));
-    let writes_queued = is_exec && queued.any(|row| row.flags.contains(Flags::WRITE));
-    if !is_stopped(row) && !writes_queued {
-        return None;
+        )),
+        None => None,
     }
-    Some(error)
+}
+
+/// Why the log cannot be written, as the system says it.
+pub(super) fn log_reason(log: &Log) -> Option<String> {
+    log.error().map(|error| crate::config::reason(&std::io::Error::from_raw_os_error(error as i32)))
 }

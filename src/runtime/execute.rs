@@ -103,11 +103,25 @@ impl Core {
     /// Why a client's command is refused although nothing is wrong with it: what it writes could not be kept, or keys
     /// are still being loaded.
     #[cold]
-    pub(super) fn refuses_to_write(&self, index: u32, row: &'static Row) -> Option<Error> {
+    pub(super) fn refuses_to_write(&self, index: u32, row: &'static Row, args: &Args<'_>) -> Option<Error> {
         let session = &self.connections[index as usize].session;
-        let refused = persistence::refused(self.obstacles, row, session, &self.config);
-        let failed = || if self.denies_writes { disk_error(&self.shared.log, session, row) } else { None };
+        let needs_disk = || persistence::needs_disk(&self.shared, row, args, session);
+        let refused = persistence::refused(self.obstacles, row, &self.config, needs_disk);
+        let failed = || disk_error(&self.shared.log, session).filter(|_| self.denies_writes && needs_disk());
         refused.or_else(failed)
+    }
+
+    /// The same of a command as it came.
+    #[cold]
+    fn refuses_planned(&self, planned: &Planned, row: &'static Row) -> Option<Error> {
+        let connection = &*self.connections[planned.connection as usize];
+        let bytes = match planned.source {
+            Source::Buffer(buffer) => self.ring.bytes(buffer),
+            Source::Input => &connection.input[..],
+        };
+        let spans = &self.spans[planned.first_span as usize..][..planned.span_count as usize];
+        let args: ArgSlices<'_> = arguments(spans, &bytes[planned.base..], &connection.bodies);
+        self.refuses_to_write(planned.connection, row, &args)
     }
 
     /// Asks for memory that a window of commands will need, wherever their keys are and this core may look.
@@ -204,7 +218,7 @@ impl Core {
             return self.refuse(planned, row, error);
         }
         if (self.obstacles != 0 || self.denies_writes)
-            && let Some(error) = self.refuses_to_write(planned.connection, row)
+            && let Some(error) = self.refuses_planned(planned, row)
         {
             return self.refuse(planned, row, error);
         }

@@ -31,7 +31,7 @@
 //! From `busy-reply-threshold` on nobody waits for it, and its own core serves as well: see `busy`. One that begins
 //! again is the same to others: it has been running since it began first, and who ended it has ended it.
 
-use super::aof_share::{Told, records_of};
+use super::aof_share::{Told, log_reason, records_of};
 use super::core::{Core, unix_ms};
 use super::execute::{call_of, discards};
 use super::joint::{Borrowing, Work};
@@ -49,7 +49,9 @@ use crate::command::info::REDIS_VERSION;
 use crate::command::lookup::{self, Row};
 use crate::command::pubsub::audience_of;
 use crate::command::slowlog::Split;
-use crate::command::{Args, Flags, Joint, Keys, Part, Run, ScriptCall, SessionView, Spread, key_positions, slowlog};
+use crate::command::{
+    Args, Flags, Joint, Keys, Part, Run, ScriptCall, SessionView, Spread, key_positions, persistence, slowlog,
+};
 use crate::connection::arguments;
 use crate::keyspace::{Class, Effects, Entry, Keyspace, Records};
 use crate::memory;
@@ -492,6 +494,18 @@ impl Core {
             return Ok(());
         }
         if !prepared.flags.contains(ScriptFlags::NO_WRITES) {
+            if persistence::is_unsaved(self.obstacles, &self.config) {
+                return Err(Error::fixed(
+                    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+                     Writable scripts are blocked. Use 'no-writes' flag for read only scripts.",
+                ));
+            }
+            if let Some(reason) = log_reason(&self.shared.log).filter(|_| self.denies_writes) {
+                return Err(Error::new(format!(
+                    "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to disk. \
+                     Writable scripts are blocked. Use 'no-writes' flag for read only scripts. AOF error: {reason}"
+                )));
+            }
             if prepared.is_readonly {
                 return Err(Error::fixed("ERR Can not execute a script with write flag using *_ro command."));
             }
@@ -1346,7 +1360,7 @@ impl Caller for Runner<'_> {
             Err((row, error)) => return self.refuse(row, error),
         };
         let is_write = row.flags.contains(Flags::WRITE);
-        if is_write && let Some(error) = self.core.refuses_to_write(self.index, row) {
+        if is_write && let Some(error) = self.core.refuses_to_write(self.index, row, args) {
             return self.refuse(Some(row), error);
         }
         if (row.command.asks_to_wait)(args) {

@@ -311,10 +311,27 @@ impl Scripts {
         Ok(())
     }
 
-    /// Whether a call says of itself that it does not write: by the first line of its text, or the flags of its
-    /// function.
+    /// What a call says of itself: by the first line of its text, or the flags of its function. None: nothing, or it
+    /// is not known.
+    fn flags_of(&self, call: ScriptCall, args: &Args<'_>) -> Option<ScriptFlags> {
+        match call {
+            ScriptCall::Eval { .. } => script_shebang(args[1]).ok().flatten().map(|line| line.flags),
+            ScriptCall::EvalSha { .. } => {
+                let sha: Sha = args[1].to_ascii_lowercase().try_into().ok()?;
+                self.find(&sha).map(|script| script.flags)
+            }
+            ScriptCall::Function { .. } => {
+                let libraries = self.libraries();
+                let mut functions = libraries.values().flat_map(|library| &library.functions);
+                let named = functions.find(|function| function.name.as_bytes().eq_ignore_ascii_case(args[1]));
+                named.map(|function| function.flags)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a call says of itself that it does not write.
     pub fn only_reads(&self, call: ScriptCall, args: &Args<'_>) -> bool {
-        let reads = |flags: ScriptFlags| flags.contains(ScriptFlags::NO_WRITES);
         match call {
             ScriptCall::Eval { is_readonly }
             | ScriptCall::EvalSha { is_readonly }
@@ -323,19 +340,15 @@ impl Scripts {
             {
                 true
             }
-            ScriptCall::Eval { .. } => matches!(script_shebang(args[1]), Ok(Some(line)) if reads(line.flags)),
-            ScriptCall::EvalSha { .. } => {
-                let sha: Option<Sha> = args[1].to_ascii_lowercase().try_into().ok();
-                sha.and_then(|sha| self.find(&sha)).is_some_and(|script| reads(script.flags))
-            }
-            ScriptCall::Function { .. } => {
-                let libraries = self.libraries();
-                let mut functions = libraries.values().flat_map(|library| &library.functions);
-                let named = functions.find(|function| function.name.as_bytes().eq_ignore_ascii_case(args[1]));
-                named.is_some_and(|function| reads(function.flags))
-            }
-            _ => false,
+            _ => self.flags_of(call, args).is_some_and(|flags| flags.contains(ScriptFlags::NO_WRITES)),
         }
+    }
+
+    /// Whether it says that it may write: it has flags, and not the one against it. As in Redis the `_RO` commands make
+    /// no difference. Scripts without a first line of flags say nothing; what they write is looked at call by call.
+    pub fn says_it_writes(&self, call: ScriptCall, args: &Args<'_>) -> bool {
+        let says_nothing = ScriptFlags::COMPATIBLE.union(ScriptFlags::NO_WRITES);
+        self.flags_of(call, args).is_some_and(|flags| !flags.intersects(says_nothing))
     }
 
     // What runs
