@@ -30,6 +30,8 @@ pub struct Loss {
     pub first_lost: Option<u64>,
     /// What can be read behind what is broken goes too: it is not the end of a log that is broken.
     pub is_middle: bool,
+    /// Nothing of a snapshot is left out, but its checksum says that something in it is not what was saved.
+    pub is_doubtful: bool,
 }
 
 /// What is to be done: nothing at all, or all of it.

@@ -22,6 +22,7 @@ struct Draft {
     /// Where commands begin to be lost, by name: the number of the file, the place, and whether it is one of groups.
     lost_from: BTreeMap<String, (u64, Cut, bool)>,
     is_middle: bool,
+    is_doubtful: bool,
 }
 
 impl Draft {
@@ -162,8 +163,10 @@ fn mend<F: Files>(files: &F, file: &FileReport, draft: &mut Draft) -> io::Result
         draft.lost_from.insert(file.name.clone(), (0, Cut { group: file.whole_bytes, at: 0 }, false));
     }
     let is_cut = !snapshot.has_end && snapshot.dropped.is_empty() && is_at_end(file, snapshot);
-    let is_preamble = snapshot.has_end && snapshot.dropped.is_empty() && file.format == Format::Preamble;
-    draft.is_middle |= !is_cut && !is_preamble;
+    // All of it can be read: what is wrong is the checksum, or stands behind it.
+    let is_all = snapshot.has_end && snapshot.dropped.is_empty();
+    draft.is_middle |= !is_cut && !is_all;
+    draft.is_doubtful |= is_all && snapshot.has_wrong_checksum;
     draft.steps.insert(file.name.clone(), Step::Write(parts));
     Ok(Ok(()))
 }
@@ -284,7 +287,7 @@ fn generation(report: &Report, number: u64) -> Option<std::ops::Range<u64>> {
 
 /// Tries a draft, and counts what is lost.
 fn finish<F: Files>(files: &F, report: &Report, draft: Draft, now_ms: u64) -> io::Result<Planned> {
-    let Draft { mut steps, lost_from, is_middle } = draft;
+    let Draft { mut steps, lost_from, is_middle, is_doubtful } = draft;
     for file in report.files.iter().filter(|file| file.room_bytes != 0) {
         let trimmed = || Step::Write(vec![Part::Old(0..file.whole_bytes)]);
         steps.entry(file.name.clone()).or_insert_with(trimmed);
@@ -301,7 +304,7 @@ fn finish<F: Files>(files: &F, report: &Report, draft: Draft, now_ms: u64) -> io
     if let Some(problem) = after.problems.iter().find(|problem| problem.weight == Weight::Damage) {
         return Ok(Err(format!("it would not be whole afterwards either: {problem}")));
     }
-    let mut loss = Loss { is_middle, ..Loss::default() };
+    let mut loss = Loss { is_middle, is_doubtful, ..Loss::default() };
     for (name, step) in &steps {
         let Some(file) = files.open(name)?.filter(|_| Some(name) != report.manifest_name.as_ref()) else { continue };
         let kept = match step {

@@ -88,6 +88,8 @@ pub struct Snapshot {
     pub empty: u64,
     /// It has a checksum that is not 0.
     pub has_checksum: bool,
+    /// All before it can be read, but something of it is not what was written.
+    pub has_wrong_checksum: bool,
     /// Where what can be read ends: behind the checksum, or behind the last whole thing.
     pub bytes: u64,
     /// Its end is where it should be.
@@ -250,6 +252,7 @@ fn examine_with(
                 // A checksum stands where it should, and all before it could be read.
                 if matches!(fault, Fault::Checksum(..)) {
                     (found.has_end, found.has_checksum, found.bytes) = (true, true, reader.offset());
+                    found.has_wrong_checksum = true;
                 }
                 found.is_short = fault == Fault::Corrupt(Corrupt::SHORT);
                 problems.push(problem(file, start, &fault, len)?);
@@ -270,7 +273,10 @@ fn examine_with(
             Item::Database(number) => db = number,
             Item::Sizes(..) => {}
             Item::Library(_) => found.libraries += 1,
-            Item::ModuleAux(name) => found.modules.push(name),
+            Item::ModuleAux(name) => {
+                problems.push(problem(file, start, &Fault::ModuleAux(name.clone()), len)?);
+                found.modules.push(name);
+            }
             Item::Key(head) => {
                 let (type_name, encoding) = names(head.kind).unwrap_or(("unknown", "unknown"));
                 let wrong = match values.read(head.kind, found.version, &value) {
@@ -330,7 +336,7 @@ fn examine_with(
 fn problem(file: &str, start: u64, fault: &Fault, len: u64) -> io::Result<Problem> {
     let weight = match fault {
         Fault::System(reason) => return Err(io::Error::other(reason.clone())),
-        Fault::Version(_) | Fault::Module(_) => Weight::Unknown,
+        Fault::Version(_) | Fault::Module(_) | Fault::ModuleAux(_) => Weight::Unknown,
         _ => Weight::Damage,
     };
     let what = match fault {
@@ -493,6 +499,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Only the checksum is wrong: nothing is left out, and nobody has to agree that something is.
+    #[test]
+    fn a_wrong_checksum_alone_is_told_as_what_it_is() {
+        let (mut bytes, _) = file(10);
+        *bytes.last_mut().expect("there is one") ^= 1;
+        let (found, problems) = examined(&bytes);
+        assert!(found.has_wrong_checksum && found.dropped.is_empty() && problems.len() == 1);
+        let (found, _) = examined(&file(10).0);
+        assert!(!found.has_wrong_checksum);
     }
 
     /// As what is behind damage may be taken for: `redis-check-rdb` does not pass over it.

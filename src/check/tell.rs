@@ -117,7 +117,7 @@ fn snapshot_text(snapshot: &Snapshot, out: &mut String) {
         line(out, 2, format!("{} libraries of functions", snapshot.libraries));
     }
     if !snapshot.modules.is_empty() {
-        line(out, 2, format!("data of modules, which is passed over: {}", snapshot.modules.join(", ")));
+        line(out, 2, format!("data of modules, without which no server loads it: {}", snapshot.modules.join(", ")));
     }
     for (db, database) in &snapshot.databases {
         let (keys, expiring, expired) = (database.keys, database.expiring, database.expired);
@@ -147,7 +147,7 @@ pub fn plan_text(plan: &Plan) -> String {
             }
         }
     }
-    let Loss { bytes, commands, keys, last_kept, first_lost, is_middle } = &plan.loss;
+    let Loss { bytes, commands, keys, last_kept, first_lost, is_middle, is_doubtful } = &plan.loss;
     line(&mut out, 0, format!("lost would be: {bytes} bytes, {commands} commands, {keys} keys that can be read"));
     if let Some(last) = last_kept {
         line(&mut out, 0, format!("last time that is kept: {last} ({})", time::text(*last)));
@@ -157,6 +157,11 @@ pub fn plan_text(plan: &Plan) -> String {
     }
     if *is_middle {
         let what = "The damage is not at the end: what is lost stands behind it, and may be whole.";
+        line(&mut out, 0, what.to_string());
+    }
+    if *is_doubtful {
+        let what = "The checksum is wrong, and all before it can be read: some name or value is not what was saved, and \
+                    which one cannot be told.";
         line(&mut out, 0, what.to_string());
     }
     out
@@ -252,7 +257,7 @@ fn snapshot_json(snapshot: &Snapshot) -> Json {
 
 /// A plan, and whether it was carried out, as JSON.
 pub fn plan_json(plan: &Plan, is_done: bool) -> Json {
-    let Loss { bytes, commands, keys, last_kept, first_lost, is_middle } = &plan.loss;
+    let Loss { bytes, commands, keys, last_kept, first_lost, is_middle, is_doubtful } = &plan.loss;
     Json::object([
         ("files", Json::List(plan.steps.keys().map(Json::text).collect())),
         ("lost_bytes", Json::Number(*bytes)),
@@ -261,6 +266,7 @@ pub fn plan_json(plan: &Plan, is_done: bool) -> Json {
         ("last_kept_time", Json::optional(*last_kept)),
         ("first_lost_time", Json::optional(*first_lost)),
         ("is_in_the_middle", Json::Bool(*is_middle)),
+        ("is_doubtful", Json::Bool(*is_doubtful)),
         ("is_done", Json::Bool(is_done)),
     ])
 }

@@ -41,6 +41,8 @@ pub enum Fault {
     Checksum(u64, u64),
     /// A value of a module, of a type of this name.
     Module(String),
+    /// What a module kept beside keys, for whoever does not pass over it.
+    ModuleAux(String),
     /// A deadline, a database or a size that cannot be, or an opcode that is none.
     Opcode(u8),
     /// The system would not read on.
@@ -69,6 +71,9 @@ impl std::fmt::Display for Fault {
             Fault::Module(name) => {
                 write!(out, "The RDB file contains module data I can't load: no matching module type '{name}'")
             }
+            Fault::ModuleAux(name) => {
+                write!(out, "The RDB file contains AUX module data I can't load: no matching module '{name}'")
+            }
             Fault::Opcode(code) => write!(out, "Unknown RDB encoding type {code}"),
             Fault::System(reason) => write!(out, "Error reading RDB file: {reason}"),
         }
@@ -86,7 +91,7 @@ pub enum Item {
     Sizes(u64, u64),
     /// A library of functions.
     Library(Vec<u8>),
-    /// What a module kept beside keys, with the name of the module's type: it is passed over.
+    /// What a module kept beside keys, with the name of the module's type: it was passed over.
     ModuleAux(String),
     /// A key and its value, which stand in the buffers.
     Key(KeyHead),

@@ -278,9 +278,8 @@ impl Distributor<'_> {
                     let reader = self.libraries.get_or_insert_with(LibraryReader::new);
                     reader.load(shared, &code, self.manner.duplicates == Duplicates::Refused).map_err(Stop::Library)?;
                 }
-                Item::ModuleAux(name) => {
-                    tracing::warn!("The RDB file contains AUX module data I can't load: no matching module '{name}'");
-                }
+                // As in Redis: who goes on without it loses it with the next snapshot.
+                Item::ModuleAux(name) => return Err(Fault::ModuleAux(name).into()),
             }
         }
         self.send(version)?;
