@@ -785,6 +785,8 @@ fn waitaof_ends_with_the_log_by_others_and_waits_in_no_transaction() {
         let reply = client.call(end).expect("a reply").to_string();
         (reply, waiting.read().expect("a reply").to_string())
     };
+    // What new files begin with is on disk.
+    assert_eq!(say(&mut client, "WAITAOF 1 0 0"), "[:1, :0]");
     let one = (":1".to_string(), "[:1, :0]".to_string());
     assert_eq!(ask(&mut client, &mut waiting, &["CLIENT", "UNBLOCK", &id]), one);
     let (reply, error) = ask(&mut client, &mut waiting, &["CLIENT", "UNBLOCK", &id, "ERROR"]);
