@@ -150,6 +150,7 @@
 //! | `SLICE_BYTES` | `src/command/long_reply.rs` | `256 * 1024` | likewise |
 //! | `PAYLOAD_SLICE_BYTES` | `src/command/long_reply.rs` | `64 * 1024` | likewise, of `DUMP` |
 //! | `SETS_MAX` | `src/command/long_reply.rs` | `256` | so many sets are combined without a pause |
+//! | `RESERVE_BYTES_MAX` | `src/runtime/aof_writer.rs` | `64 << 20` | what a full disk leaves no room for stays in memory until it has some |
 //! | `LARGE_BYTES_MIN` | `src/keyspace/walk.rs` | `128 * 1024` | a snapshot records a value in slices, and who would change it waits |
 //! | `GATHERED_BYTES_MAX` | `src/snapshot/scribe.rs` | `1 << 20` | … and goes over it twice, once to count |
 //! | `HELD_BYTES_MIN` | `src/snapshot.rs` | `64 << 20` | writes wait for the disk; 2 % of what is used, where that is more |

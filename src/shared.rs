@@ -166,6 +166,11 @@ impl Shared {
         self.next_client.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// What was to be kept could not be: the process' exit code says so.
+    pub fn fail_end(&self) {
+        let _ = self.exit_code.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// Asks every core to end, with the process' exit code.
     pub fn stop(&self, exit_code: u8) {
         self.exit_code.store(exit_code, Ordering::Relaxed);

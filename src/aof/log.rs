@@ -269,6 +269,8 @@ pub struct Log {
     lost_file: AtomicU64,
     /// Files or their directory are not there any more: the error number; 0: they are.
     gone: AtomicU32,
+    /// The manifest could not be written last time.
+    is_unnamed: AtomicBool,
     /// They are gone, and there is a directory in which the log can begin anew.
     has_place: AtomicBool,
     /// What belongs into files before this one need not be written: a base has it, or will.
@@ -334,6 +336,7 @@ impl Log {
             delayed: AtomicU64::new(0),
             lost_file: AtomicU64::new(0),
             gone: AtomicU32::new(0),
+            is_unnamed: AtomicBool::new(false),
             has_place: AtomicBool::new(false),
             obsolete_before: AtomicU64::new(0),
             base_bytes: AtomicU64::new(0),
@@ -750,6 +753,11 @@ impl Log {
         gate.0.iter().all(|(lane, position)| *position <= self.synced(*lane as usize))
     }
 
+    /// Whether all that such a gate waits for would be there after a crash.
+    pub fn keeps(&self, gate: &Gate) -> bool {
+        self.is_met(gate) && !self.is_gone() && !self.has_lost() && !self.is_partial()
+    }
+
     /// How far a lane is synced; behind the last: the newest generation that is on disk; behind that: see
     /// [`Log::note_emptied`].
     pub fn synced(&self, lane: usize) -> u64 {
@@ -966,6 +974,16 @@ impl Log {
         self.known.load(Ordering::Acquire) < self.generation()
     }
 
+    /// The manifest could be written, or not.
+    pub fn note_named(&self, is_named: bool) {
+        self.is_unnamed.store(!is_named, Ordering::Relaxed);
+    }
+
+    /// Whether it could be, last time.
+    pub fn is_named(&self) -> bool {
+        !self.is_unnamed.load(Ordering::Relaxed)
+    }
+
     /// The newest generation.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -1062,9 +1080,13 @@ impl Log {
 
     /// Bytes of records that are not written yet.
     pub fn pending_bytes(&self) -> u64 {
-        let pending =
-            |lane: &Lane| lane.end.load(Ordering::Relaxed).saturating_sub(lane.written.load(Ordering::Relaxed));
-        self.lanes.iter().map(pending).sum()
+        (0..self.lanes.len()).map(|lane| self.pending_bytes_of(lane)).sum()
+    }
+
+    /// Those of one lane.
+    pub fn pending_bytes_of(&self, lane: usize) -> u64 {
+        let Lane { end, written, .. } = &self.lanes[lane];
+        end.load(Ordering::Relaxed).saturating_sub(written.load(Ordering::Relaxed))
     }
 }
 

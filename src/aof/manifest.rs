@@ -150,6 +150,23 @@ pub fn base_name(prefix: &str, seq: u64, is_snapshot: bool) -> String {
     format!("{prefix}.{seq}.base.{}", if is_snapshot { "rdb" } else { "aof" })
 }
 
+/// Whether a name is that of a file of the log with this prefix: a base, an increment, or one on its way to be such.
+pub fn is_of_log(prefix: &str, name: &str) -> bool {
+    fn number_of(rest: &str) -> Option<(u64, &str)> {
+        let (number, end) = rest.split_once('.')?;
+        Some((number.parse().ok()?, end))
+    }
+    let own = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.'));
+    if let Some(rest) = own {
+        return number_of(rest).is_some_and(|(_, end)| matches!(end, "incr.aof" | "base.rdb" | "base.aof"));
+    }
+    let Some(rest) = name.strip_prefix("temp-") else { return false };
+    // A manifest, what tries whether the disk is full, and the first increment of Redis; a base; a file that is cut.
+    let of_prefix = rest.strip_prefix(prefix).is_some_and(|end| matches!(end, ".manifest" | ".tried" | ".incr"));
+    let is_cut = rest.strip_prefix("cut-").and_then(number_of).is_some_and(|(_, end)| end == "aof");
+    of_prefix || is_cut || number_of(rest).is_some_and(|(_, end)| end == "rdb")
+}
+
 /// The name of the manifest.
 pub fn manifest_name(prefix: &str) -> String {
     format!("{prefix}.manifest")
@@ -249,6 +266,20 @@ mod tests {
         assert_eq!(incr_number("x", &incr_name("x", 9)), Some(9));
         for other in ["y.9.incr.aof", "x.9.base.aof", "x.incr.aof", "x.9.incr.aof.old", "x9.incr.aof"] {
             assert_eq!(incr_number("x", other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn files_of_a_log_are_known_by_their_names() {
+        for name in
+            ["a.1.base.rdb", "a.22.base.aof", "a.3.incr.aof", "temp-a.manifest", "temp-12.rdb", "temp-cut-3.aof"]
+        {
+            assert!(is_of_log("a", name), "{name}");
+        }
+        for name in
+            ["a", "a.manifest", "a.1.base.rdb.bak-1", "a.x.incr.aof", "ab.1.incr.aof", "b.1.incr.aof", "temp-x.rdb"]
+        {
+            assert!(!is_of_log("a", name), "{name}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! is needed is still there: somebody may have deleted the directory, and a file that is open does not tell.
 
 use super::aof_load::add_generation;
-use super::aof_place::{Directory, Place, read_manifest};
+use super::aof_place::{Directory, Place, parent, read_manifest};
 use super::core::unix_ms;
 use super::slow;
 use crate::aof::log::{Errand, Log, Opened};
@@ -169,7 +169,9 @@ impl Clerk {
     fn turn(&mut self) {
         let place = self.place.clone();
         let _still = place.keep_still();
-        match self.work() {
+        let result = self.work();
+        self.log.note_named(result.is_ok());
+        match result {
             Ok(()) => self.has_failed = false,
             Err(error) => {
                 if error.kind() == io::ErrorKind::NotFound {
@@ -529,9 +531,25 @@ impl Clerk {
         None
     }
 
+    /// Makes the server's own directory, if somebody has deleted that too. Not those above it: where they are gone, a
+    /// disk may be.
+    fn make_parent(&self) {
+        let parent = parent(&self.directory.path);
+        if disk::make_directory(parent).is_err() {
+            return; // As a rule it is there. Whatever else is wrong, who opens what is in it says.
+        }
+        tracing::warn!("{} was deleted: it is made anew", parent.display());
+        let synced = disk::sync_directory(super::aof_place::parent(parent));
+        // What the server runs in is what was deleted.
+        if let Err(error) = synced.and_then(|()| std::env::set_current_dir(parent)) {
+            tracing::warn!("{}: {}", parent.display(), reason(&error));
+        }
+    }
+
     /// Has a directory in which the log can begin anew.
     fn find_place(&mut self) -> Result<(), String> {
         if !self.directory.is_there() && self.place.target().is_none() {
+            self.make_parent();
             let directory = Directory::open(self.directory.path.clone(), &self.directory.prefix)?;
             if read_manifest(&directory)? != Manifest::default() {
                 return Err(format!("there is another log in {}: move it away", directory.path.display()));

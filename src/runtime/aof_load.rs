@@ -65,6 +65,7 @@ pub(super) fn open(
         // Not before it could be loaded: another server, or a person, may have to look at it where it was.
         take_over(&directory, &single, &manifest)?;
     }
+    directory.remove_orphans(&manifest);
     if manifest.files().next().is_none() {
         manifest.base = begin_with_base(&directory, &manifest, config, shared)?;
     }

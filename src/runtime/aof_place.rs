@@ -15,12 +15,22 @@ use crate::config::{Config, reason};
 use crate::shared::Shared;
 use crate::sys::disk::{self, File, How};
 use parking_lot::{Mutex, MutexGuard};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Bytes that are written to see whether a directory can be written at all.
 const TRIED_BYTES: usize = 4096;
+
+/// Removes a file that a server has left which has not ended in order.
+pub(super) fn remove_left(path: &Path) {
+    let bytes = disk::len(path).unwrap_or(0);
+    match disk::remove(path) {
+        Ok(()) => tracing::info!("{} is removed: {bytes} bytes that nothing names were left there", path.display()),
+        Err(error) => tracing::warn!("cannot remove {}, which nothing names: {}", path.display(), reason(&error)),
+    }
+}
 
 /// A lane's file that is gone on with.
 pub(super) struct LaneFile {
@@ -78,6 +88,35 @@ impl Directory {
         let names = disk::names(&self.path).map_err(told)?;
         let numbers = names.iter().filter_map(|name| manifest::incr_number(&self.prefix, name));
         Ok(numbers.map(|number| number.saturating_add(1)).fold(manifest.next_incr(), u64::max))
+    }
+
+    /// Removes what a server has left that a crash has ended: files of the log that no manifest here names. To be
+    /// called when all that the manifest names is loaded; without one nothing is known to be left over.
+    pub(super) fn remove_orphans(&self, manifest: &Manifest) {
+        if manifest.files().next().is_none() {
+            return;
+        }
+        let Ok(names) = disk::names(&self.path) else { return };
+        let (own, mut manifests) = (manifest::manifest_name(&self.prefix), vec![manifest.clone()]);
+        // Also copies that somebody keeps. Who cannot be read may name anything.
+        let others = names.iter().filter(|name| name.contains(".manifest") && !name.starts_with("temp-"));
+        for name in others.filter(|name| **name != own) {
+            let text = disk::read(&self.path.join(name)).unwrap_or_default();
+            let Ok(other) = Manifest::parse(&text) else { return };
+            manifests.push(other);
+        }
+        let named = manifests.iter().flat_map(|manifest| manifest.files().chain(&manifest.history));
+        let named: BTreeSet<&str> = named.map(|entry| entry.name.as_str()).collect();
+        let is_named = |name: &str| named.contains(name);
+        let orphans = names.iter().filter(|name| manifest::is_of_log(&self.prefix, name) && !is_named(name));
+        let mut is_any = false;
+        for name in orphans {
+            is_any = true;
+            remove_left(&self.path.join(name));
+        }
+        if is_any {
+            let _ = disk::sync_directory(&self.path); // Else they may be there again after a crash, and go then.
+        }
     }
 
     /// Whether what is found under its name is still the same directory.

@@ -192,6 +192,35 @@ fn a_call_that_fails_costs_nothing_that_was_safe_and_is_mended_or_ends_the_serve
     assert!(0 < stopped && 0 < mended);
 }
 
+/// A disk that is full, or a quota that is used up, has writes refused while there is still a place for all that was
+/// accepted: nothing is in memory alone, whenever the process is killed. When there is room again, they are accepted.
+#[test]
+fn what_was_accepted_before_a_disk_was_full_has_its_place() {
+    for (history, error) in histories().zip([libc::ENOSPC, libc::EDQUOT].into_iter().cycle()) {
+        let disk = Disk::new(None);
+        let mut life = Life::start(disk.clone(), &history).expect("an empty disk");
+        let mut random = history.random();
+        (0..history.lanes).for_each(|lane| life.record(lane, 100));
+        life.go_on(2);
+        disk.fill(Some(error));
+        let mut accepted = 0;
+        while !life.shared.log.has_failed() {
+            let lane = random.usize(..history.lanes);
+            (0..random.usize(1..6)).for_each(|_| life.record(lane, random.usize(..100_000)));
+            life.go_on(1);
+            accepted += 1;
+            assert!(accepted < 10_000, "{history:?}: nothing is refused");
+        }
+        assert_eq!(life.shared.log.error(), Some(error as u32));
+        life.go_on(4);
+        let log = life.shared.log.clone();
+        assert_eq!((log.pending_bytes(), log.error(), life.has_stopped), (0, Some(error as u32), false), "{history:?}");
+        disk.fill(None);
+        life.go_on(4);
+        assert_eq!(log.error(), None, "{history:?}");
+    }
+}
+
 #[test]
 fn a_call_that_fails_while_the_log_is_loaded_costs_nothing() {
     for history in histories() {

@@ -170,6 +170,7 @@ impl Core {
             (Err(Failure::Cancelled), _) => {
                 tracing::warn!("Background AOF rewrite was given up");
                 log.end_rewrite(now_ms, false);
+                self.try_again(); // Where a shutdown wanted it to end, and the server has stayed.
             }
         }
     }

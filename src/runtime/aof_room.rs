@@ -34,9 +34,9 @@ impl Room {
         Room { end: offset, zeroed: offset, under_way: 0, can_zero: is_direct }
     }
 
-    /// Whether there is any up to an offset, with as much behind it as zeros want.
+    /// Whether there is any up to an offset.
     pub(super) fn reaches(&self, offset: u64) -> bool {
-        offset.saturating_add(ZEROS_BYTES as u64) <= self.end
+        offset <= self.end
     }
 
     /// There is room up to an offset.

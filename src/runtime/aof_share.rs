@@ -155,7 +155,7 @@ impl Core {
         }
     }
 
-    fn ask_for_flush_of(&mut self, lane: usize) {
+    pub(super) fn ask_for_flush_of(&mut self, lane: usize) {
         if lane == self.core {
             self.writer.is_asked = true;
         } else if lane < self.map.shards() && self.shared.log.ask(lane) {

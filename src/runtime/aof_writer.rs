@@ -4,6 +4,10 @@
 //!
 //! What is written but not synced may arrive in any order when the power goes; so every group says how many before it
 //! were synced, and a file is begun only when the one before is.
+//!
+//! Cores answer ahead of the disk, so a disk that is full must be noticed before what was answered has no place left:
+//! behind what is written there is always room that the file system has promised ([`RESERVE_BYTES_MIN`]). Writes are
+//! refused when there is no more to be had, and what was accepted until then goes into what was kept.
 
 use super::aof_clerk::note_gone;
 use super::aof_place::{LaneFile, LogFiles};
@@ -26,6 +30,10 @@ const RETRY_MS: u64 = 1000;
 /// Room that is made ahead, in bytes: at first, and at most.
 const ROOM_BYTES_MIN: u64 = 1 << 20;
 const ROOM_BYTES_MAX: u64 = 16 << 20;
+/// Room that is kept for what will be accepted before writes are refused: twice the largest group of the file, and
+/// within these bounds.
+const RESERVE_BYTES_MIN: u64 = 1 << 20;
+const RESERVE_BYTES_MAX: u64 = 64 << 20;
 /// Memory for a group beyond this is given back.
 const SPARE_BYTES_MAX: usize = 8 << 20;
 
@@ -69,9 +77,46 @@ struct Open {
     synced_groups: u64,
     /// What is behind that.
     room: Room,
+    /// How much of it is to be free behind what is written.
+    reserve: u64,
 }
 
 impl Open {
+    /// A file of which so many bytes and groups are written, and on disk.
+    fn new(number: u64, file: File, (offset, groups): (u64, u64), is_direct: bool) -> Open {
+        let (room, reserve) = (Room::behind(offset, is_direct), RESERVE_BYTES_MIN);
+        Open { number, file, offset, groups, synced_groups: groups, room, reserve }
+    }
+
+    /// Has room for a group of so many bytes, and for what comes before writes are refused.
+    fn make_room(&mut self, bytes: u64) -> io::Result<()> {
+        // What gathers while a group is on its way is about as much.
+        self.reserve = self.reserve.max((2 * bytes).min(RESERVE_BYTES_MAX));
+        let wanted = self.offset + bytes + self.reserve;
+        if self.room.reaches(wanted) {
+            return Ok(());
+        }
+        let ahead = self.offset.clamp(ROOM_BYTES_MIN, ROOM_BYTES_MAX);
+        // Where a disk is nearly full, what is needed may still be there.
+        let mut result = Ok(());
+        for end in [wanted + ahead, wanted] {
+            result = self.file.allocate(self.offset, end - self.offset);
+            match &result {
+                Ok(()) => {
+                    self.room.note_made(end);
+                    return Ok(());
+                }
+                // A file system that cannot make room ahead makes it when blocks are written; they tell.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
+                    self.room.give_up();
+                    return Ok(());
+                }
+                Err(_) => {}
+            }
+        }
+        result
+    }
+
     fn place(&self) -> group::Place {
         group::Place { file: self.number, number: self.groups, synced: self.synced_groups }
     }
@@ -153,6 +198,8 @@ pub(super) struct Writer {
     sync_due_ms: u64,
     retry_due_ms: u64,
     has_failed: bool,
+    /// There is no room ahead: what was accepted goes into what was kept, and writes are refused.
+    lacks_room: bool,
     /// A sync of the open file has failed: what the system was to write then is lost, and another sync that succeeds
     /// says nothing of it. A rewrite brings all keys into new files; until then writes are refused.
     is_untrusted: bool,
@@ -183,6 +230,7 @@ impl Writer {
             sync_due_ms: 0,
             retry_due_ms: 0,
             has_failed: false,
+            lacks_room: false,
             is_untrusted: false,
             waits_since: None,
             closed_bytes: 0,
@@ -224,8 +272,7 @@ impl Writer {
             let (file, is_direct) = File::open_direct(path)?;
             let (number, groups, offset) = (*number, *groups, *offset);
             // What was loaded is on disk: see the loader.
-            let room = Room::behind(offset, is_direct);
-            self.open = Some(Open { number, file, offset, groups, synced_groups: groups, room });
+            self.open = Some(Open::new(number, file, (offset, groups), is_direct));
             bytes = offset;
         }
         self.has_begun = true;
@@ -253,14 +300,17 @@ impl Writer {
         if self.is_untrusted && !log.has_lost() {
             // There is a base with all that the file may lack.
             self.is_untrusted = false;
-            self.has_failed = false;
-            log.note_error(lane, 0);
+            self.mend(log);
+        }
+        if self.lacks_room && self.retry_due_ms <= at.steady_ms {
+            self.make_room(log, 0, at.steady_ms);
         }
         if pending == 0 && self.is_tick {
             self.rest(log);
         }
         let is_retry = self.has_failed;
         if !self.is_due(at.steady_ms) {
+            self.is_asked = is_asked;
             return Ok(());
         }
         if at.awaits_company && pending < EAGER_BYTES && !is_retry && !self.is_finished {
@@ -305,7 +355,7 @@ impl Writer {
             return Ok(());
         }
         let begun = if self.has_begun { Ok(()) } else { self.begin(log) };
-        if let Err(error) = begun.and_then(|()| self.make_ready(&batch)) {
+        if let Err(error) = begun.and_then(|()| self.make_ready(log, &batch, at.steady_ms)) {
             let directory = self.files.of_file(batch.file);
             log.put_back(self.lane, batch);
             if directory.is_none_or(|directory| !directory.is_there()) {
@@ -377,12 +427,7 @@ impl Writer {
                 let total = self.closed_bytes + open.offset;
                 log.note_bytes(self.lane, total);
                 log.note_written(self.lane, end, is_synced);
-                if self.has_failed && !self.is_untrusted {
-                    self.has_failed = false;
-                    if log.note_error(self.lane, 0) != 0 {
-                        tracing::warn!("AOF write error looks solved, Redis can write again.");
-                    }
-                }
+                self.mend(log);
                 if records.capacity() <= SPARE_BYTES_MAX {
                     records.clear();
                     self.spare_records = records;
@@ -437,12 +482,45 @@ impl Writer {
             if let Some(open) = &mut self.open {
                 open.synced_groups = groups;
             }
-            if self.has_failed && !self.is_untrusted {
-                self.has_failed = false;
-                log.note_error(self.lane, 0);
-            }
+            self.mend(log);
         }
         (since, result)
+    }
+
+    /// Something has succeeded: unless there is more that is wrong, writes are accepted again.
+    fn mend(&mut self, log: &Log) {
+        if self.is_untrusted {
+            return;
+        }
+        let had_failed = std::mem::take(&mut self.has_failed);
+        if had_failed && !self.lacks_room && log.note_error(self.lane, 0) != 0 {
+            tracing::warn!("AOF write error looks solved, Redis can write again.");
+        }
+    }
+
+    /// Has room in the open file for a group of so many bytes and more. Where there is none, writes are refused from
+    /// now on, whatever the policy: nothing is lost, and there is nothing to end the server for.
+    fn make_room(&mut self, log: &Log, bytes: u64, steady_ms: u64) {
+        let Some(open) = &mut self.open else { return };
+        match open.make_room(bytes) {
+            Ok(()) => {
+                if std::mem::take(&mut self.lacks_room) && !self.has_failed {
+                    self.has_failed = true; // In the way of all failures.
+                    self.mend(log);
+                }
+            }
+            Err(error) => {
+                self.retry_due_ms = steady_ms + RETRY_MS;
+                if !std::mem::replace(&mut self.lacks_room, true) {
+                    tracing::warn!(
+                        "Error writing to the AOF file: {}. Writes are refused until there is more room; what was \
+                         accepted goes into room that was kept.",
+                        reason(&error)
+                    );
+                }
+                log.note_error(self.lane, error.raw_os_error().unwrap_or(libc::ENOSPC) as u32);
+            }
+        }
     }
 
     /// A sync has failed: writes are refused until a rewrite has brought all keys into new files. True: under `always`
@@ -494,7 +572,7 @@ impl Writer {
             let _ = self.begin(log); // What is wrong, the write says.
         }
         while let Some(batch) = log.take(lane, Vec::new()) {
-            if let Err(error) = self.write_now(&batch) {
+            if let Err(error) = self.write_now(log, &batch, steady_ms) {
                 told(&error);
                 log.put_back(lane, batch);
                 self.has_failed = true;
@@ -509,13 +587,14 @@ impl Writer {
             told(&error);
         }
         self.is_finished = false;
+        self.lacks_room = false;
         self.closed_bytes = 0;
         log.note_bytes(lane, 0);
         log.note_open(lane, false);
     }
 
     /// Has the file of a batch open, with room for it.
-    fn make_ready(&mut self, batch: &Batch) -> io::Result<()> {
+    fn make_ready(&mut self, log: &Log, batch: &Batch, steady_ms: u64) -> io::Result<()> {
         if self.open.as_ref().is_none_or(|open| open.number != batch.file) {
             let directory = self.files.of_file(batch.file).ok_or(io::ErrorKind::NotFound)?;
             let path = directory.incr_path(batch.file);
@@ -536,27 +615,16 @@ impl Writer {
                     self.closed_bytes = 0;
                 }
             }
-            let room = Room::behind(0, is_direct);
-            self.open = Some(Open { number: batch.file, file, offset: 0, groups: 0, synced_groups: 0, room });
+            self.open = Some(Open::new(batch.file, file, (0, 0), is_direct));
         }
-        let open = self.open.as_mut().expect("opened above");
-        let end = open.offset + group::bytes_for(batch.records.len()) as u64;
-        if !open.room.reaches(end) {
-            let ahead = open.offset.clamp(ROOM_BYTES_MIN, ROOM_BYTES_MAX);
-            // Where a file system cannot make room ahead, it makes it when the blocks are written.
-            match open.file.allocate(open.offset, end - open.offset + ahead) {
-                Ok(()) => open.room.note_made(end + ahead),
-                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => open.room.give_up(),
-                // Perhaps there is room for the group itself; the write will tell.
-                Err(_) => {}
-            }
-        }
+        // Without it perhaps there is room for the group itself; the write will tell.
+        self.make_room(log, group::bytes_for(batch.records.len()) as u64, steady_ms);
         Ok(())
     }
 
     /// Writes a batch, and waits for it.
-    fn write_now(&mut self, batch: &Batch) -> io::Result<()> {
-        self.make_ready(batch)?;
+    fn write_now(&mut self, log: &Log, batch: &Batch, steady_ms: u64) -> io::Result<()> {
+        self.make_ready(log, batch, steady_ms)?;
         let open = self.open.as_mut().expect("made ready");
         let mut blocks = Blocks::new(group::bytes_for(batch.records.len()));
         group::seal(blocks.bytes_mut(), open.place(), batch.shares, &batch.records);

@@ -377,7 +377,7 @@ impl Core {
         self.shard.let_go();
         self.wait_for_all();
         self.shard.take();
-        self.end_log();
+        self.end_lane();
         self.close_all();
     }
 

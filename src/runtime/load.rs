@@ -16,6 +16,7 @@ use super::aof_place::LogFiles;
 use super::core::unix_ms;
 use super::libraries::LibraryReader;
 use super::progress::Reporter;
+use super::snapshot::remove_left_in;
 use crate::command::persistence::value_limits;
 use crate::config::Appendfsync;
 use crate::keyspace::{Room, Saved};
@@ -410,6 +411,7 @@ pub(super) fn load_at_start(
         load_snapshot(shared, engines)?;
     }
     drop(reporter);
+    remove_left_in(&shared.config().dir);
     // Not before: nobody may be told that there is nothing by a server that is about to give up.
     shared.persistence.set_obstacle(obstacle::LOADING, false);
     Ok(())

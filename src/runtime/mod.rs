@@ -23,6 +23,7 @@ pub mod core;
 mod crash;
 mod cron;
 mod crowd;
+mod ending;
 mod execute;
 mod file_source;
 mod follow;

@@ -1,16 +1,16 @@
-//! SIGTERM and SIGINT end the server in order; a second one ends it at once.
+//! SIGTERM and SIGINT end the server in order; a second one ends it at once, unless the first was refused.
 
 use super::server::Traces;
 use crate::config::ShutdownOptions;
 use crate::session::Ending;
 use crate::shared::Shared;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::sync::Arc;
 
 /// Starts a thread that waits for signals. It ends with the process.
 pub(super) fn watch(shared: &Arc<Shared>, traces: &Arc<Traces>) {
-    let mut signals = match Signals::new([SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2]) {
+    let mut signals = match Signals::new([SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2, SIGXFSZ]) {
         Ok(signals) => signals,
         Err(error) => {
             tracing::warn!("cannot watch for signals: {error}");
@@ -19,10 +19,9 @@ pub(super) fn watch(shared: &Arc<Shared>, traces: &Arc<Traces>) {
     };
     let (shared, traces) = (shared.clone(), traces.clone());
     let watch = move || {
-        let mut asked = false;
         for signal in signals.forever() {
             match signal {
-                SIGTERM | SIGINT if asked => {
+                SIGTERM | SIGINT if shared.persistence.is_ending() => {
                     tracing::warn!("You insist... exiting now.");
                     traces.remove();
                     crate::log::flush();
@@ -30,9 +29,10 @@ pub(super) fn watch(shared: &Arc<Shared>, traces: &Arc<Traces>) {
                 }
                 SIGTERM => tracing::warn!("Received SIGTERM scheduling shutdown..."),
                 SIGINT => tracing::warn!("Received SIGINT scheduling shutdown..."),
-                _ => continue, // Ignored, as Redis ignores SIGHUP and SIGPIPE.
+                // Ignored, as Redis ignores SIGHUP and SIGPIPE. SIGXFSZ: a file that may not grow (`ulimit -f`) says so
+                // to whoever writes it, as a full disk does.
+                _ => continue,
             }
-            asked = true;
             let config = shared.config();
             let (name, options) = match signal {
                 SIGINT => ("SIGINT", config.shutdown_on_sigint),

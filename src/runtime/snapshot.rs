@@ -7,7 +7,9 @@
 //! ```
 //! Files are written by tasks of glommio beside the loop ([`super::tasks`]), with buffered writes through its io_uring.
 
+use super::aof_place::remove_left;
 use super::core::Core;
+use super::ending::Leaving;
 use super::lend::Ground;
 use super::mailbox::Control;
 use super::reload::{Origin, Reload};
@@ -28,10 +30,11 @@ use crate::resp::{Error, Output as Replies, Protocol, Reply};
 use crate::session::{Deferred, Ending, Mode};
 use crate::shard::Shard;
 use crate::shared::Shared;
-use crate::shared::persistence::{Persistence, Purpose, Running, Wish, held_for, saves};
+use crate::shared::persistence::{Persistence, Purpose, Running, Wish, held_for};
 use crate::snapshot::output::sum_of_pieces;
 use crate::snapshot::{Clocks, Form, Frame, Limits, Output, Plan, Scribe};
 use crate::structure::crc64::Sum;
+use crate::sys::disk::{self, Claimed};
 use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -58,7 +61,7 @@ const SYNC_BYTES: usize = 4 << 20;
 /// How often a core looks after a snapshot that waits for the disk, in milliseconds.
 pub(super) const TEND_MS: u64 = 1;
 /// How long commands that have begun have before the last snapshot is cut, in milliseconds: nobody begins one then.
-const SETTLE_MS: u64 = 20;
+pub(super) const SETTLE_MS: u64 = 20;
 /// Sums that are joined before others have their turn: some 0.1 ms.
 const SUMS_AT_ONCE: usize = 200;
 
@@ -125,6 +128,8 @@ pub(super) struct Noted {
 /// A snapshot that all cores work on.
 pub struct Job {
     temporary: PathBuf,
+    /// So that no other server takes it for one that a crash has left.
+    _claimed: Option<Claimed>,
     path: PathBuf,
     outputs: Vec<Arc<Output>>,
     /// By core: whether its walk has ended.
@@ -151,8 +156,10 @@ impl Job {
         used_bytes: usize,
     ) -> Job {
         let shards = outputs.len();
+        let temporary = temporary_of(&path);
         Job {
-            temporary: temporary_of(&path),
+            _claimed: disk::claim(&temporary), // Why it cannot be, who writes it is told.
+            temporary,
             path,
             outputs,
             has_walked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
@@ -229,7 +236,9 @@ pub(super) struct Saving {
     owes_emptying: bool,
     emptying: Option<Emptying>,
     /// How the server is to end when the disk knows.
-    ending: Option<(Ending, Option<Client>)>,
+    pub(super) ending: Option<(Ending, Option<Client>)>,
+    /// … and that it waits for the log.
+    pub(super) leaving: Option<Leaving>,
 }
 
 /// The passes of a core that has to do with snapshots: its tasks wait for the next one rather than for a timer, which
@@ -291,6 +300,7 @@ impl Saving {
             || self.reload.is_some()
             || self.owes_emptying
             || self.ending.is_some()
+            || self.leaving.is_some()
     }
 }
 
@@ -356,25 +366,8 @@ impl Core {
         self.order_snapshot(order);
     }
 
-    /// Ends the server, with a snapshot before where one is due.
-    fn end_server(&mut self, ending: Ending, client: Option<Client>) {
-        let persistence = &self.shared.persistence;
-        // Who was about to finish one need not.
-        persistence.cancel();
-        // What is not all loaded must not take the place of what is on the disk.
-        if !saves(ending, &self.config) || persistence.is_loading() {
-            if persistence.owes_emptying() {
-                self.saving.ending = Some((ending, client)); // What was emptied before does not come back.
-                return;
-            }
-            return self.shared.stop(0);
-        }
-        tracing::warn!("Saving the final RDB snapshot before exiting.");
-        persistence.hold_all(held_for::END, true);
-        let then: Then = Box::new(move |core, outcome| core.end_saved(ending, client, outcome.is_ok()));
-        let not_before_ms = self.clocks.steady_ms() + SETTLE_MS;
-        let purpose = Purpose::Shutdown;
-        let order = Order { purpose, file: None, is_commands: false, at_cut: None, then, not_before_ms };
+    /// The same before all others.
+    pub(super) fn order_first(&mut self, order: Order) {
         self.saving.orders.push_front(order);
         self.begin_order();
     }
@@ -398,6 +391,7 @@ impl Core {
             self.grant(wish);
         }
         self.tend_emptying();
+        self.tend_leaving();
         self.begin_order();
         self.record_some();
         let ended = self.saving.ordered.as_ref().and_then(|ordered| ordered.outcome.borrow_mut().take());
@@ -788,29 +782,6 @@ impl Core {
         then(self, outcome);
     }
 
-    fn end_saved(&mut self, ending: Ending, client: Option<Client>, is_saved: bool) {
-        if is_saved || ending.force {
-            if !is_saved {
-                tracing::warn!("Error trying to save the DB. Exit anyway.");
-            }
-            return self.shared.stop(0);
-        }
-        tracing::warn!("Error trying to save the DB, can't exit.");
-        self.shared.persistence.hold_all(held_for::END, false);
-        match (client, ending.signal) {
-            (Some(client), _) => {
-                let mut out = Replies::default();
-                let error = Error::fixed("ERR Errors trying to SHUTDOWN. Check logs.");
-                Reply::new(&mut out, Protocol::Resp2).error(&error);
-                self.end_deferred(client, out);
-            }
-            (None, signal) => tracing::warn!(
-                "{} received but errors trying to shut down the server, check the logs for more information",
-                signal.unwrap_or("Signal")
-            ),
-        }
-    }
-
     /// Tells a client how it went.
     pub(super) fn answer(&mut self, client: Client, is_ok: bool) {
         let mut out = Replies::default();
@@ -836,6 +807,22 @@ impl Core {
 /// Where a file is made that is to take the place of another. One at a time.
 fn temporary_of(path: &Path) -> PathBuf {
     path.with_file_name(format!("temp-{}.rdb", std::process::id()))
+}
+
+/// Removes what servers have left in a directory that have ended in the middle of a snapshot: one more each time, of up
+/// to the size of all keys. Not what belongs to a process that is there, nor what another server has claimed, which may
+/// run where its number says nothing here.
+pub(super) fn remove_left_in(directory: &Path) {
+    let own = std::process::id();
+    for name in disk::names(directory).unwrap_or_default() {
+        let number = name.strip_prefix("temp-").and_then(|rest| rest.strip_suffix(".rdb"));
+        let Some(pid) = number.and_then(|number| number.parse::<u32>().ok()) else { continue };
+        let path = directory.join(&name);
+        let is_there = Path::new("/proc").join(pid.to_string()).exists() || !Path::new("/proc/self").exists();
+        if (pid == own || !is_there) && disk::claim(&path).is_some() {
+            remove_left(&path);
+        }
+    }
 }
 
 fn refused(what: &str, path: &Path, error: std::io::Error) -> Failure {

@@ -229,6 +229,10 @@ pub struct Persistence {
     history: Mutex<History>,
     ending: Mutex<Option<Ending>>,
     has_ending: AtomicBool,
+    /// A signal has asked for the end, and it has not been refused.
+    is_ending: AtomicBool,
+    /// Whatever cannot be written.
+    ends_anyway: AtomicBool,
 }
 
 /// Whether keys are saved before the server ends like this.
@@ -270,6 +274,8 @@ impl Persistence {
             }),
             ending: Mutex::new(None),
             has_ending: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
+            ends_anyway: AtomicBool::new(false),
         }
     }
 
@@ -573,8 +579,30 @@ impl Persistence {
 
     // The end
 
-    /// The server is to end like this.
+    /// A signal has asked for the end, which is under way.
+    pub fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Acquire)
+    }
+
+    /// The server does not end after all: commands go on.
+    pub fn stay(&self) {
+        self.is_ending.store(false, Ordering::Release);
+        self.hold_all(held_for::END, false);
+    }
+
+    /// It ends whatever cannot be written, as somebody has said.
+    pub fn end_anyway(&self) {
+        self.ends_anyway.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it does.
+    pub fn ends_anyway(&self) -> bool {
+        self.ends_anyway.load(Ordering::Relaxed)
+    }
+
+    /// A signal says that the server is to end like this.
     pub fn end(&self, ending: Ending) {
+        self.is_ending.store(true, Ordering::Release);
         *self.ending.lock() = Some(ending);
         self.has_ending.store(true, Ordering::Release);
     }

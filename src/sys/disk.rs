@@ -282,6 +282,18 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<u64> {
     }, std::fs::copy(from, to))
 }
 
+/// A file that is somebody's as long as this is kept.
+#[derive(Debug)]
+pub struct Claimed(#[expect(dead_code, reason = "it is kept for its lock")] Option<std::fs::File>);
+
+/// Makes a file, and takes a lock on it. None: it cannot be, or somebody else has it.
+pub fn claim(path: &Path) -> Option<Claimed> {
+    on_disk!(path, disk => { let _ = disk; Some(Claimed(None)) }, {
+        let file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).ok()?;
+        file::lock(&file).then_some(Claimed(Some(file)))
+    })
+}
+
 /// Whether there is something under a name.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ mod check;
 mod client;
 mod cluster;
 mod cores;
+mod disk;
 mod dump;
 mod extra;
 mod follow;

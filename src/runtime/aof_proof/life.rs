@@ -7,8 +7,8 @@ use super::super::aof_place::LogFiles;
 use super::super::aof_writer::{Moment, Queue, Writer, Written};
 use super::super::snapshot::{Job, Passes, WRITERS, finish, write_part};
 use super::history::{Contents, Deed, History};
-use crate::aof::log::{Errand, Gate};
-use crate::aof::manifest;
+use crate::aof::log::{Errand, Gate, Record};
+use crate::aof::{manifest, record};
 use crate::command::info::REDIS_VERSION;
 use crate::command::lookup;
 use crate::config::{Appendfsync, Config};
@@ -247,6 +247,24 @@ impl Life {
         self.done.push(deed);
         self.gates.push(gate);
         self.safe_since.push(None);
+    }
+
+    /// Records of so many bytes, on a lane, as far as writes are accepted.
+    pub(super) fn record(&mut self, lane: usize, bytes: usize) {
+        if !self.shared.log.has_failed() {
+            let mut text = Vec::new();
+            record::write(&mut text, &[b"SET", b"k", &vec![b'x'; bytes]]);
+            let record = Record { db: 0, bytes: &text, hashes: Default::default() };
+            self.shared.log.append(lane, &[record], false);
+        }
+    }
+
+    /// Some time passes, in which the disk does what it is asked for.
+    pub(super) fn go_on(&mut self, rounds: usize) {
+        for _ in 0..rounds {
+            self.pass_time(500);
+            (0..2 * self.lanes.len()).for_each(|at| self.end_or_begin(at / 2));
+        }
     }
 
     fn moment(&self) -> Moment {

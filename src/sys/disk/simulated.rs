@@ -89,6 +89,10 @@ struct Inode {
     current: Contents,
     durable: Contents,
     pending: Vec<Change>,
+    /// Up to where there is room, though it is not as long.
+    room: u64,
+    /// A write did not fit.
+    is_refused: bool,
 }
 
 impl Inode {
@@ -231,6 +235,8 @@ struct State {
     /// What was called, in order.
     calls: Vec<&'static str>,
     fault: Option<(usize, Fault)>,
+    /// So many bytes are all there is, and this error number says so.
+    limit: Option<(u64, i32)>,
     /// It says of what it was told to sync that it is, and that is not so.
     forgets: bool,
 }
@@ -261,6 +267,7 @@ impl Disk {
             keeps_images: false,
             calls: Vec::new(),
             fault: None,
+            limit: None,
             forgets: false,
         };
         let path = Path::new(ROOT).join(number.to_string());
@@ -292,6 +299,12 @@ impl Disk {
     /// The call with this number, from 0, fails.
     pub fn fail(&self, call: usize, fault: Fault) {
         self.state.lock().fault = Some((call, fault));
+    }
+
+    /// From now on what is there is all there is room for, and this error number says so; none: there is room enough.
+    pub fn fill(&self, error: Option<i32>) {
+        let mut state = self.state.lock();
+        state.limit = error.map(|error| (state.used_bytes(), error));
     }
 
     /// From now on nothing that is written into files becomes durable, whatever is said.
@@ -452,6 +465,21 @@ impl State {
         self.fault.filter(|(call, _)| *call == number).map(|(_, fault)| fault)
     }
 
+    fn used_bytes(&self) -> u64 {
+        self.image.inodes.iter().map(|inode| inode.current.bytes.max(inode.room)).sum()
+    }
+
+    /// Whether a file may go up to here.
+    fn fits(&self, inode: usize, end: u64) -> io::Result<()> {
+        let Some((limit, error)) = self.limit else { return Ok(()) };
+        let inode = &self.image.inodes[inode];
+        let more = end.saturating_sub(inode.current.bytes.max(inode.room));
+        if more == 0 || self.used_bytes() + more <= limit {
+            return Ok(());
+        }
+        Err(io::Error::from_raw_os_error(error))
+    }
+
     fn changed(&mut self) {
         if self.keeps_images {
             self.images.push(self.image.clone());
@@ -507,6 +535,7 @@ impl File {
             Some(Fault::Short) => bytes.len() / 2,
             None => bytes.len(),
         };
+        self.disk.state.lock().fits(self.inode, offset + len as u64)?;
         self.put(&bytes[..len], offset);
         Ok(len)
     }
@@ -530,6 +559,9 @@ impl File {
             return;
         }
         let end = offset + bytes.len() as u64;
+        if self.disk.state.lock().fits(self.inode, end).is_err() {
+            return self.change(|inode| inode.is_refused = true);
+        }
         self.change(|inode| {
             for number in sectors(offset, bytes.len()) {
                 let mut sector = inode.current.sectors.get(&number).cloned().unwrap_or_else(|| Arc::new([0; 512]));
@@ -545,7 +577,12 @@ impl File {
 
     /// The write of these bytes has ended: how, and how many. `is_synced`: what was written is durable.
     pub fn finish_write(&self, len: usize, offset: u64, is_synced: bool) -> Result<usize, i32> {
-        let fault = self.disk.state.lock().count("write by the ring");
+        let mut state = self.disk.state.lock();
+        let fault = state.count("write by the ring");
+        if std::mem::take(&mut state.image.inodes[self.inode].is_refused) {
+            return Err(state.limit.map_or(libc::ENOSPC, |(_, error)| error));
+        }
+        drop(state);
         let len = match fault {
             Some(Fault::Error(number)) => return Err(number),
             Some(Fault::Short) => len / 2,
@@ -586,13 +623,22 @@ impl File {
     /// It is cut, or becomes longer.
     pub fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.disk.state.lock().call("ftruncate")?;
-        self.change(|inode| inode.change(Change::Length(bytes)));
+        self.change(|inode| {
+            inode.room = inode.room.min(bytes);
+            inode.change(Change::Length(bytes));
+        });
         Ok(())
     }
 
     /// It is at least so long, but not longer by more than some sectors: who loads it looks at every one of them.
     pub fn allocate(&self, end: u64) -> io::Result<()> {
-        self.disk.state.lock().call("fallocate")?;
+        {
+            let mut state = self.disk.state.lock();
+            state.call("fallocate")?;
+            state.fits(self.inode, end)?;
+            let inode = &mut state.image.inodes[self.inode];
+            inode.room = inode.room.max(end);
+        }
         self.change(|inode| inode.change(Change::Grown(end.min(inode.current.bytes + ROOM_BYTES_MAX))));
         Ok(())
     }
