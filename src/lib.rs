@@ -159,6 +159,7 @@
 //! | `OUTSTANDING_MAX` | `src/runtime/read.rs` | `4096` | a client owed so many replies is not read |
 //! | `OUTPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
 //! | `INPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `32 * 1024 * 1024` | a client that sends faster than its commands run is not read |
+//! | `INPUT_PAUSE_LIMITED_BYTES` | `src/runtime/read.rs` | `1024 * 1024` | likewise, with `maxmemory` |
 //! | `OUTPUT_FREE_BYTES` | `src/runtime/send.rs` | `16 * 1024` | `client-output-buffer-limit` begins to count |
 //! | `SEND_BYTES_MAX` | `src/runtime/send.rs` | `1024 * 1024` | the rest of a client's replies waits for the next pass |
 //! | `PIECES_MAX` | `src/sys/ring.rs` | `8` | likewise, of long strings and what stands between them |
@@ -172,6 +173,7 @@
 //! | `ARRIVALS_MIN` | `src/shared/steering.rs` | `4` | further ones, where there are few clients, move 0.1 s later |
 //! | `DOUBLINGS_MAX` | `src/connection/following.rs` | `6` | a connection that moves to and fro does so no more seldom |
 //! | `EVICT_KEYS` | `src/runtime/room.rs` | `16` | clock and sum are looked at before more keys go |
+//! | `HELPS_BYTES_MAX` | `src/runtime/room.rs` | `64 << 20` | who needs the room of what was flushed waits until less is missing |
 //! | `POOL_LEN` | `src/keyspace/eviction.rs` | `16` | the worst candidate is forgotten |
 //! | `ROUNDS_MAX` | `src/keyspace/eviction.rs` | `16` | entries are gone through in order |
 //! | `SEARCH_ENTRIES_MAX` | `src/keyspace/eviction.rs` | `4096` | none is evicted in this slice |

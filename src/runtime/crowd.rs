@@ -1,13 +1,16 @@
 //! `maxmemory-clients`: what all clients together may take for what they send, what they queue and what they do not
 //! read. Beyond it the largest is closed, then the next.
 //!
-//! Counted are the clients whose buffers changed in a pass, when there is a limit; each core publishes its sum and its
-//! largest client, and a core closes its own largest while no other core has a larger one. Commands with long arguments
+//! Counted are the clients whose buffers changed in a pass, when there is a limit; each core publishes its sum. While
+//! all together are too large, each publishes its largest client too, and closes it when no other core can have a
+//! larger one: a core that has not said so yet may, if its sum is larger, and is woken. Commands with long arguments
 //! are counted before they run. `CLIENT NO-EVICT` spares.
 
 use super::core::Core;
+use super::mailbox::Control;
 use crate::connection::Connection;
 use crate::session::{CONNECTION_BYTES, Mode};
+use crate::shared::Crowd;
 use std::sync::atomic::Ordering;
 
 /// A smaller limit counts as this one, as in Redis: somebody has to be able to lift it.
@@ -98,10 +101,15 @@ impl Core {
             let largest = candidates.max_by_key(|(_, connection)| connection.counted_bytes);
             let bytes = largest.as_ref().map_or(0, |(_, connection)| connection.counted_bytes);
             crowds[self.core].largest.store(bytes as u64, Ordering::Relaxed);
-            let Some((index, connection)) = largest else { break };
-            if crowds.iter().any(|crowd| (bytes as u64) < crowd.largest.load(Ordering::Relaxed)) {
-                break; // It is another core's turn.
+            let others = crowds.iter().enumerate().filter(|&(core, _)| core != self.core);
+            let larger = others.map(|(core, crowd)| (crowd.largest_at_most(), core)).max();
+            if let Some((most, core)) = larger
+                && (bytes as u64) < most
+            {
+                self.mailbox.control(core, Control::Sooner); // It is that core's turn.
+                return;
             }
+            let Some((index, connection)) = largest else { return };
             tracing::info!(
                 "Evicting client: id={} addr={} {bytes} bytes",
                 connection.session.id,
@@ -111,14 +119,9 @@ impl Core {
             connection.counted_bytes = 0;
             self.clients_bytes -= bytes;
             crowds[self.core].sum.store(self.clients_bytes as u64, Ordering::Relaxed);
-            crowds[self.core].largest.store(0, Ordering::Relaxed);
             self.stats.counters.evicted_clients += 1;
             self.closing.push(index as u32);
         }
-        if self.shared.crowds.iter().map(|crowd| crowd.sum.load(Ordering::Relaxed)).sum::<u64>()
-            <= self.clients_bytes_max
-        {
-            self.shared.crowds[self.core].largest.store(0, Ordering::Relaxed);
-        }
+        crowds[self.core].largest.store(Crowd::UNKNOWN, Ordering::Relaxed);
     }
 }

@@ -37,6 +37,7 @@ use crate::session::{Mode, Transaction, Watched};
 use crate::shard::{Call, Request, Ticket, fail, finish};
 use crate::stats::stages::Arrival;
 use crate::sync::Flag;
+use ahash::AHashSet;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -70,6 +71,8 @@ pub(super) struct Exec {
     pub(super) next: usize,
     /// The time of all its calls, also of those behind one for which every core is asked; 0: none has run.
     pub(super) now_ms: u64,
+    /// Hashes of the keys that its calls name: they stay while others go for it.
+    pub(super) used_keys: AHashSet<u64>,
     /// The replies so far.
     pub(super) out: Output,
     /// A call changed the configuration: every core has to take it before the reply leaves.
@@ -247,10 +250,11 @@ impl Core {
     pub(super) fn settle_engines(&mut self) {
         self.settle_held();
         self.serve_own();
+        let has_limit = self.has_limit();
         for owner in 0..self.visited.len() {
             self.serve_visited(owner);
             let Some(peer) = &mut self.visited[owner] else { continue };
-            if self.evicts && peer.keyspace.has_garbage() {
+            if has_limit && peer.keyspace.has_garbage() {
                 self.shared.budget.set_garbage(owner, true);
             }
             if peer.wants_owner() {
@@ -519,7 +523,8 @@ impl Core {
         }
         let arrival = self.timing.arrival(planned.batch, started, &self.clock);
         let (out, is_reconfigured, split) = (Output::default(), false, arrival.into());
-        let mut exec = Exec { transaction, name, next: 0, now_ms: 0, out, is_reconfigured, split };
+        let used_keys = AHashSet::new();
+        let mut exec = Exec { transaction, name, next: 0, now_ms: 0, used_keys, out, is_reconfigured, split };
         if connection.replies.outstanding() == 0
             && (is_brief_all || is_own)
             && (!asks_all_cores || self.map.shards() == 1)
@@ -570,9 +575,9 @@ impl Core {
             exec.now_ms = self.now_ms;
         }
         let now_ms = std::mem::replace(&mut self.now_ms, exec.now_ms);
-        let used_before = self.begin_to_use(&exec.transaction);
+        let used_before = self.begin_to_use(exec);
         let is_done = self.run_calls_now(index, exec, ground);
-        self.end_use(used_before);
+        exec.used_keys = self.end_use(used_before);
         self.now_ms = now_ms.max(self.now_ms);
         is_done
     }
@@ -655,7 +660,9 @@ impl Core {
                 out.truncate(start);
             }
             self.note_call(index, row, &args, started, *split);
+            drop(args);
             *next += 1;
+            transaction.free_before(*next);
         }
         true
     }

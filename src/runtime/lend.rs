@@ -645,7 +645,10 @@ impl Core {
                 self.overlay = Some(overlay);
             }
             Ground::Whole(keyspaces) => {
-                for (loan, keyspace) in loans.iter_mut().zip(keyspaces) {
+                for (owner, (loan, keyspace)) in loans.iter_mut().zip(keyspaces).enumerate() {
+                    if self.has_limit() && keyspace.has_garbage() {
+                        self.shared.budget.set_garbage(owner, true); // Who needs room now waits until it is at home.
+                    }
                     loan.lent = Lent::Whole(Box::new(keyspace));
                 }
             }

@@ -25,6 +25,8 @@ pub(super) const OUTPUT_PAUSE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Unread input at which a client that sends faster than its commands run is no longer received from.
 const INPUT_PAUSE_BYTES: usize = 32 * 1024 * 1024;
+/// The same where memory is limited: what waits here counts, though it is not needed yet.
+const INPUT_PAUSE_LIMITED_BYTES: usize = 1024 * 1024;
 
 /// Where a planned command's bytes are.
 #[derive(Clone, Copy)]
@@ -69,6 +71,7 @@ pub(super) struct Planned {
 impl Core {
     pub(super) fn received(&mut self, index: u32, data: Result<Option<Buffer>, i32>, armed: bool) {
         self.note_client(index);
+        let is_limited = self.has_limit();
         let connection = &mut *self.connections[index as usize];
         connection.receiving = armed;
         self.receives += 1;
@@ -104,7 +107,7 @@ impl Core {
                     self.plan(index, Source::Input);
                 }
                 let connection = &mut *self.connections[index as usize];
-                if armed && is_behind(connection) {
+                if armed && is_behind(connection, is_limited) {
                     self.ring.cancel_receive(index);
                 }
             }
@@ -137,11 +140,12 @@ impl Core {
 
     /// Arms receiving again, unless the client has to be slowed down.
     pub(super) fn receive_if_wanted(&mut self, index: u32) {
+        let is_limited = self.has_limit();
         let connection = &mut *self.connections[index as usize];
         if connection.receiving || connection.broken || connection.leaving_for.is_some() {
             return;
         }
-        if is_behind(connection) {
+        if is_behind(connection, is_limited) {
             return;
         }
         connection.receiving = true;
@@ -355,8 +359,9 @@ pub(super) fn is_stalled(connection: &Connection) -> bool {
 
 /// Whether a client has sent so much more than was run that nothing more is received from it for now. Of a command
 /// that has not all arrived everything is received.
-fn is_behind(connection: &Connection) -> bool {
-    (is_stalled(connection) || connection.again) && INPUT_PAUSE_BYTES < connection.unplanned_bytes()
+fn is_behind(connection: &Connection, is_limited: bool) -> bool {
+    let bytes_max = if is_limited { INPUT_PAUSE_LIMITED_BYTES } else { INPUT_PAUSE_BYTES };
+    (is_stalled(connection) || connection.again) && bytes_max < connection.unplanned_bytes()
 }
 
 /// A planned request as it came, to be read again; `None`: it was decoded in place.

@@ -667,7 +667,7 @@ impl Core {
         let locals = if is_trial { scripting.engine.begin_trial(prepared.reference) } else { Ok(None) };
         let Ok(locals) = locals else {
             self.scripting = Some(scripting);
-            used_before.into_iter().for_each(|before| self.end_use(before));
+            used_before.into_iter().for_each(|before| drop(self.end_use(before)));
             return Ran::Roams(Before { started, long }); // There is too much of it.
         };
         let is_readonly = prepared.is_readonly || prepared.flags.contains(ScriptFlags::NO_WRITES);
@@ -732,7 +732,7 @@ impl Core {
                 false => self.shared.scripts.end_long(long),
             }
         }
-        used_before.into_iter().for_each(|before| self.end_use(before));
+        used_before.into_iter().for_each(|before| drop(self.end_use(before)));
         self.shard.take();
         self.shard.keyspace.records.is_gathering = false;
         if let Some(locals) = locals {

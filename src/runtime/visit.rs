@@ -134,7 +134,7 @@ impl Core {
         }
         self.serve_own();
         self.shard_due_ms = self.shard.next_due_ms();
-        if self.evicts {
+        if self.has_limit() {
             self.shared.budget.set_garbage(self.core, self.shard.keyspace.has_garbage());
         }
         if 1 < self.map.shards() || self.obstacles & obstacle::LOADING != 0 {

@@ -16,13 +16,28 @@ struct Donor {
 }
 
 /// One core's clients, as others see them.
-#[derive(Default)]
 #[repr(align(128))]
 pub struct Crowd {
     /// Bytes of all.
     pub sum: AtomicU64,
-    /// Bytes of the largest that may be closed.
+    /// Bytes of the largest that may be closed, or [`Crowd::UNKNOWN`].
     pub largest: AtomicU64,
+}
+
+impl Default for Crowd {
+    fn default() -> Crowd {
+        Crowd { sum: AtomicU64::new(0), largest: AtomicU64::new(Crowd::UNKNOWN) }
+    }
+}
+
+impl Crowd {
+    /// Nobody has looked which is the largest.
+    pub const UNKNOWN: u64 = u64::MAX;
+
+    /// So many bytes the largest has that may be closed, or fewer.
+    pub fn largest_at_most(&self) -> u64 {
+        self.largest.load(Ordering::Relaxed).min(self.sum.load(Ordering::Relaxed))
+    }
 }
 
 /// State of the whole server.
@@ -116,9 +131,10 @@ impl Budget {
         }
     }
 
-    /// A shard where something has gone and is not freed yet.
-    pub fn with_garbage(&self) -> Option<usize> {
-        self.donors.iter().position(|donor| donor.has_garbage.load(Ordering::Relaxed))
+    /// Another shard than the own one where something has gone and is not freed yet.
+    pub fn with_garbage(&self, own: usize) -> Option<usize> {
+        let has_garbage = |shard: &usize| self.donors[*shard].has_garbage.load(Ordering::Relaxed);
+        (0..self.donors.len()).filter(|&shard| shard != own).find(has_garbage)
     }
 
     /// So many entries may go there.
