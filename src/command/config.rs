@@ -124,6 +124,9 @@ fn reset_part(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
     view.shared.note_latencies(view.core, view.stats.latency_bytes());
     view.shard.keyspace.stats = KeyspaceStats::default();
     view.shard.keyspace.expire_lags = Default::default();
+    if let Some(adviser) = view.shard.keyspace.adviser_mut() {
+        adviser.reset();
+    }
     Box::new(())
 }
 

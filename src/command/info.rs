@@ -145,6 +145,8 @@ pub(super) struct Report {
     blocked_clients: usize,
     blocking_len: usize,
     pub client_bytes: usize,
+    /// Of those, bytes of values in replies that are keys' values still, or others' replies.
+    pub client_shared_bytes: usize,
     /// Largest input and output of a client.
     input_bytes_max: usize,
     output_bytes_max: usize,
@@ -180,6 +182,7 @@ impl Report {
             blocked_clients: 0,
             blocking_len: view.shard.blocking_len(),
             client_bytes: 0,
+            client_shared_bytes: 0,
             input_bytes_max: 0,
             output_bytes_max: 0,
             cpu_seconds: process::cpu_seconds(CpuOf::Thread),
@@ -195,7 +198,7 @@ impl Report {
             report.output_bytes_max = report.output_bytes_max.max(session.pending_bytes);
         });
         // What keys hold too is theirs; what only replies share is counted with the data.
-        report.client_bytes = report.client_bytes.saturating_sub(view.clients.shared_bytes());
+        report.client_shared_bytes = view.clients.shared_bytes().min(report.client_bytes);
         report
     }
 }
@@ -406,7 +409,7 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// `table_bytes` and `client_bytes` as the cores said.
+    /// `table_bytes` as the cores said, and `client_bytes` without what is shared.
     /// `used` is what was in use before anybody was asked.
     pub fn now(used: u64, table_bytes: u64, client_bytes: u64, shared: &Shared) -> Memory {
         let scripts = &shared.scripts;
@@ -437,9 +440,10 @@ impl Memory {
 fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     let config = server.view.config;
     let client_bytes = server.sum(|report| report.client_bytes) as u64;
+    let shared_bytes = server.sum(|report| report.client_shared_bytes) as u64;
     let used = server.reports.iter().map(|report| report.used_bytes).min().expect("there is a core");
     let table_bytes = server.sum(|report| report.table_bytes) as u64;
-    let memory = Memory::now(used, table_bytes, client_bytes, server.view.shared);
+    let memory = Memory::now(used, table_bytes, client_bytes - shared_bytes, server.view.shared);
     let Memory { used, peak, startup, active, resident, overhead } = memory;
     lines.bytes("used_memory", used);
     lines.bytes("used_memory_rss", resident);
@@ -481,6 +485,7 @@ fn write_memory(server: &Server<'_>, lines: &mut Lines) {
     lines.put("mem_not_counted_for_evict", server.view.shared.uncounted_bytes());
     lines.zeros(&["mem_replication_backlog", "mem_total_replication_buffers", "mem_clients_slaves"]);
     lines.put("mem_clients_normal", client_bytes);
+    lines.put("mem_clients_shared", shared_bytes); // Of those: values that keys hold too, or other replies.
     lines.zeros(&["mem_cluster_links"]);
     lines.put("mem_aof_buffer", server.view.shared.log.buffer_bytes());
     lines.zeros(&["mem_overhead_db_hashtable_rehashing"]);
@@ -629,12 +634,10 @@ fn write_eviction(server: &Server<'_>, lines: &mut Lines) {
     let advice = advice.anchored(server.view.config.maxmemory_policy.name());
     lines.put("advised_keys", advice.keys);
     lines.put("advised_reads", advice.reads as u64);
+    lines.put("advised_sampled_reads", advice.sampled_reads as u64);
     for (policy, hits) in advice.policies() {
-        let ratios: Vec<String> = FACTORS
-            .iter()
-            .zip(hits)
-            .map(|(factor, hits)| format!("{factor}={:.2}", 100.0 * advice.ratio(hits)))
-            .collect();
+        let known = FACTORS.iter().zip(hits).filter_map(|(factor, hits)| Some((factor, advice.ratio(hits)?)));
+        let ratios: Vec<String> = known.map(|(factor, ratio)| format!("{factor}={:.2}", 100.0 * ratio)).collect();
         lines.put(&format!("advised_hit_perc_{policy}"), ratios.join(","));
     }
     for (name, wanted) in [("advised_maxmemory_95", 0.95), ("advised_maxmemory_99", 0.99)] {

@@ -3,6 +3,7 @@
 use super::client::write_help;
 use super::info::{Memory, Report};
 use super::{Args, Command, CommandResult, Context, CoreView, Flags, Group, KeyAccess, Keys, Part, Run, SessionView};
+use crate::keyspace::DatabaseStats;
 use crate::keyspace::adviser::{Advice, FACTORS};
 use crate::memory;
 use crate::resp::{Error, Reply};
@@ -116,12 +117,16 @@ fn advice_part(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
 fn advise(view: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
     let parts = parts.into_iter().map(|part| *part.downcast::<Option<Advice>>().expect("a part of MEMORY ADVISE"));
     let Some(advice) = Advice::sum(parts) else {
-        return Err(Error::fixed("ERR nothing is learnt without maxmemory, or with less than 16 MiB of it"));
+        return Err(Error::fixed("ERR nothing is learnt without maxmemory, or with less than 8 MiB of it"));
     };
     let (limit, policy) = (view.config.maxmemory.bytes, view.config.maxmemory_policy);
     let advice = advice.anchored(policy.name());
-    let ratio = |hits: f64| format_double((advice.ratio(hits) * 1e4).round() / 1e4);
-    reply.map(8);
+    let write_ratio = |reply: &mut Reply<'_>, hits: f64| match advice.ratio(hits) {
+        Some(ratio) => reply.double(&format_double((ratio * 1e4).round() / 1e4)),
+        None => reply.null(),
+    };
+    let since_ms = if advice.since_ms == 0 { view.now_ms } else { advice.since_ms };
+    reply.map(10);
     reply.bulk("maxmemory");
     reply.integer(limit as i64);
     reply.bulk("policy");
@@ -130,8 +135,12 @@ fn advise(view: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mu
     reply.integer(advice.keys as i64);
     reply.bulk("reads");
     reply.integer(advice.reads as i64);
+    reply.bulk("sampled.reads");
+    reply.integer(advice.sampled_reads as i64);
+    reply.bulk("seconds");
+    reply.integer((view.now_ms.saturating_sub(since_ms) / 1000) as i64);
     reply.bulk("hit-ratio.observed");
-    reply.double(&ratio(advice.real_hits));
+    write_ratio(reply, advice.real_hits);
     reply.bulk("hit-ratio.expected");
     let policies = advice.policies();
     reply.map(policies.len());
@@ -140,7 +149,7 @@ fn advise(view: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mu
         reply.map(FACTORS.len());
         for (factor, hits) in FACTORS.iter().zip(hits) {
             reply.bulk_text(format_args!("{factor}"));
-            reply.double(&ratio(hits));
+            write_ratio(reply, hits);
         }
     }
     for (name, wanted) in [("maxmemory.95-percent", 0.95), ("maxmemory.99-percent", 0.99)] {
@@ -158,31 +167,29 @@ struct Sums {
     memory: Memory,
     client_bytes: u64,
     keys: u64,
-    /// By database: keys, keys with a deadline, bytes of tables.
-    databases: Vec<(u64, u64, u64)>,
+    databases: Vec<DatabaseStats>,
 }
 
 impl Sums {
     fn of(shared: &Shared, parts: Vec<Part>) -> Sums {
         let reports: Vec<Report> =
             parts.into_iter().map(|part| *part.downcast::<Report>().expect("a report of a core")).collect();
-        let mut databases = vec![(0, 0, 0); reports[0].databases.len()];
+        let mut databases = vec![DatabaseStats::default(); reports[0].databases.len()];
         for report in &reports {
-            let keys: usize = report.databases.iter().map(|database| database.len).sum();
             for (sum, database) in databases.iter_mut().zip(&report.databases) {
-                sum.0 += database.len as u64;
-                sum.1 += database.volatile_len as u64;
-                // Tables grow with their keys, so a database has about its keys' share of them.
-                sum.2 += (report.table_bytes * database.len).checked_div(keys).unwrap_or(0) as u64;
+                sum.len += database.len;
+                sum.table_bytes += database.table_bytes;
+                sum.wheel_bytes += database.wheel_bytes;
             }
         }
         let used_bytes = reports.iter().map(|report| report.used_bytes).min().expect("there is a core");
         let table_bytes = reports.iter().map(|report| report.table_bytes as u64).sum();
         let client_bytes = reports.iter().map(|report| report.client_bytes as u64).sum();
+        let shared_bytes: u64 = reports.iter().map(|report| report.client_shared_bytes as u64).sum();
         Sums {
-            memory: Memory::now(used_bytes, table_bytes, client_bytes, shared),
+            memory: Memory::now(used_bytes, table_bytes, client_bytes - shared_bytes, shared),
             client_bytes,
-            keys: databases.iter().map(|(keys, ..)| keys).sum(),
+            keys: databases.iter().map(|database| database.len as u64).sum(),
             databases,
         }
     }
@@ -194,7 +201,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
 
 fn stats(view: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mut Reply<'_>) -> CommandResult {
     let Sums { memory, client_bytes, keys, databases } = Sums::of(view.shared, parts);
-    let used_databases = || databases.iter().enumerate().filter(|(_, (keys, ..))| 0 < *keys);
+    let used_databases = || databases.iter().enumerate().filter(|(_, database)| 0 < database.len);
     reply.map(27 + used_databases().count());
     fn put(reply: &mut Reply<'_>, name: &str, value: u64) {
         reply.bulk(name);
@@ -214,11 +221,11 @@ fn stats(view: &mut SessionView<'_>, _: &Args<'_>, parts: Vec<Part>, reply: &mut
     put(reply, "aof.buffer", view.shared.log.buffer_bytes());
     put(reply, "lua.caches", view.shared.scripts.totals().1 as u64);
     put(reply, "functions.caches", view.shared.scripts.library_bytes() as u64);
-    for (db, (_, _, table_bytes)) in used_databases() {
+    for (db, database) in used_databases() {
         reply.bulk_text(format_args!("db.{db}"));
         reply.map(3);
-        put(reply, "overhead.hashtable.main", *table_bytes);
-        put(reply, "overhead.hashtable.expires", 0); // Deadlines are in the entries.
+        put(reply, "overhead.hashtable.main", database.table_bytes as u64);
+        put(reply, "overhead.hashtable.expires", database.wheel_bytes as u64);
         put(reply, "overhead.hashtable.slot-to-keys", 0);
     }
     put(reply, "overhead.total", memory.overhead);
@@ -358,6 +365,9 @@ mod tests {
         assert_eq!(names.count(), 29 + 2 * 3, "{text}");
         assert!(text.contains("|keys.count|:6|"), "{text}");
         assert!(text.contains("|db.0|%3|$23|overhead.hashtable.main|:"), "{text}");
+        let (_, of_database) = text.split_once("|db.4|").expect("it has keys");
+        let (_, bytes) = of_database.split_once("overhead.hashtable.expires|:").expect("a field");
+        assert!(!bytes.starts_with("0|"), "deadlines take memory: {text}");
     }
 
     #[test]
@@ -381,13 +391,23 @@ mod tests {
         }
         let text = server.say(COMMANDS, 1, "MEMORY ADVISE");
         assert!(
-            text.starts_with("*16|$9|maxmemory|:104857600|$6|policy|$11|allkeys-lru|$12|sampled.keys|:2|"),
+            text.starts_with("*20|$9|maxmemory|:104857600|$6|policy|$11|allkeys-lru|$12|sampled.keys|:2|"),
             "{text}"
         );
-        assert!(text.contains("|$5|reads|:8|$18|hit-ratio.observed|$4|0.75|"), "{text}");
-        assert!(text.contains("|$11|allkeys-lru|*12|$3|0.5|$4|0.75|$4|0.75|$4|0.75|$1|1|$4|0.75|"), "{text}");
+        let counted = "|$5|reads|:8|$13|sampled.reads|:8|$7|seconds|:0|$18|hit-ratio.observed|$4|0.75|";
+        assert!(text.contains(counted), "{text}");
+        assert!(text.contains("|$11|allkeys-lru|*12|$3|0.5|$-1|$4|0.75|$-1|$1|1|$-1|"), "too early: {text}");
         assert!(text.contains("|$11|allkeys-lhd|*12|"), "{text}");
         assert!(text.ends_with("|$20|maxmemory.95-percent|$-1|$20|maxmemory.99-percent|$-1|"), "{text}");
+        for shard in &mut server.shards {
+            shard.keyspace.begin(NOW_MS, true);
+            for _ in 0..99 {
+                (0..3).for_each(|_| assert!(shard.keyspace.read(0, b"a").is_some()));
+                assert!(shard.keyspace.read(0, b"b").is_none());
+            }
+        }
+        let text = server.say(COMMANDS, 1, "MEMORY ADVISE");
+        assert!(text.contains("|$11|allkeys-lru|*12|$3|0.5|$19|0.7519"), "{text}");
         let mut server = Server::new(2, 1, &[]);
         assert!(server.say(COMMANDS, 1, "MEMORY ADVISE").starts_with("-ERR nothing is learnt without maxmemory"));
     }

@@ -7,11 +7,15 @@
 //!
 //! ```text
 //! reads, writes ──▶ hash below the threshold? ──no──▶ nothing more          (a multiplication and a comparison)
-//!                        │ yes: some thousand keys
+//!                        │ yes: of what the cache holds, one key for each 128 KiB, at most 2,048
 //!                        ├──▶ stack: the bytes used since this key was used last ──▶ LRU at every size, at once
 //!                        └──▶ small caches: each other policy at each of six sizes ("Cache Modeling and Optimization
 //!                             using Miniature Simulations", ATC 2017)
 //! ```
+//! The first reads of a cache are misses whatever its size, and no sign of what more memory would bring. So each size
+//! is judged by the reads that can tell of it: LRU's as [`stack`] says, a small cache's from when it was full. What is
+//! not known yet is not told ([`Advice::ratio`]).
+//!
 //! A read counts as in `keyspace_hits`; a key enters a model when it is written, as clients do after a miss. A read of
 //! a key that is not there although it was used a moment ago (deleted, expired) is a miss at any size.
 //!
@@ -23,7 +27,7 @@ mod stack;
 
 use super::{AccessPolicy, KeyspaceStats};
 use mini::Mini;
-use stack::Stack;
+use stack::{ERROR_MAX, Stack, is_certain};
 
 /// Sizes that are told of, as multiples of `maxmemory`.
 pub const FACTORS: [f64; 6] = [0.5, 0.75, 1.0, 1.5, 2.0, 4.0];
@@ -81,6 +85,13 @@ pub struct Adviser {
     /// How many they should be by the reads of all keys, and how many of those were hits.
     expected: f64,
     real_hits: f64,
+    /// The same since the cache was full.
+    settled: f64,
+    settled_hits: f64,
+    /// Something had to go.
+    is_full: bool,
+    /// When counting began, Unix milliseconds; 0: it has not.
+    since_ms: u64,
     /// The counters of all keys when they were looked at last.
     seen: KeyspaceStats,
 }
@@ -92,9 +103,15 @@ pub struct Advice {
     pub reads: f64,
     /// Of those, hits in the real cache.
     pub real_hits: f64,
+    /// Reads since the cache was full, and hits among them.
+    settled: (f64, f64),
+    /// Reads of keys that are followed, since counting began or as far as they have not faded, …
+    pub sampled_reads: f64,
+    /// … and when that was, Unix milliseconds; 0: there was none.
+    pub since_ms: u64,
     /// Keys that are followed.
     pub keys: usize,
-    /// Hits of LRU by factor.
+    /// Hits of LRU by factor; not a number: it is too early to tell.
     pub lru_hits: [f64; FACTORS.len()],
     /// Hits of the others, by policy and factor.
     pub hits: [[f64; FACTORS.len()]; POLICIES.len()],
@@ -119,6 +136,10 @@ impl Adviser {
             reads: 0.0,
             expected: 0.0,
             real_hits: 0.0,
+            settled: 0.0,
+            settled_hits: 0.0,
+            is_full: false,
+            since_ms: 0,
             seen: KeyspaceStats::default(),
         }
     }
@@ -144,18 +165,31 @@ impl Adviser {
         // hits at any size (SHARDS calls this its adjustment).
         let more = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now) as f64 * rate;
         let hits = more(stats.hits, self.seen.hits);
-        self.expected += hits + more(stats.misses, self.seen.misses);
+        let expected = hits + more(stats.misses, self.seen.misses);
+        self.expected += expected;
         self.real_hits += hits;
+        self.is_full |= stats.evicted != 0;
+        if self.is_full {
+            self.settled += expected;
+            self.settled_hits += hits;
+        }
         self.seen = *stats;
         self.reads += 1.0;
+        if self.since_ms == 0 {
+            self.since_ms = now_ms;
+        }
         match (self.stack.distance(hash), bytes) {
             (Some(distance), None) if distance as f64 / rate < 0.5 * self.capacity[ONE] as f64 => {
                 // So near to the top it cannot have been evicted: it was deleted, or it has expired.
                 self.stack.remove(hash);
-                self.minis.iter_mut().for_each(|mini| mini.remove(hash));
+                self.stack.count_never();
+                for mini in &mut self.minis {
+                    mini.remove(hash);
+                    mini.count_read();
+                }
                 return;
             }
-            (distance, _) => self.stack.count(distance.map(|distance| distance as f64 / rate)),
+            (distance, _) => self.stack.count(hash, distance, bytes.is_some(), rate),
         }
         if let Some(bytes) = bytes {
             self.stack.touch(hash, bytes + TABLE_BYTES);
@@ -176,7 +210,7 @@ impl Adviser {
     /// A key that is wanted is written, and takes so many bytes.
     pub fn write(&mut self, hash: u64, bytes: usize, now_ms: u64) {
         let bytes = bytes + TABLE_BYTES;
-        self.stack.touch(hash, bytes);
+        self.stack.write(hash, bytes);
         let rate = self.rate();
         for (at, mini) in self.minis.iter_mut().enumerate() {
             let capacity = (self.capacity[at % FACTORS.len()] as f64 * rate) as usize;
@@ -188,17 +222,30 @@ impl Adviser {
     /// What is known so far.
     pub fn advice(&self) -> Advice {
         let rate = self.rate();
-        let adjusted = |hits: f64| (hits + self.expected - self.reads).clamp(0.0, self.expected);
-        let lru_hits = self.capacity.map(|capacity| adjusted(self.stack.hits_within(capacity)));
+        let adjusted = |share: f64| (share * self.reads + self.expected - self.reads).clamp(0.0, self.expected);
+        let shares = self.stack.shares();
+        let lru_hits = self.capacity.map(|capacity| shares.within(capacity).map_or(f64::NAN, adjusted));
         let mut hits = [[0.0; FACTORS.len()]; POLICIES.len()];
         for (at, mini) in self.minis.iter().enumerate() {
-            hits[at / FACTORS.len()][at % FACTORS.len()] = adjusted(mini.hits);
+            let factor = at % FACTORS.len();
+            hits[at / FACTORS.len()][factor] = if mini.has_room() {
+                lru_hits[factor] // They do not differ before something goes.
+            } else if is_certain(mini.hits, mini.reads) {
+                adjusted(mini.hits / mini.reads)
+            } else {
+                f64::NAN
+            };
         }
-        let lru_curve = self.stack.curve().into_iter().map(|(bytes, hits)| (bytes, adjusted(hits))).collect();
+        let lru_curve = shares.curve().into_iter().map(|(bytes, share)| (bytes, adjusted(share))).collect();
+        let settled =
+            if is_certain(self.settled_hits, self.settled) { (self.settled, self.settled_hits) } else { (0.0, 0.0) };
         // Each shard counts for the reads it has, not for those it samples.
         let advice = Advice {
             reads: self.expected,
             real_hits: self.real_hits,
+            settled,
+            sampled_reads: self.reads,
+            since_ms: self.since_ms,
             keys: self.stack.len(),
             lru_hits,
             hits,
@@ -232,11 +279,26 @@ impl Adviser {
         }
         // What was counted with twice as many keys counts for half as much.
         if is_thinned || READS_PER_KEY * self.keys_max as f64 <= self.reads {
-            for count in [&mut self.reads, &mut self.expected, &mut self.real_hits] {
-                *count /= 2.0;
-            }
-            self.stack.fade();
-            self.minis.iter_mut().for_each(|mini| mini.hits /= 2.0);
+            self.fade(0.5);
+        }
+    }
+
+    /// Counts anew, with all that the models know.
+    pub fn reset(&mut self) {
+        self.fade(0.0);
+        self.since_ms = 0;
+    }
+
+    /// Every count times this.
+    fn fade(&mut self, by: f64) {
+        let Adviser { reads, expected, real_hits, settled, settled_hits, .. } = self;
+        for count in [reads, expected, real_hits, settled, settled_hits] {
+            *count *= by;
+        }
+        self.stack.fade(by);
+        for mini in &mut self.minis {
+            mini.reads *= by;
+            mini.hits *= by;
         }
     }
 }
@@ -250,7 +312,9 @@ fn mix(hash: u64) -> u32 {
 impl Advice {
     /// Every count times this.
     fn scaled(mut self, by: f64) -> Advice {
-        let counts = [&mut self.reads, &mut self.real_hits].into_iter().chain(&mut self.lru_hits);
+        let (settled, settled_hits) = &mut self.settled;
+        let counts =
+            [&mut self.reads, &mut self.real_hits, settled, settled_hits].into_iter().chain(&mut self.lru_hits);
         counts.chain(self.hits.iter_mut().flatten()).for_each(|count| *count *= by);
         self.lru_curve.iter_mut().for_each(|(_, hits)| *hits *= by);
         self
@@ -281,6 +345,9 @@ impl Advice {
     pub fn add(&mut self, other: &Advice) {
         self.reads += other.reads;
         self.real_hits += other.real_hits;
+        self.settled = (self.settled.0 + other.settled.0, self.settled.1 + other.settled.1);
+        self.sampled_reads += other.sampled_reads;
+        self.since_ms = [self.since_ms, other.since_ms].into_iter().filter(|&ms| ms != 0).min().unwrap_or(0);
         self.keys += other.keys;
         self.capacity_bytes += other.capacity_bytes;
         self.lru_hits.iter_mut().zip(other.lru_hits).for_each(|(sum, more)| *sum += more);
@@ -291,20 +358,32 @@ impl Advice {
     }
 
     /// Moves all that is foretold by what is known to be wrong with it: of the policy in force it is known how often it
-    /// hits at today's size. A sample with more of the hottest keys than it should have is too hopeful at every size.
+    /// hits at today's size, once the cache is full. A sample with more of the hottest keys than it should have is too
+    /// hopeful at every size. What is further off than a sample of that many reads may be is so for another reason: it
+    /// steps up at a slightly different size, and is right elsewhere.
     pub fn anchored(mut self, policy_in_force: &str) -> Advice {
-        let policies = self.policies();
-        let Some((_, foretold)) = policies.iter().find(|(name, _)| *name == policy_in_force) else { return self };
-        let (error, reads) = (foretold[ONE] - self.real_hits, self.reads);
-        let hits = self.lru_hits.iter_mut().chain(self.hits.iter_mut().flatten());
-        hits.chain(self.lru_curve.iter_mut().map(|(_, hits)| hits))
-            .for_each(|hits| *hits = (*hits - error).clamp(0.0, reads));
+        let ((settled, settled_hits), reads) = (self.settled, self.reads);
+        let Some(at) = self.policies().iter().position(|(name, _)| *name == policy_in_force) else { return self };
+        if settled == 0.0 {
+            return self;
+        }
+        let real_hits = settled_hits / settled * reads;
+        let foretold = self.policies()[at].1[ONE];
+        if !foretold.is_nan() {
+            let error = (foretold - real_hits).clamp(-ERROR_MAX * reads, ERROR_MAX * reads);
+            let hits = self.lru_hits.iter_mut().chain(self.hits.iter_mut().flatten());
+            hits.chain(self.lru_curve.iter_mut().map(|(_, hits)| hits))
+                .for_each(|hits| *hits = (*hits - error).clamp(0.0, reads));
+        }
+        let of_policy = if at == 0 { &mut self.lru_hits } else { &mut self.hits[at - 1] };
+        of_policy[ONE] = real_hits;
         self
     }
 
-    /// A share of the reads; 0 while there are none.
-    pub fn ratio(&self, hits: f64) -> f64 {
-        if self.reads == 0.0 { 0.0 } else { (hits / self.reads).clamp(0.0, 1.0) }
+    /// A share of the reads, 0 while there are none; none: it is too early to tell.
+    pub fn ratio(&self, hits: f64) -> Option<f64> {
+        let ratio = if self.reads == 0.0 { 0.0 } else { (hits / self.reads).clamp(0.0, 1.0) };
+        (!hits.is_nan()).then_some(ratio)
     }
 
     /// The bytes of entries with which LRU would reach this hit ratio; none: with no size that was seen.

@@ -130,10 +130,20 @@ impl Database {
         self.entry_bytes + self.table_bytes()
     }
 
+    /// Of the entries alone.
+    pub fn entry_bytes(&self) -> usize {
+        self.entry_bytes
+    }
+
     /// Of what finds entries: the table, and the wheel.
     pub fn table_bytes(&self) -> usize {
+        self.entries.table_bytes() + self.wheel_bytes()
+    }
+
+    /// Of the wheel alone.
+    pub fn wheel_bytes(&self) -> usize {
         let old = self.rebuild.as_ref().map_or(0, |rebuild| rebuild.old.memory_bytes());
-        self.entries.table_bytes() + self.wheel.memory_bytes() + old
+        self.wheel.memory_bytes() + old
     }
 
     /// To look around.
@@ -436,16 +446,17 @@ impl Database {
             } else {
                 is_more = true;
             }
-        } else if self.wheel.len().saturating_sub(self.volatile_len + self.due_len) > self.stale_max() {
+        } else if self.has_stale() {
             self.start_rebuild(now_ms, wheels);
             is_more = true;
         }
         is_more
     }
 
-    /// More stale records than this are worth a look at every entry.
-    fn stale_max(&self) -> usize {
-        STALE_MIN.max(self.len() / 4)
+    /// Whether there are so many stale records that they are worth a look at every entry, which has not begun.
+    pub fn has_stale(&self) -> bool {
+        let stale_max = STALE_MIN.max(self.len() / 4);
+        self.rebuild.is_none() && stale_max < self.wheel.len().saturating_sub(self.volatile_len + self.due_len)
     }
 
     /// Begins to make the wheel anew: it is full of stale records, or its time is ahead of the clock.

@@ -128,6 +128,10 @@ pub struct DatabaseStats {
     pub volatile_len: usize,
     /// Mean time to live of those, in ms.
     pub avg_ttl_ms: u64,
+    /// Bytes of what finds entries by key, …
+    pub table_bytes: usize,
+    /// … and by deadline.
+    pub wheel_bytes: usize,
 }
 
 /// The keys of one shard.
@@ -722,6 +726,8 @@ impl Keyspace {
             len: database.len(),
             volatile_len: database.volatile_len(),
             avg_ttl_ms: database.avg_ttl_ms(self.now_ms),
+            table_bytes: database.table_bytes() - database.wheel_bytes(),
+            wheel_bytes: database.wheel_bytes(),
         }
     }
 
@@ -729,6 +735,11 @@ impl Keyspace {
     pub fn memory_bytes(&self) -> usize {
         let databases = self.databases.iter().chain(&self.aside);
         databases.map(Database::memory_bytes).sum::<usize>() + self.graveyard.memory_bytes()
+    }
+
+    /// Bytes of all entries.
+    pub fn entry_bytes(&self) -> usize {
+        self.databases.iter().map(Database::entry_bytes).sum()
     }
 
     /// Bytes of the tables alone (`MEMORY STATS` calls them overhead).

@@ -218,7 +218,7 @@ fn access_policy(config: &Config) -> AccessPolicy {
 /// Keys that the advisers of all shards follow together, at most.
 const ADVISED_KEYS_MAX: u64 = 2048;
 /// One followed key for so many bytes of the limit: it takes some two thousand, models included.
-const BYTES_PER_ADVISED_KEY: u64 = 1 << 18;
+const BYTES_PER_ADVISED_KEY: u64 = 1 << 17;
 /// With fewer there is nothing to learn.
 const ADVISED_KEYS_MIN: u64 = 64;
 

@@ -30,7 +30,11 @@ pub(super) struct Mini {
     random: u64,
     /// The key that was read last, if it was there and nothing was written since.
     read_last: Option<u64>,
-    /// Reads that met their key; fading.
+    /// It was full once: before, it tells what a cache does that has just begun.
+    is_full: bool,
+    /// Reads since; fading.
+    pub reads: f64,
+    /// Of those, hits.
     pub hits: f64,
 }
 
@@ -46,6 +50,8 @@ impl Mini {
             accesses: 0,
             random: seed,
             read_last: None,
+            is_full: false,
+            reads: 0.0,
             hits: 0.0,
         }
     }
@@ -53,13 +59,24 @@ impl Mini {
     /// Whether the key is there.
     pub fn read(&mut self, hash: u64, now_ms: u64) -> bool {
         self.accesses += 1;
+        self.count_read();
         let Some(&place) = self.places.get(&hash) else { return false };
-        self.hits += 1.0;
+        self.hits += f64::from(u8::from(self.is_full));
         self.read_last = Some(hash);
         if self.policy != Simulated::Lrm {
             self.touch(place, now_ms);
         }
         true
+    }
+
+    /// A read, a hit or not.
+    pub fn count_read(&mut self) {
+        self.reads += f64::from(u8::from(self.is_full));
+    }
+
+    /// Whether nothing has had to go yet.
+    pub fn has_room(&self) -> bool {
+        !self.is_full
     }
 
     pub fn write(&mut self, hash: u64, bytes: usize, capacity: usize, now_ms: u64) {
@@ -95,6 +112,7 @@ impl Mini {
                 lhd.leave(clock, hash);
             }
             self.remove(hash);
+            self.is_full = true;
         }
     }
 

@@ -72,6 +72,7 @@ pub const FIELDS: &[(&str, &str, Kind, &str)] = &[
     ("mem_fragmentation_ratio", "redis_mem_fragmentation_ratio", Gauge, "Bytes in main memory to bytes in use."),
     ("mem_fragmentation_bytes", "redis_mem_fragmentation_bytes", Gauge, "Bytes in main memory and not in use."),
     ("mem_clients_normal", "redis_mem_clients_normal", Gauge, "Bytes of clients."),
+    ("mem_clients_shared", "corering_mem_clients_shared", Gauge, "Of the bytes of clients those that others hold too."),
     ("mem_clients_slaves", "redis_mem_clients_slaves", Gauge, "Bytes of replicas."),
     ("mem_aof_buffer", "redis_mem_aof_buffer_bytes", Gauge, "Bytes of the log in memory."),
     ("mem_replication_backlog", "redis_mem_replication_backlog_bytes", Gauge, "Bytes of the backlog of replication."),
