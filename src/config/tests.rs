@@ -191,6 +191,7 @@ fn refusals_of_config_set() {
         ("maxmemory abc", "argument must be a memory value"),
         ("maxmemory 1T", "argument must be a memory value"),
         ("maxmemory 101%", "percentage argument must be less or equal to 100"),
+        ("maxmemory 0%", "percentage argument must be greater than 0"),
         ("maxmemory-clients abc", "argument must be a memory or percent value"),
         ("maxmemory-clients 101%", "percentage argument must be less or equal to 100"),
         ("slave-priority abc", "argument couldn't be parsed into an integer"),

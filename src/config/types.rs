@@ -697,6 +697,9 @@ pub struct Budget {
 impl Setting for Budget {
     fn read(&mut self, input: &Input<'_>) -> Result<(), Refusal> {
         self.limit.take(input)?;
+        if self.limit == MemoryLimit::Bytes(0) && input.words[0].ends_with(b"%") {
+            return Err("percentage argument must be greater than 0".into()); // It would mean: no limit.
+        }
         self.bytes = self.limit.bytes(input.machine_memory_bytes);
         if self.bytes == 0 && matches!(self.limit, MemoryLimit::Percent(_)) {
             return Err("the memory of this machine is not known: give a size".into());

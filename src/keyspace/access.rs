@@ -92,6 +92,10 @@ impl AccessPolicy {
     /// The LRU clock of a key that was not used for so many seconds: what is more than 194 days wraps around.
     pub fn idle_clock(self, now_ms: u64, idle_seconds: i64) -> u32 {
         let idle_ms = idle_seconds.wrapping_mul(1000);
+        if idle_ms < 0 {
+            // As Redis has what goes beyond its arithmetics: as long ago as can be.
+            return (now_ms / OLD_UNIT_MS).wrapping_sub(COUNT_MASK) as u32 & COUNT_MASK as u32;
+        }
         let then_ms = (now_ms as i64).wrapping_sub(idle_ms);
         if (0..FRESH_MS_MAX as i64).contains(&idle_ms) {
             return fresh_clock(then_ms as u64);
@@ -192,6 +196,13 @@ mod tests {
             let idle_ms = idle_ms(old, then_ms + age_ms);
             assert!((age_ms..age_ms + OLD_UNIT_MS).contains(&idle_ms), "{age_ms}: {idle_ms}");
         }
+    }
+
+    #[test]
+    fn an_idle_time_beyond_all_is_the_longest() {
+        let now_ms = 1_700_000_000_000;
+        let clock = AccessPolicy::Lru.idle_clock(now_ms, i64::MAX);
+        assert_eq!(idle_ms(clock, now_ms) / 1000, 16_777_214);
     }
 
     #[test]

@@ -58,6 +58,9 @@ impl Keyspace {
             return false;
         }
         self.databases[db].change_with_deadline(hash, position, self.now_ms, |entry| entry.set_deadline(None));
+        if self.databases[db].has_stale() {
+            self.next_deadline_ms = 0; // The time of their records may be far away.
+        }
         self.changed(db, key, Event::PERSIST);
         true
     }

@@ -729,6 +729,27 @@ fn keys_expire_in_their_millisecond_though_nobody_looks() {
 }
 
 #[test]
+fn records_of_keys_that_stay_for_ever_go_long_before_their_time() {
+    const COUNT: usize = 20_000;
+    let mut keyspace = keyspace();
+    for index in 0..COUNT {
+        keyspace.set_string(0, &index.to_le_bytes(), b"v", Expiry::At(START_MS + 900_000_000));
+    }
+    expire_all(&mut keyspace, START_MS);
+    let bytes = keyspace.database_stats(0).wheel_bytes;
+    for index in 0..COUNT {
+        assert!(keyspace.persist(0, &index.to_le_bytes()));
+    }
+    expire_all(&mut keyspace, START_MS);
+    while keyspace.free_some(1000) {}
+    let left = keyspace.database_stats(0).wheel_bytes;
+    assert!(left < bytes / 3, "{left} bytes of {bytes}");
+    assert!(keyspace.set_deadline(0, &7_usize.to_le_bytes(), START_MS + 5));
+    expire_all(&mut keyspace, START_MS + 5);
+    assert_eq!(keyspace.stats.expired, 1);
+}
+
+#[test]
 fn many_keys_due_at_once_are_removed_in_slices() {
     const COUNT: usize = 100_000;
     let mut keyspace = keyspace();

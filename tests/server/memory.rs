@@ -514,6 +514,86 @@ fn a_transaction_that_cannot_fit_is_refused_and_nothing_goes_for_it() {
     }
 }
 
+/// A pipeline of `MULTI`, so many SETs of so many bytes, and `EXEC`; how many of them were done.
+fn send_transaction(client: &mut Client, count: usize, bytes: usize) -> Result<usize, Vec<u8>> {
+    let value = vec![b'v'; bytes];
+    let mut commands = encode(&["MULTI"]);
+    for key in 0..count {
+        commands.extend(encode(&[&b"SET"[..], format!("of:{bytes}:{key}").as_bytes(), &value]));
+    }
+    commands.extend(encode(&["EXEC"]));
+    client.send_raw(&commands).expect("it takes commands");
+    let replies: Vec<Value> = (0..count + 2).map(|_| client.read().expect("each is answered")).collect();
+    match replies.into_iter().last() {
+        Some(Value::Array(replies)) => Ok(replies.len()),
+        Some(Value::Error(error)) => Err(error),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_transaction_that_fits_runs_and_takes_no_more_room_than_it_writes() {
+    const LIMIT: u64 = 64 * MIB;
+    for (policy, is_full) in [("allkeys-lru", true), ("allkeys-lru", false), ("noeviction", false)] {
+        let server = start("64mb", policy);
+        let mut client = if is_full { fill(&server) } else { connect(&server) };
+        for (count, bytes) in [(40_000, 1000), (40, 1_000_000)] {
+            assert_eq!(send_transaction(&mut client, count, bytes), Ok(count), "{policy}, {bytes}, {is_full}");
+            let Value::Integer(keys) = client.call(&["DBSIZE"]).expect("a reply") else { panic!("no number") };
+            if is_full {
+                assert!(count as i64 + 1000 < keys, "{keys} keys are left, {bytes}");
+            } else {
+                assert_eq!(keys, count as i64);
+                client.call(&["FLUSHALL"]).expect("a reply");
+                wait_until("it is freed", || number(&mut client, "used_memory") < LIMIT / 4);
+            }
+        }
+        let peak = number(&mut client, "used_memory_peak");
+        assert!(peak <= LIMIT + SLACK_BYTES, "{} bytes above the limit", peak - LIMIT);
+    }
+}
+
+#[test]
+fn what_was_flushed_is_room_for_whoever_needs_it() {
+    const LIMIT: u64 = 64 * MIB;
+    let script = "for i = 1, 45 do redis.call('SET', 's' .. i, string.rep('x', 1000000)) end return 'ok'";
+    let queued = Value::Simple(b"QUEUED".to_vec());
+    let calls: [(&[&[&str]], Vec<Value>); 3] = [
+        (&[&["SETRANGE", "k", "44999999", "x"]], vec![Value::Integer(45_000_000)]),
+        (
+            &[&["MULTI"], &["SETRANGE", "a", "22999999", "x"], &["SETRANGE", "b", "22999999", "x"], &["EXEC"]],
+            vec![
+                Value::Simple(b"OK".to_vec()),
+                queued.clone(),
+                queued,
+                Value::Array(vec![Value::Integer(23_000_000); 2]),
+            ],
+        ),
+        (&[&["EVAL", script, "0"]], vec![Value::Bulk(b"ok".to_vec())]),
+    ];
+    for shards in [1, SHARDS] {
+        let server = Server::start(Kind::Corering { shards }, &["--maxmemory", "64mb"]);
+        let mut client = connect(&server);
+        for (calls, expected) in &calls {
+            // Some 8 MB of it are freed by FLUSHALL itself on each shard.
+            for first in (0..29_000).step_by(1000) {
+                assert_eq!(send_sets(&mut client, "key", first, 1000, 2000), 0);
+            }
+            let mut commands = encode(&["FLUSHALL", "SYNC"]);
+            calls.iter().for_each(|call| commands.extend(encode(call)));
+            client.send_raw(&commands).expect("it takes commands");
+            assert_eq!(client.read().expect("a reply"), Value::Simple(b"OK".to_vec()));
+            for value in expected {
+                assert_eq!(client.read().expect("a reply"), *value, "{shards} shards, {calls:?}");
+            }
+            let peak = number(&mut client, "used_memory_peak");
+            assert!(peak <= LIMIT + SLACK_BYTES, "{} bytes above the limit, {calls:?}", peak - LIMIT);
+            client.call(&["FLUSHALL"]).expect("a reply");
+            wait_until("it is freed", || number(&mut client, "used_memory") < LIMIT / 4);
+        }
+    }
+}
+
 #[test]
 fn what_a_script_or_transaction_uses_stays_while_others_go_for_it() {
     for shards in [1, SHARDS] {
@@ -591,7 +671,7 @@ fn parts_of(info: &Value) -> u64 {
         "used_memory_vm_total",
         "mem_not_counted_for_evict",
     ];
-    parts.iter().map(|part| field_of(info, part)).sum()
+    parts.iter().map(|part| field_of(info, part)).sum::<u64>() - field_of(info, "mem_clients_shared")
 }
 
 /// The number behind a name in the map that `MEMORY STATS` answers.
@@ -667,4 +747,96 @@ fn what_the_cores_count_sums_up_to_what_is_in_use() {
         3_000_000 < field_of(&info, "mem_clients_normal")
     });
     check(&mut last, "clients");
+}
+
+#[test]
+fn the_largest_client_of_all_cores_is_closed_first() {
+    let server = Server::start(Kind::Corering { shards: 4 }, &[]);
+    let mut control = connect(&server);
+    control.call(&["CLIENT", "NO-EVICT", "ON"]).expect("a reply");
+    let value = vec![b'v'; 100_000];
+    for round in 0..5 {
+        control.call(&["CONFIG", "SET", "maxmemory-clients", "0"]).expect("a reply");
+        let queue = |megabytes: usize| {
+            let mut client = connect(&server);
+            client.call(&["MULTI"]).expect("a reply");
+            for _ in 0..10 * megabytes {
+                client.call(&[&b"SET"[..], b"key", &value]).expect("a reply");
+            }
+            client
+        };
+        let mut small: Vec<Client> = (0..3).map(|_| queue(1)).collect();
+        let mut large = queue(5);
+        small.extend((0..4).map(|_| queue(1)));
+        let taken = number(&mut control, "mem_clients_normal");
+        let before = number(&mut control, "evicted_clients");
+        let limit = (taken - 500_000).to_string();
+        control.call(&["CONFIG", "SET", "maxmemory-clients", &limit]).expect("a reply");
+        wait_until("somebody is closed", || before < number(&mut control, "evicted_clients"));
+        assert!(large.call(&["PING"]).is_err(), "round {round}");
+        for client in &mut small {
+            assert_eq!(client.call(&["DISCARD"]).expect("it is open"), Value::Simple(b"OK".to_vec()), "round {round}");
+        }
+    }
+}
+
+#[test]
+fn clients_take_what_their_list_says_they_take() {
+    let server = start("0", "noeviction");
+    let mut control = connect(&server);
+    let value = vec![b'v'; 1_000_000];
+    control.call(&[&b"SET"[..], b"key", &value]).expect("a reply");
+    let mut silent = connect(&server);
+    (0..20).for_each(|_| silent.send_raw(&encode(&["GET", "key"])).expect("it takes commands"));
+    let mut seen = (0, 0);
+    wait_until("both say the same", || {
+        let Value::Bulk(list) = control.call(&["CLIENT", "LIST"]).expect("a reply") else { panic!("no list") };
+        let list = String::from_utf8_lossy(&list).into_owned();
+        let taken = list.split(' ').filter_map(|word| word.strip_prefix("tot-mem="));
+        let taken: u64 = taken.map(|bytes| bytes.parse::<u64>().expect("a number")).sum();
+        seen = (taken, number(&mut control, "mem_clients_normal"));
+        8 * MIB < taken && taken.abs_diff(seen.1) < taken / 20
+    });
+    assert!(8 * MIB < number(&mut control, "mem_clients_shared"), "{seen:?}");
+}
+
+#[test]
+fn what_clients_send_ahead_passes_the_limit_by_little() {
+    const LIMIT: u64 = 64 * MIB;
+    let server =
+        Server::start(Kind::Corering { shards: 1 }, &["--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]);
+    let end = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let ends = SetWhenDropped(&end);
+        for seed in 0..4 {
+            let (server, end) = (&server, &end);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed);
+                let mut client = connect(server);
+                let value = vec![b'v'; 3_000_000];
+                while !end.load(Ordering::Relaxed) {
+                    let mut commands = Vec::new();
+                    let mut count = 0;
+                    while commands.len() < 4_000_000 && count < 64 {
+                        let bytes = [10, 1000, 100_000, 1_000_000, 3_000_000][random.usize(..5)];
+                        let key = format!("{seed}:{}", random.u32(..));
+                        commands.extend(encode(&[&b"SET"[..], key.as_bytes(), &value[..bytes]]));
+                        count += 1;
+                    }
+                    client.send_raw(&commands).expect("it takes commands");
+                    for _ in 0..count {
+                        assert_eq!(client.read().expect("a reply"), Value::Simple(b"OK".to_vec()));
+                    }
+                }
+            });
+        }
+        let mut client = connect(&server);
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(5) || number(&mut client, "evicted_keys") < 500 {
+            assert!(started.elapsed() < PATIENCE, "the limit was not reached");
+        }
+        drop(ends);
+        let peak = number(&mut client, "used_memory_peak");
+        assert!(peak <= LIMIT + SLACK_BYTES, "{} bytes above the limit", peak - LIMIT);
+    });
 }
