@@ -251,17 +251,16 @@ fn scripts_that_may_write_do_not_begin_while_nothing_can_be_kept() {
         ];
         all.extend(calls.iter().map(|call| words(call)));
         // In a transaction: when it is queued, when it runs, and where only then it is known what it is.
-        all.extend([&["MULTI"][..], &["EVALSHA", &sha, "0"], &["EXEC"]].map(|call| words(call)));
+        all.extend([&["MULTI"][..], &["EVALSHA", &sha, "0"], &["EXEC"]].map(&mut words));
         words(&["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"]);
         let other = "#!lua\nreturn 2";
         let known = words(&["SCRIPT", "LOAD", other]).trim_matches('"').to_string();
         words(&["SCRIPT", "FLUSH"]);
-        all.extend([&["MULTI"][..], &["EVAL", shebang, "0"]].map(|call| words(call)));
+        all.extend([&["MULTI"][..], &["EVAL", shebang, "0"]].map(&mut words));
         let mut second = Client::connect(_server.port).expect("it accepts");
         say(&mut second, "CONFIG SET stop-writes-on-bgsave-error yes");
         all.extend(
-            [&["EXEC"][..], &["MULTI"], &["SCRIPT", "LOAD", other], &["EVALSHA", &known, "0"], &["EXEC"]]
-                .map(|call| words(call)),
+            [&["EXEC"][..], &["MULTI"], &["SCRIPT", "LOAD", other], &["EVALSHA", &known, "0"], &["EXEC"]].map(words),
         );
         all
     };
