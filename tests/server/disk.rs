@@ -1,6 +1,7 @@
 //! Disks that are full or gone, and what a crash leaves on them: what was accepted is kept, and the server says what it
 //! cannot keep.
 
+use crate::check::check;
 use crate::client::Client;
 use crate::extra::wait_until as wait_for;
 use crate::process::{Kind, Server};
@@ -210,7 +211,27 @@ fn data_of_a_module_ends_the_start_as_in_redis() {
             Server::try_start(kind, crate::process::free_port(), &["--dir", directory]).err().expect("it does not");
         let line = "The RDB file contains AUX module data I can't load: no matching module 'bloomflt1'";
         assert!(said.contains(line), "{}: {said}", kind.name());
+        let (status, text) = check(&scratch.0.join("dump.rdb"), &[], "");
+        assert!(status == 2 && text.contains(line), "{text}");
     }
+}
+
+/// Nothing is lost where only the checksum of a snapshot is wrong, and nobody has to agree that something is.
+#[test]
+fn a_wrong_checksum_alone_is_mended_without_losing_what_follows() {
+    let scratch = Scratch::new("disk-sum");
+    let file = scratch.0.join("dump.rdb");
+    let (_server, mut client) = scratch.start(SHARDS_2, &[]);
+    assert_eq!(say(&mut client, "SET k v"), "+OK");
+    assert_eq!(say(&mut client, "SAVE"), "+OK");
+    let whole = std::fs::read(&file).expect("it is there");
+    let mut broken = whole.clone();
+    *broken.last_mut().expect("it has bytes") ^= 1;
+    std::fs::write(&file, &broken).expect("it is writable");
+    let (status, text) = check(&file, &["--fix", "--yes"], "");
+    assert!(status == 0 && text.contains("lost would be: 0 bytes, 0 commands, 0 keys"), "{text}");
+    assert!(text.contains("The checksum is wrong") && !text.contains("what is lost stands behind it"), "{text}");
+    assert!(std::fs::read(&file).expect("it is there") == whole);
 }
 
 /// Scripts and functions that may write are refused before they begin, as in Redis, while the disk keeps nothing.
