@@ -90,8 +90,9 @@ impl Directory {
         Ok(numbers.map(|number| number.saturating_add(1)).fold(manifest.next_incr(), u64::max))
     }
 
-    /// Removes what a server has left that a crash has ended: files of the log that no manifest here names. To be
-    /// called when all that the manifest names is loaded; without one nothing is known to be left over.
+    /// Removes what a server has left that a crash has ended: files under names that nobody gives a whole file. Others of
+    /// the log that no manifest here names are told, and left: as well as what a crash has left they may be what somebody
+    /// wants back whose manifest is lost. To be called when all that the manifest names is loaded.
     pub(super) fn remove_orphans(&self, manifest: &Manifest) {
         if manifest.files().next().is_none() {
             return;
@@ -111,8 +112,14 @@ impl Directory {
         let orphans = names.iter().filter(|name| manifest::is_of_log(&self.prefix, name) && !is_named(name));
         let mut is_any = false;
         for name in orphans {
+            let path = self.path.join(name);
+            if !name.starts_with("temp-") {
+                let bytes = disk::len(&path).unwrap_or(0);
+                tracing::warn!("{} is left where it is: {bytes} bytes of a log that no manifest names", path.display());
+                continue;
+            }
             is_any = true;
-            remove_left(&self.path.join(name));
+            remove_left(&path);
         }
         if is_any {
             let _ = disk::sync_directory(&self.path); // Else they may be there again after a crash, and go then.

@@ -473,7 +473,9 @@ impl Core {
                 self.shared.budget.is_exceeded(self.now_ms);
             }
             let is_late = nanoseconds_max < self.clock.delta_as_nanos(started, self.clock.raw());
-            if is_late && limit + HELPS_BYTES_MAX < used && self.has_garbage() {
+            // What is large would be read and copied again in every pass.
+            let may_wait = more < LARGE_BYTES_MIN && limit + HELPS_BYTES_MAX < used;
+            if is_late && may_wait && self.has_garbage() {
                 self.lacks_room_since_ms = None; // It has not been for nothing.
                 return Room::Later;
             }
@@ -679,6 +681,12 @@ impl Core {
         if !memory::is_within_lease(more) {
             self.let_others_go(ground, more as u64);
         }
+    }
+
+    /// Whether so much is in use that entries would go between the calls of a transaction, had any been left.
+    pub(super) fn is_short_within(&self) -> bool {
+        let limit = self.config.maxmemory.bytes;
+        self.shared.budget.ceiling(limit) + slack_bytes(limit) / SLACK_PART_WITHIN < self.counted_bytes()
     }
 
     #[cold]

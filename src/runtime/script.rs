@@ -476,7 +476,7 @@ impl Core {
         if limit != 0 && !memory::is_within_lease(0) {
             // Within a transaction entries go between its calls, not here.
             let runs_on = self.connections[index as usize].session.mode.contains(Mode::DENY_BLOCKING);
-            prepared.is_short = if runs_on { limit < self.counted_bytes() } else { self.room_for(0) == Room::Lacking };
+            prepared.is_short = if runs_on { self.is_short_within() } else { self.room_for(0) == Room::Lacking };
             let minds = !prepared
                 .flags
                 .intersects(ScriptFlags::COMPATIBLE.union(ScriptFlags::NO_WRITES).union(ScriptFlags::ALLOW_OOM));

@@ -133,22 +133,20 @@ fn what_a_crash_has_left_goes_and_nothing_else() {
     let dead = server.child.id();
     let log = |name: &str| scratch.log().join(name);
     let own = |name: String| scratch.0.join(name);
-    let left: Vec<PathBuf> = vec![
-        log("appendonly.aof.9.base.rdb"),
-        log("appendonly.aof.9.incr.aof"),
-        log("temp-appendonly.aof.manifest"),
-        log(&format!("temp-{dead}.rdb")),
-        own(format!("temp-{dead}.rdb")),
-    ];
+    let left: Vec<PathBuf> =
+        vec![log("temp-appendonly.aof.manifest"), log(&format!("temp-{dead}.rdb")), own(format!("temp-{dead}.rdb"))];
     let kept: Vec<PathBuf> = vec![
         log("appendonly.aof.7.base.rdb"),
+        // Nothing names them, but their manifest may be lost.
+        log("appendonly.aof.9.base.rdb"),
+        log("appendonly.aof.9.incr.aof"),
         log("other.aof.9.incr.aof"),
         log("appendonly.aof.9.incr.aof.bak-1"),
         own(format!("temp-{}.rdb", std::process::id())),
         own("temp-x.rdb".to_string()),
         own("dump.rdb".to_string()),
     ];
-    left.iter().chain(&kept[..5]).for_each(|path| std::fs::write(path, "left").expect("it is writable"));
+    left.iter().chain(&kept[..7]).for_each(|path| std::fs::write(path, "left").expect("it is writable"));
     std::fs::copy(log("appendonly.aof.1.base.rdb"), own("dump.rdb".to_string())).expect("it is there");
     // Somebody keeps an older manifest, with what it names.
     std::fs::write(log("appendonly.aof.manifest.old"), "file appendonly.aof.7.base.rdb seq 7 type b\n")
@@ -159,6 +157,7 @@ fn what_a_crash_has_left_goes_and_nothing_else() {
         assert_eq!(left.iter().filter(|path| path.exists()).collect::<Vec<_>>(), Vec::<&PathBuf>::new());
         assert_eq!(kept.iter().filter(|path| !path.exists()).collect::<Vec<_>>(), Vec::<&PathBuf>::new());
         assert_eq!(server.output().matches("that nothing names were left there").count(), lines);
+        assert_eq!(server.output().matches("of a log that no manifest names").count(), 2);
     }
 }
 
