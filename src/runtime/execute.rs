@@ -265,7 +265,12 @@ impl Core {
             return if runs_script(row) { self.room_for_script() } else { Room::Made };
         }
         let request_bytes = self.bytes_of_planned(planned, row);
-        let room = self.room_for(request_bytes);
+        let mut room = self.room_for(request_bytes);
+        if room == Room::Later && !self.connections[planned.connection as usize].bodies.is_empty() {
+            // What is large would be read and copied again in every pass.
+            self.free_all();
+            room = self.room_for(request_bytes);
+        }
         if !matches!(planned.place, Place::One(shard) if shard == self.core) {
             memory::spend_lease(request_bytes + ENTRY_BYTES);
         }
