@@ -90,9 +90,9 @@ impl Directory {
         Ok(numbers.map(|number| number.saturating_add(1)).fold(manifest.next_incr(), u64::max))
     }
 
-    /// Removes what a server has left that a crash has ended: files under names that nobody gives a whole file. Others of
-    /// the log that no manifest here names are told, and left: as well as what a crash has left they may be what somebody
-    /// wants back whose manifest is lost. To be called when all that the manifest names is loaded.
+    /// Removes what a server has left that a crash has ended: files under names that nobody gives a whole file. Others
+    /// of the log that no manifest here names are told, and left: as well as what a crash has left they may be what
+    /// somebody wants back whose manifest is lost. To be called when all that the manifest names is loaded.
     pub(super) fn remove_orphans(&self, manifest: &Manifest) {
         if manifest.files().next().is_none() {
             return;
