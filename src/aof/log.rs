@@ -901,7 +901,9 @@ impl Log {
     }
 
     /// What to write next: all there is for one file. `spare` becomes the buffer of what comes after it. Also a file
-    /// without records has something to be written, once: which lane it is, and its end.
+    /// without records has something to be written, once: which lane it is, and its end. What is taken counts as being
+    /// written until its owner says what it has in memory ([`Log::note_writing`]): at no moment as nobody's, or another
+    /// core would let keys go for it.
     pub fn take(&self, lane: usize, spare: Vec<u8>) -> Option<Batch> {
         let mut pending = self.lanes[lane].pending.lock();
         // Files that were given up without a word, or whose records a base has.
@@ -921,6 +923,7 @@ impl Log {
         if is_last {
             pending.segments.pop_front();
         }
+        self.lanes[lane].writing.fetch_add(records.capacity() as u64, Ordering::Relaxed);
         self.lanes[lane].note_buffers(&pending);
         let later: u64 = pending.segments.iter().map(|segment| segment.records.len() as u64).sum();
         Some(Batch { file, records, shares, end: pending.end - later, is_last })

@@ -346,18 +346,23 @@ impl Writer {
         let spare = std::mem::take(&mut self.spare_records);
         let Some(batch) = log.take(self.lane, spare) else { return Ok(()) };
         let bytes = group::bytes_for(batch.records.len());
+        // Before the blocks are there: making room in the file may take long, and filling them.
+        let blocks_bytes = self.spare_blocks.as_ref().map_or(0, Blocks::capacity).max(bytes);
+        log.note_writing(self.lane, batch.records.capacity() + blocks_bytes);
         if let Some(open) = &self.open
             && open.room.is_under_way()
             && (open.number != batch.file || !open.room.is_free(open.offset + bytes as u64))
         {
             // Zeros would fall upon the group, or make a file longer again that is cut now: they end first.
             log.put_back(self.lane, batch);
+            self.note_spares(log);
             return Ok(());
         }
         let begun = if self.has_begun { Ok(()) } else { self.begin(log) };
         if let Err(error) = begun.and_then(|()| self.make_ready(log, &batch, at.steady_ms)) {
             let directory = self.files.of_file(batch.file);
             log.put_back(self.lane, batch);
+            self.note_spares(log);
             if directory.is_none_or(|directory| !directory.is_there()) {
                 // The clerk finds another one.
                 note_gone(log, "the directory of the append-only file is not there");
@@ -371,7 +376,6 @@ impl Writer {
         };
         let open = self.open.as_mut().expect("made ready");
         group::seal(blocks.bytes_mut(), open.place(), batch.shares, &batch.records);
-        log.note_writing(self.lane, batch.records.capacity() + blocks.capacity());
         queue.write(&open.file, open.offset, blocks, 0, is_synced);
         if at.policy == Appendfsync::Always
             && let Some((from, zeros)) = open.room.zeros_behind(open.offset + bytes as u64, bytes as u64)
@@ -581,6 +585,7 @@ impl Writer {
             }
             log.note_written(lane, batch.end, true);
         }
+        self.note_spares(log);
         if let Some(open) = self.open.take()
             && let Err(error) = open.file.set_len(open.offset).and_then(|()| open.file.sync())
         {

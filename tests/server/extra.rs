@@ -20,6 +20,15 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// The same, with what was seen last.
+pub fn wait_until_told(mut is_so: impl FnMut() -> (bool, String)) {
+    let deadline = Instant::now() + PATIENCE;
+    while let (false, seen) = is_so() {
+        assert!(Instant::now() < deadline, "waited in vain: {seen}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Tells threads of a scope to end, also where what runs beside them has failed: else the test would hang.
 pub struct SetWhenDropped<'a>(pub &'a AtomicBool);
 
