@@ -273,7 +273,9 @@ impl Clerk {
             self.replacing = Some((first, Vec::new()));
             return Err(error);
         }
-        if let Some((base, Some(first), bytes)) = self.rewritten.take() {
+        let rewritten = self.rewritten.take();
+        let is_done = rewritten.is_some();
+        if let Some((base, Some(first), bytes)) = rewritten {
             if let Err(error) = self.name_from(first, Some(base.clone()), bytes) {
                 self.rewritten = Some((base, Some(first), bytes));
                 return Err(error);
@@ -281,10 +283,13 @@ impl Clerk {
             // A command that emptied everything before the base was made has nothing left to replace.
             self.replacing.take_if(|(replacing, _)| *replacing <= first);
             self.log.note_base_bytes(self.log.bytes());
+        }
+        // Also what could not be deleted before, or was to be kept. Who sees a rewrite end finds nothing of before.
+        let deleted = self.delete_history();
+        if is_done {
             self.end_rewrite(true);
         }
-        // Also what could not be deleted before, or was to be kept.
-        self.delete_history()
+        deleted
     }
 
     /// Makes and names the files of generations that wait for it.
@@ -414,8 +419,9 @@ impl Clerk {
             tracing::warn!("AOF write error looks solved, Redis can write again.");
         }
         self.log.note_base_bytes(self.log.bytes());
+        let deleted = self.delete_history();
         self.end_rewrite(true);
-        self.delete_history()
+        deleted
     }
 
     /// The log is off: a base is all there is of it.
@@ -429,8 +435,9 @@ impl Clerk {
         self.replacing = None;
         self.log.note_new_files(bytes);
         self.log.note_base_bytes(bytes);
+        let deleted = self.delete_history();
         self.end_rewrite(true);
-        self.delete_history()
+        deleted
     }
 
     /// A base, and all that was named before as history.
