@@ -127,6 +127,10 @@ pub struct WorkArguments {
     /// uniform, zipf:THETA, sequential or trace:FILE (a key in each line, and perhaps the value's size)
     #[arg(long, value_name = "WHICH", default_value = "uniform")]
     pub key_distribution: Distribution,
+    /// Put a hash tag before keys, {7}key:…, so that those of a command are in one slot; in cluster mode that is done
+    /// where a command of the mix has several
+    #[arg(long)]
+    pub hash_tags: bool,
     /// Size of values in bytes
     #[arg(long, value_name = "SIZES", default_value = "64")]
     pub value_size: Sizes,
@@ -300,6 +304,9 @@ pub struct FillArguments {
     /// Seconds to live: a number, or a range such as 60-120
     #[arg(long, value_name = "SECONDS", value_parser = parse_ttl)]
     pub ttl: Option<(u64, u64)>,
+    /// Put a hash tag before keys, as `run` does with this option and in cluster mode where a command has several keys
+    #[arg(long)]
+    pub hash_tags: bool,
     /// Another command than SET {key} {value}
     #[arg(long)]
     pub command: Option<String>,

@@ -178,6 +178,7 @@ fn run_fill(arguments: &FillArguments, interrupted: &Arc<AtomicBool>) -> Result<
         keys: arguments.keys,
         key_prefix: arguments.key_prefix.clone(),
         key_distribution: Distribution::Sequential,
+        hash_tags: arguments.hash_tags,
         value_size: arguments.value_size.clone(),
         ttl: arguments.ttl,
         seed: arguments.seed,

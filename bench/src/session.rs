@@ -77,7 +77,7 @@ impl Session {
     ) -> Result<Session, String> {
         let mut said = work.said()?;
         said.retain(|(_, _, weight)| 0 < *weight);
-        let workload = Workload::new(
+        let mut workload = Workload::new(
             said,
             work.keys,
             work.key_prefix.clone(),
@@ -86,6 +86,9 @@ impl Session {
             work.ttl,
             work.seed,
         )?;
+        if work.hash_tags || access.cluster && workload.has_several_keys() {
+            workload.tag_keys()?;
+        }
         if load.connections < u32::from(load.threads) {
             return Err(format!("{} threads need as many connections, not {}", load.threads, load.connections));
         }
@@ -293,7 +296,9 @@ impl Session {
         }
         let trace = matches!(self.workload.distribution, crate::workload::keys::Distribution::Trace(_));
         let keys = if trace { String::new() } else { format!("{}, ", grouped(self.workload.keys)) };
-        set("keys", format!("{keys}{}", self.workload.distribution));
+        let tags =
+            self.workload.tags.map_or(String::new(), |tags| format!(", with {} hash tags", grouped(tags.count())));
+        set("keys", format!("{keys}{}{tags}", self.workload.distribution));
         set("values", self.workload.sizes.to_string());
         if let Some((low, high)) = self.workload.ttl_s {
             set("time to live", if low == high { format!("{low} s") } else { format!("{low}–{high} s") });

@@ -73,7 +73,7 @@ _corering__bench() {
             return 0
             ;;
         corering__bench__subcmd__compare)
-            opts="-r -w -d -c -t -P -o -q -h --a --b --pid-a --pid-b --rounds --confidence --rate --arrivals --warmup --duration --user --password --db --resp --cluster --timeout --connections --threads --pipeline --spin --cpus --mix --command --ratio --name --keys --key-prefix --key-distribution --value-size --ttl --seed --out --html --json --csv --series-csv --hgrm --title --quiet --help"
+            opts="-r -w -d -c -t -P -o -q -h --a --b --pid-a --pid-b --rounds --confidence --rate --arrivals --warmup --duration --user --password --db --resp --cluster --timeout --connections --threads --pipeline --spin --cpus --mix --command --ratio --name --keys --key-prefix --key-distribution --hash-tags --value-size --ttl --seed --out --html --json --csv --series-csv --hgrm --title --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -263,7 +263,7 @@ _corering__bench() {
             return 0
             ;;
         corering__bench__subcmd__fill)
-            opts="-s -c -P -q -h --server --keys --key-prefix --value-size --ttl --command --connections --pipeline --seed --quiet --user --password --db --resp --cluster --timeout --help"
+            opts="-s -c -P -q -h --server --keys --key-prefix --value-size --ttl --hash-tags --command --connections --pipeline --seed --quiet --user --password --db --resp --cluster --timeout --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -489,7 +489,7 @@ _corering__bench() {
             return 0
             ;;
         corering__bench__subcmd__run)
-            opts="-s -r -w -d -n -c -t -P -o -q -h --server --server-pid --rate --arrivals --ramp --ramp-from --warmup --duration --requests --user --password --db --resp --cluster --timeout --connections --threads --pipeline --spin --cpus --mix --command --ratio --name --keys --key-prefix --key-distribution --value-size --ttl --seed --out --html --json --csv --series-csv --hgrm --title --quiet --help"
+            opts="-s -r -w -d -n -c -t -P -o -q -h --server --server-pid --rate --arrivals --ramp --ramp-from --warmup --duration --requests --user --password --db --resp --cluster --timeout --connections --threads --pipeline --spin --cpus --mix --command --ratio --name --keys --key-prefix --key-distribution --hash-tags --value-size --ttl --seed --out --html --json --csv --series-csv --hgrm --title --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -683,7 +683,7 @@ _corering__bench() {
             return 0
             ;;
         corering__bench__subcmd__sweep)
-            opts="-s -w -d -c -t -P -o -q -h --server --server-pid --rates --of-peak --arrivals --p99-max --warmup --duration --user --password --db --resp --cluster --timeout --connections --threads --pipeline --spin --cpus --mix --command --ratio --name --keys --key-prefix --key-distribution --value-size --ttl --seed --out --html --json --csv --series-csv --hgrm --title --quiet --help"
+            opts="-s -w -d -c -t -P -o -q -h --server --server-pid --rates --of-peak --arrivals --p99-max --warmup --duration --user --password --db --resp --cluster --timeout --connections --threads --pipeline --spin --cpus --mix --command --ratio --name --keys --key-prefix --key-distribution --hash-tags --value-size --ttl --seed --out --html --json --csv --series-csv --hgrm --title --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -70,6 +70,7 @@ complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l se
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l hgrm -d 'Percentile distributions: what their paths begin with' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l title -d 'Title of the report' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l cluster -d 'Send each command to the node that has its key, and follow redirections'
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l hash-tags -d 'Put a hash tag before keys, {7}key:…, so that those of a command are in one slot; in cluster mode that is done where a command of the mix has several'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -s q -l quiet -d 'Print nothing but warnings and errors'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -s s -l server -d 'HOST:PORT, [IPV6]:PORT or unix:PATH' -r
@@ -109,6 +110,7 @@ complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l 
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l hgrm -d 'Percentile distributions: what their paths begin with' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l title -d 'Title of the report' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l cluster -d 'Send each command to the node that has its key, and follow redirections'
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l hash-tags -d 'Put a hash tag before keys, {7}key:…, so that those of a command are in one slot; in cluster mode that is done where a command of the mix has several'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -s q -l quiet -d 'Print nothing but warnings and errors'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l a -d 'The one that is known: HOST:PORT, [IPV6]:PORT or unix:PATH' -r
@@ -150,6 +152,7 @@ complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l hgrm -d 'Percentile distributions: what their paths begin with' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l title -d 'Title of the report' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l cluster -d 'Send each command to the node that has its key, and follow redirections'
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l hash-tags -d 'Put a hash tag before keys, {7}key:…, so that those of a command are in one slot; in cluster mode that is done where a command of the mix has several'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -s q -l quiet -d 'Print nothing but warnings and errors'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -s s -l server -d 'HOST:PORT, [IPV6]:PORT or unix:PATH' -r
@@ -166,6 +169,7 @@ complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l p
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l db -d 'Database, for SELECT' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l resp -d 'Version of the protocol' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l timeout -d 'How long to wait for a connection, a reply, and for what is outstanding at the end' -r
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l hash-tags -d 'Put a hash tag before keys, as `run` does with this option and in cluster mode where a command has several keys'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -s q -l quiet -d 'Print nothing but errors'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l cluster -d 'Send each command to the node that has its key, and follow redirections'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -s h -l help -d 'Print help'

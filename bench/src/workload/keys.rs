@@ -1,5 +1,11 @@
 //! Which keys are asked for: uniform, by Zipf's law, in sequence, or as a recorded trace has them.
 
+//!
+//! A cluster takes a command with several keys only if they are in one slot. So keys may get hash tags, as many as
+//! [`Tags::of`] says: `{7}key:000000000107`. The tag follows from the key's number, so that a key is the same whichever
+//! command names it, and there are as many keys as were asked for. The first key of a command is drawn as always; those
+//! behind it are moved to the keys of its tag.
+
 use super::zipf::Zipf;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -114,6 +120,47 @@ pub struct Keys {
     choice: Choice,
     prefix: Vec<u8>,
     digits: usize,
+    tags: Option<Tags>,
+}
+
+/// Hash tags of keys, and what they have come to within a command.
+#[derive(Debug, Clone, Copy)]
+pub struct Tags {
+    keys: u64,
+    tags: u64,
+    /// The number of the command's first key, and how many there are by now.
+    first: Option<(u64, u64)>,
+}
+
+impl Tags {
+    /// Keys that share a tag, at least, so that a command finds different ones.
+    const KEYS_MIN: u64 = 100;
+    /// So many tags are spread over the nodes of any cluster well enough.
+    const TAGS_MAX: u64 = 4096;
+
+    /// Tags of so many keys.
+    pub fn of(keys: u64) -> Tags {
+        Tags { keys, tags: (keys / Tags::KEYS_MIN).clamp(1, Tags::TAGS_MAX), first: None }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.tags
+    }
+
+    /// The key that stands in a command for the one that was drawn. Where keys come in sequence, those behind the first
+    /// are its successors within their tag.
+    fn moved(&mut self, drawn: u64, is_sequential: bool) -> u64 {
+        let Some((first, seen)) = &mut self.first else {
+            self.first = Some((drawn, 1));
+            return drawn;
+        };
+        let tag = *first % self.tags;
+        let of_tag = (self.keys - tag).div_ceil(self.tags);
+        let place = if is_sequential { *first / self.tags + *seen } else { drawn / self.tags };
+        *seen += 1;
+        tag + self.tags * (place % of_tag)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -144,7 +191,19 @@ impl Keys {
             Distribution::Sequential => Choice::Sequential(index as u64, threads as u64, keys),
             Distribution::Trace(_) => Choice::Trace(trace.expect("it was read"), index, threads),
         };
-        Keys { choice, prefix: prefix.as_bytes().to_vec(), digits: 12 }
+        Keys { choice, prefix: prefix.as_bytes().to_vec(), digits: 12, tags: None }
+    }
+
+    /// The same with hash tags; those of a trace are as they are.
+    pub fn tagged(self, tags: Option<Tags>) -> Keys {
+        Keys { tags, ..self }
+    }
+
+    /// A command begins: its first key has any tag.
+    pub fn begin_command(&mut self) {
+        if let Some(tags) = &mut self.tags {
+            tags.first = None;
+        }
     }
 
     /// Appends a key; tells the size of its value if a trace says it.
@@ -152,6 +211,8 @@ impl Keys {
         let number = match &mut self.choice {
             Choice::Uniform(keys) => random.u64(0..*keys),
             Choice::Zipf(zipf) => zipf.sample(random) - 1,
+            // Those behind a command's first are no turns of the sequence.
+            Choice::Sequential(..) if self.tags.is_some_and(|tags| tags.first.is_some()) => 0,
             Choice::Sequential(next, step, keys) => {
                 let number = *next % *keys;
                 *next += *step;
@@ -164,6 +225,13 @@ impl Keys {
                 return size.map(|size| size as usize);
             }
         };
+        let mut number = number;
+        if let Some(tags) = &mut self.tags {
+            number = tags.moved(number, matches!(self.choice, Choice::Sequential(..)));
+            out.push(b'{');
+            append_number(number % tags.tags, 1, out);
+            out.push(b'}');
+        }
         out.extend_from_slice(&self.prefix);
         append_number(number, self.digits, out);
         None

@@ -6,7 +6,7 @@ pub mod size;
 pub mod template;
 pub mod zipf;
 
-use keys::{Distribution, Keys, Trace};
+use keys::{Distribution, Keys, Tags, Trace};
 use size::Sizes;
 use std::path::Path;
 use std::sync::Arc;
@@ -68,6 +68,8 @@ pub struct Workload {
     pub ttl_s: Option<(u64, u64)>,
     pub seed: u64,
     trace: Option<Arc<Trace>>,
+    /// Keys have hash tags.
+    pub tags: Option<Tags>,
 }
 
 /// A command as the command line says it: a name for tables, what was typed, the weight.
@@ -112,12 +114,31 @@ impl Workload {
             Distribution::Trace(path) => Some(Arc::new(Trace::read(Path::new(path))?)),
             _ => None,
         };
-        Ok(Workload { commands, keys, key_prefix, distribution, sizes, ttl_s, seed, trace })
+        Ok(Workload { commands, keys, key_prefix, distribution, sizes, ttl_s, seed, trace, tags: None })
+    }
+
+    /// Whether some command has keys in several slots.
+    pub fn has_several_keys(&self) -> bool {
+        self.commands.iter().any(|command| command.template.has_several_keys)
+    }
+
+    /// Gives all keys hash tags, so that those of a command are in one slot.
+    pub fn tag_keys(&mut self) -> Result<(), String> {
+        if self.trace.is_some() {
+            return Err(
+                "the keys of a trace are as they are: hash tags have to stand in its lines, or before {key}, as in \
+                        `MGET {{tag}}{key} {{tag}}{key}`"
+                    .into(),
+            );
+        }
+        self.tags = Some(Tags::of(self.keys));
+        Ok(())
     }
 
     /// What draws the requests of thread `index` of `threads`.
     pub fn requests(self: &Arc<Workload>, index: usize, threads: usize) -> Requests {
         let keys = Keys::new(&self.distribution, self.keys, self.trace.clone(), &self.key_prefix, index, threads);
+        let keys = keys.tagged(self.tags);
         let seed = self.seed.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let filler = Filler::new(keys, self.sizes.clone(), self.ttl_s.unwrap_or((0, 0)), index, threads, seed);
         let weight = self.commands.iter().map(|command| command.weight).sum();
@@ -197,6 +218,42 @@ mod tests {
             seen[requests.append(&mut Vec::new())] += 1;
         }
         assert!((f64::from(seen[1]) - 10_000.0).abs() < 500.0, "{seen:?}");
+    }
+
+    /// The arguments of a request, the name not among them.
+    fn arguments(request: &[u8]) -> Vec<String> {
+        let text = String::from_utf8(request.to_vec()).expect("text");
+        text.split("\r\n").skip(4).step_by(2).filter(|argument| !argument.is_empty()).map(String::from).collect()
+    }
+
+    #[test]
+    fn tagged_keys_of_a_command_are_in_one_slot_and_there_are_no_more_of_them() {
+        use crate::wire::cluster::slot;
+        for (distribution, distinct_min) in
+            [(Distribution::Uniform, 990), (Distribution::Zipf(0.99), 500), (Distribution::Sequential, 1000)]
+        {
+            let said = parse_mix("mget,get").unwrap();
+            let mut workload =
+                Workload::new(said, 1000, "key:".into(), distribution.clone(), Sizes::Fixed(3), None, 1).unwrap();
+            workload.tag_keys().unwrap();
+            let mut requests = Arc::new(workload).requests(0, 1);
+            let (mut names, mut slots) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+            for _ in 0..2_000 {
+                let mut out = Vec::new();
+                requests.append(&mut out);
+                let keys = arguments(&out);
+                assert!(keys.len() == 10 || keys.len() == 1, "{keys:?}");
+                let of: std::collections::BTreeSet<u16> = keys.iter().map(|key| slot(key.as_bytes())).collect();
+                assert_eq!(of.len(), 1, "{keys:?}");
+                assert_eq!(requests.first_key().map(slot), of.first().copied());
+                slots.extend(of);
+                let distinct: std::collections::BTreeSet<&String> = keys.iter().collect();
+                assert!(distribution != Distribution::Sequential || distinct.len() == keys.len(), "{keys:?}");
+                names.extend(keys);
+            }
+            assert!(distinct_min <= names.len() && names.len() <= 1000, "{}: {}", distribution, names.len());
+            assert_eq!(slots.len(), 10, "{distribution}");
+        }
     }
 
     #[test]

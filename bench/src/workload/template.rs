@@ -31,6 +31,8 @@ pub struct Template {
     first_key: FirstKey,
     /// Whether some argument is a TTL.
     pub has_ttl: bool,
+    /// Whether several arguments have a `{key}` in no hash tag that was typed, so that they are in different slots.
+    pub has_several_keys: bool,
 }
 
 /// The first argument that is a key for the server, whatever it is made of.
@@ -75,7 +77,7 @@ impl Template {
         }
         let mut fixed = format!("*{}\r\n", words.len()).into_bytes();
         let mut steps = Vec::new();
-        let mut has_ttl = false;
+        let (mut has_ttl, mut untagged_keys) = (false, 0);
         let key_at = position::first_key(&words);
         let mut first_key = FirstKey::None;
         for (at, word) in words.iter().enumerate() {
@@ -87,6 +89,7 @@ impl Template {
                     _ => FirstKey::Step(steps.len() + 1), // behind what is fixed before it
                 };
             }
+            untagged_keys += usize::from(is_untagged_key(&parts));
             has_ttl |= parts.contains(&Part::TtlSeconds) || parts.contains(&Part::TtlMilliseconds);
             match &parts[..] {
                 [] => fixed.extend_from_slice(b"$0\r\n\r\n"),
@@ -102,12 +105,14 @@ impl Template {
             }
         }
         steps.push(Step::Fixed(fixed));
-        Ok(Template { steps, name: words[0].to_ascii_uppercase(), first_key, has_ttl })
+        let has_several_keys = 1 < untagged_keys;
+        Ok(Template { steps, name: words[0].to_ascii_uppercase(), first_key, has_ttl, has_several_keys })
     }
 
     /// Appends a request. Its first key, if it has one, is left in the filler.
     pub fn append(&self, filler: &mut Filler, out: &mut Vec<u8>) {
         filler.first_key.clear();
+        filler.keys.begin_command();
         filler.has_first_key = self.first_key != FirstKey::None;
         if let FirstKey::Fixed(key) = &self.first_key {
             filler.first_key.extend_from_slice(key);
@@ -226,6 +231,12 @@ impl Filler {
             bytes -= piece;
         }
     }
+}
+
+/// Whether an argument has a `{key}`, and nothing before it that was typed to be a hash tag.
+fn is_untagged_key(parts: &[Part]) -> bool {
+    let before = parts.iter().position(|part| *part == Part::Key).map(|at| &parts[..at]);
+    before.is_some_and(|before| !before.iter().any(|part| matches!(part, Part::Text(text) if text.contains(&b'{'))))
 }
 
 /// Words with their quotes taken off. A quote within quotes of its kind is written twice.
@@ -373,6 +384,21 @@ mod tests {
         assert_eq!(first("EVAL 'return 1' 1 {key}:e").as_deref(), Some("k000000000005:e"));
         assert_eq!(first("GET ''").as_deref(), Some(""));
         assert_eq!(first("PING"), None);
+    }
+
+    #[test]
+    fn several_keys_are_seen_where_nobody_tagged_them() {
+        for (text, has_several) in [
+            ("GET {key}", false),
+            ("SET {key} {value}", false),
+            ("MGET {key} {key}", true),
+            ("RENAME {key} backup:{key}", true),
+            ("MGET {key} fixed", false),
+            ("MGET {{tag}}{key} {{tag}}{key}", false),
+            ("MGET {{{key}}}:a {{{key}}}:b", false),
+        ] {
+            assert_eq!(Template::parse(text).expect(text).has_several_keys, has_several, "{text}");
+        }
     }
 
     #[test]

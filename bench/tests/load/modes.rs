@@ -121,6 +121,13 @@ fn a_cluster_is_asked_where_the_whole_key_is() {
             };
             let slot = corering_bench::wire::cluster::slot(key);
             let owner = usize::from(8192 <= slot);
+            let every = if is(arguments, "MSET") { 2 } else { 1 };
+            let is_several = is(arguments, "MSET") || is(arguments, "MGET");
+            if is_several
+                && arguments[1..].iter().step_by(every).any(|key| corering_bench::wire::cluster::slot(key) != slot)
+            {
+                return b"-CROSSSLOT Keys in request don't hash to the same slot\r\n".to_vec();
+            }
             if owner == number {
                 b":1\r\n".to_vec()
             } else {
@@ -133,6 +140,9 @@ fn a_cluster_is_asked_where_the_whole_key_is() {
     let loads = [
         "--mix incr,lpush,lrange_100,sadd,spop,xadd,hset,zadd,ping",
         "--command SET~user:{key}:name~{value} --command GET~fixed --command GET~other",
+        "--mix mset,mget,set --key-distribution zipf:0.99",
+        "--mix mset,mget,get --key-distribution sequential",
+        "--command MGET~{{a}}{key}~{{a}}x{key} --command MSET~{{b}}{key}~{key}~{{b}}{key}~{key}",
         "--command EVAL~return~1~{key}:script --command EVAL~'return~1'~1~{{tag{int:0:99}}}{key}",
     ];
     for load in loads {
