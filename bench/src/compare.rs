@@ -22,7 +22,9 @@ pub struct ComparePlan<'a> {
 
 /// What came of it: also of one that was given up.
 pub struct Compared {
-    pub comparison: Comparison,
+    /// None: not even the first round came to its end.
+    pub comparison: Option<Comparison>,
+    /// Of the first round: all that was measured in it.
     pub runs: Vec<Run>,
     pub failure: Option<String>,
     pub is_clean: bool,
@@ -48,43 +50,65 @@ fn order(number: usize) -> [usize; 3] {
     [[0, 1, 2], [1, 2, 0], [2, 0, 1]][number % 3]
 }
 
+/// What was measured of a round.
+#[derive(Default)]
+struct Round {
+    /// By place; the last one that is there may have been cut short.
+    runs: [Option<Run>; 3],
+    failure: Option<String>,
+    is_clean: bool,
+    /// All of it.
+    is_whole: bool,
+}
+
+/// Measures round `number`, until it is over or cannot go on.
+fn measure_round(session: &Session, plan: &ComparePlan, number: usize) -> Round {
+    let mut round = Round { is_clean: true, ..Round::default() };
+    for place in order(number) {
+        if session.interrupted.load(Ordering::Relaxed) {
+            return round;
+        }
+        let server = usize::from(place == 1);
+        let ask = Ask {
+            name: format!("round {}, {}", number + 1, ["A", "B", "A again"][place]),
+            server: plan.servers[server],
+            pid: plan.pids[server],
+            pace: plan.pace,
+            warmup_s: plan.warmup_s,
+            extent: Extent::TimeNs((plan.duration_s * 1e9) as u64),
+        };
+        match session.measure(&ask) {
+            Ok(measured) => {
+                round.is_clean &= measured.is_clean();
+                round.runs[place] = Some(measured.run);
+                if measured.failure.is_some() || measured.is_interrupted {
+                    round.failure = measured.failure;
+                    return round;
+                }
+            }
+            Err(error) => {
+                round.failure = Some(error);
+                return round;
+            }
+        }
+    }
+    round.is_whole = true;
+    round
+}
+
 /// Compares. An error means that there is nothing to tell.
 pub fn compare(session: &Session, plan: &ComparePlan) -> Result<Compared, String> {
     let mut rounds: Vec<[Run; 3]> = Vec::new();
-    let mut failure = None;
+    let mut cut_short = None;
     let mut is_clean = true;
-    'rounds: for number in 0..plan.rounds {
-        let mut runs: [Option<Run>; 3] = [None, None, None];
-        for place in order(number) {
-            if session.interrupted.load(Ordering::Relaxed) {
-                break 'rounds;
-            }
-            let server = usize::from(place == 1);
-            let ask = Ask {
-                name: format!("round {}, {}", number + 1, ["A", "B", "A again"][place]),
-                server: plan.servers[server],
-                pid: plan.pids[server],
-                pace: plan.pace,
-                warmup_s: plan.warmup_s,
-                extent: Extent::TimeNs((plan.duration_s * 1e9) as u64),
-            };
-            match session.measure(&ask) {
-                Ok(measured) => {
-                    is_clean &= measured.is_clean();
-                    if measured.failure.is_some() || measured.is_interrupted {
-                        failure = measured.failure;
-                        break 'rounds;
-                    }
-                    runs[place] = Some(measured.run);
-                }
-                Err(error) if rounds.is_empty() => return Err(error),
-                Err(error) => {
-                    failure = Some(error);
-                    break 'rounds;
-                }
-            }
+    for number in 0..plan.rounds {
+        let round = measure_round(session, plan, number);
+        is_clean &= round.is_clean;
+        if !round.is_whole {
+            cut_short = Some(round);
+            break;
         }
-        let runs = runs.map(|run| run.expect("all three were measured"));
+        let runs = round.runs.map(|run| run.expect("all three were measured"));
         if !session.is_quiet {
             let shown = |run: &Run| {
                 let p99 = run.rows[0].latency.at(99.0).map_or("–".into(), time);
@@ -100,19 +124,35 @@ pub fn compare(session: &Session, plan: &ComparePlan) -> Result<Compared, String
         }
         rounds.push(runs);
     }
-    let Some(first) = rounds.first() else {
-        return Err(failure.unwrap_or_else(|| "no round was finished".into()));
-    };
     let name = |run: &Run| run.settings.first().map_or(String::new(), |(_, value)| value.clone());
-    let comparison = Comparison {
+    let comparison = rounds.first().map(|first| Comparison {
         name_a: name(&first[0]),
         name_b: name(&first[1]),
         rounds: rounds.len(),
         confidence: plan.confidence,
         metrics: FIGURES.iter().filter_map(|figure| metric(figure, &rounds, plan.confidence)).collect(),
-    };
+    });
+    let (failure, unfinished) = cut_short.map_or((None, None), |round| (round.failure, Some(round.runs)));
     // One round stands for the settings and the curves.
-    let runs = rounds.swap_remove(0).into();
+    let mut runs: Vec<Run> = match (rounds.is_empty(), &unfinished) {
+        (true, Some(_)) => unfinished.iter().flatten().flatten().cloned().collect(),
+        (true, None) => Vec::new(),
+        (false, _) => rounds.swap_remove(0).into(),
+    };
+    let Some(first) = runs.first_mut() else {
+        return Err(failure.unwrap_or_else(|| "interrupted before anything was measured".into()));
+    };
+    match &comparison {
+        _ if unfinished.is_none() => {}
+        None => first.warnings.push(
+            "the comparison ended within its first round: nothing is compared, this is what was measured until then"
+                .into(),
+        ),
+        Some(Comparison { rounds, .. }) => first.warnings.push(format!(
+            "the comparison ended after {rounds} of {} rounds; what was measured of the next is left out",
+            plan.rounds
+        )),
+    }
     Ok(Compared { comparison, runs, failure, is_clean })
 }
 

@@ -164,7 +164,7 @@ fn run_compare(arguments: &CompareArguments, interrupted: &Arc<AtomicBool>) -> R
     let mut report = blank(title.unwrap_or_else(|| format!("{} and {}", arguments.a, arguments.b)));
     report.machine = Some(machine());
     report.runs = compared.runs;
-    report.comparison = Some(compared.comparison);
+    report.comparison = compared.comparison;
     finish(&report, &arguments.measure.output, compared.failure, compared.is_clean)
 }
 

@@ -188,6 +188,41 @@ fn an_interrupt_ends_a_run_and_keeps_what_was_measured() {
 }
 
 #[test]
+fn a_comparison_that_ends_in_its_first_round_tells_what_was_measured() {
+    let action = "compare --a SERVER --b SERVER --rounds 3 --rate 500 -d 60s";
+    let report = check_interrupted("interrupt-compare", action, &["-TERM", "-TERM"]);
+    assert!(report.comparison.is_none(), "nothing can be compared");
+    assert_eq!(report.runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>(), ["round 1, A"]);
+    crate::check_sums(&report.runs[0]);
+    assert!(100 < report.runs[0].counts.unwrap().answered);
+    let warnings = &report.runs[0].warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("within its first round: nothing is compared")));
+
+    // The same where the second server is not there: what the first one did is told.
+    let server = Fake::prompt();
+    let folder = Folder::new("compare-dead");
+    let line =
+        format!("compare --a {} --b 127.0.0.1:1 -c 2 -w 0 -d 200ms --json {}", server.address, folder.file("r.json"));
+    let output = bench(&line);
+    assert_eq!(status(&output), 3, "{}", complaint(&output));
+    assert!(complaint(&output).contains("127.0.0.1:1"), "{}", complaint(&output));
+    let report: Report = serde_json::from_str(&folder.read("r.json")).unwrap();
+    assert_eq!((report.runs.len(), report.runs[0].name.as_str()), (1, "round 1, A"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("nothing is compared"));
+}
+
+#[test]
+fn a_comparison_that_ends_later_says_how_many_rounds_it_had() {
+    // 75 requests a round: the signal comes in the third, or after it.
+    let action = "compare --a SERVER --b SERVER --rounds 1000 --rate 500 -d 50ms";
+    let report = check_interrupted("interrupt-later", action, &["-INT"]);
+    let rounds = report.comparison.expect("there were rounds").rounds;
+    assert_eq!((report.runs.len(), report.runs[2].name.as_str()), (3, "round 1, A again"));
+    let said = format!("ended after {rounds} of 1000 rounds");
+    assert!(report.runs[0].warnings.iter().any(|warning| warning.contains(&said)), "{:?}", report.runs[0].warnings);
+}
+
+#[test]
 fn who_waits_for_replies_in_vain_can_be_interrupted() {
     on_some_try(|| {
         // Two hundred answers, then none; the half minute that replies may take begins.
