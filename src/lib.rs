@@ -244,8 +244,10 @@
 //! | `HEAD_BYTES_MAX` | `src/runtime/admin/http.rs` | `8 * 1024` | a request to the admin port is refused |
 //! | `REQUEST_MAX` | `src/runtime/admin/http.rs` | `Duration::from_secs(5)` | likewise |
 //! | `ANSWER_MAX` | `src/runtime/admin/http.rs` | `Duration::from_secs(10)` | a client of the admin port that does not read is closed |
-//! | `CONNECTIONS_MAX` | `src/runtime/admin.rs` | `16` | a client of the admin port that has not said what it wants makes room for who comes |
-//! | `WORKED_FOR_MAX` | `src/runtime/admin.rs` | `CONNECTIONS_MAX / 2` | metrics, the page and what it draws are refused to further clients |
+//! | `CONNECTIONS_MAX` | `src/runtime/admin.rs` | `16` | a client of the admin port that has not said what it wants, or has its answer, makes room for who comes |
+//! | `WORKED_FOR_MAX` | `src/runtime/admin.rs` | `CONNECTIONS_MAX / 2` | further clients that want metrics, the page or what it draws wait for a place |
+//! | `PLACE_MAX` | `src/runtime/admin.rs` | `Duration::from_secs(1)` | they are refused |
+//! | `STALLED_MIN` | `src/runtime/admin.rs` | `Duration::from_millis(200)` | a client of the admin port that takes nothing of its answer makes room for who waits |
 //! | `THREADS_MAX` | `src/runtime/admin.rs` | `2 * CONNECTIONS_MAX` | further clients of the admin port are refused |
 //! | `ACCEPT_PAUSE` | `src/runtime/admin.rs` | `Duration::from_millis(1)` | further clients of the admin port wait in the kernel |
 //! | `REST` | `src/runtime/admin.rs` | `3` | further answers of the admin port wait, that cores have their CPUs |

@@ -29,10 +29,10 @@ use crate::session::Session;
 use crate::shared::Shared;
 use crate::sys::process;
 use board::Board;
-use http::{Answer, Request};
+use http::{Answer, Request, Taken};
 use keys::{HotKeys, KeyCount, WINDOW_S};
 use metrics::{Facts, Format};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use series::{Memory, Series, bins_json, json_string};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -54,6 +54,12 @@ pub(super) const CONNECTIONS_MAX: usize = 16;
 const WORKED_FOR_MAX: usize = CONNECTIONS_MAX / 2;
 /// Threads at a time: those of clients that have made room are about to end.
 pub(super) const THREADS_MAX: usize = 2 * CONNECTIONS_MAX;
+/// Who wants work, and finds that too many are worked for, waits so long for one of them to be done.
+const PLACE_MAX: Duration = Duration::from_secs(1);
+/// Who waits looks so often whether somebody has stalled.
+const PLACE_LOOK: Duration = Duration::from_millis(20);
+/// A client that takes nothing more of its answer for so long makes room for who waits.
+const STALLED_MIN: Duration = Duration::from_millis(200);
 /// After an answer that took work none is worked on for so many times as long: for the same reason.
 const REST: u32 = 3;
 /// What an admin thread's stack takes at most.
@@ -92,9 +98,11 @@ struct Counted {
 
 /// Who is being served.
 ///
-/// A probe has to get through whoever else is there, or a healthy server is taken for a dead one. So who has not said
-/// what it wants yet, or wants nothing that takes work, makes room for who comes after it, the oldest first; and those
-/// who want work are never all there may be.
+/// A probe has to get through whoever else is there, or a healthy server is taken for a dead one; and a scraper, or a
+/// server that is watched looks as one that is not. So who has not said what it wants yet, wants nothing that takes
+/// work, or has its answer, makes room for who comes after it, the oldest first; those who are worked for are never all
+/// there may be, others wait a little for their places; and of them who does not read its answer makes room before all,
+/// the one first that has taken nothing for longest.
 #[derive(Default)]
 struct Visitors {
     /// Oldest first.
@@ -107,34 +115,70 @@ struct Visitors {
 struct Visitor {
     id: u64,
     socket: Arc<TcpStream>,
-    /// What it wants takes work.
-    is_worked_for: bool,
+    state: State,
+}
+
+/// How far a visitor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing is done for it: it has not said what it wants, wants what takes no work, waits for a place, has it all.
+    Idle,
+    /// Its answer is made.
+    WorkedFor,
+    /// It is being sent what took work; it has taken something then.
+    Taking(Instant),
 }
 
 impl Visitors {
     /// Somebody comes: its number. `None`: there is no room.
-    fn admit(&mut self, socket: &Arc<TcpStream>) -> Option<u64> {
+    fn admit(&mut self, socket: &Arc<TcpStream>, now: Instant) -> Option<u64> {
         if self.threads == THREADS_MAX {
             return None;
         }
-        if self.visitors.len() == CONNECTIONS_MAX {
-            let oldest = self.visitors.iter().position(|visitor| !visitor.is_worked_for)?;
+        if self.visitors.len() == CONNECTIONS_MAX && !self.send_stalled_away(now) {
+            let oldest = self.visitors.iter().position(|visitor| visitor.state == State::Idle)?;
             // Its thread is told that nothing more comes. If it is gone already, so much the better.
             let _ = self.visitors.remove(oldest).socket.shutdown(Shutdown::Read);
         }
         self.next += 1;
         self.threads += 1;
-        self.visitors.push(Visitor { id: self.next, socket: socket.clone(), is_worked_for: false });
+        self.visitors.push(Visitor { id: self.next, socket: socket.clone(), state: State::Idle });
         Some(self.next)
     }
 
-    /// A visitor wants what takes work. False: too many do.
-    fn begin_work(&mut self, id: u64) -> bool {
-        if self.visitors.iter().filter(|visitor| visitor.is_worked_for).count() == WORKED_FOR_MAX {
-            return false;
+    /// A visitor wants what takes work: whether there is a place for it, as far as is known now. `None`: it has been
+    /// sent away.
+    fn begin_work(&mut self, id: u64, now: Instant) -> Option<bool> {
+        self.visitors.iter().find(|visitor| visitor.id == id)?;
+        if self.visitors.iter().filter(|visitor| visitor.state != State::Idle).count() == WORKED_FOR_MAX
+            && !self.send_stalled_away(now)
+        {
+            return Some(false);
         }
-        let visitor = self.visitors.iter_mut().find(|visitor| visitor.id == id);
-        visitor.map(|visitor| visitor.is_worked_for = true).is_some()
+        let visitor = self.visitors.iter_mut().find(|visitor| visitor.id == id)?;
+        visitor.state = State::WorkedFor;
+        Some(true)
+    }
+
+    /// Makes room by who has taken nothing of its answer for longest, if that is too long.
+    fn send_stalled_away(&mut self, now: Instant) -> bool {
+        let since = |visitor: &Visitor| match visitor.state {
+            State::Taking(since) if STALLED_MIN <= now.saturating_duration_since(since) => Some(since),
+            _ => None,
+        };
+        let stalled = (0..self.visitors.len()).filter_map(|at| Some((since(&self.visitors[at])?, at))).min();
+        let Some((_, at)) = stalled else { return false };
+        // Its thread, which waits for it to read, is told that it cannot send.
+        let _ = self.visitors.remove(at).socket.shutdown(Shutdown::Both);
+        true
+    }
+
+    /// A visitor has taken more of its answer, or all.
+    fn note(&mut self, id: u64, taken: Taken, now: Instant) {
+        let visitor = self.visitors.iter_mut().find(|visitor| visitor.id == id && visitor.state != State::Idle);
+        if let Some(visitor) = visitor {
+            visitor.state = if taken == Taken::All { State::Idle } else { State::Taking(now) };
+        }
     }
 
     /// A visitor's thread ends.
@@ -144,6 +188,9 @@ impl Visitors {
     }
 }
 
+/// What `INFO` said, and what was made of it.
+type Rendered = (Arc<String>, Arc<str>);
+
 /// What the threads of the admin port share.
 struct Admin {
     shared: Arc<Shared>,
@@ -152,6 +199,10 @@ struct Admin {
     /// What `INFO` said, and when. Held while cores are asked.
     info: Mutex<Option<(Instant, Option<Arc<String>>)>>,
     visitors: Mutex<Visitors>,
+    /// A place has become free, or somebody was sent away.
+    moved: Condvar,
+    /// What was told as metrics last, by what `INFO` had said: as long as that is used again, so is this.
+    rendered: Mutex<[Option<Rendered>; Format::ALL.len()]>,
     /// When the next answer may be worked on. Held meanwhile.
     rests_until: Mutex<Instant>,
 }
@@ -188,6 +239,8 @@ pub(super) fn start(shared: &Arc<Shared>, board: Arc<Board>, listeners: Vec<TcpL
         counted: Mutex::default(),
         info: Mutex::default(),
         visitors: Mutex::default(),
+        moved: Condvar::new(),
+        rendered: Mutex::default(),
         rests_until: Mutex::new(Instant::now()),
     });
     for listener in listeners {
@@ -223,7 +276,8 @@ impl Admin {
                 continue;
             };
             let stream = Arc::new(stream);
-            let admitted = self.visitors.lock().admit(&stream);
+            let admitted = self.visitors.lock().admit(&stream, Instant::now());
+            self.moved.notify_all();
             match admitted {
                 // Nobody is let wait.
                 None => note_failure(http::refuse(&stream)),
@@ -232,6 +286,7 @@ impl Admin {
                     let serve = move || {
                         admin.serve(&stream, visitor);
                         admin.visitors.lock().leave(visitor);
+                        admin.moved.notify_all();
                     };
                     if spawn("admin-client", serve).is_err() {
                         self.visitors.lock().leave(visitor);
@@ -253,12 +308,33 @@ impl Admin {
     }
 
     fn serve(&self, stream: &TcpStream, visitor: u64) {
-        note_failure(http::serve(stream, |request| self.answer(request, visitor)));
+        let note = |taken| {
+            self.visitors.lock().note(visitor, taken, Instant::now());
+            if taken == Taken::All {
+                self.moved.notify_all();
+            }
+        };
+        note_failure(http::serve(stream, |request| self.answer(request, visitor), note));
+    }
+
+    /// A visitor wants what takes work. Waits for its place, not for long. False: too many want that.
+    fn begin_work(&self, visitor: u64) -> bool {
+        let deadline = Instant::now() + PLACE_MAX;
+        let mut visitors = self.visitors.lock();
+        loop {
+            let now = Instant::now();
+            match visitors.begin_work(visitor, now) {
+                Some(true) => return true,
+                Some(false) if now < deadline => {}
+                Some(false) | None => return false,
+            }
+            self.moved.wait_for(&mut visitors, PLACE_LOOK);
+        }
     }
 
     fn answer(&self, request: &Request, visitor: u64) -> Answer {
         let path = request.path.as_str();
-        if matches!(path, "/" | "/metrics" | "/series.json") && !self.visitors.lock().begin_work(visitor) {
+        if matches!(path, "/" | "/metrics" | "/series.json") && !self.begin_work(visitor) {
             return Answer::text(503, "too many clients want this at once");
         }
         match path {
@@ -340,17 +416,31 @@ impl Admin {
     fn metrics(&self, format: Format) -> Answer {
         let is_loading = self.shared.persistence.is_loading();
         let info = if is_loading { None } else { self.info() };
-        let body = match info {
-            None => metrics::render_busy(format, is_loading),
-            Some(info) => self.sparingly(|| {
-                self.count();
-                let slow_log = &self.shared.slow_log;
-                let slow_log_last = slow_log.newest(1).first().map(|entry| (entry.id, entry.microseconds));
-                let facts = Facts { slow_log_len: slow_log.len(), slow_log_last, spikes: self.shared.latency.last() };
-                metrics::render(format, &info, &self.counted.lock().totals, &facts)
-            }),
+        let body: Arc<str> = match info {
+            None => metrics::render_busy(format, is_loading).into(),
+            Some(info) => self.rendered(format, info),
         };
-        Answer { status: 200, content_type: format.content_type(), body: body.into() }
+        Answer { status: 200, content_type: format.content_type(), body: body.as_bytes().into() }
+    }
+
+    /// The metrics by what `INFO` said, made once of it, however many ask meanwhile.
+    fn rendered(&self, format: Format, info: Arc<String>) -> Arc<str> {
+        let mut rendered = self.rendered.lock();
+        let known = &mut rendered[format as usize];
+        if let Some((of, body)) = known
+            && Arc::ptr_eq(of, &info)
+        {
+            return body.clone();
+        }
+        let body: Arc<str> = self.sparingly(|| {
+            self.count();
+            let slow_log = &self.shared.slow_log;
+            let slow_log_last = slow_log.newest(1).first().map(|entry| (entry.id, entry.microseconds));
+            let facts = Facts { slow_log_len: slow_log.len(), slow_log_last, spikes: self.shared.latency.last() };
+            metrics::render(format, &info, &self.counted.lock().totals, &facts).into()
+        });
+        *known = Some((info, body.clone()));
+        body
     }
 
     fn series(&self, query: &str) -> Answer {
@@ -415,4 +505,61 @@ fn key_json(key: &KeyCount) -> String {
 fn info_row() -> &'static Row {
     // By what the table calls it: clients may have been told another name.
     lookup::rows().iter().find(|row| row.name == "INFO").expect("INFO is in the table")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many visitors of their own sockets, at this moment.
+    fn visitors(count: usize, now: Instant) -> (Visitors, Vec<u64>, Arc<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let socket = Arc::new(TcpStream::connect(listener.local_addr().expect("it has one")).expect("it is open"));
+        let mut visitors = Visitors::default();
+        let ids = (0..count).map(|_| visitors.admit(&socket, now).expect("there is room")).collect();
+        (visitors, ids, socket)
+    }
+
+    #[test]
+    fn who_does_not_read_makes_room_first() {
+        let now = Instant::now();
+        let (mut visitors, ids, socket) = visitors(CONNECTIONS_MAX, now);
+        for (at, &id) in ids[..WORKED_FOR_MAX].iter().enumerate() {
+            assert_eq!(visitors.begin_work(id, now), Some(true));
+            visitors.note(id, Taken::More, now + Duration::from_millis(if at == 2 { 0 } else { at as u64 + 1 }));
+        }
+        let waits = ids[WORKED_FOR_MAX];
+        assert_eq!(visitors.begin_work(waits, now + STALLED_MIN / 2), Some(false), "they have had little time");
+        // The third has taken nothing for longest.
+        assert_eq!(visitors.begin_work(waits, now + STALLED_MIN), Some(true));
+        assert_eq!(visitors.begin_work(ids[2], now), None, "it was sent away");
+        // Who comes makes the next one go, and not the oldest of those who have done nothing wrong.
+        let later = now + STALLED_MIN + Duration::from_millis(1);
+        let first = visitors.admit(&socket, later).expect("there is room");
+        assert_eq!(visitors.visitors.len(), CONNECTIONS_MAX);
+        let second = visitors.admit(&socket, later).expect("there is room");
+        assert!([ids[0], ids[2]].iter().all(|gone| visitors.visitors.iter().all(|visitor| visitor.id != *gone)));
+        // Nobody is stalled now: the oldest without work goes.
+        visitors.admit(&socket, now).expect("there is room");
+        let there: Vec<u64> = visitors.visitors.iter().map(|visitor| visitor.id).collect();
+        assert!(!there.contains(&ids[WORKED_FOR_MAX + 1]) && there.contains(&first) && there.contains(&second));
+    }
+
+    #[test]
+    fn who_has_its_answer_holds_no_place() {
+        let now = Instant::now();
+        let (mut visitors, ids, _socket) = visitors(WORKED_FOR_MAX + 1, now);
+        let (last, working) = ids.split_last().expect("there are some");
+        for &id in working {
+            assert_eq!(visitors.begin_work(id, now), Some(true));
+        }
+        let much_later = now + ANSWERED;
+        assert_eq!(visitors.begin_work(*last, much_later), Some(false), "who is worked for has not stalled");
+        visitors.note(working[3], Taken::More, now);
+        visitors.note(working[3], Taken::All, now);
+        assert_eq!(visitors.begin_work(*last, now), Some(true));
+    }
+
+    /// Longer than anything takes.
+    const ANSWERED: Duration = Duration::from_secs(3600);
 }

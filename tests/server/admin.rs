@@ -420,6 +420,22 @@ fn who_never_reads_is_left_behind() {
 }
 
 #[test]
+fn a_scraper_gets_through_beside_many_who_never_read() {
+    let (_server, port) = start(2, &[]);
+    for round in 0..3 {
+        let mut deaf: Vec<TcpStream> = (0..4 * CONNECTIONS_MAX).map(|_| open(port)).collect();
+        for stream in &mut deaf {
+            let _ = stream.write_all(b"GET /metrics HTTP/1.1\r\n\r\n"); // The first may be gone already.
+        }
+        for scrape in 0..5 {
+            for path in ["/metrics", "/healthz", "/"] {
+                assert_eq!(get(port, path).0, 200, "round {round}, scrape {scrape}, {path}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_core_that_is_busy_holds_up_no_scrape_for_long() {
     let (server, port) = start(1, &[]);
     let mut client = connect(server.port);

@@ -2,7 +2,8 @@
 //! request to a connection. Whoever does otherwise is told so, or is gone.
 //!
 //! Everything has an end: a request head [`HEAD_BYTES_MAX`] bytes and [`REQUEST_MAX`], an answer [`ANSWER_MAX`] to be
-//! taken. Who comes when there are too many is told so at once.
+//! taken, less where others wait (`Visitors` in `admin.rs`, which is told how far each is). Who comes when there are
+//! too many is told so at once.
 //!
 //! Where a client reached the port by an address of this machine alone, it has to call the server so: a page from
 //! elsewhere, whose name was made to mean this machine after the browser had loaded it, gets nothing.
@@ -134,11 +135,24 @@ fn encode(answer: &Answer, is_head: bool) -> Vec<u8> {
     bytes
 }
 
-/// Serves one connection to its end: its request, what `answer` makes of it.
+/// How far a client has taken its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Nothing yet, or more of it than before.
+    More,
+    /// The kernel has all of it.
+    All,
+}
+
+/// Serves one connection to its end: its request, what `answer` makes of it; `note` is told how that is taken.
 ///
 /// # Errors
 /// The connection broke, or its client was too slow.
-pub fn serve(stream: &TcpStream, answer: impl FnOnce(&Request) -> Answer) -> io::Result<()> {
+pub fn serve(
+    stream: &TcpStream,
+    answer: impl FnOnce(&Request) -> Answer,
+    mut note: impl FnMut(Taken),
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let is_own = stream.local_addr()?.ip().is_loopback();
     let (answer, is_head) = match receive(stream)? {
@@ -149,7 +163,8 @@ pub fn serve(stream: &TcpStream, answer: impl FnOnce(&Request) -> Answer) -> io:
         Parsed::Refused(refusal) => (refusal, false),
         Parsed::Incomplete => (Answer::text(408, "the request did not come in time"), false),
     };
-    send(stream, &encode(&answer, is_head), ANSWER_MAX)?;
+    send(stream, &encode(&answer, is_head), ANSWER_MAX, &mut note)?;
+    note(Taken::All);
     stream.shutdown(Shutdown::Write)?;
     linger(stream);
     Ok(())
@@ -193,9 +208,10 @@ fn receive(mut stream: &TcpStream) -> io::Result<Parsed> {
 }
 
 /// Sends all of an answer, or fails when its client has not taken it in time.
-fn send(mut stream: &TcpStream, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
+fn send(mut stream: &TcpStream, mut bytes: &[u8], patience: Duration, mut note: impl FnMut(Taken)) -> io::Result<()> {
     let deadline = Instant::now() + patience;
     while !bytes.is_empty() {
+        note(Taken::More);
         stream.set_write_timeout(Some(left(deadline).ok_or(ErrorKind::TimedOut)?))?;
         match stream.write(bytes) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -301,10 +317,13 @@ mod tests {
         let (stream, _) = listener.accept().unwrap();
         // More than any socket keeps.
         let answer = vec![0; 256 << 20];
-        let error = send(&stream, &answer, Duration::from_millis(100)).unwrap_err();
+        let mut noted = 0;
+        let note = |taken| noted += u32::from(taken == Taken::More);
+        let error = send(&stream, &answer, Duration::from_millis(100), note).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock), "{error}");
+        assert!(0 < noted, "it was told that it begins");
         drop(deaf);
-        assert!(send(&stream, &answer, Duration::from_secs(60)).is_err(), "it is gone");
+        assert!(send(&stream, &answer, Duration::from_secs(60), |_| ()).is_err(), "it is gone");
     }
 
     proptest::proptest! {

@@ -50,6 +50,9 @@ pub enum Format {
 }
 
 impl Format {
+    /// All of them.
+    pub const ALL: [Format; 2] = [Format::OpenMetrics, Format::Prometheus];
+
     /// By the client's `Accept`.
     pub fn accepted(accept: &str) -> Format {
         if accept.contains("application/openmetrics-text") { Format::OpenMetrics } else { Format::Prometheus }
