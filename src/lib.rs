@@ -280,7 +280,7 @@
 //! | **own ring, the thread parks in it** | **1.38** | **3.75** | **3.95** | **2.57** |
 //! | own ring, no executor (the floor) | 1.18 | 3.71 | 3.67 | 2.55 |
 //!
-//! So glommio places and pins the cores and will host their tasks and direct-I/O files; the network is one loop on a
+//! So glommio hosts the cores' threads, their tasks and the files of snapshots; the network is one loop on a
 //! private ring (`SINGLE_ISSUER`, `DEFER_TASKRUN`, multishot accept and receive into shared buffers, one send per
 //! connection and pass). A connection holds no buffer while idle.
 //!

@@ -324,10 +324,15 @@ fn start_cores(
         let (log_files, board) = (log_files.clone(), board.cloned());
         let (doors, hasher, alarm) = (doors.clone(), hasher.clone(), alarms[core].clone());
         let cpu = shared.cpus[core];
-        let thread = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+        // Not `Placement::Fixed`: that panics where there is no /sys, as in some containers.
+        let thread = LocalExecutorBuilder::new(Placement::Unbound)
             .name(&format!("core-{core}"))
             .io_memory(GLOMMIO_IO_BYTES)
             .spawn(move || async move {
+                if let Err(error) = process::pin_thread(&[cpu]) {
+                    let _ = ready.send(Err(format!("core {core} cannot run on CPU {cpu}: {error}")));
+                    return;
+                }
                 let mut ring = match Ring::new() {
                     Ok(ring) => ring,
                     Err(error) => {
@@ -343,7 +348,7 @@ fn start_cores(
             })
             .map_err(|error| {
                 format!(
-                    "cannot start core {core} on CPU {cpu}: {error}; io_uring may be forbidden here \
+                    "cannot start core {core}: {error}; io_uring may be forbidden here \
                      (kernel.io_uring_disabled, container seccomp) or locked memory too small (ulimit -l)"
                 )
             })?;

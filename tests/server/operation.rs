@@ -699,3 +699,32 @@ fn where_io_uring_is_forbidden_the_server_says_so() {
         assert!(words.contains("io_uring is forbidden here") && !words.contains("panicked"), "{words}");
     }
 }
+
+/// Containers may have no `/sys`.
+#[test]
+fn a_machine_that_tells_nothing_of_its_cpus_is_served_all_the_same() {
+    let without_sys = ["unshare", "--mount", "sh", "-c", "umount -l /sys && exec \"$@\"", "sh"];
+    let tried = Command::new(without_sys[0]).args(&without_sys[1..]).arg("true").output();
+    if !tried.as_ref().is_ok_and(|tried| tried.status.success()) {
+        return eprintln!("skipped: only who may unmount /sys can try this: {tried:?}");
+    }
+    let kind = Kind::Corering { shards: 2 };
+    let appendonly = ["--appendonly", "yes"];
+    let server = Server::spawn_by(&without_sys, kind, free_port(), None, &appendonly).expect("it starts");
+    let mut client = Client::connect(server.port).expect("it serves");
+    assert_eq!(client.call(&["SET", "key", "value"]).unwrap(), Value::Simple(b"OK".to_vec()));
+    assert_eq!(client.call(&["SAVE"]).unwrap(), Value::Simple(b"OK".to_vec()));
+    assert_eq!(client.call(&["DEBUG", "RELOAD"]).unwrap(), Value::Simple(b"OK".to_vec()));
+    assert_eq!(client.call(&["GET", "key"]).unwrap(), Value::Bulk(b"value".to_vec()));
+    // Each core on a CPU of its own, where there are two.
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.child.id())).expect("it runs");
+    let cpus: Vec<String> = tasks
+        .filter_map(|task| {
+            let status = std::fs::read_to_string(task.ok()?.path().join("status")).ok()?;
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            let is_core = field("Name:")?.starts_with("core-");
+            is_core.then(|| field("Cpus_allowed_list:").unwrap_or_default().to_string())
+        })
+        .collect();
+    assert!(2 <= cpus.len() && cpus.iter().filter(|cpu| cpu.parse::<usize>().is_ok()).count() == 2, "{cpus:?}");
+}

@@ -110,10 +110,21 @@ impl Server {
 
     /// As `try_start`, for a server that may read a configuration file first.
     pub fn spawn(kind: Kind, port: u16, file: Option<&Path>, arguments: &[&str]) -> Result<Server, String> {
+        Server::spawn_by(&[], kind, port, file, arguments)
+    }
+
+    /// The same, started by a program, which becomes what stands behind its arguments.
+    pub fn spawn_by(
+        starter: &[&str],
+        kind: Kind,
+        port: u16,
+        file: Option<&Path>,
+        arguments: &[&str],
+    ) -> Result<Server, String> {
         let directory = scratch_directory();
         // setpriv: should the test process be killed, the server goes with it.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(kind.binary()).args(file);
+        command.args(["--pdeathsig", "KILL", "--"]).args(starter).arg(kind.binary()).args(file);
         command.args(["--port", &port.to_string(), "--save", "", "--bind", "127.0.0.1"]);
         command.args(["--enable-debug-command", "yes", "--enable-protected-configs", "yes"]);
         command.arg("--dir").arg(&directory);
