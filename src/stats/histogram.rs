@@ -4,6 +4,9 @@
 //! ns a bucket is a nanosecond. Sixty-four neighbours are a chunk, which is there from its first event on: what takes
 //! 60 to 250 ns costs three chunks of 512 bytes, and recording it one cache line of counters.
 //!
+//! What recording costs is that line: latencies of a load are all over some hundreds of buckets, and keys and values
+//! drive them out of the caches. So a second is counted in a histogram of half the size, with counters of 32 bits.
+//!
 //! ```text
 //! nanoseconds   0..1023   1024..2047   2048..4095   4096..8191   …   2^36-2^26..2^36
 //! octave           0           1            2            3       …         26
@@ -58,20 +61,55 @@ pub fn coarse_bounds(place: u16) -> (u64, u64) {
 }
 
 /// How many events took how long, in nanoseconds.
-#[derive(Debug, Clone)]
-pub struct Histogram {
-    /// Of each chunk where it is in `chunks`, plus one; 0: nothing fell into it.
-    places: [u16; CHUNKS],
-    chunks: Vec<[u64; CHUNK_BUCKETS]>,
+pub type Histogram = Counts<u64>;
+/// The same of a time so short that no count gets large: a count ends at the largest that there is.
+pub type SmallHistogram = Counts<u32>;
+
+/// The counter of a bucket.
+pub trait Counter: Copy + Default + Into<u64> {
+    /// So many more.
+    fn add(&mut self, count: u64);
+    /// So many less, 0 at least.
+    fn take(&mut self, count: u64);
 }
 
-impl Default for Histogram {
-    fn default() -> Histogram {
-        Histogram { places: [0; CHUNKS], chunks: Vec::new() }
+impl Counter for u64 {
+    #[inline]
+    fn add(&mut self, count: u64) {
+        *self += count;
+    }
+
+    fn take(&mut self, count: u64) {
+        *self = self.saturating_sub(count);
     }
 }
 
-impl Histogram {
+impl Counter for u32 {
+    #[inline]
+    fn add(&mut self, count: u64) {
+        *self = self.saturating_add(count.min(u32::MAX.into()) as u32);
+    }
+
+    fn take(&mut self, count: u64) {
+        *self = self.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+}
+
+/// A histogram with counters of some size.
+#[derive(Debug, Clone)]
+pub struct Counts<C> {
+    /// Of each chunk where it is in `chunks`, plus one; 0: nothing fell into it.
+    places: [u16; CHUNKS],
+    chunks: Vec<[C; CHUNK_BUCKETS]>,
+}
+
+impl<C> Default for Counts<C> {
+    fn default() -> Counts<C> {
+        Counts { places: [0; CHUNKS], chunks: Vec::new() }
+    }
+}
+
+impl<C: Counter> Counts<C> {
     /// Counts one event. Above [`LATENCY_MAX`] it counts as that, 0 as 1.
     #[inline]
     pub fn record(&mut self, nanoseconds: u64) {
@@ -86,15 +124,15 @@ impl Histogram {
         if at == 0 {
             at = self.open(place / CHUNK_BUCKETS);
         }
-        self.chunks[at as usize - 1][place % CHUNK_BUCKETS] += count;
+        self.chunks[at as usize - 1][place % CHUNK_BUCKETS].add(count);
     }
 
     /// Forgets the events of another one, those that are still here.
-    pub fn take_back_all(&mut self, other: &Histogram) {
+    pub fn take_back_all(&mut self, other: &Counts<impl Counter>) {
         for (chunk, &from) in other.places.iter().enumerate().filter(|(_, from)| **from != 0) {
             let Some(at) = (self.places[chunk] as usize).checked_sub(1) else { continue };
             for (own, count) in self.chunks[at].iter_mut().zip(&other.chunks[from as usize - 1]) {
-                *own = own.saturating_sub(*count);
+                own.take((*count).into());
             }
         }
     }
@@ -104,19 +142,19 @@ impl Histogram {
         if self.chunks.len() == self.chunks.capacity() {
             self.chunks.reserve_exact(CHUNKS_AT_ONCE); // Not by doubling: there are many histograms.
         }
-        self.chunks.push([0; CHUNK_BUCKETS]);
+        self.chunks.push([C::default(); CHUNK_BUCKETS]);
         let at = self.chunks.len() as u16;
         self.places[chunk] = at;
         at
     }
 
     /// Adds another histogram.
-    pub fn merge(&mut self, other: &Histogram) {
+    pub fn merge(&mut self, other: &Counts<impl Counter>) {
         for (chunk, &from) in other.places.iter().enumerate().filter(|(_, from)| **from != 0) {
             let at = if self.places[chunk] == 0 { self.open(chunk) } else { self.places[chunk] };
             let counts = &other.chunks[from as usize - 1];
             for (own, count) in self.chunks[at as usize - 1].iter_mut().zip(counts) {
-                *own += count;
+                own.add((*count).into());
             }
         }
     }
@@ -130,7 +168,7 @@ impl Histogram {
 
     /// The memory it takes.
     pub fn bytes(&self) -> usize {
-        size_of::<Histogram>() + self.chunks.capacity() * size_of::<[u64; CHUNK_BUCKETS]>()
+        size_of::<Counts<C>>() + self.chunks.capacity() * size_of::<[C; CHUNK_BUCKETS]>()
     }
 
     /// Whether nothing was counted.
@@ -142,8 +180,8 @@ impl Histogram {
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
         let chunks = self.places.iter().enumerate().filter(|(_, at)| **at != 0);
         chunks.flat_map(|(chunk, &at)| {
-            let counted = self.chunks[at as usize - 1].iter().enumerate().filter(|(_, count)| **count > 0);
-            counted.map(move |(bucket, &count)| {
+            let counts = self.chunks[at as usize - 1].iter().map(|&count| count.into()).enumerate();
+            counts.filter(|(_, count)| 0 < *count).map(move |(bucket, count)| {
                 let place = chunk * CHUNK_BUCKETS + bucket;
                 (lowest(place, FINE_BITS), highest(place, FINE_BITS), count)
             })
@@ -165,7 +203,7 @@ impl Histogram {
 
     /// How many events were counted.
     pub fn count(&self) -> u64 {
-        self.chunks.iter().flatten().sum()
+        self.chunks.iter().flatten().map(|&count| count.into()).sum()
     }
 
     /// The mean, as far as the buckets tell it, in nanoseconds; 0 of none.
@@ -329,6 +367,20 @@ mod tests {
         assert!(latencies.is_empty() && latencies.count() == 0 && latencies.max() == 0);
         latencies.record(7);
         assert_eq!(latencies.buckets().collect::<Vec<_>>(), [(7, 7, 1)]);
+    }
+
+    #[test]
+    fn small_counters_count_alike_and_end_at_their_largest() {
+        let mut small = SmallHistogram::default();
+        [7, 900, 5_000, 5_000].iter().for_each(|&value| small.record(value));
+        let mut large = histogram(&[1]);
+        large.merge(&small);
+        assert_eq!(large.buckets().collect::<Vec<_>>(), [(1, 1, 1), (7, 7, 1), (900, 900, 1), (5_000, 5_003, 2)]);
+        assert!(small.bytes() < large.bytes());
+        small.record_many(7, u64::from(u32::MAX));
+        assert_eq!(small.count(), u64::from(u32::MAX) + 3);
+        small.take_back_all(&large);
+        assert_eq!(small.count(), u64::from(u32::MAX) - 1);
     }
 
     proptest! {

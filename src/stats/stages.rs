@@ -39,7 +39,7 @@
 //! they are added to those since the start, and kept for a while as a slice of two digits, by which any window of whole
 //! seconds can be put together. Memory of slices is bounded: see [`SLICES_BYTES_MAX`].
 
-use super::histogram::{Histogram, coarse_bounds};
+use super::histogram::{Counter, Counts, Histogram, coarse_bounds};
 use crate::command::lookup::CommandId;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -153,28 +153,39 @@ impl Lane {
 }
 
 /// A histogram per lane, where something was counted.
-#[derive(Debug, Clone, Default)]
-pub struct Lanes([Option<Box<Histogram>>; LANES]);
+pub type Lanes = LanesOf<u64>;
+/// The same of a second.
+pub type SmallLanes = LanesOf<u32>;
 
-impl Lanes {
+/// Lanes with counters of some size.
+#[derive(Debug, Clone)]
+pub struct LanesOf<C>([Option<Box<Counts<C>>>; LANES]);
+
+impl<C> Default for LanesOf<C> {
+    fn default() -> LanesOf<C> {
+        LanesOf([const { None }; LANES])
+    }
+}
+
+impl<C: Counter> LanesOf<C> {
     /// What was counted in a lane.
-    pub fn get(&self, lane: Lane) -> Option<&Histogram> {
+    pub fn get(&self, lane: Lane) -> Option<&Counts<C>> {
         self.0[lane.index()].as_deref()
     }
 
     /// The place of a lane's histogram.
     #[inline]
-    pub(super) fn slot(&mut self, lane: Lane) -> &mut Option<Box<Histogram>> {
+    pub(super) fn slot(&mut self, lane: Lane) -> &mut Option<Box<Counts<C>>> {
         &mut self.0[lane.index()]
     }
 
     /// Adds a histogram to a lane.
-    pub fn merge_into(&mut self, lane: Lane, other: &Histogram) {
+    pub fn merge_into(&mut self, lane: Lane, other: &Counts<impl Counter>) {
         self.slot(lane).get_or_insert_default().merge(other);
     }
 
     /// Adds another's.
-    pub fn merge(&mut self, other: &Lanes) {
+    pub fn merge(&mut self, other: &LanesOf<impl Counter>) {
         for lane in Lane::all() {
             if let Some(histogram) = other.get(lane) {
                 self.merge_into(lane, histogram);
@@ -183,7 +194,7 @@ impl Lanes {
     }
 
     /// The lanes in which something was counted, in their order.
-    pub fn used(&self) -> impl Iterator<Item = (Lane, &Histogram)> {
+    pub fn used(&self) -> impl Iterator<Item = (Lane, &Counts<C>)> {
         Lane::all().filter_map(|lane| Some((lane, self.get(lane)?)))
     }
 }
@@ -219,7 +230,7 @@ pub struct Slice {
 }
 
 impl Slice {
-    pub(super) fn push(&mut self, command: CommandId, lane: Lane, histogram: &Histogram) {
+    pub(super) fn push(&mut self, command: CommandId, lane: Lane, histogram: &Counts<impl Counter>) {
         let narrow = |(place, count): (u16, u64)| (place, u32::try_from(count).unwrap_or(u32::MAX));
         let buckets = histogram.coarse_buckets().into_iter().map(narrow).collect();
         self.counted.push(Counted { command, lane, buckets });
