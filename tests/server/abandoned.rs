@@ -44,13 +44,6 @@ fn life() -> Vec<Vec<&'static str>> {
     steps
 }
 
-fn number(client: &mut Client, section: &str, name: &str) -> i64 {
-    let Value::Bulk(text) = client.call(&["INFO", section]).expect("INFO is answered") else { panic!("a bulk") };
-    let text = String::from_utf8(text).expect("INFO is text");
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a field");
-    value.trim().parse().expect("a number")
-}
-
 /// Waits until nothing is left of anybody but the given number of clients.
 fn wait_for_silence(client: &mut Client, clients: i64, what: &str) {
     let wanted = [
@@ -67,7 +60,7 @@ fn wait_for_silence(client: &mut Client, clients: i64, what: &str) {
         ("stats", "tracking_total_prefixes", 0),
     ];
     for (section, name, value) in wanted {
-        wait_until(&format!("{what}: {name} is {value}"), || number(client, section, name) == value);
+        wait_until(&format!("{what}: {name} is {value}"), || client.info_number(section, name) == value);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::client::{Client, Value, encode};
 use crate::extra::wait_until;
+use crate::info::info_field;
 use crate::process::{Kind, Server};
 
 const SHARDS: usize = 4;
@@ -20,15 +21,8 @@ fn call(client: &mut Client, command: &[&str]) -> Value {
     client.call(command).expect("a reply")
 }
 
-/// A field of `INFO`.
-fn info(client: &mut Client, section: &str, field: &str) -> Option<String> {
-    let text = call(client, &["INFO", section]).to_string();
-    let (_, rest) = text.split_once(&format!("{field}:"))?;
-    rest.split(['\r', '\\']).next().map(str::to_owned)
-}
-
 fn widened(client: &mut Client) -> u64 {
-    info(client, "everything", "scripts_widened").and_then(|count| count.parse().ok()).expect("a number")
+    client.info_number("everything", "scripts_widened") as u64
 }
 
 #[test]
@@ -44,7 +38,8 @@ fn counts_and_lines_are_those_of_one_run() {
     assert_eq!(call(&mut client, &["EVAL", script, "1", "k0"]), Value::Bulk(b"done".to_vec()));
     assert_eq!(widened(&mut client), 1, "keys of every shard were used");
     let stat = |client: &mut Client, command: &str, field: &str| {
-        let line = info(client, "commandstats", &format!("cmdstat_{command}")).expect("it ran");
+        let text = client.info("commandstats");
+        let line = info_field(&text, &format!("cmdstat_{command}")).expect("it ran");
         let (_, rest) = line.split_once(&format!("{field}=")).expect("a field");
         rest.split(',').next().and_then(|number| number.parse::<u64>().ok()).expect("a number")
     };
@@ -52,10 +47,10 @@ fn counts_and_lines_are_those_of_one_run() {
     assert_eq!(stat(&mut client, "get", "rejected_calls"), 1);
     assert_eq!(stat(&mut client, "exists", "calls"), 20);
     assert_eq!((stat(&mut client, "incr", "calls"), stat(&mut client, "incr", "failed_calls")), (1, 1));
-    assert_eq!(info(&mut client, "stats", "keyspace_hits").as_deref(), Some("21"));
-    assert_eq!(info(&mut client, "stats", "keyspace_misses").as_deref(), Some("1"));
-    assert_eq!(info(&mut client, "stats", "total_error_replies").as_deref(), Some("3"));
-    assert_eq!(info(&mut client, "errorstats", "errorstat_ERR").as_deref(), Some("count=3"));
+    assert_eq!(client.info_number("stats", "keyspace_hits"), 21);
+    assert_eq!(client.info_number("stats", "keyspace_misses"), 1);
+    assert_eq!(client.info_number("stats", "total_error_replies"), 3);
+    assert_eq!(info_field(&client.info("errorstats"), "errorstat_ERR"), Some("count=3"));
     let Value::Array(entries) = call(&mut client, &["SLOWLOG", "GET", "1000"]) else { panic!("a list") };
     let of_get = |entry: &&Value| {
         matches!(entry, Value::Array(parts) if parts[3] == Value::Array(vec![
@@ -79,9 +74,10 @@ fn very_many_calls_are_counted_once() {
                   for key = 0, 19 do redis.call('EXISTS', 'k' .. key) end return 'done'";
     assert_eq!(call(&mut client, &["EVAL", script, "1", "k0"]), Value::Bulk(b"done".to_vec()));
     assert_eq!(widened(&mut client), 1, "keys of every shard were used");
-    let calls = info(&mut client, "commandstats", "cmdstat_get").expect("it ran");
+    let text = client.info("commandstats");
+    let calls = info_field(&text, "cmdstat_get").expect("it ran");
     assert!(calls.starts_with("calls=9000,"), "{calls}");
-    assert_eq!(info(&mut client, "stats", "keyspace_hits").as_deref(), Some("9020"));
+    assert_eq!(client.info_number("stats", "keyspace_hits"), 9020);
 }
 
 #[test]

@@ -202,7 +202,7 @@ fn announced_lengths_take_no_memory() {
         let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect(&server)).collect();
         // Each question is received as well.
         let asked = encode(&["INFO", "stats"]).len() as i64;
-        let (mut sent, received) = (0, info_number(&mut prober, "stats", "total_net_input_bytes"));
+        let (mut sent, received) = (0, prober.info_number("stats", "total_net_input_bytes"));
         for (index, client) in clients.iter_mut().enumerate() {
             let announcement = announcements[index % announcements.len()];
             client.send_raw(announcement).unwrap();
@@ -210,7 +210,7 @@ fn announced_lengths_take_no_memory() {
         }
         wait_until("all of it has been read", || {
             sent += asked;
-            sent == info_number(&mut prober, "stats", "total_net_input_bytes") - received
+            sent == prober.info_number("stats", "total_net_input_bytes") - received
         });
         let grown = server.status_kib("VmRSS").saturating_sub(before);
         assert!(grown < GROWTH_KIB_MAX, "{shards} shards: {grown} KiB for {CLIENTS} announcements");
@@ -225,13 +225,13 @@ fn maxclients_refuses_with_the_exact_text() {
         for client in &mut clients {
             assert_eq!(client.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()), "{shards} shards");
         }
-        let received = info_number(&mut clients[0], "stats", "total_connections_received");
+        let received = clients[0].info_number("stats", "total_connections_received");
         let mut refused = connect(&server);
         assert_eq!(refused.read().unwrap(), Value::Error(b"ERR max number of clients reached".to_vec()));
         assert!(matches!(refused.read_raw(), Ok(None)), "a refused connection is closed");
         // As in Redis, it counts among the rejected ones only.
-        assert_eq!(info_number(&mut clients[0], "stats", "total_connections_received"), received);
-        assert_eq!(info_number(&mut clients[0], "stats", "rejected_connections"), 1);
+        assert_eq!(clients[0].info_number("stats", "total_connections_received"), received);
+        assert_eq!(clients[0].info_number("stats", "rejected_connections"), 1);
         drop(clients.pop());
         wait_until("a place that became free is given out", || {
             let reply = connect(&server).call(&["PING"]);
@@ -310,9 +310,7 @@ fn what_a_client_does_not_read_is_limited() {
         assert!(prober.call(&["GET", "k"]).unwrap() == bulk(&value), "one reply is below the limit");
         let mut greedy = connect(&server);
         greedy.send_raw(&encode(&["GET", "k"]).repeat(10)).unwrap();
-        wait_until("it is closed", || {
-            info_number(&mut prober, "stats", "client_output_buffer_limit_disconnections") == 1
-        });
+        wait_until("it is closed", || prober.info_number("stats", "client_output_buffer_limit_disconnections") == 1);
         let mut whole = 0;
         while let Ok(Some(_)) = greedy.read_raw() {
             whole += 1;
@@ -423,14 +421,6 @@ fn send_all(client: &mut Client, commands: &[Vec<u8>]) {
     }
 }
 
-/// A number in `INFO`.
-fn info_number(client: &mut Client, section: &str, field: &str) -> i64 {
-    let info = client.call(&["INFO", section]).unwrap().to_string();
-    let at = info.find(&format!("\\n{field}:")).unwrap_or_else(|| panic!("no {field} in {info}"));
-    let digits: String = info[at + field.len() + 3..].chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().unwrap()
-}
-
 fn database_size(client: &mut Client) -> i64 {
     match client.call(&["DBSIZE"]).unwrap() {
         Value::Integer(keys) => keys,
@@ -444,7 +434,7 @@ fn wait_until_empty(client: &mut Client) {
 
 /// Waits until somebody waits.
 fn wait_until_blocked(client: &mut Client) {
-    wait_until("somebody waits", || info_number(client, "clients", "blocked_clients") != 0);
+    wait_until("somebody waits", || client.info_number("clients", "blocked_clients") != 0);
 }
 
 #[test]
@@ -460,7 +450,7 @@ fn keys_expire_on_time_although_nobody_touches_them() {
             let commands: Vec<Vec<u8>> =
                 (0..others).map(|index| encode(&["SET", &format!("other:{index}"), "v", "EX", "100000"])).collect();
             send_all(&mut client, &commands);
-            let expired = info_number(&mut client, "stats", "expired_keys");
+            let expired = client.info_number("stats", "expired_keys");
             let mut late_ms: Vec<u64> = (0..TRIES)
                 .map(|index| {
                     let started = Instant::now();
@@ -474,7 +464,7 @@ fn keys_expire_on_time_although_nobody_touches_them() {
                     (started.elapsed().as_millis() as u64).saturating_sub(TTL_MS)
                 })
                 .collect();
-            assert_eq!(info_number(&mut client, "stats", "expired_keys"), expired + TRIES as i64);
+            assert_eq!(client.info_number("stats", "expired_keys"), expired + TRIES as i64);
             late_ms.sort_unstable();
             // The test machine may be busy: some of them are on time, which by chance would be found after minutes.
             assert!(late_ms[TRIES / 4] <= LATE_MS_MAX, "{shards} shards, {others} others: late by {late_ms:?} ms");
@@ -509,7 +499,7 @@ fn many_keys_that_expire_at_once_stop_nobody() {
             let mut sizes: Vec<Value> = (0..QUESTIONS).map(|_| client.read().unwrap()).collect();
             sizes.dedup();
             wait_until_empty(&mut client);
-            assert_eq!(info_number(&mut client, "stats", "expired_keys"), (tried * KEYS) as i64);
+            assert_eq!(client.info_number("stats", "expired_keys"), (tried * KEYS) as i64);
             2 < sizes.len()
         });
         assert!(was_answered_meanwhile, "{shards} shards: they went at once");
@@ -556,11 +546,11 @@ fn what_flushall_async_leaves_is_freed_bit_by_bit() {
         let commands: Vec<Vec<u8>> =
             (0..KEYS).map(|index| encode(&["SET", &format!("key:{index}"), &value, "EX", "1000"])).collect();
         send_all(&mut client, &commands);
-        let before = info_number(&mut client, "memory", "used_memory_dataset");
+        let before = client.info_number("memory", "used_memory_dataset");
         assert_eq!(client.call(&["FLUSHALL", "ASYNC"]).unwrap(), ok());
         assert_eq!(database_size(&mut client), 0);
-        wait_until("all is freed", || info_number(&mut client, "memory", "lazyfree_pending_objects") == 0);
-        let after = info_number(&mut client, "memory", "used_memory_dataset");
+        wait_until("all is freed", || client.info_number("memory", "lazyfree_pending_objects") == 0);
+        let after = client.info_number("memory", "used_memory_dataset");
         assert!(after * 5 < before, "{shards} shards: {before} bytes before, {after} after");
     }
 }
@@ -610,14 +600,6 @@ fn a_wrong_directive_stops_the_start_with_a_clear_word() {
     }
 }
 
-/// What `used_memory` says.
-fn used_memory(client: &mut Client) -> i64 {
-    let Value::Bulk(text) = client.call(&["INFO", "memory"]).unwrap() else { panic!("INFO is a bulk") };
-    let text = String::from_utf8(text).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("it is told");
-    line.trim().parse().unwrap()
-}
-
 /// A request in two halves, pipelined large replies, and a transaction: each leaves a buffer behind.
 fn busy(client: &mut Client) {
     let request = encode(&[b"SET".as_slice(), b"k", &[b'x'; 4000]]);
@@ -644,12 +626,12 @@ fn clients_that_rest_keep_no_buffers() {
         let mut prober = connect(&server);
         assert_eq!(prober.call(&[b"SET".as_slice(), b"k", &[b'x'; 4000]]).unwrap(), ok());
         busy(&mut prober); // What the first of a kind makes for all is there.
-        let before = used_memory(&mut prober);
+        let before = prober.info_number("memory", "used_memory");
         let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect(&server)).collect();
         clients.iter_mut().for_each(busy);
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let grown = used_memory(&mut prober) - before - shards as i64 * BYTES_PER_SHARD_MAX;
+            let grown = prober.info_number("memory", "used_memory") - before - shards as i64 * BYTES_PER_SHARD_MAX;
             let each = grown / CLIENTS as i64;
             if each <= BYTES_PER_CLIENT_MAX {
                 break;

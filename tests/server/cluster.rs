@@ -1,7 +1,7 @@
 //! The cores as cluster clients see them: `core-ports`.
 
 use crate::client::{Client, Value, encode};
-use crate::cores::{connect, info_number, ok, start_with_core_ports, tag_of};
+use crate::cores::{connect, ok, start_with_core_ports, tag_of};
 use corering::route::SlotMap;
 use corering::route::slot::slot_of;
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,7 +108,7 @@ fn a_client_with_the_map_pays_no_hop() {
         nodes.iter().position(|(first, last, ..)| (*first..=*last).contains(&slot)).expect("every slot is somebody's")
     };
     let hops = |client: &mut Client| {
-        ["commands_forwarded", "commands_visiting"].map(|field| info_number(client, "corering", field))
+        ["commands_forwarded", "commands_visiting"].map(|field| client.info_number("corering", field))
     };
     let before = hops(&mut plain);
     for number in 0..KEYS {

@@ -38,19 +38,6 @@ pub fn tag_of(shard: usize, shards: usize) -> String {
     tag.expect("every shard owns some slot")
 }
 
-fn info(client: &mut Client, section: &str) -> String {
-    match client.call(&["INFO", section]).expect("INFO is answered") {
-        Value::Bulk(text) => String::from_utf8(text).expect("INFO is text"),
-        other => panic!("INFO is a bulk, not {other}"),
-    }
-}
-
-pub fn info_number(client: &mut Client, section: &str, field: &str) -> i64 {
-    let text = info(client, section);
-    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    value.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("{field} in {text}"))
-}
-
 /// How often a client was answered that sent the command again and again until `end` was set.
 fn times_answered(client: &mut Client, command: &[&str], end: &AtomicBool) -> usize {
     let mut answered = 0;
@@ -99,11 +86,11 @@ fn a_forwarded_slow_command_is_logged_with_its_clients_address_and_name() {
     let tag = tag_of(1, 2);
     let mut client = connect(first_port);
     assert_eq!(client.call(&["CLIENT", "SETNAME", "me"]).unwrap(), ok());
-    let forwarded = info_number(&mut client, "all", "commands_forwarded");
+    let forwarded = client.info_number("all", "commands_forwarded");
     // Its cost is not constant, so that no visit runs it.
     let (a, b) = (format!("{tag}a"), format!("{tag}b"));
     assert_eq!(client.call(&["LCS", &a, &b]).unwrap(), Value::Bulk(Vec::new()));
-    assert_eq!(info_number(&mut client, "all", "commands_forwarded"), forwarded + 1);
+    assert_eq!(client.info_number("all", "commands_forwarded"), forwarded + 1);
     let Value::Array(entries) = client.call(&["SLOWLOG", "GET", "-1"]).unwrap() else { panic!("a list") };
     let address = client.stream.local_addr().unwrap().to_string();
     let name = |entry: &Value| matches!(entry, Value::Array(parts) if parts[5] == Value::Bulk(b"me".to_vec()));
@@ -123,14 +110,14 @@ fn what_every_core_did_is_counted_once() {
         assert_eq!(client.call(&["AUTH", "secret"]).unwrap(), ok());
     }
     let fields = ["total_reads_processed", "total_writes_processed", "acl_access_denied_auth"];
-    let before = fields.map(|field| info_number(&mut clients[0], "stats", field));
+    let before = fields.map(|field| clients[0].info_number("stats", field));
     for client in &mut clients {
         for _ in 0..CALLS {
             assert_eq!(client.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
         }
         assert!(matches!(client.call(&["HELLO", "3", "AUTH", "default", "wrong"]).unwrap(), Value::Error(_)));
     }
-    let after = fields.map(|field| info_number(&mut clients[1], "stats", field));
+    let after = fields.map(|field| clients[1].info_number("stats", field));
     let grown: Vec<i64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
     // One receive and one send for each call, the questions themselves (each field is asked for by its own) included.
     let calls = 2 * (CALLS + 1) + fields.len() as i64;
@@ -153,10 +140,8 @@ fn a_monitor_that_does_not_read_is_closed() {
             client.send_raw(&set).unwrap();
             assert_eq!(client.read().unwrap(), ok());
         }
-        wait_until("it is closed", || {
-            info_number(&mut client, "stats", "client_output_buffer_limit_disconnections") == 1
-        });
-        wait_until("it has gone", || info_number(&mut client, "clients", "connected_clients") == 1);
+        wait_until("it is closed", || client.info_number("stats", "client_output_buffer_limit_disconnections") == 1);
+        wait_until("it has gone", || client.info_number("clients", "connected_clients") == 1);
         assert!(server.status_kib("VmHWM") < 100 * 1024, "{limits}: {} KiB", server.status_kib("VmHWM"));
     }
 }
@@ -297,7 +282,7 @@ fn a_long_value_goes_out_without_a_copy_wherever_its_key_is() {
         let mut writer = connect(first_port + 1);
         for command in ["get", "mget", "getrange", "exec", "getex"] {
             let field = format!("cmdstat_{command}:");
-            wait_until(command, || info(&mut writer, "commandstats").contains(&field));
+            wait_until(command, || writer.info("commandstats").contains(&field));
         }
         let peak_kib = server.status_kib("VmHWM").saturating_sub(idle_kib);
         assert!(peak_kib < (BYTES as u64 >> 10) / 2, "{peak_kib} KiB for {} (shard {shard})", BYTES >> 10);
@@ -313,7 +298,7 @@ fn a_long_value_goes_out_without_a_copy_wherever_its_key_is() {
         expect(&mut readers[3], &[b"*3\r\n", &whole, &small, &whole, pong]);
         expect(&mut readers[4], &[&whole, pong]);
         // Nobody holds it any more.
-        let used = info_number(&mut writer, "memory", "used_memory");
+        let used = writer.info_number("memory", "used_memory");
         assert!(used < (BYTES / 4) as i64, "{used}");
     }
 }
@@ -379,7 +364,7 @@ fn a_client_that_stops_in_the_middle_of_a_long_value_is_closed_at_its_limit() {
             let closed = "client_output_buffer_limit_disconnections";
             if closes {
                 let expected = shard as i64 + 1;
-                wait_until("it is closed", || info_number(&mut observer, "stats", closed) == expected);
+                wait_until("it is closed", || observer.info_number("stats", closed) == expected);
                 assert!(client.read().is_err(), "it was cut off");
             } else {
                 assert!(client.read().unwrap() == Value::Bulk(noise(bytes)));
@@ -406,7 +391,7 @@ fn an_idle_connection_takes_less_than_a_kibibyte() {
         }
     }
     let mut observer = connect(first_port);
-    let used = |client: &mut Client| info_number(client, "memory", "used_memory");
+    let used = |client: &mut Client| client.info_number("memory", "used_memory");
     let (before, before_kib) = (used(&mut observer), server.status_kib("VmRSS"));
     let clients: Vec<Client> = (0..CONNECTIONS).map(|_| ping(server.port)).collect();
     let (after, after_kib) = (used(&mut observer), server.status_kib("VmRSS"));

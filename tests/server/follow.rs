@@ -1,7 +1,7 @@
 //! Connections that follow their keys: what the client sees while its connection moves from core to core is nothing.
 
 use crate::client::{Client, Value, encode};
-use crate::cores::{connect, info_number, ok, start_with_core_ports, tag_of};
+use crate::cores::{connect, ok, start_with_core_ports, tag_of};
 use crate::extra::{PATIENCE, SetWhenDropped, wait_until};
 use crate::process::{Kind, Server};
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ fn arrive(server: &Server) -> Client {
 }
 
 fn moved(client: &mut Client) -> i64 {
-    info_number(client, "corering", "connections_moved")
+    client.info_number("corering", "connections_moved")
 }
 
 /// Waits until so many connections have moved, while `work` goes on.
@@ -43,13 +43,13 @@ fn a_client_of_one_tag_moves_to_its_owner_and_hops_no_more() {
         let mut asking = arrive(&server);
         let mut clients: Vec<Client> = (0..shards).map(|_| arrive(&server)).collect();
         let tag = tag_of(1, shards);
-        let before = info_number(&mut asking, "clients", "connected_clients");
+        let before = asking.info_number("clients", "connected_clients");
         // New clients are spread evenly: one of them was there from the beginning.
         until_moved(&mut asking, shards as i64 - 1, || clients.iter_mut().for_each(|client| ask(client, &tag, 50)));
         let deadline = Instant::now() + PATIENCE;
         loop {
             let hops = |asking: &mut Client| {
-                ["commands_forwarded", "commands_visiting"].map(|field| info_number(asking, "corering", field))
+                ["commands_forwarded", "commands_visiting"].map(|field| asking.info_number("corering", field))
             };
             let before = hops(&mut asking);
             clients.iter_mut().for_each(|client| ask(client, &tag, 300));
@@ -58,7 +58,7 @@ fn a_client_of_one_tag_moves_to_its_owner_and_hops_no_more() {
             }
             assert!(Instant::now() < deadline, "some still hop");
         }
-        assert_eq!(info_number(&mut asking, "clients", "connected_clients"), before);
+        assert_eq!(asking.info_number("clients", "connected_clients"), before);
         for client in &mut clients {
             let Value::Integer(id) = client.call(&["CLIENT", "ID"]).unwrap() else { panic!("an id") };
             let Value::Bulk(line) = client.call(&["CLIENT", "INFO"]).unwrap() else { panic!("a line") };
@@ -184,7 +184,7 @@ fn a_client_on_its_way_is_listed_once_and_killed_for_certain() {
         let left: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
         // Those who were idle when they were killed have yet to notice.
         assert!(left <= CLIENTS);
-        wait_until("all have gone", || info_number(&mut asking, "clients", "connected_clients") == 1);
+        wait_until("all have gone", || asking.info_number("clients", "connected_clients") == 1);
     });
 }
 
@@ -216,9 +216,9 @@ fn a_thousand_clients_move_under_load() {
         }
         rounds += 1;
     }
-    assert_eq!(info_number(&mut asking, "clients", "connected_clients"), CLIENTS as i64 + 1);
+    assert_eq!(asking.info_number("clients", "connected_clients"), CLIENTS as i64 + 1);
     drop(clients);
-    wait_until("all have gone", || info_number(&mut asking, "clients", "connected_clients") == 1);
+    wait_until("all have gone", || asking.info_number("clients", "connected_clients") == 1);
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn who_has_reason_to_stay_stays() {
     }
     assert_eq!(moved(&mut asking), 0);
     drop(everywhere);
-    wait_until("they have gone", || info_number(&mut asking, "clients", "connected_clients") == 9);
+    wait_until("they have gone", || asking.info_number("clients", "connected_clients") == 9);
     assert_eq!(asking.call(&["CONFIG", "SET", "connection-steering", "no"]).unwrap(), ok());
     let mut plain: Vec<Client> = (0..6).map(|_| arrive(&server)).collect();
     plain.iter_mut().for_each(|client| ask(client, &tags[0], TIMES));

@@ -2,8 +2,9 @@
 //! Crashes, damage and round trips of its files: `tests/aof/run`.
 
 use crate::check::{check, is_valid, stop};
-use crate::client::{Client, Value};
+use crate::client::Client;
 use crate::extra::{PATIENCE, SetWhenDropped, wait_until as wait_for};
+use crate::info::info_field;
 use crate::process::{Kind, Server, free_port};
 use crate::scratch::Scratch;
 use crate::snapshot::{digest, fill, info, say};
@@ -486,10 +487,7 @@ fn who_waits_for_a_key_gets_it_when_all_is_loaded() {
         let mut waiting = Client::connect(server.port).expect("it accepts");
         std::thread::scope(|scope| {
             let waiter = scope.spawn(move || say(&mut waiting, "BLPOP list 0"));
-            wait_for("the client that waits", || {
-                let clients = client.call(&["INFO", "clients"]).expect("a reply").to_string();
-                clients.contains("blocked_clients:1")
-            });
+            wait_for("the client that waits", || client.info_number("clients", "blocked_clients") == 1);
             assert_eq!(say(&mut client, "DEBUG LOADAOF"), "+OK");
             assert_eq!(say(&mut client, "RPUSH list late"), ":1");
             assert_eq!(waiter.join().expect("a reply"), "[\"list\", \"late\"]");
@@ -512,11 +510,10 @@ fn info_tells_how_far_a_log_is_loaded() {
         let watcher = scope.spawn(move || {
             let mut client = Client::connect(port).expect("it accepts");
             while !is_over.load(Ordering::Relaxed) {
-                let Ok(Value::Bulk(text)) = client.call(&["INFO", "persistence"]) else { panic!("no text") };
-                let text = String::from_utf8(text).expect("text");
+                let text = client.info("persistence");
                 let field = |name: &str| {
-                    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
-                    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse::<f64>().expect("a number")
+                    let value = info_field(&text, name).unwrap_or_else(|| panic!("no {name} in {text}"));
+                    value.parse::<f64>().expect("a number")
                 };
                 if field("loading") == 0.0 {
                     assert!(!text.contains("loading_start_time"));

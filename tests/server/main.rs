@@ -24,6 +24,7 @@ mod disk;
 mod dump;
 mod extra;
 mod follow;
+mod info;
 mod listed;
 mod log;
 mod long;

@@ -114,13 +114,6 @@ fn error(text: &str) -> Value {
     Value::Error(text.as_bytes().to_vec())
 }
 
-fn info(client: &mut Client, section: &str) -> String {
-    match client.call(&["INFO", section]).expect("a reply") {
-        Value::Bulk(text) => String::from_utf8(text).expect("plain text"),
-        other => panic!("{other}"),
-    }
-}
-
 fn value(client: &mut Client, name: &str) -> String {
     match client.call(&["CONFIG", "GET", name]).expect("a reply") {
         Value::Array(pair) => match &pair[..] {
@@ -150,7 +143,7 @@ fn a_server_in_the_background_leaves_its_starter_when_it_serves() {
     // No waiting: the starter came back because the server serves.
     let pid = scratch.pid().expect("the pidfile is written");
     let mut client = connect(port);
-    assert!(info(&mut client, "server").contains(&format!("\r\nprocess_id:{pid}\r\n")));
+    assert!(client.info("server").contains(&format!("\r\nprocess_id:{pid}\r\n")));
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let fields: Vec<&str> = stat.rsplit(')').next().expect("fields follow").split(' ').collect();
     assert_eq!(fields[4], pid.to_string(), "a session of its own");
@@ -213,7 +206,7 @@ fn systemd_is_told_when_the_server_serves_and_when_it_ends() {
     assert_eq!(hear(), "STATUS=Starting");
     assert!(hear().starts_with("READY=1\n"));
     let mut client = connect(port);
-    let text = info(&mut client, "server");
+    let text = client.info("server");
     assert!(text.contains("\r\nprocess_supervised:systemd\r\n"), "{text}");
     assert!(text.contains(&format!("\r\nprocess_id:{}\r\n", child.id())), "a supervised server does not fork");
     assert_eq!([hear(), hear()], ["WATCHDOG=1", "WATCHDOG=1"]);
@@ -267,7 +260,7 @@ fn upstart_lets_the_server_go_on() {
     assert!(Client::connect(port).is_err() && scratch.pid().is_none());
     assert!(Command::new("kill").args(["-CONT", &child.id().to_string()]).status().expect("kill runs").success());
     eventually("it serves", || scratch.pid().is_some());
-    assert!(info(&mut connect(port), "server").contains("\r\nprocess_supervised:upstart\r\n"));
+    assert!(connect(port).info("server").contains("\r\nprocess_supervised:upstart\r\n"));
     scratch.kill("-TERM");
     assert!(child.wait().expect("it ends").success());
 }
@@ -304,7 +297,7 @@ fn ports_and_addresses_change_while_clients_are_served() {
         assert_eq!(client.call(&["PING"]).unwrap(), pong(), "who is there stays");
         let mut second = connect(other);
         assert_eq!(second.call(&["PING"]).unwrap(), pong());
-        let text = info(&mut second, "server");
+        let text = second.info("server");
         assert!(text.contains(&format!("\r\ntcp_port:{other}\r\n")), "{text}");
         assert!(text.contains(&format!("\r\nlistener0:name=tcp,bind=127.0.0.1,port={other}\r\n")), "{text}");
 

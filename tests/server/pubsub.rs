@@ -47,13 +47,6 @@ fn words(value: Value) -> Vec<String> {
     items.into_iter().map(word).collect()
 }
 
-fn field(client: &mut Client, section: &str, name: &str) -> i64 {
-    let Value::Bulk(text) = client.call(&["INFO", section]).expect("INFO is answered") else { panic!("a bulk") };
-    let text = String::from_utf8(text).expect("INFO is text");
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a field");
-    value.trim().parse().expect("a number")
-}
-
 #[test]
 fn a_thousand_subscribers_on_all_cores_get_every_message_in_order() {
     const SUBSCRIBERS: usize = 1000;
@@ -74,7 +67,7 @@ fn a_thousand_subscribers_on_all_cores_get_every_message_in_order() {
                 assert_eq!(words(subscriber.read().expect("a message")), ["message", "news", &number.to_string()]);
             }
         }
-        assert_eq!(field(&mut publisher, "clients", "pubsub_clients"), SUBSCRIBERS as i64);
+        assert_eq!(publisher.info_number("clients", "pubsub_clients"), SUBSCRIBERS as i64);
         subscribers.truncate(10);
         wait_until("those who left are counted no more", || {
             integer(publisher.call(&["PUBLISH", "news", "m"]).expect("it is answered")) == 10
@@ -212,7 +205,7 @@ fn a_slow_subscriber_is_closed_and_slows_nobody() {
             }
             assert!(started.elapsed() < PATIENCE, "{shards} shards: {count} are left");
         }
-        assert_eq!(field(&mut publisher, "stats", "client_output_buffer_limit_disconnections"), 4);
+        assert_eq!(publisher.info_number("stats", "client_output_buffer_limit_disconnections"), 4);
         assert_eq!(quick.call(&["PING"]).expect("it is answered"), Value::Array(vec![bulk("pong"), bulk("")]));
     }
 }
@@ -225,7 +218,7 @@ fn a_client_with_many_channels_joins_and_leaves_them_all() {
     for shards in [1, 2] {
         let server = start(shards, &[]);
         let mut client = connect(&server);
-        let bytes_before = field(&mut client, "memory", "used_memory");
+        let bytes_before = client.info_number("memory", "used_memory");
         let mut subscriber = connect(&server);
         let names: Vec<String> = (0..CHANNELS).map(|index| format!("channel:{index}")).collect();
         let mut command = vec!["SUBSCRIBE".to_string()];
@@ -235,15 +228,15 @@ fn a_client_with_many_channels_joins_and_leaves_them_all() {
             let confirmed = words(subscriber.read().expect("a confirmation"));
             assert_eq!(confirmed[2], (index + 1).to_string());
         }
-        assert_eq!(field(&mut client, "stats", "pubsub_channels"), CHANNELS as i64);
-        let bytes_with = field(&mut client, "memory", "used_memory");
+        assert_eq!(client.info_number("stats", "pubsub_channels"), CHANNELS as i64);
+        let bytes_with = client.info_number("memory", "used_memory");
         assert!(bytes_before + CHANNELS as i64 * 20 < bytes_with, "the names alone take more");
         assert_eq!(integer(client.call(&["PUBLISH", "channel:77777", "m"]).expect("it is answered")), 1);
         assert_eq!(words(subscriber.read().expect("a message"))[1], "channel:77777");
         drop(subscriber);
-        wait_until("its channels are gone", || field(&mut client, "stats", "pubsub_channels") == 0);
+        wait_until("its channels are gone", || client.info_number("stats", "pubsub_channels") == 0);
         wait_until("what they took is free", || {
-            field(&mut client, "memory", "used_memory") - bytes_before < BYTES_LEFT_MAX
+            client.info_number("memory", "used_memory") - bytes_before < BYTES_LEFT_MAX
         });
     }
 }
@@ -275,7 +268,7 @@ fn one_who_joins_very_many_channels_at_once_lets_others_through() {
                 assert_eq!(client.read().expect("what came behind waited"), Value::Simple(b"PONG".to_vec()));
             });
             while !reader.is_finished() {
-                counts.push(field(&mut other, "stats", "pubsub_channels"));
+                counts.push(other.info_number("stats", "pubsub_channels"));
             }
             reader.join().expect("the confirmations are right");
         });
@@ -287,7 +280,7 @@ fn one_who_joins_very_many_channels_at_once_lets_others_through() {
     words(client.read().expect("the first confirmation"));
     drop(client);
     let deadline = Instant::now() + Duration::from_secs(60);
-    while field(&mut other, "stats", "pubsub_channels") != 0 || field(&mut other, "clients", "connected_clients") != 1 {
+    while other.info_number("stats", "pubsub_channels") != 0 || other.info_number("clients", "connected_clients") != 1 {
         assert!(Instant::now() < deadline, "subscriptions of one who is gone");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -345,7 +338,7 @@ fn every_event_is_told_once_wherever_its_key_is() {
             let list = format!("list:{index}");
             let mut waiter = connect(&server);
             waiter.send_raw(&encode(&["BLPOP", &list, "elsewhere", "0"])).expect("it is sent");
-            wait_until("it waits", || field(&mut client, "clients", "blocked_clients") != 0);
+            wait_until("it waits", || client.info_number("clients", "blocked_clients") != 0);
             client.call(&["RPUSH", &list, "x"]).expect("it is answered");
             assert_eq!(words(waiter.read().expect("it is served")), [list.as_str(), "x"]);
             for event in ["rpush", "lpop", "del"] {

@@ -4,6 +4,7 @@
 use crate::client::{Client, Value};
 use crate::dump;
 use crate::extra::{PATIENCE, SetWhenDropped, wait_until as wait_for};
+use crate::info::info_field;
 use crate::process::{Kind, Server, free_port};
 use crate::scratch::Scratch;
 use std::path::{Path, PathBuf};
@@ -24,12 +25,8 @@ impl Scratch {
 
 /// A field of `INFO persistence`.
 pub fn info(client: &mut Client, field: &str) -> String {
-    let text = match client.call(&["INFO", "persistence"]).expect("a reply") {
-        Value::Bulk(text) => String::from_utf8(text).expect("text"),
-        other => panic!("{other}"),
-    };
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")).map(str::to_string));
-    line.unwrap_or_else(|| panic!("no {field} in {text}"))
+    let text = client.info("persistence");
+    info_field(&text, field).unwrap_or_else(|| panic!("no {field} in {text}")).to_string()
 }
 
 /// Keys of every type and encoding, small and large, some with deadlines, in two databases.
@@ -336,9 +333,9 @@ fn clients_are_told_while_keys_are_loaded() {
             while Instant::now() < deadline {
                 if say(&mut client, "GET key:0") == "-LOADING Redis is loading the dataset in memory" {
                     // Clients are told from before the file is opened on. By now it may be over.
-                    let text = client.call(&["INFO", "persistence"]).expect("a reply").to_string();
-                    let total = text.split_once("\\nloading_total_bytes:").map(|(_, rest)| !rest.starts_with('0'));
-                    if text.contains("\\nloading:1\\r") && total == Some(true) {
+                    let text = client.info("persistence");
+                    let total = info_field(&text, "loading_total_bytes").is_some_and(|total| total != "0");
+                    if info_field(&text, "loading") == Some("1") && total {
                         return;
                     }
                 }

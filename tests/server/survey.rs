@@ -1,7 +1,7 @@
 //! Commands that look at every key: others go on meanwhile, and what they report is exact.
 
 use crate::client::{Client, Value};
-use crate::cores::{connect, info_number, ok, start_with_core_ports, tag_of};
+use crate::cores::{connect, ok, start_with_core_ports, tag_of};
 use crate::extra::{SetWhenDropped, between, wait_until};
 use crate::process::{Kind, Server};
 use corering::route::slot::slot_of;
@@ -107,7 +107,7 @@ fn the_reply_to_keys_counts_as_unread_and_ends_with_its_client() {
         assert_eq!(client.call(&set).unwrap(), ok());
         let mut greedy = connect(server.port);
         assert!(greedy.call(&["KEYS", "*"]).is_err(), "its reply is longer than it may leave unread");
-        assert_eq!(info_number(&mut client, "stats", "client_output_buffer_limit_disconnections"), 1);
+        assert_eq!(client.info_number("stats", "client_output_buffer_limit_disconnections"), 1);
         assert_eq!(texts(client.call(&["KEYS", "key:11*"]).unwrap()).len(), 11_111);
         // One that is killed in the middle, and one that closes.
         for is_killed in [true, false] {
@@ -119,7 +119,7 @@ fn the_reply_to_keys_counts_as_unread_and_ends_with_its_client() {
                 assert!(matches!(killed, Value::Integer(0..=1)));
             }
             drop(asking);
-            wait_until("it has gone", || info_number(&mut client, "clients", "connected_clients") == 1);
+            wait_until("it has gone", || client.info_number("clients", "connected_clients") == 1);
         }
         assert_eq!(client.call(&["PING"]).unwrap(), Value::Simple(b"PONG".to_vec()));
     }
@@ -186,9 +186,9 @@ fn keys_of_a_slot_are_counted_and_told() {
             (vec!["GETKEYSINSLOT", "99999", "1"], "-ERR Invalid slot or number of keys"),
             (vec!["GETKEYSINSLOT", "5", "-1"], "-ERR Invalid slot or number of keys"),
         ] {
-            let failed = info_number(&mut client, "stats", "total_error_replies");
+            let failed = client.info_number("stats", "total_error_replies");
             assert_eq!(client.call(&[&["CLUSTER"][..], &call].concat()).unwrap().to_string(), expected, "{call:?}");
-            assert_eq!(info_number(&mut client, "stats", "total_error_replies"), failed + 1, "told once");
+            assert_eq!(client.info_number("stats", "total_error_replies"), failed + 1, "told once");
         }
         // In a transaction too.
         let slot = slot_of(b"{7}:7").to_string();
