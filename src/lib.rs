@@ -374,7 +374,7 @@
 //! | 3 | `pubsub` | `resp` `session` `keyspace` `structure` `sync` |
 //! | 3 | `snapshot` | `aof` `keyspace` `rdb` `value` `structure` |
 //! | 3 | `command` | `resp` `config` `session` `keyspace` `rdb` `value` `structure` `memory` `script` |
-//! | 4 | `stats` | `command` |
+//! | 4 | `stats` | `command` `structure` |
 //! | 4 | `check` | `aof` `command` `rdb` `structure` `value` |
 //! | 4 | `shared` | `aof` `command` `config` `pubsub` `resp` `session` `script` `sync` `mutant` |
 //! | 4 | `route` | `command` `resp` |

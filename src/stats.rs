@@ -399,6 +399,14 @@ impl Stats {
         }
     }
 
+    /// Such a stage is to be recorded soon: its counter is brought near.
+    #[inline]
+    pub fn expect_stage(&self, id: CommandId, lane: Lane, nanoseconds: u64) {
+        if let Some(histogram) = self.commands[id.index()].current.get(lane) {
+            histogram.prefetch(nanoseconds);
+        }
+    }
+
     /// The time is now this second, by the core's steady clock. What was counted in another becomes a slice.
     ///
     /// Once a second, some microseconds: what it takes is the buckets that were hit, not those there are.

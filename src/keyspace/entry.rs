@@ -974,19 +974,7 @@ const LINE_BYTES: u64 = 64;
 /// Asks for the cache line at an address that the table holds, or that it held: nothing is read.
 #[inline]
 fn prefetch(payload: u64) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch of any address does nothing that can be seen.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::without_provenance::<i8>(payload as usize)) };
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: a prefetch of any address does nothing that can be seen.
-    unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) payload, options(nostack, readonly, preserves_flags));
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = payload;
+    crate::structure::cache::prefetch(std::ptr::without_provenance(payload as usize));
 }
 
 /// Entries by key: the table that owns them. Two entries with the same key are the caller's mistake.

@@ -51,6 +51,8 @@ struct Group {
     /// Their replies are there.
     is_answered: bool,
     count: u64,
+    /// Their `read` and `queue`, once they are known.
+    before: Option<(u64, u64)>,
     /// When the first began, …
     started: u64,
     /// … and the last ended.
@@ -254,6 +256,7 @@ impl Core {
             way: if fate == Fate::Forwarded { Way::Forwarded } else { Way::Local },
             is_answered,
             count: 1,
+            before: None,
             started,
             ended,
         });
@@ -284,6 +287,7 @@ impl Core {
                 way,
                 is_answered: true,
                 count: 1,
+                before: None,
                 started: now,
                 ended: now,
             });
@@ -337,9 +341,16 @@ impl Core {
                 false
             });
         }
-        for Group { connection: index, batch, command, way, is_answered, count, started, ended } in groups.drain(..) {
-            if let Some(batch) = batches.get(batch as usize) {
-                let (read, queue) = batch.stages(started, &self.clock);
+        // Counters are seldom in a cache: all are asked for before the first is needed.
+        for group in groups.iter_mut() {
+            let Some(batch) = batches.get(group.batch as usize) else { continue };
+            let (read, queue) = batch.stages(group.started, &self.clock);
+            self.stats.expect_stage(group.command, Lane::of(group.way, Stage::Read), read);
+            self.stats.expect_stage(group.command, Lane::of(group.way, Stage::Queue), queue);
+            group.before = Some((read, queue));
+        }
+        for Group { connection: index, command, way, is_answered, count, before, ended, .. } in groups.drain(..) {
+            if let Some((read, queue)) = before {
                 self.stats.record_stage(command, Lane::of(way, Stage::Read), read, count);
                 self.stats.record_stage(command, Lane::of(way, Stage::Queue), queue, count);
             }
@@ -430,7 +441,17 @@ mod tests {
 
     fn group(name: &str, batch: u32, started: u64, ended: u64) -> Group {
         let command = lookup(name.as_bytes()).expect("a row").id;
-        Group { connection: 0, batch, command, way: Way::Local, is_answered: true, count: 1, started, ended }
+        Group {
+            connection: 0,
+            batch,
+            command,
+            way: Way::Local,
+            is_answered: true,
+            count: 1,
+            before: None,
+            started,
+            ended,
+        }
     }
 
     #[test]

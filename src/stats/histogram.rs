@@ -15,6 +15,8 @@
 //! Redis' own histograms have two digits: 128 buckets to a power of two. Each of those is a whole number of these, so
 //! what clients expect of `LATENCY HISTOGRAM` and `INFO latencystats` follows from the finer counts to the last digit.
 
+use crate::structure::cache::prefetch;
+
 /// Nanoseconds above this are counted as this: 2^36, about 69 seconds.
 pub const LATENCY_MAX: u64 = (1 << 36) - 1;
 /// Buckets of an octave, as a power of two: three digits, …
@@ -125,6 +127,16 @@ impl<C: Counter> Counts<C> {
             at = self.open(place / CHUNK_BUCKETS);
         }
         self.chunks[at as usize - 1][place % CHUNK_BUCKETS].add(count);
+    }
+
+    /// Asks the processor for the counter of a latency that is to be recorded soon.
+    #[inline]
+    pub fn prefetch(&self, nanoseconds: u64) {
+        let place = place(nanoseconds.clamp(1, LATENCY_MAX), FINE_BITS);
+        let at = self.places[place / CHUNK_BUCKETS] as usize;
+        if let Some(chunk) = at.checked_sub(1).and_then(|at| self.chunks.get(at)) {
+            prefetch((&raw const chunk[place % CHUNK_BUCKETS]).cast());
+        }
     }
 
     /// Forgets the events of another one, those that are still here.

@@ -2,6 +2,7 @@
 
 pub mod allocation;
 pub mod bits;
+pub mod cache;
 pub mod crc64;
 pub mod geohash;
 pub mod glob;

@@ -117,10 +117,11 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
+use crate::structure::cache::prefetch;
 use directory::{DEPTH_MAX, Directory, KEY_BITS, start_of, width_of};
 use segment::{
     CLASS_BUCKETS, PAYLOAD_MASK, SLOTS, Segment, SlotList, TAG_BITS, class_of, first_tag_of, home_of, is_half_unknown,
-    prefetch, slot_of, tag_of_slot, to_half, to_whole,
+    slot_of, tag_of_slot, to_half, to_whole,
 };
 
 /// Largest payload: 48 bits, of which the lower three are 0.

@@ -738,19 +738,6 @@ impl SlotList {
     }
 }
 
-/// Asks the processor to bring the cache line in. Never faults, whatever the address.
-#[inline(always)]
-pub(super) fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint; any address is allowed.
-    unsafe {
-        use std::arch::x86_64::*;
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
-}
-
 /// Two buckets that stay empty: what a table without memory looks into.
 pub(super) static EMPTY_BLOCK: [Bucket; 2] = [const { Bucket { slots: [0; SLOTS] } }; 2];
 
