@@ -9,6 +9,30 @@
 
 use bytes::Bytes;
 
+/// A buffer of so many bytes grows by an eighth instead of doubling: it is not copied when it grows, and what it has
+/// room for is in use, so that twice as much of it would make as many bytes of keys go.
+const DOUBLING_BYTES_MAX: usize = 4 << 20;
+/// Room that such a buffer has for small replies, in bytes.
+const SMALL_ROOM_BYTES: usize = 4096;
+
+/// Makes room for so many bytes more.
+#[inline]
+pub(super) fn make_room(buffer: &mut Vec<u8>, bytes: usize) {
+    if buffer.capacity() - buffer.len() < bytes {
+        grow(buffer, bytes);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn grow(buffer: &mut Vec<u8>, bytes: usize) {
+    if buffer.capacity() < DOUBLING_BYTES_MAX {
+        buffer.reserve(bytes);
+    } else {
+        buffer.reserve_exact(bytes.max(buffer.capacity() / 8));
+    }
+}
+
 /// See the module's page.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -55,6 +79,7 @@ impl Output {
     /// Appends bytes.
     #[inline]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        make_room(&mut self.bytes, bytes.len());
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -67,7 +92,7 @@ impl Output {
     /// Makes room for so many bytes more.
     #[inline]
     pub fn reserve(&mut self, bytes: usize) {
-        self.bytes.reserve(bytes);
+        make_room(&mut self.bytes, bytes);
     }
 
     /// Of one reply in pieces, none of which is empty.
@@ -98,7 +123,7 @@ impl Output {
     /// Appends bytes, and the long strings among them, whose offsets count from the first of those bytes.
     pub fn append_parts(&mut self, bytes: &[u8], long: Vec<(usize, Bytes)>) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
+        self.extend_from_slice(bytes);
         self.long.extend(long.into_iter().map(|(at, string)| (start + at, string)));
     }
 
@@ -122,6 +147,9 @@ impl Output {
     /// What a writer writes to: the bytes, and the place for long strings.
     #[inline]
     pub(super) fn parts(&mut self) -> (&mut Vec<u8>, &mut Vec<(usize, Bytes)>) {
+        if DOUBLING_BYTES_MAX <= self.bytes.len() {
+            make_room(&mut self.bytes, SMALL_ROOM_BYTES);
+        }
         (&mut self.bytes, &mut self.long)
     }
 
@@ -195,6 +223,28 @@ mod tests {
         let text: Vec<u8> = output.into_pieces().flatten().collect();
         assert_eq!(total, text.len());
         String::from_utf8(text).expect("text")
+    }
+
+    #[test]
+    fn a_large_buffer_has_an_eighth_of_room_and_no_more() {
+        use crate::resp::{Protocol, Reply};
+        let bulk = vec![b'v'; 3000];
+        let mut all = Output::default();
+        for at in 0..10_000 {
+            let mut reply = Reply::new(&mut all, Protocol::Resp2);
+            match at % 10 {
+                0 => reply.bulk(&bulk),
+                1 => reply.ok(),
+                2 => reply.null(),
+                _ => reply.integer(1_000_000 + at),
+            }
+            all.append(output("of another core"));
+            all.append_parts(&bulk, Vec::new());
+            all.extend_from_slice(&bulk[..100]);
+            let most = (all.len() + all.len() / 8 + 8192).max(2 * DOUBLING_BYTES_MAX);
+            assert!(all.held_bytes() <= most, "{} for {}", all.held_bytes(), all.len());
+        }
+        assert!(30_000_000 < all.len());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Not here: whether and when the bytes are sent, and how a double is spelled (`value` knows; its text is handed in).
 //! A writer cannot produce a frame within a frame: texts that stand on a line of their own lose their line ends.
 
+use super::output::make_room;
 use super::{Error, Output};
 use bytes::Bytes;
 
@@ -117,7 +118,7 @@ impl<'a> Reply<'a> {
     #[inline]
     pub fn bulk(&mut self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref();
-        self.out.reserve(HEADER_BYTES_MAX + bytes.len() + 2);
+        make_room(self.out, HEADER_BYTES_MAX + bytes.len() + 2);
         self.header(b'$', bytes.len());
         self.out.extend_from_slice(bytes);
         self.out.extend_from_slice(b"\r\n");
