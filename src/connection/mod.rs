@@ -210,6 +210,16 @@ impl Connection {
         self.replies.rest();
     }
 
+    /// The request with long arguments, which was planned alone, may not run yet: it stays where it is, and is read
+    /// again after this pass. Until then nothing else is.
+    pub fn keep_planned(&mut self) {
+        assert!(self.planned == 1);
+        (self.planned, self.planned_bytes) = (0, 0);
+        // If it is an error, it is found again.
+        self.protocol_error = None;
+        self.parser = Parser::new();
+    }
+
     /// The planned commands ran: their bytes go. Frees or moves the buffer when that is cheap.
     pub fn consume_planned(&mut self) {
         if self.planned != 0 {
@@ -378,6 +388,53 @@ mod tests {
             assert_eq!(&c.input[c.input_start..], rest);
         }
         assert_eq!((c.input_start, c.input.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_request_with_a_long_argument_that_may_not_run_is_read_again_where_it_is() {
+        use crate::resp::Limits;
+        let limits = Limits { bulk_bytes_max: 1 << 20, authenticated: true };
+        let mut c = Connection::new(Session::new(1, 0, 3, 0));
+        let long = LongString::new(vec![b'x'; BODY_BYTES_MIN]);
+        c.bodies.push((1, long.clone()));
+        c.input.extend_from_slice(b"\r\n*2\r\n$4\r\nECHO\r\n$0\r\n\r\n*1\r\n$4\r\nPI");
+        let all = c.input.clone();
+        let mut spans = Vec::new();
+        for keeps_front in [true, true, false] {
+            while spans.is_empty() {
+                let front = c.planned_bytes;
+                let consumed = c.parser.parse(&mut c.input[front..], &limits, &mut spans).ok().flatten();
+                c.planned_bytes += consumed.expect("a whole request");
+            }
+            (c.planned, c.planned_last) = (1, true);
+            let args: Vec<&[u8]> = arguments(&spans, &c.input[b"\r\n".len()..], &c.bodies);
+            assert!(args == [&b"ECHO"[..], long.as_bytes()]);
+            spans.clear();
+            if keeps_front {
+                c.keep_planned();
+            }
+            c.consume_planned();
+            assert!(c.planned == 0 && !c.planned_last && c.held_back.is_empty());
+            assert_eq!(keeps_front, c.input == all && !c.bodies.is_empty());
+        }
+        assert_eq!(&c.input[c.input_start..], b"*1\r\n$4\r\nPI");
+    }
+
+    #[test]
+    fn an_error_behind_a_long_argument_that_may_not_be_told_yet_is_found_again() {
+        use crate::resp::Limits;
+        let limits = Limits { bulk_bytes_max: 1 << 20, authenticated: true };
+        let mut c = Connection::new(Session::new(1, 0, 3, 0));
+        c.bodies.push((1, LongString::new(vec![b'x'; BODY_BYTES_MIN])));
+        c.input.extend_from_slice(b"*3\r\n$3\r\nSET\r\n$0\r\n\r\n$x\r\n");
+        for _ in 0..2 {
+            c.protocol_error = c.parser.parse(&mut c.input, &limits, &mut Vec::new()).err();
+            assert!(c.protocol_error.is_some() && !c.may_plan());
+            (c.planned, c.planned_bytes) = (1, c.input.len());
+            c.keep_planned();
+            c.consume_planned();
+            assert!(c.may_plan() && c.bodies.len() == 1 && c.input_start == 0 && !c.input.is_empty());
+        }
     }
 
     #[test]

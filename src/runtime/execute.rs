@@ -91,7 +91,7 @@ impl Core {
     /// The commands of a client that were planned in this pass have run, or are held back.
     pub(super) fn consume_planned(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
-        let is_held_back = !connection.held_back.is_empty();
+        let is_held_back = !connection.held_back.is_empty() || connection.planned == 0;
         connection.consume_planned();
         connection.session.active_ms = self.now_ms;
         // Missing replies will bring it back themselves.
@@ -231,6 +231,11 @@ impl Core {
     /// Its client's next commands wait behind this one, which has its turn in a later pass.
     fn hold_back(&mut self, planned: &Planned) {
         let connection = &mut *self.connections[planned.connection as usize];
+        if !connection.bodies.is_empty() {
+            // It is the only one of this pass, in the input: copied, what is long would be there twice.
+            connection.keep_planned();
+            return;
+        }
         let bytes = match planned.source {
             Source::Buffer(buffer) => self.ring.bytes(buffer),
             Source::Input => &connection.input[..],
@@ -245,10 +250,10 @@ impl Core {
             };
             connection.held_back.extend_from_slice(&bytes[planned.base..end]);
         } else {
-            match raw_request(bytes, planned, spans).filter(|_| connection.bodies.is_empty()) {
+            match raw_request(bytes, planned, spans) {
                 Some(raw) => connection.held_back.extend_from_slice(raw),
                 None => {
-                    let slices: ArgSlices<'_> = arguments(spans, &bytes[planned.base..], &connection.bodies);
+                    let slices: ArgSlices<'_> = arguments(spans, &bytes[planned.base..], &[]);
                     connection.held_back.append(&mut encode_request(&slices));
                 }
             }
@@ -265,12 +270,7 @@ impl Core {
             return if runs_script(row) { self.room_for_script() } else { Room::Made };
         }
         let request_bytes = self.bytes_of_planned(planned, row);
-        let mut room = self.room_for(request_bytes);
-        if room == Room::Later && !self.connections[planned.connection as usize].bodies.is_empty() {
-            // What is large would be read and copied again in every pass.
-            self.free_all();
-            room = self.room_for(request_bytes);
-        }
+        let room = self.room_for(request_bytes);
         if !matches!(planned.place, Place::One(shard) if shard == self.core) {
             memory::spend_lease(request_bytes + ENTRY_BYTES);
         }

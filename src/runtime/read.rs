@@ -267,6 +267,9 @@ impl Core {
                 {
                     connection.paused = true;
                     self.paused.push(index);
+                    if !connection.bodies.is_empty() {
+                        break; // It came as an array, and stays as it is.
+                    }
                     // It is read again when the pause ends. An inline request was decoded in place, so that its bytes
                     // mean something else now: it waits in the other form.
                     held_back = Some((consumed, encode_request(&args)));
@@ -308,7 +311,6 @@ impl Core {
             blocked |= !limits.authenticated && may_authenticate || !connection.bodies.is_empty();
             connection.planned_last = blocked;
         }
-        let is_held_back = held_back.is_some();
         match source {
             Source::Buffer(buffer) => {
                 let mut rest = &self.ring.bytes(buffer)[at..];
@@ -324,9 +326,6 @@ impl Core {
                     connection.input.splice(at..at + consumed, encoded);
                 }
             }
-        }
-        if is_held_back {
-            connection.bodies.clear(); // Encoded with the others.
         }
         // Behind commands of this pass that may be held back, and so come in front of it again, it has to wait.
         if is_partial && connection.planned == 0 {

@@ -494,12 +494,6 @@ impl Core {
         self.shard.keyspace.has_garbage() || self.shared.budget.with_garbage(self.core).is_some()
     }
 
-    /// Frees what has gone, as far as it is in reach, however long that takes.
-    #[cold]
-    pub(super) fn free_all(&mut self) {
-        while matches!(self.free_some(), Spared::Bytes(_)) {}
-    }
-
     /// Frees some of what has gone, of whichever shard.
     fn free_some(&mut self) -> Spared {
         if self.shard.keyspace.has_garbage() {

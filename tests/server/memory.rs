@@ -236,6 +236,49 @@ fn memory_that_nobody_uses_goes_back_to_the_system() {
 }
 
 #[test]
+fn a_long_value_that_waits_is_there_once() {
+    const BYTES: u64 = 40 * MIB;
+    let value = vec![b'v'; BYTES as usize];
+    let server = start("0", "noeviction");
+    let (mut client, mut control) = (connect(&server), connect(&server));
+    let before = number(&mut control, "used_memory");
+    control.call(&["CLIENT", "PAUSE", "600000", "WRITE"]).expect("a reply");
+    for command in [&b"PING"[..], b"SET k ", b"GET k"] {
+        let args: Vec<&[u8]> = command.split(|&byte| byte == b' ').collect();
+        let args = args.iter().map(|&arg| if arg.is_empty() { &value[..] } else { arg });
+        client.send_raw(&encode(&args.collect::<Vec<_>>())).expect("it takes commands");
+    }
+    wait_until("all of it has come", || before + BYTES <= number(&mut control, "used_memory"));
+    std::thread::sleep(Duration::from_millis(200));
+    let peak = number(&mut control, "used_memory_peak");
+    assert!(peak < before + BYTES + BYTES / 4, "{before} bytes before, {peak} at most");
+    control.call(&["CLIENT", "UNPAUSE"]).expect("a reply");
+    assert_eq!(client.read().expect("a reply"), Value::Simple(b"PONG".to_vec()));
+    assert_eq!(client.read().expect("a reply"), Value::Simple(b"OK".to_vec()));
+    assert!(client.read().expect("a reply") == Value::Bulk(value));
+}
+
+#[test]
+fn a_long_value_waits_for_what_a_flush_frees() {
+    let server = Server::start(Kind::Corering { shards: 1 }, &["--maxmemory", "130mb"]);
+    let mut client = connect(&server);
+    // No time is taken for others in which it could be freed at once.
+    client.call(&["CONFIG", "SET", "maxmemory-eviction-tenacity", "0"]).expect("a reply");
+    client.call(&["DEBUG", "POPULATE", "350000", "key", "250"]).expect("it is answered");
+    assert!(105 * MIB < number(&mut client, "used_memory"));
+    let value = vec![b'v'; 100_000_000];
+    let mut pipeline = encode(&["FLUSHALL", "SYNC"]);
+    pipeline.extend(encode(&["DBSIZE"]));
+    pipeline.extend(encode(&[&b"SET"[..], b"k", &value]));
+    client.send_raw(&pipeline).expect("it takes commands");
+    assert_eq!(client.read().expect("a reply"), Value::Simple(b"OK".to_vec()));
+    assert_eq!(client.read().expect("a reply"), Value::Integer(0));
+    assert_eq!(client.read().expect("a reply"), Value::Simple(b"OK".to_vec()));
+    let peak = number(&mut client, "used_memory_peak");
+    assert!(peak < 240 * MIB, "nothing of it twice: {peak}");
+}
+
+#[test]
 fn asking_takes_no_memory_for_good_and_evicts_nothing() {
     // Without what is kept of the last seconds' latencies, which grows by the second and does not count.
     let arguments = ["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", "--latency-tracking", "no"];
