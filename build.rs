@@ -358,9 +358,14 @@ fn lua_sources() -> PathBuf {
 /// same settings: these, and those of `CFLAGS`.
 fn build_pages() {
     println!("cargo:rerun-if-changed=src/memory/pages.c");
-    let headers = env::var_os("DEP_MIMALLOC_INCLUDE_DIR").expect("libmimalloc-sys says");
+    let headers = PathBuf::from(env::var_os("DEP_MIMALLOC_INCLUDE_DIR").expect("libmimalloc-sys says"));
     let mut build = cc::Build::new();
-    build.include(headers).define("MI_DEBUG", "0").define("NDEBUG", None).warnings(false);
+    build
+        .include(&headers)
+        .include(headers.join("../src"))
+        .define("MI_DEBUG", "0")
+        .define("NDEBUG", None)
+        .warnings(false);
     build.file("src/memory/pages.c").compile("corering_pages");
 }
 

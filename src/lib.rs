@@ -168,6 +168,7 @@
 //! | `GIVE_BACK_BYTES` | `src/runtime/core.rs` | `4 * 1024 * 1024` | the rest of large freed blocks waits for the next pass |
 //! | `WAITING_BYTES_MAX` | `src/memory/mapped.rs` | `1 << 30` | large blocks freed beyond go back at once |
 //! | `COLLECT_BLOCKS` | `src/runtime/core.rs` | `8192` | blocks that other cores freed are taken back in the next pass |
+//! | `THIN_WORK` | `src/runtime/core.rs` | `512` | what lies in further free blocks goes back in the next pass |
 //! | `WAIT_MS_MAX` | `src/runtime/room.rs` | `5_000` | a write is refused, whose room is out of reach for so long |
 //! | `BUSY_MAX` | `src/shared/steering.rs` | `700` | connections that belong to a core stay where they are |
 //! | `ARRIVALS_MIN` | `src/shared/steering.rs` | `4` | further ones, where there are few clients, move 0.1 s later |

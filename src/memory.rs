@@ -227,6 +227,7 @@ pub fn give_back() {
     spare::free_all();
     while mapped::give_back_some(usize::MAX >> 1) {}
     while pages::collect_some(usize::MAX) {}
+    pages::thin_all();
     pages::purge();
 }
 

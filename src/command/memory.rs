@@ -290,8 +290,8 @@ fn advice(sums: &Sums, maxmemory_bytes: u64) -> String {
         ));
     } else if used + used * 2 / 5 < resident && WASTE_BYTES < resident - used {
         advice.push(format!(
-            "The process takes {} MiB for {} MiB in use: many blocks were freed between others that are still in use. \
-             It goes away as new data fills the gaps, or with a restart.",
+            "The process takes {} MiB for {} MiB in use: many small blocks were freed between others that are still in \
+             use. It goes away as new data fills the gaps, or with a restart.",
             mebibytes(resident),
             mebibytes(used)
         ));

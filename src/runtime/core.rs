@@ -65,6 +65,9 @@ const GIVE_BACK_BYTES: usize = 4 * 1024 * 1024;
 /// Blocks of this core's heap that were freed by others and are taken back in a pass: below 0.5 ms.
 const COLLECT_BLOCKS: usize = 8192;
 
+/// Work in a pass on what lies in free blocks: some 0.1 ms.
+const THIN_WORK: usize = 512;
+
 /// How long the cores wait for one another when the server ends.
 const END_MAX: Duration = Duration::from_secs(2);
 
@@ -229,6 +232,8 @@ pub struct Core {
     pub(super) collections: u32,
     /// … and it is not through.
     pub(super) is_collecting: bool,
+    /// It gives back what lies in free blocks, and is not through.
+    pub(super) is_thinning: bool,
 }
 
 /// What a core is made of.
@@ -342,6 +347,7 @@ impl Core {
             evicted_enough_ms: 0,
             collections: 0,
             is_collecting: false,
+            is_thinning: false,
             writer: Writer::new(parts.log_files, parts.core),
             company: Company::default(),
             holds: false,
@@ -470,6 +476,9 @@ impl Core {
         }
         if self.is_collecting {
             self.is_collecting = pages::collect_some(COLLECT_BLOCKS);
+        } else if self.is_thinning {
+            self.is_thinning = pages::thin_some(THIN_WORK);
+            self.shared.budget.note_marked(pages::take_marked_bytes());
         }
         self.pace.note(std::mem::take(&mut self.receives), now);
         self.end_timing();
@@ -521,6 +530,7 @@ impl Core {
             || self.has_ready_leavers()
             || mapped::has_freed()
             || self.is_collecting
+            || self.is_thinning
     }
 
     /// Announces sleep. False: something came in between.

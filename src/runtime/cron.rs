@@ -62,7 +62,10 @@ impl Core {
             self.tend_rewrite();
         }
         let collections = self.shared.budget.collections();
-        self.is_collecting |= std::mem::replace(&mut self.collections, collections) != collections;
+        if std::mem::replace(&mut self.collections, collections) != collections {
+            self.is_collecting = true;
+            self.is_thinning |= self.shared.budget.thins();
+        }
         self.spare_outputs.trim();
         self.mailbox.trim();
         self.tend_doors();

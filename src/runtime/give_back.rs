@@ -6,14 +6,16 @@
 //!   it has grown, or 1 to 10 s have gone by ──▶ every core looks through its heap, in slices between passes
 //!                                           ──▶ 0.2 s later free pages go back ([`crate::memory::pages::purge`])
 //!                                           ──▶ what is left is free blocks between used ones
+//!   it is much                              ──▶ cores give back what lies in large ones of them too, in slices, if
+//!                                               they stay free ([`crate::memory::pages::thin_some`])
 //! ```
 //! Free pages stay for a moment, since a server that frees much mostly needs as much again, and the kernel clears each
 //! page that is taken again. Waste that was left the last time is no reason to look again soon.
 //!
 //! Where the limit is a share of the machine's memory (`maxmemory 80%`), it is looked more often as it comes near:
-//! beyond all of its memory the kernel ends the process. What lies between used blocks (values of one size after those
-//! of another) cannot be given back, and does not count against the limit: evicting for it took half of a cache away
-//! before its pages were empty.
+//! beyond all of its memory the kernel ends the process. Small blocks that lie between used ones (values of one size
+//! after those of another) cannot be given back, and do not count against the limit: evicting for them took half of a
+//! cache away before its pages were empty.
 
 use crate::config::{Config, MaxmemoryPolicy, MemoryLimit};
 use crate::memory;
@@ -38,6 +40,9 @@ const GROWN_PART: u64 = 16;
 const GROWN_PART_SHORT: u64 = 64;
 /// … and than so many bytes, above what the last purge left.
 const GROWN_BYTES_MIN: u64 = 4 << 20;
+/// Where waste is more than this part of what is used, and than so many bytes, what lies in free blocks goes back too.
+const THIN_PART: u64 = 8;
+const THIN_BYTES_MIN: u64 = 8 << 20;
 /// The limit is near from the last of so many parts on.
 const SHORT_PART: u64 = 8;
 /// What the process has beside what is used, as a part of a limit that is a share: it counts as near from there.
@@ -47,7 +52,10 @@ const BESIDE_PART: u64 = 8;
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     Nothing,
-    Collect,
+    /// Free blocks too, if so.
+    Collect {
+        thins: bool,
+    },
     Purge,
 }
 
@@ -95,15 +103,15 @@ impl Schedule {
             return Step::Nothing;
         }
         self.purge_in = Some(LOOKS_COLLECTING);
-        Step::Collect
+        Step::Collect { thins: (used / THIN_PART).max(THIN_BYTES_MIN) < waste }
     }
 
-    /// What could be given back has been, and this is left.
-    fn purged(&mut self, used: u64, resident: u64) {
+    /// What could be given back has been, and this is left; so many bytes in free blocks may go the next time.
+    fn purged(&mut self, used: u64, resident: u64, marked: u64) {
         self.looks = 0;
         self.left_bytes = resident.saturating_sub(used);
         // What is freed slice by slice, and collected so, comes bit by bit too.
-        let is_won = self.left_bytes + GROWN_BYTES_MIN <= self.waste_bytes;
+        let is_won = GROWN_BYTES_MIN <= marked || self.left_bytes + GROWN_BYTES_MIN <= self.waste_bytes;
         self.looks_calm = if is_won { LOOKS_GROWN } else { (self.looks_calm * 2).min(LOOKS_CALM) };
     }
 }
@@ -138,11 +146,11 @@ fn look(shared: &Shared, schedule: &mut Schedule) {
     let limit = share(&shared.config());
     match schedule.look(used, resident, limit.map(|limit| limit + limit / BESIDE_PART)) {
         Step::Nothing => {}
-        Step::Collect => shared.budget.ask_to_collect(),
+        Step::Collect { thins } => shared.budget.ask_to_collect(thins),
         Step::Purge => {
             pages::purge();
             let Ok((used, resident)) = sums() else { return };
-            schedule.purged(used, resident);
+            schedule.purged(used, resident, shared.budget.take_marked());
         }
     }
 }
@@ -152,6 +160,9 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
+    const COLLECT: Step = Step::Collect { thins: false };
+    /// It is much.
+    const THIN: Step = Step::Collect { thins: true };
 
     /// Looks until something is to be done: how many it takes, and what is done.
     fn next(schedule: &mut Schedule, used: u64, resident: u64, limit: Option<u64>) -> (u32, Step) {
@@ -164,38 +175,46 @@ mod tests {
     #[test]
     fn memory_goes_back_soon_where_there_is_much_and_some_time_elsewhere() {
         let mut schedule = Schedule::default();
-        assert_eq!(next(&mut schedule, 100 * MIB, 104 * MIB, None), (LOOKS_CALM, Step::Collect));
+        assert_eq!(next(&mut schedule, 100 * MIB, 104 * MIB, None), (LOOKS_CALM, COLLECT));
         assert_eq!(next(&mut schedule, 100 * MIB, 104 * MIB, None), (LOOKS_COLLECTING, Step::Purge));
-        schedule.purged(100 * MIB, 104 * MIB);
-        assert_eq!(next(&mut schedule, 100 * MIB, 300 * MIB, None), (LOOKS_GROWN, Step::Collect));
+        schedule.purged(100 * MIB, 104 * MIB, 0);
+        assert_eq!(next(&mut schedule, 100 * MIB, 300 * MIB, None), (LOOKS_GROWN, THIN));
         assert_eq!(next(&mut schedule, 100 * MIB, 300 * MIB, None), (LOOKS_COLLECTING, Step::Purge));
         // Where something was won there may be more; what could not be given back is tried ever more seldom, …
-        schedule.purged(100 * MIB, 200 * MIB);
+        schedule.purged(100 * MIB, 200 * MIB, 0);
         for looks in [1, 2, 4, 8].map(|times| LOOKS_GROWN * times).into_iter().chain([LOOKS_CALM; 2]) {
-            assert_eq!(next(&mut schedule, 100 * MIB, 203 * MIB, None), (looks, Step::Collect));
+            assert_eq!(next(&mut schedule, 100 * MIB, 203 * MIB, None), (looks, THIN));
             assert_eq!(next(&mut schedule, 100 * MIB, 203 * MIB, None), (LOOKS_COLLECTING, Step::Purge));
-            schedule.purged(100 * MIB, 203 * MIB);
+            schedule.purged(100 * MIB, 203 * MIB, 0);
         }
-        // … but what comes after it has gone down is tried soon.
+        // … but soon where blocks have been seen that may be free still, …
+        schedule.purged(100 * MIB, 203 * MIB, 5 * MIB);
+        assert_eq!(next(&mut schedule, 100 * MIB, 203 * MIB, None), (LOOKS_GROWN, THIN));
+        assert_eq!(next(&mut schedule, 100 * MIB, 203 * MIB, None), (LOOKS_COLLECTING, Step::Purge));
+        schedule.purged(100 * MIB, 203 * MIB, 3 * MIB);
+        assert_eq!(next(&mut schedule, 100 * MIB, 203 * MIB, None), (2 * LOOKS_GROWN, THIN));
+        assert_eq!(next(&mut schedule, 100 * MIB, 203 * MIB, None), (LOOKS_COLLECTING, Step::Purge));
+        schedule.purged(100 * MIB, 203 * MIB, 0);
+        // … and what comes after it has gone down.
         assert_eq!(schedule.look(180 * MIB, 203 * MIB, None), Step::Nothing);
-        assert_eq!(next(&mut schedule, 100 * MIB, 203 * MIB, None), (LOOKS_GROWN - 1, Step::Collect));
+        assert_eq!(next(&mut schedule, 100 * MIB, 203 * MIB, None), (LOOKS_GROWN - 1, THIN));
     }
 
     #[test]
     fn near_a_share_memory_goes_back_at_once() {
         let mut schedule = Schedule::default();
         let limit = Some(400 * MIB);
-        assert_eq!(next(&mut schedule, 300 * MIB, 340 * MIB, limit), (LOOKS_GROWN, Step::Collect));
+        assert_eq!(next(&mut schedule, 300 * MIB, 340 * MIB, limit), (LOOKS_GROWN, THIN));
         assert_eq!(next(&mut schedule, 300 * MIB, 340 * MIB, limit), (LOOKS_COLLECTING, Step::Purge));
-        schedule.purged(300 * MIB, 340 * MIB);
-        assert_eq!(next(&mut schedule, 340 * MIB, 390 * MIB, limit), (LOOKS_SHORT, Step::Collect));
+        schedule.purged(300 * MIB, 340 * MIB, 0);
+        assert_eq!(next(&mut schedule, 340 * MIB, 390 * MIB, limit), (LOOKS_SHORT, THIN));
         assert_eq!(next(&mut schedule, 340 * MIB, 390 * MIB, limit), (LOOKS_COLLECTING, Step::Purge));
         // Waste that could not be given back may be other waste now: soon, and above the limit at once.
-        schedule.purged(340 * MIB, 390 * MIB);
-        assert_eq!(next(&mut schedule, 340 * MIB, 390 * MIB, limit), (LOOKS_GROWN, Step::Collect));
+        schedule.purged(340 * MIB, 390 * MIB, 0);
+        assert_eq!(next(&mut schedule, 340 * MIB, 390 * MIB, limit), (LOOKS_GROWN, THIN));
         assert_eq!(next(&mut schedule, 340 * MIB, 390 * MIB, limit), (LOOKS_COLLECTING, Step::Purge));
-        schedule.purged(200 * MIB, 450 * MIB);
-        assert_eq!(next(&mut schedule, 200 * MIB, 450 * MIB, limit), (LOOKS_SHORT, Step::Collect));
+        schedule.purged(200 * MIB, 450 * MIB, 0);
+        assert_eq!(next(&mut schedule, 200 * MIB, 450 * MIB, limit), (LOOKS_SHORT, THIN));
     }
 
     #[test]

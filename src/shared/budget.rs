@@ -53,6 +53,10 @@ pub struct Budget {
     within_ms: AtomicU64,
     /// How often cores were asked to look through their heaps.
     collections: AtomicU32,
+    /// Whether they were asked for what lies in free blocks too.
+    thins: AtomicBool,
+    /// Bytes in free blocks that may go the next time.
+    marked_bytes: AtomicU64,
 }
 
 impl Budget {
@@ -70,17 +74,36 @@ impl Budget {
             exceeded_ms: AtomicU64::new(0),
             within_ms: AtomicU64::new(0),
             collections: AtomicU32::new(0),
+            thins: AtomicBool::new(false),
+            marked_bytes: AtomicU64::new(0),
         }
     }
 
-    /// Every core is to look through its heap for what others have freed there.
-    pub fn ask_to_collect(&self) {
+    /// Every core is to look through its heap for what others have freed there, and, if so, to give back what lies in
+    /// free blocks.
+    pub fn ask_to_collect(&self, thins: bool) {
+        self.thins.store(thins, Ordering::Relaxed);
         self.collections.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How often they were asked.
     pub fn collections(&self) -> u32 {
         self.collections.load(Ordering::Relaxed)
+    }
+
+    /// Whether they were to give back what lies in free blocks.
+    pub fn thins(&self) -> bool {
+        self.thins.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes lie in blocks that were seen free for the first time.
+    pub fn note_marked(&self, bytes: u64) {
+        self.marked_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many did since this was asked last.
+    pub fn take_marked(&self) -> u64 {
+        self.marked_bytes.swap(0, Ordering::Relaxed)
     }
 
     /// The shard whose entries can be spared best, as far as is known here; by lot, each as often as it has entries, if

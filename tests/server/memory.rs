@@ -236,6 +236,39 @@ fn memory_that_nobody_uses_goes_back_to_the_system() {
 }
 
 #[test]
+fn what_lies_in_large_blocks_between_used_ones_goes_back_too() {
+    const KEYS: usize = 5000;
+    let value = "v".repeat(20_000);
+    // Of every page some keys stay, wherever they are.
+    let server = start("0", "allkeys-random");
+    let mut client = connect(&server);
+    let empty = resident(&mut client);
+    for first in (0..KEYS).step_by(500) {
+        let set = |key: usize| encode(&["SET", &format!("k{key}"), &value]);
+        client.send_raw(&(first..first + 500).flat_map(set).collect::<Vec<u8>>()).expect("it takes commands");
+        (0..500).for_each(|_| drop(client.read().expect("each is answered")));
+    }
+    assert!(empty + 95 * MIB <= resident(&mut client));
+    client.call(&["CONFIG", "SET", "maxmemory", "24mb"]).expect("a reply");
+    wait_until_told(|| {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = resident(&mut client);
+        (now < empty + 56 * MIB, format!("{empty} bytes at first, {now} now"))
+    });
+    let mut left = 0;
+    for key in 0..KEYS {
+        match client.call(&["GET", &format!("k{key}")]).expect("a reply") {
+            Value::Bulk(found) => {
+                assert!(found == value.as_bytes(), "k{key}");
+                left += 1;
+            }
+            other => assert!(!matches!(other, Value::Error(_)), "{other:?}"),
+        }
+    }
+    assert!(KEYS / 8 < left && left < KEYS / 4, "{left} keys");
+}
+
+#[test]
 fn a_long_value_that_waits_is_there_once() {
     const BYTES: u64 = 40 * MIB;
     let value = vec![b'v'; BYTES as usize];
