@@ -429,7 +429,11 @@ macro_rules! define_kinds {
             }
 
             /// Bytes that the value has allocated outside the entry.
+            #[inline]
             fn heap_bytes(self) -> usize {
+                if self.is_within() {
+                    return 0;
+                }
                 match self.value() {
                     ValueRef::Integer(_) => 0,
                     ValueRef::String(_) => self.long_string().map_or(0, LongString::heap_bytes),
@@ -438,7 +442,12 @@ macro_rules! define_kinds {
             }
 
             /// Whether dropping the entry may take long.
+            #[inline]
             pub fn is_heavy(self) -> bool {
+                !self.is_within() && self.is_heavy_outside()
+            }
+
+            fn is_heavy_outside(self) -> bool {
                 match self.value() {
                     ValueRef::Integer(_) => false,
                     ValueRef::String(bytes) => HEAVY_BYTES_MIN <= bytes.len(),
@@ -930,6 +939,12 @@ impl<'a> EntryRef<'a> {
         let header = self.header();
         // SAFETY: the entry lives and does not change for 'a; by its kind its value is a `LongString`.
         (header.kind() == KIND_LONG).then(|| unsafe { self.address.value(header).as_ref() })
+    }
+
+    /// Whether all of it lies in the entry's own allocation, as most do: what there is beside it takes longer to find.
+    #[inline]
+    fn is_within(self) -> bool {
+        self.header().kind() <= KIND_STRING
     }
 
     /// Bytes of the entry's own allocation.

@@ -69,6 +69,8 @@ pub const POOL_LEN: usize = 16;
 const ENTRIES_PER_OLDEST_MIN: usize = 8;
 /// … and no more than so many.
 pub const OLDEST_MAX: usize = 1 << 16;
+/// The entries that may go are counted once in so many evictions: that is a walk over all databases.
+const EVICTIONS_PER_COUNT: usize = 16;
 /// Entries looked at for each of `maxmemory-samples`, where they are drawn by lot.
 const LOOKS_PER_SAMPLE: usize = 2;
 /// Samples, or places, that are known ahead: one whose bucket is asked for, one whose entries are.
@@ -140,6 +142,9 @@ pub(super) struct Pool {
     ahead: VecDeque<(usize, u64)>,
     /// Those of LRU.
     oldest: Oldest,
+    /// How many of those are remembered, which is counted anew after so many evictions.
+    oldest_max: usize,
+    count_in: usize,
     /// The databases and places that the round comes to next, the next one first.
     round: VecDeque<(usize, Place)>,
     /// Entries that are to be looked at; less than 0: so many more have been.
@@ -196,7 +201,7 @@ impl Keyspace {
                 break;
             }
             let Some((db, position)) = self.choose(eviction) else { break };
-            if self.is_kept(db, self.databases[db].view(position).key()) {
+            if self.keeps_any() && self.is_kept(db, self.databases[db].view(position).key()) {
                 continue;
             }
             if self.databases[db].is_unrecorded_large(position) {
@@ -221,12 +226,14 @@ impl Keyspace {
     }
 
     fn evict_at(&mut self, eviction: Eviction, db: usize, position: Position, evicted: &mut Evicted) {
-        let rank = rank_of(self.databases[db].view(position), eviction, &self.judgement());
-        evicted.rank = Some(rank);
+        // Looked up once: what the table says of a position takes its time.
+        let view = self.databases[db].view(position);
+        let is_expired = view.is_expired(self.now_ms);
+        let idle_ms = idle_ms(view.clock(), self.now_ms);
+        evicted.rank = Some(rank_of(view, eviction, &self.judgement()));
         if eviction.judge == Judge::Access && matches!(self.policy, AccessPolicy::Lru | AccessPolicy::Lrm) {
-            let idle_ms = idle_ms(self.databases[db].view(position).clock(), self.now_ms);
             self.clock_slack_ms = (idle_ms / CLOCK_STEPS).min(CLOCK_SLACK_MS_MAX);
-            if !self.databases[db].view(position).is_expired(self.now_ms) {
+            if !is_expired {
                 self.pool.oldest.set_age(idle_ms);
             }
         }
@@ -237,7 +244,7 @@ impl Keyspace {
         }
         evicted.keys += 1;
         evicted.bytes += view.memory_bytes();
-        if view.is_expired(self.now_ms) {
+        if is_expired {
             self.stats.expired += 1;
             self.effects.note(Event::EXPIRED, db, view.key());
         } else {
@@ -328,12 +335,15 @@ impl Keyspace {
         if let Some(Found { db, locator }) = second {
             self.databases[db].entries().prefetch_located_bucket(locator);
         }
-        let evictable_len = self.evictable_len(eviction);
-        let len_max = evictable_len / (2 * eviction.samples).max(ENTRIES_PER_OLDEST_MIN);
-        let len_max = len_max.clamp(POOL_LEN, OLDEST_MAX);
         if self.pool.oldest.len() == 0 {
-            self.pool.looks_due = FIRST_LOOKS.min(evictable_len) as isize;
+            (self.pool.looks_due, self.pool.count_in) = (FIRST_LOOKS.min(self.evictable_len(eviction)) as isize, 0);
         }
+        if self.pool.count_in == 0 {
+            let len_max = self.evictable_len(eviction) / (2 * eviction.samples).max(ENTRIES_PER_OLDEST_MIN);
+            (self.pool.oldest_max, self.pool.count_in) = (len_max.clamp(POOL_LEN, OLDEST_MAX), EVICTIONS_PER_COUNT);
+        }
+        self.pool.count_in -= 1;
+        let len_max = self.pool.oldest_max;
         self.pool.looks_due += eviction.samples as isize;
         for _ in 0..ROUNDS_MAX {
             if eviction.is_volatile {

@@ -410,6 +410,11 @@ impl Keyspace {
         self.kept.swap_remove(at.expect("what is let go of was kept"));
     }
 
+    /// Whether any key is kept.
+    fn keeps_any(&self) -> bool {
+        !self.kept.is_empty() || !self.used_keys.is_empty()
+    }
+
     /// Whether a key is kept.
     fn is_kept(&self, db: usize, key: &[u8]) -> bool {
         self.kept.iter().any(|(of, kept)| *of == db && **kept == *key)

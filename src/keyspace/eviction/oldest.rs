@@ -16,6 +16,8 @@
 
 /// Lists.
 const LISTS: usize = 1024;
+/// Words of a bit for each.
+const WORDS: usize = LISTS / 64;
 /// The age at which entries go takes so many lists, or up to twice as many: 2^8.
 const LISTS_OF_AGE_LOG: u32 = 8;
 /// Databases whose entries are remembered.
@@ -23,6 +25,7 @@ const DATABASES_MAX: usize = 1 << 24;
 /// Bits of a locator.
 const LOCATOR_BITS: u32 = 40;
 const _: () = assert!(crate::structure::table::LOCATOR_BITS == LOCATOR_BITS);
+const _: () = assert!(WORDS == u16::BITS as usize);
 /// The end of a list.
 const NONE: u32 = u32::MAX;
 
@@ -54,7 +57,9 @@ pub(super) struct Oldest {
     /// First nodes; empty before the first candidate.
     heads: Vec<u32>,
     /// Which lists have nodes.
-    occupied: [u64; LISTS / 64],
+    occupied: [u64; WORDS],
+    /// Which of those words are not zero.
+    words: u16,
     nodes: Vec<Node>,
     /// First of the free nodes.
     free: u32,
@@ -71,7 +76,8 @@ impl Default for Oldest {
     fn default() -> Oldest {
         Oldest {
             heads: Vec::new(),
-            occupied: [0; LISTS / 64],
+            occupied: [0; WORDS],
+            words: 0,
             nodes: Vec::new(),
             free: NONE,
             len: 0,
@@ -100,10 +106,8 @@ impl Oldest {
     pub fn offer(&mut self, used_ms: u64, found: Found, len_max: usize) {
         let mut number = self.number(used_ms);
         if len_max <= self.len {
-            if self.last().is_none_or(|youngest| youngest <= number) {
-                return;
-            }
-            self.give_up_youngest();
+            let Some(youngest) = self.last().filter(|youngest| number < *youngest) else { return };
+            self.take(youngest);
         }
         if DATABASES_MAX <= found.db {
             return;
@@ -135,7 +139,7 @@ impl Oldest {
         if next.next != NONE {
             return [Some(next.found()), Some(self.nodes[next.next as usize].found())];
         }
-        let second = self.occupied_from(number + 1, LISTS as u64 - 1 - (number - self.base));
+        let second = self.occupied_from(number + 1);
         let second = second.map(|number| self.nodes[self.heads[number as usize % LISTS] as usize].found());
         [Some(next.found()), second]
     }
@@ -183,6 +187,7 @@ impl Oldest {
         };
         self.heads[list] = at;
         self.occupied[list / 64] |= 1 << (list % 64);
+        self.words |= 1 << (list / 64);
         self.len += 1;
     }
 
@@ -194,6 +199,7 @@ impl Oldest {
         self.heads[list] = node.next;
         if node.next == NONE {
             self.occupied[list / 64] &= !(1 << (list % 64));
+            self.words &= !(u16::from(self.occupied[list / 64] == 0) << (list / 64));
         }
         self.nodes[at as usize].next = self.free;
         self.free = at;
@@ -201,48 +207,51 @@ impl Oldest {
         node.found()
     }
 
-    fn give_up_youngest(&mut self) {
-        if let Some(number) = self.last() {
-            self.take(number);
-        }
-    }
-
     /// The first list that has nodes.
     #[inline]
     fn first(&self) -> Option<u64> {
-        self.occupied_from(self.base, LISTS as u64)
+        self.occupied_from(self.base)
     }
 
-    /// The first list with nodes, of so many from one on.
+    /// The first list with nodes from one on.
     #[inline]
-    fn occupied_from(&self, number: u64, count: u64) -> Option<u64> {
-        let mut at = number;
-        while at < number + count {
-            let list = at as usize % LISTS;
-            let word = self.occupied[list / 64] >> (list % 64);
-            if word != 0 {
-                let found = at + u64::from(word.trailing_zeros());
-                return (found < number + count).then_some(found);
+    fn occupied_from(&self, number: u64) -> Option<u64> {
+        let from = number as usize % LISTS;
+        let (word, bit) = (from / 64, from % 64);
+        let above = self.occupied[word] >> bit;
+        let found = if above != 0 {
+            number + u64::from(above.trailing_zeros())
+        } else {
+            // The words behind it, itself last: of that one only what is below is left.
+            let words = self.words.rotate_right(word as u32 + 1);
+            if words == 0 {
+                return None;
             }
-            at += 64 - list as u64 % 64;
-        }
-        None
+            let word = (word + 1 + words.trailing_zeros() as usize) % WORDS;
+            let list = word * 64 + self.occupied[word].trailing_zeros() as usize;
+            number + (list.wrapping_sub(from) % LISTS) as u64
+        };
+        (found < self.base + LISTS as u64).then_some(found)
     }
 
     /// The last list that has nodes.
     #[inline]
     fn last(&self) -> Option<u64> {
-        let mut end = self.base + LISTS as u64;
-        while self.base < end {
-            let list = (end - 1) as usize % LISTS;
-            let word = self.occupied[list / 64] << (63 - list % 64);
-            if word != 0 {
-                let found = end - 1 - u64::from(word.leading_zeros());
-                return (self.base <= found).then_some(found);
-            }
-            end = end.saturating_sub(list as u64 % 64 + 1);
+        let number = self.base + LISTS as u64 - 1;
+        let from = number as usize % LISTS;
+        let (word, bit) = (from / 64, from % 64);
+        let below = self.occupied[word] << (63 - bit);
+        if below != 0 {
+            return Some(number - u64::from(below.leading_zeros()));
         }
-        None
+        // The words before it, itself last: of that one only what is above is left.
+        let words = self.words.rotate_right(word as u32);
+        if words == 0 {
+            return None;
+        }
+        let word = (word + WORDS - 1 - words.leading_zeros() as usize) % WORDS;
+        let list = word * 64 + 63 - self.occupied[word].leading_zeros() as usize;
+        Some(number - (from.wrapping_sub(list) % LISTS) as u64)
     }
 }
 
@@ -309,6 +318,32 @@ mod tests {
         assert_eq!(order.len(), 1000);
         let far = order.iter().enumerate().map(|(at, number)| number.abs_diff(at as u64)).max();
         assert!(far <= Some((1 << 16) / 1000), "{far:?}");
+    }
+
+    #[test]
+    fn the_first_and_the_last_list_are_found_wherever_they_are() {
+        let mut lot = 1u64;
+        let mut draw = move |below: u64| {
+            lot = lot.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (lot >> 33) % below
+        };
+        for round in 0..2000 {
+            let mut oldest = Oldest { base: NOW_MS + round * 37, ..Oldest::default() };
+            let (base, found) = (oldest.base, |number: u64| found(number - NOW_MS));
+            let mut numbers: Vec<u64> = (0..1 + draw(8)).map(|_| base + draw(LISTS as u64)).collect();
+            numbers.extend([base, base + LISTS as u64 - 1].into_iter().filter(|_| draw(4) == 0));
+            numbers.iter().for_each(|&number| oldest.push(number, found(number)));
+            numbers.sort_unstable();
+            while let (Some(&first), Some(&last)) = (numbers.first(), numbers.last()) {
+                assert_eq!((oldest.first(), oldest.last()), (Some(first), Some(last)), "{numbers:?} of {base}");
+                let second = numbers.get(1).map(|&number| found(number));
+                assert_eq!(oldest.next_two(), [Some(found(first)), second]);
+                let takes_first = draw(2) == 0;
+                let number = if takes_first { numbers.remove(0) } else { numbers.pop().expect("the last") };
+                assert_eq!(oldest.take(number), found(number));
+            }
+            assert_eq!((oldest.first(), oldest.last(), oldest.words), (None, None, 0));
+        }
     }
 
     #[test]
