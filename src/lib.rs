@@ -141,7 +141,8 @@
 //! | `DEFERRALS_MAX` | `src/runtime/visit.rs` | `4` | a command on several shards borrows, rather than wait for the next pass |
 //! | `FAIR_WINDOWS` | `src/runtime/visit.rs` | `8` | an engine is handed over to who waits for it |
 //! | `ARGS_AT_ONCE_MAX` | `src/runtime/joint.rs` | `256` | a call borrows rather than keeping engines of others |
-//! | `CALLS_AT_ONCE_MAX` | `src/runtime/joint.rs` | `64` | a transaction borrows likewise |
+//! | `CALLS_AT_ONCE_MAX` | `src/runtime/joint.rs` | `64` | a transaction borrows likewise, or holds every shard if it has scripts |
+//! | `QUEUED_BYTES_MAX` | `src/runtime/joint.rs` | `1 << 20` | a transaction with scripts holds every shard |
 //! | `VISIT_SPINS` | `src/runtime/visit.rs` | `60` | a parcel instead of a visit |
 //! | `VISIT_ARGUMENTS_MAX` | `src/runtime/visit.rs` | `64` | likewise |
 //! | `LONG_REPLY_ELEMENTS_MIN` | `src/command/long_reply.rs` | `8192` | a reply is written in slices, and others are served in between |
@@ -235,7 +236,7 @@
 //! | `PACK_DEPTH_MAX` | `src/script/cmsgpack.rs` | `16` | nil is packed |
 //! | `UNPACK_DEPTH_MAX` | `src/script/cmsgpack.rs` | `1000` | an error of `cmsgpack` |
 //! | `INTEGER_BYTES_MAX` | `src/script/structs.rs` | `32` | an error of `struct` |
-//! | `KEYS_MAX` | `src/runtime/script.rs` | `1024` | a script that uses so many keys without naming them begins again with every shard |
+//! | `KEYS_MAX` | `src/runtime/attempt.rs` | `1024` | a script that uses so many keys without naming them begins again with every shard |
 //! | `CALLS_MAX` | `src/runtime/trial.rs` | `4096` | calls of a script that may begin again are added up |
 //! | `KEPT_BYTES_MAX` | `src/runtime/trial.rs` | `64 << 10` | a script that logs more, and might begin again, does so at once |
 //! | `VALUES_MAX` | `src/script/locals.rs` | `512` | functions of a library with so much in local variables hold every shard |

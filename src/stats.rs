@@ -365,13 +365,15 @@ impl Stats {
         }
     }
 
-    /// The same of errors, of a command if that is known, which was refused or failed.
-    pub fn take_back_errors(&mut self, id: Option<CommandId>, is_refusal: bool, prefix: &str, errors: u64) {
+    /// The same of errors, of a command if that is known, which was refused or failed. No prefix: by errors that are
+    /// counted elsewhere.
+    pub fn take_back_errors(&mut self, id: Option<CommandId>, is_refusal: bool, prefix: Option<&str>, errors: u64) {
         let take = |count: &mut u64| *count = count.saturating_sub(errors);
         if let Some(id) = id {
             let stats = &mut self.commands[id.index()];
             take(if is_refusal { &mut stats.rejected } else { &mut stats.failed });
         }
+        let Some(prefix) = prefix else { return };
         take(&mut self.counters.error_replies);
         let find = |prefix: &str| self.errors.binary_search_by(|(word, _)| (**word).cmp(prefix));
         if let Ok(at) = find(prefix).or_else(|_| find(ERRORS_OVERFLOW)) {

@@ -398,6 +398,13 @@ pub enum ScriptCall {
     FlushLibraries,
 }
 
+impl ScriptCall {
+    /// Whether a script runs, which may use any key.
+    pub fn runs(self) -> bool {
+        matches!(self, ScriptCall::Eval { .. } | ScriptCall::EvalSha { .. } | ScriptCall::Function { .. })
+    }
+}
+
 /// Keys that follow from what other keys hold: `SORT … BY weight_*`. A call that uses them needs every shard.
 #[derive(Clone, Copy)]
 pub struct Derived {

@@ -201,6 +201,11 @@ impl Effects {
         self.reader = if reads { actor.client } else { 0 };
     }
 
+    /// The rank of the next event of this thread.
+    pub fn next_rank() -> u64 {
+        NOTED.get()
+    }
+
     /// A client has read a key, if somebody listens: see [`Class::READ`].
     pub fn note_read(&mut self, db: usize, key: &[u8]) {
         self.note(Event::READ, db, key);

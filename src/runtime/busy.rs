@@ -110,15 +110,17 @@ impl Core {
         match work {
             Work::Retry(..) => panic!("one who waits anyhow is not refused"),
             Work::Script(work) => self.forget_script(*work),
-            Work::Command | Work::Watch | Work::Exec(_) => {}
+            Work::Exec(mut exec) => self.forget_run(exec.before.take().map(|(_, before)| before)),
+            Work::Command | Work::Watch => {}
         }
         let mut unwatched = Vec::new();
         let mut loans = loans.into_iter();
         for (owner, request) in requests {
-            let Some(mut loan) = loans.next() else {
+            let loan = loans.next();
+            if loan.is_none() || request.keeps_watched {
                 unwatched.extend(request.watched);
-                continue;
-            };
+            }
+            let Some(mut loan) = loan else { continue };
             unwatched.append(&mut loan.watched);
             if owner == self.core {
                 self.come_home(loan);

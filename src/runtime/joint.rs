@@ -10,6 +10,7 @@
 
 use super::accept::CLOSING;
 use super::aof_share::Told;
+use super::attempt::{Attempt, names_database};
 use super::block::Noted;
 use super::core::Core;
 use super::execute::{call_of, discards};
@@ -20,14 +21,16 @@ use super::monitor::{self, feed_monitors};
 use super::needs::{Needs, linked_keys, rising, shards_of};
 use super::pubsub::remember_read;
 use super::read::{Planned, Source, raw_request};
-use super::script::ScriptWork;
+use super::script::{Before, Ran, ScriptWork};
 use super::send::list_once;
 use super::slow;
 use super::timing::Fate;
+use super::trial::Message;
 use super::visit::{DEFERRALS_MAX, end_visit_to_lender, hold_several};
 use crate::command::lookup::{self, Row};
+use crate::command::pubsub::audience_of;
 use crate::command::slowlog::Split;
-use crate::command::{Args, Flags, Gather, Joint, Part, Run, SessionView, Spread, slowlog};
+use crate::command::{Args, Flags, Gather, Joint, Keys, Part, Run, ScriptCall, SessionView, Spread, slowlog};
 use crate::connection::arguments;
 use crate::keyspace::Effect;
 use crate::mutant::Mutant;
@@ -38,6 +41,7 @@ use crate::shard::{Call, Request, Ticket, fail, finish};
 use crate::stats::stages::Arrival;
 use crate::sync::Flag;
 use ahash::AHashSet;
+use bytes::Bytes;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,8 +49,10 @@ use std::sync::atomic::Ordering;
 
 /// A call with more arguments keeps engines of other cores too long: it borrows.
 const ARGS_AT_ONCE_MAX: usize = 256;
-/// So does a transaction of more calls.
+/// So does a transaction of more calls. One with scripts that has more, or names so many keys, holds every shard.
 const CALLS_AT_ONCE_MAX: usize = 64;
+/// So does one with scripts of which more was queued: what may begin again is freed only at the end.
+const QUEUED_BYTES_MAX: usize = 1 << 20;
 
 /// What has to be done when everything borrowed is there.
 pub(super) enum Work {
@@ -79,6 +85,30 @@ pub(super) struct Exec {
     pub(super) is_reconfigured: bool,
     /// What came before it ran.
     pub(super) split: Split,
+    /// Some of its calls run scripts: it runs in an attempt.
+    pub(super) has_scripts: bool,
+    pub(super) attempt: Option<Box<Attempt>>,
+    /// No call from this one on can make it begin again.
+    pub(super) risks_until: usize,
+    /// It has begun again for the script of this call.
+    pub(super) before: Option<(usize, Before)>,
+}
+
+impl Exec {
+    /// Its attempt, if it may have to begin again.
+    fn trial(attempt: &mut Option<Box<Attempt>>) -> Option<&mut Attempt> {
+        attempt.as_deref_mut().filter(|attempt| attempt.is_trial())
+    }
+}
+
+/// How far the calls of a transaction went.
+pub(super) enum Calls {
+    /// All have run.
+    Done,
+    /// The next one asks all cores.
+    Asks,
+    /// It needs more than it holds, and begins again.
+    Roams,
 }
 
 /// What is borrowed for it.
@@ -93,7 +123,7 @@ pub(super) struct Borrowing {
     pub(super) arrival: Option<Arrival>,
 }
 
-/// Whether a call ends soon enough to run in engines of other cores.
+/// Whether a call ends soon enough to run in engines of other cores. Scripts may not, and let go of the engines then.
 fn is_brief(row: &'static Row, argc: usize) -> bool {
     // They only take tables away; what was in them is freed later.
     let is_flush = matches!(row.command.spread, Spread::Every(_)) && row.flags.contains(Flags::WRITE);
@@ -102,6 +132,21 @@ fn is_brief(row: &'static Row, argc: usize) -> bool {
         || is_flush
         || is_split
         || matches!(row.command.run, Run::Session(_) | Run::Blocking(_) | Run::Subscription { .. })
+        || matches!(row.command.run, Run::Joint(Joint::Script(what)) if what.runs() || what == ScriptCall::Load)
+}
+
+/// Whether what a call of a transaction does can be undone: values, as long as they are not too large, and what is only
+/// told at the end.
+fn can_be_undone(row: &'static Row, args: &Args<'_>) -> bool {
+    match row.command.run {
+        Run::Keyspace(_) | Run::Blocking(_) => {
+            let is_on_all = matches!(row.command.keys, Keys::None) && row.flags.contains(Flags::WRITE);
+            !is_on_all && !names_database(row, args)
+        }
+        Run::Session(_) => audience_of(row.command).is_some(),
+        Run::Joint(Joint::Script(what)) => what.runs() || what == ScriptCall::Load,
+        Run::Joint(_) | Run::Everywhere { .. } | Run::Subscription { .. } | Run::Container => false,
+    }
 }
 
 impl Core {
@@ -327,6 +372,11 @@ impl Core {
     /// Subscribers and caches are told what has happened so far, in that order over all keyspaces, whoever else is told
     /// at the end.
     pub(super) fn tell_of(&mut self, ground: &mut Ground) {
+        self.tell_in_order(ground, Vec::new());
+    }
+
+    /// The same, with messages among it.
+    pub(super) fn tell_in_order(&mut self, ground: &mut Ground, messages: Vec<Message>) {
         let notifications = self.shard.notifications();
         let mut effects: Vec<&mut Effect> = match ground {
             Ground::Engines => {
@@ -338,10 +388,19 @@ impl Core {
             Ground::Whole(keyspaces) => keyspaces.iter_mut().flat_map(|keyspace| keyspace.effects.untold()).collect(),
         };
         effects.sort_by_key(|effect| effect.rank);
+        let pubsub = &self.shared.pubsub;
+        let publish = |message: Message| pubsub.publish(message.audience, &message.channel, &message.text);
+        let mut messages = messages.into_iter().peekable();
         for effect in effects {
-            self.shared.pubsub.tell(effect, notifications);
+            while let Some(message) = messages.next_if(|message| message.rank <= effect.rank) {
+                publish(message);
+            }
+            pubsub.tell(effect, notifications);
             effect.is_told = true;
         }
+        messages.for_each(|message| {
+            publish(message);
+        });
     }
 
     // Queueing
@@ -501,6 +560,7 @@ impl Core {
         let mut is_brief_all = transaction.len() <= CALLS_AT_ONCE_MAX;
         let mut asks_all_cores = false;
         let mut subscribes = false;
+        let (mut has_scripts, mut can_begin_again, mut risks_until) = (false, is_brief_all, 0);
         for at in 0..transaction.len() {
             let row = lookup::find_by_index(transaction.command(at) as usize);
             let args: ArgSlices<'_> = transaction.args(at).collect();
@@ -508,28 +568,69 @@ impl Core {
             is_brief_all &= is_brief(row, args.len());
             subscribes |= matches!(row.command.run, Run::Subscription { .. });
             asks_all_cores |= matches!(row.command.run, Run::Everywhere { .. });
+            can_begin_again &= can_be_undone(row, &args);
+            let runs = match row.command.run {
+                Run::Joint(Joint::Script(what)) if what.runs() => {
+                    can_begin_again = can_begin_again && !self.is_thought_wide(what, &args);
+                    true
+                }
+                _ => false,
+            };
+            has_scripts |= runs;
+            if runs || audience_of(row.command).is_some() {
+                risks_until = at + 1;
+            }
+        }
+        can_begin_again &= needs.keys.len() <= ARGS_AT_ONCE_MAX && transaction.memory_bytes() <= QUEUED_BYTES_MAX;
+        if has_scripts && !can_begin_again {
+            needs.widen();
         }
         needs.add_linked(&self.shared.links);
         needs.add_watched(&watched);
         let shards = needs.shards();
-        let is_own = shards.iter().all(|&shard| shard == self.core);
+        let connection = &mut *self.connections[index as usize];
         if let &[shard] = &shards[..]
-            && !is_own
+            && shard != self.core
             && self.config.connection_steering
-            && !session.is_node
-            && (0..transaction.len() + 2).any(|_| connection.following.note(shard, session.commands))
+            && !connection.session.is_node
+            && (0..transaction.len() + 2).any(|_| connection.following.note(shard, connection.session.commands))
         {
             self.followers.push((index, shard));
         }
         let arrival = self.timing.arrival(planned.batch, started, &self.clock);
-        let (out, is_reconfigured, split) = (Output::default(), false, arrival.into());
-        let used_keys = AHashSet::new();
-        let mut exec = Exec { transaction, name, next: 0, now_ms: 0, used_keys, out, is_reconfigured, split };
-        if connection.replies.outstanding() == 0
-            && (is_brief_all || is_own)
-            && (!asks_all_cores || self.map.shards() == 1)
-            && hold_several(&mut self.shard, &mut self.visited, &shards, |shard, engine| needs.is_clear(shard, engine))
-        {
+        let mut exec = Exec {
+            transaction,
+            name,
+            next: 0,
+            now_ms: 0,
+            used_keys: AHashSet::new(),
+            out: Output::default(),
+            is_reconfigured: false,
+            split: arrival.into(),
+            has_scripts,
+            attempt: None,
+            risks_until,
+            before: None,
+        };
+        loop {
+            let shards = needs.shards();
+            let may_be_at_once = is_brief_all || shards.iter().all(|&shard| shard == self.core);
+            // Until it has ended, where it may begin again.
+            let keeps_watched = has_scripts && !needs.is_everything();
+            let connection = &mut *self.connections[index as usize];
+            let is_held = connection.replies.outstanding() == 0
+                && may_be_at_once
+                && (!asks_all_cores || self.map.shards() == 1)
+                && hold_several(&mut self.shard, &mut self.visited, &shards, |shard, engine| {
+                    needs.is_clear(shard, engine)
+                });
+            if !is_held {
+                let call = call_of(&connection.session);
+                let mut requests = needs.into_requests(None);
+                requests.iter_mut().for_each(|(_, request)| request.keeps_watched = keeps_watched);
+                let work = Work::Exec(Box::new(exec));
+                return self.borrow_for(index, row, Vec::new(), call, requests, work, arrival);
+            }
             let mut is_unchanged = true;
             for watched in &watched {
                 let owner = self.map.shard_of(&watched.key);
@@ -540,28 +641,69 @@ impl Core {
                 };
                 let is_looked_at = owner == self.core || !Mutant::ExecLooksAtOwnKeysOnly.is_on();
                 is_unchanged &= !is_looked_at || engine.is_unchanged(watched, self.now_ms);
-                engine.unwatch(watched);
+                if !keeps_watched {
+                    engine.unwatch(watched);
+                }
             }
             // Messages that come to the client meanwhile wait for the reply.
             let sequence = subscribes.then(|| connection.replies.reserve());
+            let mut ground = Ground::Engines;
             if is_unchanged || Mutant::ExecIgnoresWatch.is_on() {
-                let is_done = self.run_calls(index, &mut exec, &mut Ground::Engines);
-                assert!(is_done, "no call asks other cores");
-                self.look_for_emptied(index, &mut Ground::Engines);
-                self.settle_engines();
-                if self.holds {
-                    self.hold_for(index, &needs.told());
+                if has_scripts {
+                    let holds_everything = needs.is_everything() && self.holds_everything(&ground);
+                    let named = std::mem::take(&mut needs.keys);
+                    exec.attempt = Some(Box::new(Attempt::new(holds_everything, started, named)));
+                    self.begin_attempt();
+                }
+                match self.run_calls(index, &mut exec, &mut ground) {
+                    Calls::Done => {}
+                    Calls::Asks => panic!("no call asks other cores"),
+                    Calls::Roams => {
+                        self.begin_exec_again(index, &mut exec, &mut ground);
+                        self.settle_engines();
+                        needs.widen();
+                        continue;
+                    }
+                }
+                if keeps_watched {
+                    self.forget_watched(watched);
+                }
+                if let Some(attempt) = exec.attempt.take() {
+                    let told = self.holds.then(|| match needs.is_everything() {
+                        true => Told::All,
+                        false => Told::Keys(attempt.keys().map(<[u8]>::to_vec).collect()),
+                    });
+                    self.end_attempt(index, *attempt, &mut ground, told);
+                    self.settle_engines();
+                    if self.map.shards() == 1 && !self.shard.locks.is_free() {
+                        self.serve_waiting(); // One in front of them may have been told that the script is busy.
+                    }
+                } else {
+                    self.look_for_emptied(index, &mut ground);
+                    self.settle_engines();
+                    if self.holds {
+                        self.hold_for(index, &needs.told());
+                    }
                 }
             } else {
+                if keeps_watched {
+                    self.forget_watched(watched);
+                }
                 self.write_unchanged_failure(index, &mut exec.out);
                 self.end_visits_to_lenders();
             }
             self.stats.record(row.id, self.clock.delta_as_nanos(started, self.clock.raw()));
             return self.finish_exec(index, row, sequence, exec, started);
         }
-        let call = call_of(session);
-        let work = Work::Exec(Box::new(exec));
-        self.borrow_for(index, row, Vec::new(), call, needs.into_requests(None), work, arrival);
+    }
+
+    /// A transaction needs more than it holds, and begins again with every shard: nothing of it has happened.
+    pub(super) fn begin_exec_again(&mut self, index: u32, exec: &mut Exec, ground: &mut Ground) {
+        let attempt = exec.attempt.take().expect("only one with scripts may have to");
+        self.take_back(*attempt, ground);
+        (exec.next, exec.now_ms, exec.out) = (0, 0, Output::default());
+        self.connections[index as usize].session.mode.remove(Mode::DENY_BLOCKING);
+        self.stats.counters.scripts_widened += 1;
     }
 
     /// A watched key has changed: the reply is a null array.
@@ -569,21 +711,21 @@ impl Core {
         Reply::new(&mut *out, self.connections[index as usize].session.protocol).null_array();
     }
 
-    /// Runs the calls of a transaction that are left, on what is held for it. False: the next one asks all cores.
-    pub(super) fn run_calls(&mut self, index: u32, exec: &mut Exec, ground: &mut Ground) -> bool {
+    /// Runs the calls of a transaction that are left, on what is held for it.
+    pub(super) fn run_calls(&mut self, index: u32, exec: &mut Exec, ground: &mut Ground) -> Calls {
         if exec.now_ms == 0 {
             exec.now_ms = self.now_ms;
         }
         let now_ms = std::mem::replace(&mut self.now_ms, exec.now_ms);
         let used_before = self.begin_to_use(exec);
-        let is_done = self.run_calls_now(index, exec, ground);
+        let calls = self.run_calls_now(index, exec, ground);
         exec.used_keys = self.end_use(used_before);
         self.now_ms = now_ms.max(self.now_ms);
-        is_done
+        calls
     }
 
-    fn run_calls_now(&mut self, index: u32, exec: &mut Exec, ground: &mut Ground) -> bool {
-        let Exec { transaction, next, out, is_reconfigured, split, .. } = exec;
+    fn run_calls_now(&mut self, index: u32, exec: &mut Exec, ground: &mut Ground) -> Calls {
+        let Exec { transaction, next, out, is_reconfigured, split, attempt, risks_until, before, .. } = exec;
         let session = &mut self.connections[index as usize].session;
         session.mode.insert(Mode::DENY_BLOCKING);
         if *next == 0 {
@@ -596,10 +738,14 @@ impl Core {
             if let Run::Everywhere { .. } = row.command.run
                 && 1 < self.map.shards()
             {
-                return false;
+                return Calls::Asks;
             }
-            self.show_to_monitors(index, row, &args);
-            let start = out.len();
+            let mut trial = Exec::trial(attempt);
+            match &mut trial {
+                Some(trial) => trial.shown.extend(self.line_for_monitors(index, row, &args)),
+                None => self.show_to_monitors(index, row, &args),
+            }
+            let (start, found) = (out.len(), trial.as_ref().map(|_| self.found_on(ground)));
             let session = &mut self.connections[index as usize].session;
             // Who has killed itself sees that, and nothing after it.
             let is_leaving = session.mode.contains(Mode::CLOSE_AFTER_REPLY);
@@ -616,20 +762,37 @@ impl Core {
             };
             match row.command.run {
                 Run::Keyspace(_) | Run::Blocking(_) => {
+                    if let Some(trial) = &mut trial
+                        && *next < *risks_until
+                        && !self.save_call(trial, ground, row, call.db, &args)
+                    {
+                        return Calls::Roams;
+                    }
                     self.keep_room_within(ground, row, call.db, &args);
                     let engines = (&mut self.shard, &mut self.visited[..]);
                     let (now_ms, stats) = (self.now_ms, &mut self.stats);
                     ground.run(engines, &mut self.overlay, &self.config, None, row, call, &args, now_ms, stats, out);
-                    self.tell_of(ground);
+                    if trial.is_none() {
+                        self.tell_of(ground);
+                    }
                     if Mutant::TransactionsLetGo.is_on() && matches!(ground, Ground::Engines) {
                         self.let_go_between_calls();
                     }
                 }
-                Run::Session(run) => {
-                    let result = run(&mut view, &args, &mut Reply::new(&mut *out, call.protocol));
-                    *is_reconfigured |= view.reconfigured;
-                    finish(result, &mut self.stats, row, start, out);
-                }
+                Run::Session(run) => match (&mut trial, audience_of(row.command)) {
+                    (Some(trial), Some(audience)) => {
+                        if !trial.trial.note_message(audience, args[1], args[2]) {
+                            return Calls::Roams;
+                        }
+                        let receivers = self.shared.pubsub.receivers(audience, args[1]);
+                        Reply::new(&mut *out, call.protocol).integer(receivers as i64);
+                    }
+                    _ => {
+                        let result = run(&mut view, &args, &mut Reply::new(&mut *out, call.protocol));
+                        *is_reconfigured |= view.reconfigured;
+                        finish(result, &mut self.stats, row, start, out);
+                    }
+                },
                 Run::Everywhere { check, merge, .. } => match check(&view, &args) {
                     Err(error) => fail(&mut self.stats, row, &error, start, out),
                     Ok(()) => {
@@ -647,7 +810,17 @@ impl Core {
                     finish(result, &mut self.stats, row, start, out);
                 }
                 Run::Joint(Joint::Script(what)) => {
-                    self.run_script_of_transaction(index, row, what, &args, ground, out);
+                    let mut unneeded = Attempt::new(true, started, Vec::new()); // Nothing is run, only loaded, say.
+                    let attempt = attempt.as_deref_mut().unwrap_or(&mut unneeded);
+                    let known = before.take_if(|(at, _)| *at == *next).map(|(_, before)| before);
+                    let ran = self.run_script_of_transaction(index, row, what, &args, ground, attempt, known, out);
+                    if !attempt.is_trial() {
+                        self.show_attempt(attempt);
+                    }
+                    if let Ran::Roams(known) = ran {
+                        *before = Some((*next, known));
+                        return Calls::Roams;
+                    }
                 }
                 Run::Joint(Joint::WaitAof) => {
                     let result = self.tell_of_log(&args, ground, out);
@@ -655,16 +828,35 @@ impl Core {
                 }
                 Run::Joint(_) | Run::Container => panic!("{} is not queued", row.full_name()),
             }
+            let trial = Exec::trial(attempt);
+            let is_trial = trial.is_some();
+            if let (Some(trial), Some(found)) = (trial, found) {
+                // What a script has done is noted by itself.
+                let is_script = matches!(row.command.run, Run::Joint(_));
+                let failed = out.bytes().get(start..).filter(|reply| !is_script && reply.first() == Some(&b'-'));
+                let (hits, misses) = if is_script { found } else { self.found_on(ground) };
+                let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
+                trial.trial.note_call(row.id, nanoseconds, (hits - found.0, misses - found.1), failed);
+                self.stats.record(row.id, nanoseconds);
+                if self.slow_nanoseconds <= nanoseconds {
+                    let kept = || slowlog::kept(row, &args);
+                    let entry = slow::entry(&self.shared, &self.config, row, kept, nanoseconds, *split);
+                    trial.trial.note_slow(entry, self.config.slowlog_max_len);
+                }
+            } else {
+                self.note_call(index, row, &args, started, *split);
+            }
             let session = &self.connections[index as usize].session;
             if discards(session.mode) || is_leaving {
                 out.truncate(start);
             }
-            self.note_call(index, row, &args, started, *split);
             drop(args);
             *next += 1;
-            transaction.free_before(*next);
+            if !is_trial {
+                transaction.free_before(*next);
+            }
         }
-        true
+        Calls::Done
     }
 
     /// The parts of all cores became there; the call that asked for them has its reply.
@@ -718,11 +910,17 @@ impl Core {
         }
     }
 
-    fn show_to_monitors(&mut self, index: u32, row: &'static Row, args: &Args<'_>) {
+    /// What those in `MONITOR` see of a call, if there are any.
+    fn line_for_monitors(&self, index: u32, row: &'static Row, args: &Args<'_>) -> Option<Bytes> {
         let is_shown = !row.flags.intersects(Flags::SKIP_MONITOR.union(Flags::ADMIN));
-        if self.shared.monitors.load(Ordering::Relaxed) != 0 && is_shown {
+        (is_shown && self.shared.monitors.load(Ordering::Relaxed) != 0).then(|| {
             let session = &self.connections[index as usize].session;
-            let line = monitor::line(session, &monitor::arguments(&slowlog::redacted(row, args)));
+            monitor::line(session, &monitor::arguments(&slowlog::redacted(row, args)))
+        })
+    }
+
+    fn show_to_monitors(&mut self, index: u32, row: &'static Row, args: &Args<'_>) {
+        if let Some(line) = self.line_for_monitors(index, row, args) {
             feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
         }
     }
@@ -736,7 +934,8 @@ impl Core {
         exec: Exec,
         started: u64,
     ) {
-        let Exec { mut transaction, name, out, is_reconfigured, .. } = exec;
+        let Exec { mut transaction, name, out, is_reconfigured, before, .. } = exec;
+        self.forget_run(before.map(|(_, before)| before)); // It has not come to that call again.
         let name: &[u8] = if name.is_empty() { b"EXEC" } else { &name }; // Somebody has come meanwhile.
         self.show_to_monitors(index, row, &[name]);
         let connection = &mut *self.connections[index as usize];

@@ -16,12 +16,14 @@
 //! The reply may leave before the entries are home: whoever asks an owner for them waits until they are.
 
 use super::aof_share::Told;
+use super::attempt::Attempt;
 use super::block::Noted;
 use super::core::Core;
 use super::gathering::{Asker, Asking, Kind};
-use super::joint::{Borrowing, Work};
+use super::joint::{Borrowing, Calls, Work};
 use super::long::Reader;
 use super::mailbox::Control;
+use super::needs::Needs;
 use super::slow;
 use super::visit::Visited;
 use crate::command::lookup::{self, Row};
@@ -212,14 +214,16 @@ impl Core {
     }
 
     fn hand_out(&mut self, request: Request) -> Loan {
-        let Request { need, watched, watches_in, reader, .. } = request;
+        let Request { need, watched, keeps_watched, watches_in, reader, .. } = request;
         let now_ms = self.now_ms;
         let shard = &mut *self.shard;
         shard.locks.hold(&need);
         let mut is_unchanged = true;
         for watched in &watched {
             is_unchanged &= shard.is_unchanged(watched, now_ms);
-            shard.unwatch(watched);
+            if !keeps_watched {
+                shard.unwatch(watched);
+            }
         }
         let mut watched = Vec::new();
         shard.keyspace.begin(now_ms, false);
@@ -472,9 +476,24 @@ impl Core {
     pub(super) fn exec_borrowed(&mut self, gathering: u32, mut borrowing: Box<Borrowing>, mut ground: Ground) {
         self.shard.take();
         let waiting = &self.gatherings[gathering as usize];
-        let index = waiting.connection;
-        let Work::Exec(exec) = &mut borrowing.work else { panic!("a transaction that is none") };
-        while !self.run_calls(index, exec, &mut ground) {
+        let (index, started) = (waiting.connection, waiting.started);
+        let Borrowing { work: Work::Exec(exec), requests, .. } = &mut *borrowing else {
+            panic!("a transaction that is none")
+        };
+        if exec.has_scripts && exec.attempt.is_none() {
+            let holds_everything = self.holds_everything(&ground);
+            let keys = requests.iter().filter(|_| !holds_everything).flat_map(|(shard, request)| match &request.need {
+                Need::Keys(keys) => keys.iter().map(|key| (*shard, key.clone())).collect::<Vec<_>>(),
+                Need::Everything => Vec::new(),
+            });
+            exec.attempt = Some(Box::new(Attempt::new(holds_everything, started, keys.collect())));
+        }
+        loop {
+            match self.run_calls(index, exec, &mut ground) {
+                Calls::Done => return self.end_borrowed_exec(gathering, *borrowing, ground),
+                Calls::Roams => return self.borrow_everything(gathering, *borrowing, ground),
+                Calls::Asks => {}
+            }
             let row = lookup::find_by_index(exec.transaction.command(exec.next) as usize);
             let args: Vec<Vec<u8>> = exec.transaction.args(exec.next).map(<[u8]>::to_vec).collect();
             if let Err(error) = self.check_everywhere(index, row, &args) {
@@ -487,7 +506,21 @@ impl Core {
             waiting.kind = Kind::Asking(Asking::new(Asker::Exec(borrowing), ground));
             return self.ask_cores(gathering, row, Arc::new(args));
         }
-        self.end_borrowed_exec(gathering, *borrowing, ground);
+    }
+
+    /// A transaction that needs more than it has borrowed begins again with everything; its keys are watched on.
+    fn borrow_everything(&mut self, gathering: u32, mut borrowing: Borrowing, mut ground: Ground) {
+        let index = self.gatherings[gathering as usize].connection;
+        let mut work = std::mem::replace(&mut borrowing.work, Work::Command);
+        let Work::Exec(exec) = &mut work else { panic!("a transaction that is none") };
+        self.begin_exec_again(index, exec, &mut ground);
+        let mut needs = Needs::of_keys(self.map, std::iter::empty(), true);
+        borrowing.requests.iter().for_each(|(_, request)| needs.add_watched(&request.watched));
+        let (call, requests) = (borrowing.call, needs.into_requests(None));
+        self.send_home(borrowing, ground);
+        let borrowing = Borrowing { call, requests, loans: Vec::new(), work, arrival: None };
+        self.gatherings[gathering as usize].kind = Kind::Borrowing(Box::new(borrowing));
+        self.borrow(gathering);
     }
 
     /// Whether a command that asks every core may do so.
@@ -505,12 +538,19 @@ impl Core {
     }
 
     fn end_borrowed_exec(&mut self, gathering: u32, mut borrowing: Borrowing, mut ground: Ground) {
-        self.look_for_emptied(self.gatherings[gathering as usize].connection, &mut ground);
-        self.log_ground(&mut ground);
-        let done = self.gatherings.remove(gathering as usize);
-        let Work::Exec(exec) = std::mem::replace(&mut borrowing.work, Work::Command) else {
+        let Work::Exec(mut exec) = std::mem::replace(&mut borrowing.work, Work::Command) else {
             panic!("a transaction that is none")
         };
+        let index = self.gatherings[gathering as usize].connection;
+        if let Some(attempt) = &mut exec.attempt {
+            self.tell_attempt(index, attempt, &mut ground);
+        }
+        self.look_for_emptied(index, &mut ground);
+        self.log_ground(&mut ground);
+        let kept = borrowing.requests.iter_mut().filter(|(_, request)| request.keeps_watched);
+        let watched = kept.flat_map(|(_, request)| std::mem::take(&mut request.watched)).collect();
+        self.forget_watched(watched);
+        let done = self.gatherings.remove(gathering as usize);
         let ended = self.clock.raw();
         self.stats.record(done.row.id, self.clock.delta_as_nanos(done.started, ended));
         self.note_reply(done.connection, done.row.id, Way::Local, ended);

@@ -15,6 +15,7 @@ mod aof_room;
 mod aof_scripts;
 mod aof_share;
 mod aof_writer;
+mod attempt;
 mod block;
 mod busy;
 pub mod check;

@@ -3,7 +3,7 @@
 
 use super::aof_share::Told;
 use crate::command::lookup::Row;
-use crate::command::{Args, Flags, Joint, Keys, Run, Spread, key_positions};
+use crate::command::{Args, Flags, Joint, Keys, Run, ScriptCall, Spread, key_positions};
 use crate::route::SlotMap;
 use crate::route::locks::Need;
 use crate::session::Watched;
@@ -48,15 +48,17 @@ impl Needs {
     }
 
     pub(super) fn add_call(&mut self, row: &'static Row, args: &Args<'_>) {
-        if matches!(row.command.run, Run::Joint(Joint::Script(_))) {
-            self.is_everything = true; // It may use keys that it does not name, and is not run twice.
-            return;
-        }
         if matches!(row.command.run, Run::Everywhere { .. }) {
             self.is_everything = true; // What the transaction has changed is part of the answer.
             return;
         }
         if !matches!(row.command.run, Run::Keyspace(_) | Run::Blocking(_) | Run::Joint(_)) {
+            return;
+        }
+        if let Run::Joint(Joint::Script(what)) = row.command.run
+            && !(what.runs() && 1 < self.map.shards())
+        {
+            self.is_everything |= what != ScriptCall::Load; // A script that is only loaded concerns no key.
             return;
         }
         if matches!(row.command.keys, Keys::None) {
@@ -69,6 +71,16 @@ impl Needs {
         if key_positions(row.command, args, &mut positions).is_ok() {
             positions.into_iter().for_each(|at| self.add(args[at]));
         }
+    }
+
+    /// From now on everything is needed.
+    pub(super) fn widen(&mut self) {
+        self.is_everything = true;
+    }
+
+    /// Whether it is.
+    pub(super) fn is_everything(&self) -> bool {
+        self.is_everything
     }
 
     /// What clients who wait for these keys would fill.
@@ -120,7 +132,7 @@ impl Needs {
             }
             let need = if self.is_everything { Need::Everything } else { Need::Keys(own) };
             let watched = watched.extract_if(.., |(owner, _)| *owner == shard).map(|(_, watched)| watched).collect();
-            (shard, Request { need, watched, watches_in: watches_in.clone(), is_patient: false, reader: 0 })
+            (shard, Request { watched, watches_in: watches_in.clone(), ..Request::new(need) })
         };
         shards.into_iter().map(&mut request).collect()
     }

@@ -13,13 +13,18 @@
 //! A script may use keys that it did not name (BullMQ, Sidekiq and Dramatiq do). It finds that out by the first call
 //! for a key that is not held: then it ends there, all that it has written is undone, and it begins again with every
 //! shard. Nobody has seen anything: what it wrote is undone before anything is let go; events are told when it has
-//! ended, and so is what it publishes (it is told how many would get it now); and before it would do what cannot be
-//! undone (change a value too large to be copied, a command on all keys) it begins again with every shard too. With
-//! every shard there is nothing that it does not hold. Which scripts do so is remembered ([`Habit`]): those begin with
-//! every shard at once. `script_widened` of `INFO` counts.
+//! ended, and so is what it publishes, each message in its place among them (it is told how many would get it now); and
+//! before it would do what cannot be undone (change a value too large to be copied, a command on all keys) it begins
+//! again with every shard too. With every shard there is nothing that it does not hold. Which scripts do so is
+//! remembered ([`Habit`]): those begin with every shard at once. `scripts_widened` of `INFO` counts.
 //!
-//! The undo log costs a copy of every value that such a run is the first to write. It is not kept where everything is
-//! held anyhow: on a server with one shard, and in a transaction, which with a script in it holds every shard.
+//! What such a run keeps meanwhile is its [`Attempt`]: a copy of every value that it is the first to write, counts,
+//! what it publishes, and so on. It is not kept where everything is held anyhow, as on a server with one shard.
+//!
+//! A transaction with scripts in it is the same on a larger scale: it holds the keys that all its calls name, its
+//! other calls leave what they do in the attempt as well, and where one of its scripts needs more the transaction
+//! begins again from its first call. One whose other calls cannot be undone (what changes the session, the
+//! configuration, libraries; `MOVE`), or are too many, holds every shard from the beginning: see `Core::exec`.
 //!
 //! A call that asks every core (`INFO`, `MEMORY STATS`) wants every shard as well: then all that the script holds
 //! becomes a loan, each keyspace goes with the question to its own core, and comes back with the answer.
@@ -31,11 +36,12 @@
 //! From `busy-reply-threshold` on nobody waits for it, and its own core serves as well: see `busy`. One that begins
 //! again is the same to others: it has been running since it began first, and who ended it has ended it.
 
-use super::aof_share::{Told, log_reason, records_of};
+use super::aof_share::{Told, log_reason};
+use super::attempt::Attempt;
 use super::core::{Core, unix_ms};
 use super::execute::{call_of, discards};
 use super::joint::{Borrowing, Work};
-use super::lend::{Ground, Lent, Loan};
+use super::lend::Ground;
 use super::libraries::{LoadCaller, log, logs};
 use super::monitor::{self, feed_monitors};
 use super::needs::{Needs, rising};
@@ -43,7 +49,6 @@ use super::read::{Planned, Source};
 use super::room::Room;
 use super::send::list_once;
 use super::slow;
-use super::trial::Trial;
 use super::visit::hold_several;
 use crate::command::info::REDIS_VERSION;
 use crate::command::lookup::{self, Row};
@@ -53,23 +58,19 @@ use crate::command::{
     Args, Flags, Joint, Keys, Part, Run, ScriptCall, SessionView, Spread, key_positions, persistence, slowlog,
 };
 use crate::connection::arguments;
-use crate::keyspace::{Class, Effects, Entry, Keyspace, Records};
 use crate::memory;
-use crate::mutant::Mutant;
 use crate::resp::{Error, Output, Protocol, Reply};
-use crate::route::locks::Need;
 use crate::route::parcel::ArgSlices;
 use crate::route::{Place, place};
 use crate::script::flags::{library_shebang, script_shebang};
 use crate::script::{Answer, Caller, Engine, Failed, Invocation, ScriptFlags, Sha, sha1_hex};
 use crate::session::{Mode, Transaction};
-use crate::shard::{Call, Request, Shard, fail, finish};
+use crate::shard::{Call, fail, finish};
 use crate::shared::scripts::{Habit, Library, Run as LongRun, Script};
 use crate::stats::stages::{Arrival, Way};
 use crate::value::number::parse_integer;
 use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
-use smallvec::SmallVec;
 use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -140,8 +141,6 @@ enum Reach {
     Keys,
     /// Every shard.
     All,
-    /// Every shard, with the transaction that it is a call of.
-    Transaction,
 }
 
 /// A call of a script that is ready to run.
@@ -182,7 +181,7 @@ pub(super) struct ScriptWork {
 }
 
 /// What is known of a script that begins again.
-struct Before {
+pub(super) struct Before {
     /// When it began, as the clock reads.
     started: u64,
     /// What others see of it, if it has been running for long.
@@ -190,15 +189,12 @@ struct Before {
 }
 
 /// What came of a run.
-enum Ran {
+pub(super) enum Ran {
     /// The reply is written.
     Ended,
-    /// It wants a key that is not held; nothing has happened.
+    /// It wants a key that is not held; once its attempt is taken back, nothing has happened.
     Roams(Before),
 }
-
-/// A run that may have to begin again uses so many keys that it did not name; then it does begin again.
-const KEYS_MAX: usize = 1024;
 
 const WRONG_ARITY: Error = Error::fixed("ERR Wrong number of args calling Redis command from script");
 pub(super) const NOT_ALLOWED: Error = Error::fixed("ERR This Redis command is not allowed from script");
@@ -279,7 +275,7 @@ impl Core {
             let mut ground = Ground::Engines;
             let before = work.before.take();
             let reach = if is_wide || self.map.shards() == 1 { Reach::All } else { Reach::Keys };
-            let ran = self.run_prepared(index, row, &prepared, &args, &mut ground, reach, before, &mut out);
+            let ran = self.run_alone(index, row, &prepared, &args, &mut ground, reach, before, &mut out);
             self.settle_engines();
             if self.map.shards() == 1 && !self.shard.locks.is_free() {
                 self.serve_waiting(); // One in front of them may have been told that the script is busy.
@@ -314,7 +310,7 @@ impl Core {
             Ok(Some(prepared)) => {
                 let before = work.before.take();
                 let reach = if matches!(ground, Ground::Whole(_)) { Reach::All } else { Reach::Keys };
-                let ran = self.run_prepared(index, row, &prepared, &args, &mut ground, reach, before, &mut out);
+                let ran = self.run_alone(index, row, &prepared, &args, &mut ground, reach, before, &mut out);
                 if matches!(ran, Ran::Roams(_)) {
                     prepared.origin.habit().roams();
                 }
@@ -348,7 +344,9 @@ impl Core {
         }
     }
 
-    /// Runs a script that is a call of a transaction, which holds every shard.
+    /// Runs a script that is a call of a transaction, in the transaction's attempt. `before`: what is known of it, if
+    /// the transaction has begun again.
+    #[expect(clippy::too_many_arguments, reason = "all that a script runs with")]
     pub(super) fn run_script_of_transaction(
         &mut self,
         index: u32,
@@ -356,30 +354,86 @@ impl Core {
         what: ScriptCall,
         args: &Args<'_>,
         ground: &mut Ground,
+        attempt: &mut Attempt,
+        before: Option<Before>,
         out: &mut Output,
-    ) {
+    ) -> Ran {
         let start = out.len();
-        match self.prepare(index, what, args, out) {
-            Ok(None) => {}
-            Ok(Some(prepared)) => {
-                let ran = self.run_prepared(index, row, &prepared, args, ground, Reach::Transaction, None, out);
-                assert!(matches!(ran, Ran::Ended), "a transaction with a script holds every shard");
+        let prepared = match self.prepare(index, what, args, out) {
+            Ok(Some(prepared)) => prepared,
+            Ok(None) => {
+                self.forget_run(before);
+                return Ran::Ended;
             }
             Err(error) => {
-                self.show_unrun(index, row, args, &error);
+                self.forget_run(before);
+                if let Some(line) = self.line_of_unrun(index, row, args, &error) {
+                    attempt.shown.push(line);
+                }
                 fail(&mut self.stats, row, &error, start, out);
+                if !attempt.holds_everything {
+                    attempt.trial.note_failure(row.id, Some(error.prefix()));
+                }
+                return Ran::Ended;
             }
+        };
+        if matches!(ground, Ground::Engines)
+            && 1 < self.map.shards()
+            && LONG_NANOSECONDS <= self.clock.delta_as_nanos(attempt.started, self.clock.raw())
+        {
+            // Many short ones keep engines as long as one that takes long.
+            let call = call_of(&self.connections[index as usize].session);
+            self.lend_held(attempt, ground, &[], call);
+            self.shard.take();
+        }
+        let ran = self.run_prepared(index, row, &prepared, args, ground, attempt, true, before, out);
+        if matches!(ran, Ran::Roams(_)) {
+            prepared.origin.habit().roams();
+        }
+        ran
+    }
+
+    /// Whether a script of a transaction is thought to use keys that it does not name.
+    pub(super) fn is_thought_wide(&self, what: ScriptCall, args: &Args<'_>) -> bool {
+        if self.map.shards() == 1 {
+            return false;
+        }
+        let scripting = self.scripting.as_ref();
+        let is_wide = |sha: Sha| match scripting.and_then(|scripting| scripting.scripts.get(&sha)) {
+            Some((_, script)) => script.habit.is_wide(),
+            None => self.shared.scripts.find(&sha).is_some_and(|script| script.habit.is_wide()),
+        };
+        match what {
+            ScriptCall::Eval { .. } => is_wide(sha1_hex(args[1])),
+            ScriptCall::EvalSha { .. } => {
+                let sha: Result<Sha, _> = args[1].to_ascii_lowercase().as_slice().try_into();
+                sha.is_ok_and(is_wide)
+            }
+            ScriptCall::Function { .. } => scripting.is_some_and(|scripting| {
+                let function = scripting.functions.get(&args[1].to_ascii_lowercase());
+                function.is_some_and(|(library, at)| {
+                    let library = scripting.libraries.get(library);
+                    library.is_some_and(|(library, _)| library.habits[*at].is_wide())
+                })
+            }),
+            _ => false,
         }
     }
 
     /// Shows those in `MONITOR` a call of a script that cannot be run; not of one that is refused.
     fn show_unrun(&mut self, index: u32, row: &'static Row, args: &Args<'_>, error: &Error) {
-        let is_shown = row.flags.contains(Flags::SKIP_MONITOR) && *error != Error::OUT_OF_MEMORY;
-        if is_shown && self.shared.monitors.load(Ordering::Relaxed) != 0 {
-            let shown = monitor::arguments(&slowlog::redacted(row, args));
-            let line = monitor::line(&self.connections[index as usize].session, &shown);
+        if let Some(line) = self.line_of_unrun(index, row, args, error) {
             feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
         }
+    }
+
+    fn line_of_unrun(&self, index: u32, row: &'static Row, args: &Args<'_>, error: &Error) -> Option<Bytes> {
+        let is_shown = row.flags.contains(Flags::SKIP_MONITOR) && *error != Error::OUT_OF_MEMORY;
+        if !is_shown || self.shared.monitors.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let shown = monitor::arguments(&slowlog::redacted(row, args));
+        Some(monitor::line(&self.connections[index as usize].session, &shown))
     }
 
     /// A script that waited for what it borrows does not run.
@@ -387,7 +441,7 @@ impl Core {
         self.forget_run(work.before);
     }
 
-    fn forget_run(&mut self, before: Option<Before>) {
+    pub(super) fn forget_run(&mut self, before: Option<Before>) {
         if let Some(long) = before.and_then(|before| before.long) {
             self.shared.scripts.end_long(&long);
         }
@@ -631,8 +685,9 @@ impl Core {
 
     // Running
 
+    /// Runs a script that is no transaction's.
     #[expect(clippy::too_many_arguments, reason = "all that a script runs with")]
-    fn run_prepared(
+    fn run_alone(
         &mut self,
         index: u32,
         row: &'static Row,
@@ -644,24 +699,50 @@ impl Core {
         out: &mut Output,
     ) -> Ran {
         let start = out.len();
-        let may_lend = reach != Reach::Transaction;
+        // Not where its keys happen to be on all shards: they are all that it keeps from others when it takes long.
+        let mut attempt = Attempt::new(reach != Reach::Keys && self.holds_everything(ground), 0, Vec::new());
+        if matches!(ground, Ground::Engines) {
+            self.begin_attempt();
+        }
+        let ran = self.run_prepared(index, row, prepared, args, ground, &mut attempt, false, before, out);
+        if let Ran::Roams(_) = ran {
+            out.truncate(start);
+            self.take_back(attempt, ground);
+            return ran;
+        }
+        let told = self.holds.then(|| {
+            if attempt.has_used_all {
+                return Told::All;
+            }
+            let named = args[prepared.first_key..][..prepared.keys].iter().copied();
+            Told::Keys(named.chain(attempt.keys()).map(<[u8]>::to_vec).collect())
+        });
+        self.end_attempt(index, attempt, ground, told);
+        ran
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that a script runs with")]
+    fn run_prepared(
+        &mut self,
+        index: u32,
+        row: &'static Row,
+        prepared: &Prepared,
+        args: &Args<'_>,
+        ground: &mut Ground,
+        attempt: &mut Attempt,
+        is_in_transaction: bool,
+        before: Option<Before>,
+        out: &mut Output,
+    ) -> Ran {
+        let start = out.len();
         // In a transaction its calls are the transaction's.
-        let used_before = may_lend.then(|| std::mem::take(&mut self.used_keys));
+        let used_before = (!is_in_transaction).then(|| std::mem::take(&mut self.used_keys));
         let mut scripting = self.scripting.take().expect("made when it was prepared");
         let (keys, others) = args[prepared.first_key..].split_at(prepared.keys);
         let mut call = call_of(&self.connections[index as usize].session);
         call.actor.is_script = true;
-        // Not where its keys happen to be on all shards: they are all that it keeps from others when it takes long.
-        let holds_everything = reach != Reach::Keys
-            && match ground {
-                Ground::Whole(_) => true,
-                Ground::Entries(_) => false,
-                Ground::Engines => {
-                    let is_free = |shard| self.held_engine(shard).is_some_and(|engine| engine.locks.is_free());
-                    (0..self.map.shards()).all(is_free)
-                }
-            };
         let Before { started, long } = before.unwrap_or_else(|| Before { started: self.clock.raw(), long: None });
+        let holds_everything = attempt.holds_everything;
         // What a library's local variables hold now, they hold again if this run is not the last one.
         let is_trial = !holds_everything && prepared.is_function();
         let locals = if is_trial { scripting.engine.begin_trial(prepared.reference) } else { Ok(None) };
@@ -670,28 +751,22 @@ impl Core {
             used_before.into_iter().for_each(|before| drop(self.end_use(before)));
             return Ran::Roams(Before { started, long }); // There is too much of it.
         };
+        attempt.locals.extend(locals);
         let is_readonly = prepared.is_readonly || prepared.flags.contains(ScriptFlags::NO_WRITES);
         let allows_full = prepared.flags.contains(ScriptFlags::ALLOW_OOM);
-        let self_shards = self.map.shards();
-        let is_logged = self.shared.log.is_on();
-        let is_in_transaction = !may_lend;
-        if is_logged {
-            if matches!(ground, Ground::Engines) && !is_in_transaction {
-                // What keys did by themselves before is none of its doing.
-                self.shard.log_loose();
-                self.visited.iter_mut().flatten().for_each(|engine| engine.log_loose());
-            }
+        if self.shared.log.is_on() {
             self.shard.keyspace.records.is_gathering = matches!(ground, Ground::Engines);
         }
         // Those in `MONITOR` see a script before what it calls.
-        let mut shown = Vec::new();
         if self.shared.monitors.load(Ordering::Relaxed) != 0 {
             let line = monitor::arguments(&slowlog::redacted(row, args));
-            shown.push(monitor::line(&self.connections[index as usize].session, &line));
+            attempt.shown.push(monitor::line(&self.connections[index as usize].session, &line));
         }
         let mut runner = Runner {
+            may_lend: 1 < self.map.shards(),
             core: self,
             ground,
+            attempt,
             index,
             row,
             has_failed: false,
@@ -699,21 +774,14 @@ impl Core {
             prepared,
             args,
             keys,
-            holds_everything,
             is_readonly,
             is_short: prepared.is_short && !allows_full,
             has_written: false,
             roams: false,
             needed_more: false,
-            undo: Vec::new(),
-            shown,
             started,
             long,
-            may_lend: may_lend && 1 < self_shards,
-            lent: None,
-            extra: Vec::new(),
             reads: AHashSet::new(),
-            trial: Trial::default(),
             took_nanoseconds: 0,
         };
         let invocation = Invocation {
@@ -725,7 +793,7 @@ impl Core {
             protocol: call.protocol,
         };
         let error = scripting.engine.run(&invocation, &mut runner, out);
-        let Runner { roams, needed_more, shown, undo, long, lent, extra, trial, .. } = runner;
+        let Runner { roams, needed_more, long, .. } = runner;
         if let Some(long) = &long {
             match roams {
                 true => self.shared.scripts.begin_again(long),
@@ -735,109 +803,26 @@ impl Core {
         used_before.into_iter().for_each(|before| drop(self.end_use(before)));
         self.shard.take();
         self.shard.keyspace.records.is_gathering = false;
-        if let Some(locals) = locals {
-            scripting.engine.end_trial(locals, roams);
-        }
         scripting.tell_bytes(&self.shared.scripts);
         self.scripting = Some(scripting);
         if roams {
-            trial.take_back(&mut self.stats);
-        } else {
-            if trial.has_messages() {
-                self.tell_of(ground); // Of keys first.
-            }
-            trial.tell(&self.shared, &self.config, &self.connections[index as usize].session);
-        }
-        if roams {
-            out.truncate(start);
-            let undo = if Mutant::ScriptsKeepTheirFirstTry.is_on() { Vec::new() } else { undo };
-            self.undo(ground, undo);
-        } else if !is_in_transaction {
-            if holds_everything {
-                self.look_for_emptied(index, ground);
-            }
-            if is_logged {
-                self.log_script(index, ground, keys, extra, holds_everything && needed_more);
-            }
-        }
-        if let Some(borrowing) = lent {
-            let ground = std::mem::replace(ground, Ground::Engines);
-            self.send_home(*borrowing, ground);
-        }
-        if roams {
             return Ran::Roams(Before { started, long });
         }
+        attempt.has_used_all |= holds_everything && needed_more;
         if holds_everything && 1 < self.map.shards() && !needed_more {
             prepared.origin.habit().stays();
         }
-        for line in shown {
-            feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
-        }
         if let Some(Failed { error, is_counted }) = error {
-            self.stats.failed(row.id, (!is_counted).then(|| error.prefix()));
+            let prefix = (!is_counted).then(|| error.prefix());
+            self.stats.failed(row.id, prefix);
+            if !holds_everything {
+                attempt.trial.note_failure(row.id, prefix);
+            }
         }
         if discards(self.connections[index as usize].session.mode) {
             out.truncate(start);
         }
         Ran::Ended
-    }
-
-    /// An engine, if it is held.
-    pub(super) fn held_engine(&self, shard: usize) -> Option<&Shard> {
-        if shard == self.core { Some(&*self.shard) } else { self.visited[shard].as_deref() }
-    }
-
-    /// Whether the engine of a key is held, and nothing keeps others from the key.
-    fn holds_clear(&self, key: &[u8]) -> bool {
-        let is_clear = |engine: &Shard| !engine.locks.conflicts_with_keys(std::iter::once(key));
-        self.held_engine(self.map.shard_of(key)).is_some_and(is_clear)
-    }
-
-    /// One that is.
-    pub(super) fn held_engine_mut(&mut self, shard: usize) -> &mut Shard {
-        if shard == self.core { &mut self.shard } else { self.visited[shard].as_mut().expect("it is held") }
-    }
-
-    /// Brings back what a script found, in the opposite order, and forgets what was told of its changes.
-    fn undo(&mut self, ground: &mut Ground, undo: Vec<Saved>) {
-        let now_ms = self.now_ms;
-        for Saved { db, key, entry } in undo.into_iter().rev() {
-            let shard = self.map.shard_of(&key);
-            let keyspace = match ground {
-                Ground::Engines if shard == self.core => &mut self.shard.keyspace,
-                Ground::Engines => &mut self.visited[shard].as_mut().expect("it was written there").keyspace,
-                Ground::Entries(overlay) => overlay,
-                Ground::Whole(_) => panic!("who holds everything undoes nothing"),
-            };
-            keyspace.begin(now_ms, false);
-            match entry {
-                Some(entry) => keyspace.adopt(db, entry),
-                None => drop(keyspace.take(db, &key)),
-            }
-        }
-        let forget = |effects: &mut Effects| {
-            let kept = effects.take_all().into_iter().filter(|effect| Class::EXPIRED.contains(effect.event.class));
-            kept.for_each(|effect| effects.push(effect));
-        };
-        match ground {
-            Ground::Engines => {
-                forget(&mut self.shard.keyspace.effects);
-                self.visited.iter_mut().flatten().for_each(|engine| forget(&mut engine.keyspace.effects));
-            }
-            Ground::Entries(overlay) => forget(&mut overlay.effects),
-            Ground::Whole(_) => {}
-        }
-        records_of(&mut self.shard, &mut self.visited, ground).into_iter().for_each(Records::clear);
-    }
-
-    /// Puts all that a script did into the log, at once; its reply waits for that, and for what it may tell of.
-    fn log_script(&mut self, index: u32, ground: &mut Ground, keys: &[&[u8]], extra: Vec<Vec<u8>>, is_wide: bool) {
-        self.log_ground(ground);
-        if self.holds {
-            let keys = keys.iter().map(|key| key.to_vec()).chain(extra);
-            let told = if is_wide { Told::All } else { Told::Keys(keys.collect()) };
-            self.hold_for(index, &told);
-        }
     }
 }
 
@@ -873,26 +858,11 @@ pub(super) fn count_keys(args: &Args<'_>) -> Result<usize, Error> {
     usize::try_from(keys).map_err(|_| Error::fixed("ERR Number of keys can't be negative"))
 }
 
-/// Whether a call writes into a database that it names.
-fn names_database(row: &'static Row, args: &Args<'_>) -> bool {
-    match row.command.name {
-        "MOVE" => true,
-        "COPY" => args.iter().any(|arg| arg.eq_ignore_ascii_case(b"db")),
-        _ => false,
-    }
-}
-
-/// A value as a script found it.
-struct Saved {
-    db: usize,
-    key: Vec<u8>,
-    entry: Option<Entry>,
-}
-
 /// Who runs the calls of a script.
 struct Runner<'a> {
     core: &'a mut Core,
     ground: &'a mut Ground,
+    attempt: &'a mut Attempt,
     index: u32,
     row: &'static Row,
     /// An error that it returns is counted as its own.
@@ -902,7 +872,6 @@ struct Runner<'a> {
     args: &'a Args<'a>,
     /// The keys it has named.
     keys: &'a [&'a [u8]],
-    holds_everything: bool,
     is_readonly: bool,
     /// There was no room when it began, and it minds.
     is_short: bool,
@@ -911,21 +880,12 @@ struct Runner<'a> {
     roams: bool,
     /// It used something beyond what it named.
     needed_more: bool,
-    undo: Vec<Saved>,
-    /// Lines for those in `MONITOR`.
-    shown: Vec<Bytes>,
     started: u64,
     long: Option<Arc<LongRun>>,
     /// What it holds may become a loan.
     may_lend: bool,
-    /// It has.
-    lent: Option<Box<Borrowing>>,
-    /// Keys that it used without having named them, on engines that were held.
-    extra: Vec<Vec<u8>>,
     /// Keys that its client, who tracks, has read with it and not written since.
     reads: AHashSet<Vec<u8>>,
-    /// What is taken back if it begins again.
-    trial: Trial,
     /// What the last call took.
     took_nanoseconds: u64,
 }
@@ -935,106 +895,18 @@ impl Runner<'_> {
         self.keys.contains(&key)
     }
 
-    fn keyspace_of(&mut self, key: &[u8]) -> &mut Keyspace {
-        let shard = self.core.map.shard_of(key);
-        match &mut *self.ground {
-            Ground::Engines if shard == self.core.core => &mut self.core.shard.keyspace,
-            Ground::Engines => &mut self.core.visited[shard].as_mut().expect("it is held").keyspace,
-            Ground::Entries(overlay) => overlay,
-            Ground::Whole(keyspaces) => &mut keyspaces[shard],
-        }
-    }
-
     /// Whether a key may be used.
     fn is_held(&mut self, key: &[u8]) -> bool {
         if self.is_named(key) {
             return true;
         }
         self.needed_more = true;
-        if self.extra.iter().any(|known| known == key) {
-            return true;
-        }
-        if KEYS_MAX <= self.extra.len() {
-            return false;
-        }
-        match &*self.ground {
-            Ground::Whole(_) => true,
-            Ground::Entries(_) => false,
-            Ground::Engines => {
-                // And what those would fill who wait for it.
-                let linked = self.core.shared.links.reached_from(std::iter::once(key));
-                let mut keys = std::iter::once(key).chain(linked.iter().map(Vec::as_slice));
-                let is_clear = keys.all(|key| self.core.holds_clear(key));
-                if is_clear && self.may_lend {
-                    self.extra.push(key.to_vec());
-                }
-                is_clear
-            }
-        }
+        self.core.may_use(self.attempt, self.ground, key)
     }
 
     /// What is held becomes a loan; the engines are free again.
     fn let_go(&mut self) {
-        let core = &mut *self.core;
-        core.shard.keyspace.records.is_gathering = false;
-        let (mut requests, mut loans) = (Vec::new(), Vec::new());
-        let loan = |need: Need, engine: &Shard| Loan {
-            waiting: engine.waiting_for(&need),
-            need,
-            lent: Lent::Entries(Vec::new()),
-            listened: engine.keyspace.effects.listened(),
-            effects: Vec::new(),
-            is_unchanged: true,
-            watched: Vec::new(),
-            blocked: None,
-            unknocked: None,
-        };
-        if self.holds_everything {
-            let mut keyspaces = Vec::new();
-            for shard in 0..core.map.shards() {
-                let engine = core.held_engine_mut(shard);
-                engine.locks.hold(&Need::Everything);
-                loans.push(loan(Need::Everything, engine));
-                keyspaces.push(*engine.part_with_keyspace());
-                requests.push((
-                    shard,
-                    Request {
-                        need: Need::Everything,
-                        watched: Vec::new(),
-                        watches_in: None,
-                        is_patient: false,
-                        reader: 0,
-                    },
-                ));
-            }
-            *self.ground = Ground::Whole(keyspaces);
-        } else {
-            let mut overlay = core.overlay.take().unwrap_or_else(|| Box::new(core.shard.keyspace.sibling()));
-            overlay.begin(core.now_ms, false);
-            let keys = || self.keys.iter().copied().chain(self.extra.iter().map(Vec::as_slice));
-            let mut linked = core.shared.links.reached_from(keys());
-            linked.retain(|key| core.holds_clear(key));
-            let keys = keys().chain(linked.iter().map(Vec::as_slice));
-            let mut listened = Class::empty();
-            for (shard, request) in Needs::of_keys(core.map, keys, false).into_requests(None) {
-                let now_ms = core.now_ms;
-                let engine = core.held_engine_mut(shard);
-                let Need::Keys(keys) = &request.need else { panic!("keys were asked for") };
-                engine.locks.hold(&request.need);
-                engine.keyspace.begin(now_ms, false);
-                keys.iter().for_each(|key| engine.keyspace.lend(key, |db, entry| overlay.adopt(db, entry)));
-                overlay.records.adopt_all(&mut engine.keyspace.records);
-                listened |= engine.keyspace.effects.listened();
-                loans.push(loan(request.need.clone(), engine));
-                engine.keyspace.effects.take_all().into_iter().for_each(|effect| overlay.effects.push(effect));
-                requests.push((shard, request));
-            }
-            overlay.effects.listen(listened);
-            *self.ground = Ground::Entries(overlay);
-        }
-        core.end_visits();
-        core.shard.let_go();
-        self.lent = Some(Box::new(Borrowing { call: self.call, requests, loans, work: Work::Command, arrival: None }));
+        self.core.lend_held(self.attempt, self.ground, self.keys, self.call);
     }
 
     /// Makes sure that what a call touches is held, and can be brought back. False: it begins again.
@@ -1042,11 +914,11 @@ impl Runner<'_> {
         if matches!(row.command.keys, Keys::None) {
             let is_own = matches!(row.command.spread, Spread::Owner) && !row.flags.contains(Flags::WRITE);
             self.needed_more |= !is_own;
-            return self.holds_everything || is_own;
+            return self.attempt.holds_everything || is_own;
         }
         if row.command.derived.is_some_and(|derived| (derived.is_used)(args)) {
             self.needed_more = true;
-            return self.holds_everything;
+            return self.attempt.holds_everything;
         }
         let mut positions = Vec::new();
         if key_positions(row.command, args, &mut positions).is_err() {
@@ -1056,8 +928,8 @@ impl Runner<'_> {
             let core = &mut *self.core;
             core.used_keys.extend(positions.iter().map(|&at| core.hasher.hash(args[at])));
         }
-        if self.holds_everything {
-            if 1 < self.core.map.shards() && !self.needed_more {
+        if self.attempt.holds_everything {
+            if !self.needed_more {
                 self.needed_more = positions.iter().any(|&at| !self.is_named(args[at]));
             }
             return true;
@@ -1065,28 +937,7 @@ impl Runner<'_> {
         if !positions.iter().all(|&at| self.is_held(args[at])) {
             return false;
         }
-        if !row.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) {
-            return true;
-        }
-        if names_database(row, args) {
-            return false; // What it finds there is not saved.
-        }
-        let (db, now_ms) = (self.call.db, self.core.now_ms);
-        for at in positions {
-            let key = args[at];
-            if self.undo.iter().any(|saved| saved.db == db && saved.key == key) {
-                continue;
-            }
-            let keyspace = self.keyspace_of(key);
-            keyspace.begin(now_ms, false);
-            let found = keyspace.peek(db, key);
-            if found.is_some_and(|view| view.is_heavy()) {
-                return false;
-            }
-            let entry = found.map(|view| Entry::duplicate(view, key, view.clock()));
-            self.undo.push(Saved { db, key: key.to_vec(), entry });
-        }
-        true
+        self.core.save(self.attempt, self.ground, row, self.call.db, args, &positions)
     }
 
     fn refuse(&mut self, row: Option<&'static Row>, error: Error) -> Answer {
@@ -1094,8 +945,8 @@ impl Runner<'_> {
             Some(row) => self.core.stats.rejected(row.id, error.prefix()),
             None => self.core.stats.error(error.prefix()),
         }
-        if !self.holds_everything {
-            self.trial.note_refusal(row.map(|row| row.id), error.prefix());
+        if !self.attempt.holds_everything {
+            self.attempt.trial.note_refusal(row.map(|row| row.id), error.prefix());
         }
         Answer::Refused(error)
     }
@@ -1104,30 +955,15 @@ impl Runner<'_> {
     fn fail_call(&mut self, row: &'static Row, error: Error) -> Answer {
         self.core.stats.failed(row.id, Some(error.prefix()));
         self.core.stats.record(row.id, 0);
-        if !self.holds_everything {
+        if !self.attempt.holds_everything {
             let reply = [b"-", error.as_bytes()].concat();
-            self.trial.note_call(row.id, 0, (0, 0), Some(&reply));
+            self.attempt.trial.note_call(row.id, 0, (0, 0), Some(&reply));
         }
         Answer::Refused(error)
     }
 
-    /// How many keys reading commands have found, and not found.
-    fn found(&self) -> (u64, u64) {
-        let of = |keyspace: &Keyspace| (keyspace.stats.hits, keyspace.stats.misses);
-        let core = &*self.core;
-        let counts: SmallVec<[(u64, u64); 8]> = match &*self.ground {
-            Ground::Engines => {
-                let held = (0..core.map.shards()).filter_map(|shard| core.held_engine(shard));
-                held.map(|engine| of(&engine.keyspace)).collect()
-            }
-            Ground::Entries(overlay) => SmallVec::from_elem(of(overlay), 1),
-            Ground::Whole(keyspaces) => keyspaces.iter().map(of).collect(),
-        };
-        counts.into_iter().fold((0, 0), |sum, (hits, misses)| (sum.0 + hits, sum.1 + misses))
-    }
-
     fn begin_again(&mut self) -> Answer {
-        assert!(!self.holds_everything, "with every shard there is nothing else");
+        assert!(!self.attempt.holds_everything, "with every shard there is nothing else");
         if self.long.as_ref().is_some_and(|long| long.is_killed.load(Ordering::Relaxed)) {
             return Answer::Ends(KILLED);
         }
@@ -1161,7 +997,7 @@ impl Runner<'_> {
             if !self.reads.contains(key) {
                 self.reads.insert(key.to_vec());
                 let (db, actor) = (self.call.db, self.call.actor);
-                let effects = &mut self.keyspace_of(key).effects;
+                let effects = &mut self.core.keyspace_on(self.ground, key).effects;
                 effects.actor = actor;
                 effects.note_read(db, key);
             }
@@ -1206,7 +1042,7 @@ impl Runner<'_> {
         match row.command.run {
             Run::Keyspace(_) | Run::Blocking(_) => {
                 let tracks = core.connections[self.index as usize].session.tracking.is_some();
-                let is_plain = self.holds_everything && matches!(self.ground, Ground::Engines);
+                let is_plain = self.attempt.holds_everything && matches!(self.ground, Ground::Engines);
                 if is_plain
                     && matches!(row.command.run, Run::Keyspace(_))
                     && matches!(place(core.map, row.command, args), Place::One(shard) if shard == core.core)
@@ -1227,7 +1063,7 @@ impl Runner<'_> {
                         stats,
                         out,
                     );
-                    if self.holds_everything {
+                    if self.attempt.holds_everything {
                         core.tell_of(self.ground);
                     }
                 }
@@ -1237,10 +1073,10 @@ impl Runner<'_> {
                 None
             }
             Run::Session(run) => {
-                if !self.holds_everything
+                if !self.attempt.holds_everything
                     && let Some(audience) = audience_of(row.command)
                 {
-                    if !self.trial.note_message(audience, args[1], args[2]) {
+                    if !self.attempt.trial.note_message(audience, args[1], args[2]) {
                         return Some(self.begin_again());
                     }
                     let receivers = core.shared.pubsub.receivers(audience, args[1]);
@@ -1370,7 +1206,7 @@ impl Caller for Runner<'_> {
             return self.refuse(Some(row), Error::OUT_OF_MEMORY);
         }
         let asks_others = matches!(row.command.run, Run::Everywhere { .. }) && 1 < self.core.map.shards();
-        if asks_others && !self.holds_everything {
+        if asks_others && !self.attempt.holds_everything {
             return self.begin_again();
         }
         self.needed_more |= asks_others;
@@ -1387,7 +1223,7 @@ impl Caller for Runner<'_> {
         }
         self.core.keep_room_within(self.ground, row, self.call.db, args);
         let (started, start) = (self.core.clock.raw(), out.len());
-        let found = if self.holds_everything { (0, 0) } else { self.found() };
+        let found = if self.attempt.holds_everything { (0, 0) } else { self.core.found_on(self.ground) };
         let call = Call { protocol, ..self.call };
         let answer = self.run(row, call, args, out);
         let core = &mut *self.core;
@@ -1405,18 +1241,18 @@ impl Caller for Runner<'_> {
         {
             // In the database it chose, if it did.
             let shown = monitor::arguments(&slowlog::redacted(row, args));
-            self.shown.push(monitor::script_line(self.call.db, &shown));
+            self.attempt.shown.push(monitor::script_line(self.call.db, &shown));
         }
-        if self.holds_everything {
+        if self.attempt.holds_everything {
             if let Some(entry) = entry {
                 slow::log(&core.shared, &core.config, entry, &core.connections[self.index as usize].session);
             }
         } else {
             let failed = out.bytes().get(start..).filter(|reply| reply.first() == Some(&b'-'));
-            let (hits, misses) = self.found();
+            let (hits, misses) = self.core.found_on(self.ground);
             let found = (hits - found.0, misses - found.1);
-            self.trial.note_call(row.id, nanoseconds, found, failed);
-            self.trial.note_slow(entry, self.core.config.slowlog_max_len);
+            self.attempt.trial.note_call(row.id, nanoseconds, found, failed);
+            self.attempt.trial.note_slow(entry, self.core.config.slowlog_max_len);
         }
         answer.unwrap_or(Answer::Replied)
     }
@@ -1437,9 +1273,9 @@ impl Caller for Runner<'_> {
         if self.roams {
             return Some(ROAMS);
         }
-        if self.holds_everything {
+        if self.attempt.holds_everything {
             log(level, line);
-        } else if !self.trial.note_line(level, line)
+        } else if !self.attempt.trial.note_line(level, line)
             && let Answer::Ends(text) = self.begin_again()
         {
             return Some(text);
@@ -1494,12 +1330,20 @@ impl Caller for Runner<'_> {
 
     fn returns_error(&mut self, error: &Error, is_counted: bool) {
         // As in Redis: it has failed once by all errors of its own, and once by each of a command.
+        let (stats, id) = (&mut self.core.stats, self.row.id);
+        let is_new = !is_counted && !std::mem::replace(&mut self.has_failed, true);
+        let is_kept = !self.attempt.holds_everything;
         if is_counted {
-            self.core.stats.failed(self.row.id, None);
-        } else if std::mem::replace(&mut self.has_failed, true) {
-            self.core.stats.error(error.prefix());
+            stats.failed(id, None);
+        } else if is_new {
+            stats.failed(id, Some(error.prefix()));
         } else {
-            self.core.stats.failed(self.row.id, Some(error.prefix()));
+            stats.error(error.prefix());
+        }
+        if is_kept && (is_counted || is_new) {
+            self.attempt.trial.note_failure(id, is_new.then(|| error.prefix()));
+        } else if is_kept {
+            self.attempt.trial.note_refusal(None, error.prefix());
         }
     }
 

@@ -1,12 +1,13 @@
-//! What a run of a script leaves behind that may have to begin again with every shard: counts, entries of the slow log,
-//! lines of the server's log, messages to channels. Kept apart until it has ended: then told, or taken back. Not here:
-//! what it wrote (the undo log of `script`) and the local variables of libraries ([`crate::script::locals`]).
+//! What a run of a script, or of a transaction with scripts, leaves behind that may have to begin again with every
+//! shard: counts, entries of the slow log, lines of the server's log, messages to channels. Kept apart until it has
+//! ended: then told, or taken back. Not here: what it wrote, and all else (`attempt`).
 
 use super::libraries::log;
 use super::slow;
 use crate::command::lookup::CommandId;
 use crate::command::slowlog;
 use crate::config::Config;
+use crate::keyspace::Effects;
 use crate::resp::counted_word;
 use crate::session::{Audience, Session};
 use crate::shared::Shared;
@@ -24,12 +25,20 @@ const KEPT_BYTES_MAX: usize = 64 << 10;
 struct Counted {
     /// None: there is no such command.
     command: Option<CommandId>,
-    /// None: it was refused.
+    /// None: it has not run, or that is counted apart.
     nanoseconds: Option<u64>,
     /// Keys found, and not found.
     found: (u64, u64),
-    /// The first word of its error.
-    error: Option<Box<str>>,
+    fault: Option<Fault>,
+}
+
+/// What was wrong with a call. Errors are told by their first word.
+#[derive(PartialEq, Eq, Hash)]
+enum Fault {
+    Refused(Box<str>),
+    Failed(Box<str>),
+    /// Its error is one of a call of it, which was counted then.
+    FailedByOther,
 }
 
 /// What was counted of many calls of a command.
@@ -39,8 +48,16 @@ struct Sum {
     nanoseconds: u64,
     latencies: Histogram,
     found: (u64, u64),
-    /// By whether it was refused, and its first word.
-    errors: AHashMap<(bool, Box<str>), u64>,
+    faults: AHashMap<Fault, u64>,
+}
+
+/// A message to a channel.
+pub(super) struct Message {
+    pub(super) audience: Audience,
+    pub(super) channel: Vec<u8>,
+    pub(super) text: Vec<u8>,
+    /// Its place among what happens to keys: before the effects of this rank and above.
+    pub(super) rank: u64,
 }
 
 /// See the module's page.
@@ -51,21 +68,27 @@ pub(super) struct Trial {
     sums: AHashMap<Option<CommandId>, Sum>,
     slow: VecDeque<slowlog::Entry>,
     lines: Vec<(usize, Vec<u8>)>,
-    /// To whom, on which channel, and what.
-    messages: Vec<(Audience, Vec<u8>, Vec<u8>)>,
+    messages: Vec<Message>,
     kept_bytes: usize,
 }
 
 impl Trial {
     /// A command has run; `failed`: its reply, which is an error.
     pub(super) fn note_call(&mut self, command: CommandId, nanoseconds: u64, found: (u64, u64), failed: Option<&[u8]>) {
-        let error = failed.map(first_word);
-        self.note(Counted { command: Some(command), nanoseconds: Some(nanoseconds), found, error });
+        let fault = failed.map(|reply| Fault::Failed(first_word(reply)));
+        self.note(Counted { command: Some(command), nanoseconds: Some(nanoseconds), found, fault });
+    }
+
+    /// A script has failed, apart from its having run; by an error of this first word, unless that was counted.
+    pub(super) fn note_failure(&mut self, script: CommandId, prefix: Option<&str>) {
+        let fault = Some(prefix.map_or(Fault::FailedByOther, |prefix| Fault::Failed(prefix.into())));
+        self.note(Counted { command: Some(script), nanoseconds: None, found: (0, 0), fault });
     }
 
     /// A command was refused.
     pub(super) fn note_refusal(&mut self, command: Option<CommandId>, prefix: &str) {
-        self.note(Counted { command, nanoseconds: None, found: (0, 0), error: Some(prefix.into()) });
+        let fault = Some(Fault::Refused(prefix.into()));
+        self.note(Counted { command, nanoseconds: None, found: (0, 0), fault });
     }
 
     fn note(&mut self, counted: Counted) {
@@ -76,7 +99,7 @@ impl Trial {
     }
 
     fn add_up(&mut self) {
-        for Counted { command, nanoseconds, found, error } in self.calls.drain(..) {
+        for Counted { command, nanoseconds, found, fault } in self.calls.drain(..) {
             let sum = self.sums.entry(command).or_default();
             if let Some(nanoseconds) = nanoseconds {
                 sum.calls += 1;
@@ -84,8 +107,8 @@ impl Trial {
                 sum.latencies.record(nanoseconds);
             }
             sum.found = (sum.found.0 + found.0, sum.found.1 + found.1);
-            if let Some(error) = error {
-                *sum.errors.entry((nanoseconds.is_none(), error)).or_default() += 1;
+            if let Some(fault) = fault {
+                *sum.faults.entry(fault).or_default() += 1;
             }
         }
     }
@@ -110,10 +133,10 @@ impl Trial {
 
     /// A message to a channel. False: there are too many of them.
     pub(super) fn note_message(&mut self, audience: Audience, channel: &[u8], message: &[u8]) -> bool {
-        let bytes = size_of::<(Audience, Vec<u8>, Vec<u8>)>() + channel.len() + message.len();
-        let has_room = self.has_room_for(bytes);
+        let has_room = self.has_room_for(size_of::<Message>() + channel.len() + message.len());
         if has_room {
-            self.messages.push((audience, channel.to_vec(), message.to_vec()));
+            let (channel, text, rank) = (channel.to_vec(), message.to_vec(), Effects::next_rank());
+            self.messages.push(Message { audience, channel, text, rank });
         }
         has_room
     }
@@ -123,18 +146,15 @@ impl Trial {
         self.kept_bytes <= KEPT_BYTES_MAX
     }
 
-    /// Whether the script has published something.
-    pub(super) fn has_messages(&self) -> bool {
-        !self.messages.is_empty()
+    /// What the script has published, in this order.
+    pub(super) fn take_messages(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.messages)
     }
 
-    /// The script has ended.
+    /// The script has ended. Its messages are told elsewhere.
     pub(super) fn tell(self, shared: &Shared, config: &Config, session: &Session) {
         self.lines.into_iter().for_each(|(level, line)| log(level, &line));
         self.slow.into_iter().for_each(|entry| slow::log(shared, config, entry, session));
-        for (audience, channel, message) in self.messages {
-            shared.pubsub.publish(audience, &channel, &message);
-        }
     }
 
     /// It begins again.
@@ -146,8 +166,12 @@ impl Trial {
             }
             stats.counters.hits_taken_back += sum.found.0;
             stats.counters.misses_taken_back += sum.found.1;
-            for ((is_refusal, error), count) in sum.errors {
-                stats.take_back_errors(command, is_refusal, &error, count);
+            for (fault, count) in sum.faults {
+                match fault {
+                    Fault::Refused(prefix) => stats.take_back_errors(command, true, Some(&prefix), count),
+                    Fault::Failed(prefix) => stats.take_back_errors(command, false, Some(&prefix), count),
+                    Fault::FailedByOther => stats.take_back_errors(command, false, None, count),
+                }
             }
         }
     }

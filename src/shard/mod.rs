@@ -138,14 +138,23 @@ pub enum Waiter {
 pub struct Request {
     /// The keys, or all.
     pub need: Need,
-    /// Keys that its client watches: whether they are as they were is told with the loan, and they are watched no more.
+    /// Keys that its client watches: whether they are as they were is told with the loan; they are watched no more …
     pub watched: Vec<Watched>,
+    /// … unless it may have to begin again: then its client's core says so when it has ended.
+    pub keeps_watched: bool,
     /// The needed keys are to be watched, in this database, for a client with this flag.
     pub watches_in: Option<(usize, Flag)>,
     /// Its client waits anyhow, in a blocking command: it waits on where others are told that a script is busy.
     pub is_patient: bool,
     /// The client that tracks and reads the keys, 0: none.
     pub reader: u64,
+}
+
+impl Request {
+    /// One of a client that neither waits nor watches.
+    pub fn new(need: Need) -> Request {
+        Request { need, watched: Vec::new(), keeps_watched: false, watches_in: None, is_patient: false, reader: 0 }
+    }
 }
 
 impl Engine for Shard {

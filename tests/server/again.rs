@@ -1,9 +1,11 @@
-//! Scripts that begin again with every shard, since they use keys that they did not name: they have happened once.
+//! Scripts, and transactions with scripts, that begin again with every shard, since they use keys that they did not
+//! name: they have happened once.
 
 use crate::client::{Client, Value, encode};
 use crate::extra::wait_until;
 use crate::info::info_field;
 use crate::process::{Kind, Server};
+use crate::scratch::Scratch;
 
 const SHARDS: usize = 4;
 
@@ -215,4 +217,257 @@ fn scripts_on_all_cores_ask_every_core_at_the_same_time() {
         }
     });
     assert_eq!(call(&mut client, &["DBSIZE"]), Value::Integer(20 + 2 * SHARDS as i64));
+}
+
+/// Runs calls as a transaction; its replies.
+fn transaction(client: &mut Client, calls: &[&[&str]]) -> Vec<Value> {
+    call(client, &["MULTI"]);
+    for queued in calls {
+        assert_eq!(call(client, queued), Value::Simple(b"QUEUED".to_vec()));
+    }
+    match call(client, &["EXEC"]) {
+        Value::Array(replies) => replies,
+        other => panic!("{other}"),
+    }
+}
+
+/// Uses keys of every shard.
+const ROAMS: &str = "for key = 0, 19 do redis.call('EXISTS', 'k' .. key) end return 'done'";
+
+fn text(text: &str) -> Value {
+    Value::Bulk(text.as_bytes().to_vec())
+}
+
+#[test]
+fn a_transaction_whose_scripts_name_their_keys_begins_once() {
+    let (_server, mut client) = server();
+    call(&mut client, &["SCRIPT", "LOAD", "return redis.call('INCR', KEYS[1])"]);
+    let library = "#!lua name=l\nredis.register_function('f', function(keys) return redis.call('INCR', keys[1]) end)";
+    call(&mut client, &["FUNCTION", "LOAD", library]);
+    for key in 0..8 {
+        let (key, other) = (format!("n{key}"), format!("m{key}"));
+        let script = "return redis.call('INCR', KEYS[1])";
+        let sum = "return redis.call('INCRBY', KEYS[1], redis.call('GET', KEYS[2]))";
+        let replies = transaction(
+            &mut client,
+            &[
+                &["SET", &key, "1"],
+                &["EVAL", script, "1", &key],
+                &["FCALL", "f", "1", &other],
+                // What another call has named is held, too.
+                &["EVAL", sum, "2", &other, &key],
+                &["EVAL", &format!("return redis.call('GET', '{key}')"), "0"],
+                &["PUBLISH", "nobody", "listens"],
+                &["GET", &other],
+            ],
+        );
+        let expected =
+            [Value::Integer(2), Value::Integer(1), Value::Integer(3), text("2"), Value::Integer(0), text("3")];
+        assert_eq!(replies[1..], expected);
+    }
+    assert_eq!(widened(&mut client), 0);
+}
+
+#[test]
+fn a_transaction_that_begins_again_has_happened_once() {
+    let (server, mut client) = server();
+    let library = "#!lua name=l\nlocal count = 0\n\
+                   redis.register_function('count', function(keys) count = count + 1 return count end)";
+    call(&mut client, &["FUNCTION", "LOAD", library]);
+    call(&mut client, &["CONFIG", "SET", "notify-keyspace-events", "KEA", "slowlog-log-slower-than", "0"]);
+    call(&mut client, &["CONFIG", "SET", "slowlog-max-len", "1000"]);
+    let mut subscriber = Client::connect(server.port).expect("it is accepted");
+    call(&mut subscriber, &["PSUBSCRIBE", "__keyevent*"]);
+    call(&mut subscriber, &["PSUBSCRIBE", "news"]);
+    let mut monitor = Client::connect(server.port).expect("it is accepted");
+    call(&mut monitor, &["MONITOR"]);
+    call(&mut client, &["CONFIG", "RESETSTAT"]);
+    call(&mut client, &["SLOWLOG", "RESET"]);
+    call(&mut client, &["RPUSH", "list", "first"]);
+    let fails = "redis.call('PUBLISH', 'news', 'before') redis.call('APPEND', KEYS[1], '!') \
+                 redis.call('PUBLISH', 'news', 'behind') return redis.call('INCR', KEYS[1])";
+    let replies = transaction(
+        &mut client,
+        &[
+            &["INCR", "n"],
+            &["RPUSH", "list", "second"],
+            &["LPUSH", "k0", "no list"],
+            &["GET", "nothing"],
+            &["FCALL", "count", "1", "n"],
+            &["EVAL", fails, "1", "k0"],
+            &["PUBLISH", "news", "of the transaction"],
+            &["EVAL", ROAMS, "1", "k0"],
+            &["INCR", "n"],
+            &["GET", "k0"],
+        ],
+    );
+    assert_eq!(replies[..2], [Value::Integer(1), Value::Integer(2)]);
+    assert!(matches!(replies[2], Value::Error(_)) && matches!(replies[5], Value::Error(_)), "{replies:?}");
+    assert_eq!((&replies[4], &replies[6]), (&Value::Integer(1), &Value::Integer(1)));
+    assert_eq!(replies[7..], [text("done"), Value::Integer(2), text("word!")]);
+    assert_eq!(widened(&mut client), 1);
+    // What happened comes once, in the order of the calls.
+    let mut messages = Vec::new();
+    while messages.last().is_none_or(|last: &String| last != "__keyevent@0__:incrby n" || messages.len() < 7) {
+        let Value::Array(parts) = subscriber.read().expect("a message") else { panic!("no message") };
+        let [.., Value::Bulk(channel), Value::Bulk(told)] = &parts[..] else { panic!("{parts:?}") };
+        messages.push(format!("{} {}", String::from_utf8_lossy(channel), String::from_utf8_lossy(told)));
+    }
+    let at = messages.iter().position(|message| message.ends_with("incrby n")).expect("it was told");
+    let expected = [
+        "__keyevent@0__:incrby n",
+        "__keyevent@0__:rpush list",
+        "news before",
+        "__keyevent@0__:append k0",
+        "news behind",
+        "news of the transaction",
+        "__keyevent@0__:incrby n",
+    ];
+    let told: Vec<&str> = messages[at..].iter().map(String::as_str).filter(|told| !told.contains(":new ")).collect();
+    let told: Vec<&str> = told.into_iter().filter(|told| !told.contains("keymiss")).collect();
+    assert_eq!(told, expected);
+    let stat = |client: &mut Client, command: &str| {
+        info_field(&client.info("commandstats"), &format!("cmdstat_{command}")).expect("it ran").to_owned()
+    };
+    for (command, calls, failed) in
+        [("incr", 3, 1), ("rpush", 2, 0), ("lpush", 1, 1), ("append", 1, 0), ("eval", 2, 1), ("exists", 20, 0)]
+    {
+        let line = stat(&mut client, command);
+        assert!(line.starts_with(&format!("calls={calls},")), "{command}: {line}");
+        assert!(line.contains(&format!("failed_calls={failed}")), "{command}: {line}");
+    }
+    assert!(stat(&mut client, "fcall").starts_with("calls=1,"));
+    assert_eq!(info_field(&client.info("stats"), "total_error_replies"), Some("2"));
+    let Value::Array(entries) = call(&mut client, &["SLOWLOG", "GET", "1000"]) else { panic!("a list") };
+    let is_rpush = |entry: &&Value| entry.to_string().contains("second");
+    assert_eq!(entries.iter().filter(is_rpush).count(), 1, "{entries:?}");
+    // The function counts on from one.
+    assert_eq!(call(&mut client, &["FCALL", "count", "1", "n"]), Value::Integer(2));
+    call(&mut client, &["ECHO", "the end"]);
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|last: &String| !last.contains("the end")) {
+        lines.push(monitor.read().expect("a line").to_string().replace('\\', ""));
+    }
+    assert_eq!(lines.iter().filter(|line| line.contains("\"second\"")).count(), 1, "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("\"APPEND\"")).count(), 1, "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("\"count\"")).count(), 2, "{lines:?}");
+}
+
+#[test]
+fn watched_keys_of_a_transaction_that_begins_again() {
+    let (server, mut client) = server();
+    let mut other = Client::connect(server.port).expect("it is accepted");
+    for key in 0..8 {
+        let (key, roams) = (format!("w{key}"), format!("{ROAMS} -- {key}"));
+        call(&mut client, &["WATCH", &key, "k1"]);
+        // What it writes itself in its first try is no change of others.
+        let replies = transaction(&mut client, &[&["INCR", &key], &["EVAL", &roams, "0"], &["GET", &key]]);
+        assert_eq!(replies, [Value::Integer(1), text("done"), text("1")]);
+        call(&mut client, &["WATCH", &key]);
+        call(&mut other, &["INCR", &key]);
+        call(&mut client, &["MULTI"]);
+        call(&mut client, &["EVAL", &format!("{roams}."), "1", &key]);
+        assert_eq!(call(&mut client, &["EXEC"]), Value::NullArray);
+        // Nobody watches any more.
+        call(&mut other, &["INCR", &key]);
+        assert_eq!(transaction(&mut client, &[&["INCR", &key]]), [Value::Integer(4)]);
+    }
+    assert_eq!(widened(&mut client), 8);
+    assert_eq!(info_field(&client.info("clients"), "watching_clients"), Some("0"));
+    assert_eq!(info_field(&client.info("clients"), "total_watched_keys"), Some("0"));
+}
+
+#[test]
+fn a_value_too_large_to_be_copied_makes_a_transaction_begin_again() {
+    let (_server, mut client) = server();
+    call(&mut client, &["SET", "large", &"x".repeat(4 << 20)]);
+    let script = "return redis.call('INCR', KEYS[1])";
+    let calls: [&[&str]; 3] = [&["INCR", "n"], &["APPEND", "large", "last"], &["EVAL", script, "1", "n"]];
+    let expected = [Value::Integer(1), Value::Integer((4 << 20) + 4), Value::Integer(2)];
+    assert_eq!(transaction(&mut client, &calls), expected);
+    assert_eq!(widened(&mut client), 1);
+    // Behind the last script nothing has to be undone.
+    let calls: [&[&str]; 2] = [&["EVAL", script, "1", "n"], &["APPEND", "large", "last"]];
+    assert_eq!(transaction(&mut client, &calls), [Value::Integer(3), Value::Integer((4 << 20) + 8)]);
+    assert_eq!(widened(&mut client), 1);
+}
+
+#[test]
+fn who_waits_is_served_by_a_transaction_that_begins_again_once_it_has_ended() {
+    let (server, mut client) = server();
+    for key in 0..8 {
+        let (list, roams) = (format!("list{key}"), format!("{ROAMS} -- {key}"));
+        let mut waits = Client::connect(server.port).expect("it is accepted");
+        waits.send_raw(&encode(&["BLPOP", &list, "0"])).expect("it is sent");
+        wait_until("it waits", || info_field(&client.info("clients"), "blocked_clients") == Some("1"));
+        let calls: [&[&str]; 4] =
+            [&["RPUSH", &list, "a"], &["EVAL", &roams, "1", &list], &["RPUSH", &list, "b"], &["LPOP", &list]];
+        let expected = [Value::Integer(1), text("done"), Value::Integer(2), text("a")];
+        assert_eq!(transaction(&mut client, &calls), expected);
+        assert_eq!(waits.read().expect("a reply"), Value::Array(vec![text(&list), text("b")]));
+        assert_eq!(call(&mut client, &["EXISTS", &list]), Value::Integer(0));
+    }
+    assert_eq!(widened(&mut client), 8);
+}
+
+#[test]
+fn a_message_has_its_place_among_the_events_of_its_script() {
+    let (server, mut client) = server();
+    let mut subscriber = Client::connect(server.port).expect("it is accepted");
+    call(&mut client, &["CONFIG", "SET", "notify-keyspace-events", "E$"]);
+    call(&mut subscriber, &["SUBSCRIBE", "news"]);
+    call(&mut subscriber, &["SUBSCRIBE", "__keyevent@0__:set"]);
+    let script = "redis.call('PUBLISH', 'news', '1') redis.call('SET', KEYS[1], '') redis.call('PUBLISH', 'news', '3') \
+                  redis.call('SET', KEYS[2], '') redis.call('PUBLISH', 'news', '5')";
+    for (one, two) in [("k0", "k1"), ("k2", "k3"), ("k4", "k5"), ("k6", "k6")] {
+        call(&mut client, &["EVAL", script, "2", one, two]);
+        for expected in ["1", one, "3", two, "5"] {
+            let Value::Array(message) = subscriber.read().expect("a message") else { panic!("no message") };
+            assert_eq!(message[2], text(expected));
+        }
+    }
+    assert_eq!(widened(&mut client), 0);
+}
+
+#[test]
+fn the_log_has_a_transaction_that_began_again_once() {
+    let scratch = Scratch::new("again-log");
+    let options = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""];
+    let (server, mut client) = scratch.start(Kind::Corering { shards: SHARDS }, &options);
+    for round in 0..8 {
+        let (key, roams) = (format!("n{round}"), format!("redis.call('RPUSH', 'rounds', '{round}') {ROAMS}"));
+        let calls: [&[&str]; 3] =
+            [&["INCR", &key], &["EVAL", "return redis.call('APPEND', KEYS[1], 'x')", "1", "s"], &["EVAL", &roams, "0"]];
+        assert_eq!(transaction(&mut client, &calls), [Value::Integer(1), Value::Integer(round + 1), text("done")]);
+    }
+    assert_eq!(widened(&mut client), 8);
+    drop((client, server));
+    let (_server, mut client) = scratch.start(Kind::Corering { shards: SHARDS }, &options);
+    assert_eq!(call(&mut client, &["STRLEN", "s"]), Value::Integer(8));
+    assert_eq!(call(&mut client, &["LLEN", "rounds"]), Value::Integer(8));
+    for round in 0..8 {
+        assert_eq!(call(&mut client, &["GET", &format!("n{round}")]), text("1"));
+    }
+}
+
+#[test]
+fn the_log_has_what_a_transaction_did_whose_scripts_took_long() {
+    let scratch = Scratch::new("again-long");
+    let options = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""];
+    let (server, mut client) = scratch.start(Kind::Corering { shards: SHARDS }, &options);
+    // Together they take long enough to be lent what they hold: in the middle of one, or between two.
+    let short = "for call = 1, 100 do redis.call('INCR', KEYS[1]) end return redis.call('GET', KEYS[1])";
+    let long = "for call = 1, 2000 do redis.call('INCR', KEYS[1]) end return redis.call('GET', KEYS[1])";
+    for (key, script, total) in [("a", short, 100), ("b", long, 2000), ("c", short, 100), ("d", long, 2000)] {
+        let eval = ["EVAL", script, "1", key];
+        let mut calls: Vec<&[&str]> = vec![&eval; 20];
+        calls.push(&["SET", "last", "1"]);
+        let replies = transaction(&mut client, &calls);
+        assert_eq!(replies[19], text(&(20 * total).to_string()));
+    }
+    assert_eq!(widened(&mut client), 0);
+    drop((client, server));
+    let (_server, mut client) = scratch.start(Kind::Corering { shards: SHARDS }, &options);
+    let values = ["2000", "40000", "2000", "40000"].map(text);
+    assert_eq!(call(&mut client, &["MGET", "a", "b", "c", "d"]), Value::Array(values.to_vec()));
 }

@@ -150,6 +150,36 @@ fn a_busy_script_keeps_nothing_but_its_keys_from_other_cores() {
 }
 
 #[test]
+fn a_busy_script_of_a_transaction_keeps_nothing_but_its_keys_from_other_cores() {
+    for shards in [2, 4] {
+        let (server, mut other) = with_keys(shards, "200");
+        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| connect(&server)).collect();
+        for (held, named) in [("k0", "k5"), ("k1", "k6"), ("k2", "k7"), ("k3", "k8")] {
+            let mut runs = connect(&server);
+            let script = "while true do redis.call('GET', KEYS[1]) end";
+            for command in [&["MULTI"][..], &["SET", named, "w"], &["EVAL", script, "1", held], &["SET", named, "v"]] {
+                call(&mut runs, command);
+            }
+            send(&mut runs, &["EXEC"]);
+            wait_until("the transaction's keys are refused", || {
+                is_busy(&call(&mut other, &["GET", held])) && is_busy(&call(&mut other, &["GET", named]))
+            });
+            let mut untouched = 0;
+            for client in &mut clients {
+                let keys = (0..40).map(|key| format!("k{key}")).filter(|key| key != held && key != named);
+                let replies: Vec<Value> = keys.map(|key| call(client, &["GET", &key])).collect();
+                untouched += usize::from(replies.iter().all(|reply| *reply == Value::Bulk(b"v".to_vec())));
+            }
+            assert_ne!(untouched, 0, "{held} of {shards} shards: clients of every core are refused other keys");
+            assert_eq!(call(&mut other, &["SCRIPT", "KILL"]), ok());
+            let Value::Array(replies) = runs.read().expect("it ends") else { panic!("it was not refused") };
+            assert!(replies[0] == ok() && is_killed(&replies[1]) && replies[2] == ok(), "{replies:?}");
+            wait_until("keys are home", || call(&mut other, &["GET", named]) == Value::Bulk(b"v".to_vec()));
+        }
+    }
+}
+
+#[test]
 fn who_came_before_the_threshold_is_told_at_the_threshold() {
     for shards in [1, 2, 4] {
         // Long enough that most of what follows is sent before, also on a slow machine; who comes later is told, too.

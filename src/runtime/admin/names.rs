@@ -207,7 +207,7 @@ pub const FIELDS: &[(&str, &str, Kind, &str)] = &[
     ("acl_access_denied_cmd", "redis_acl_access_denied_cmd", Counter, "Commands refused by access rights."),
     ("acl_access_denied_key", "redis_acl_access_denied_key", Counter, "Keys refused by access rights."),
     ("acl_access_denied_channel", "redis_acl_access_denied_channel", Counter, "Channels refused by access rights."),
-    ("scripts_widened", "corering_scripts_widened", Counter, "Scripts that began again with every shard."),
+    ("scripts_widened", "corering_scripts_widened", Counter, "Scripts and transactions begun again with every shard."),
     ("connected_slaves", "redis_connected_slaves", Gauge, "Replicas connected."),
     ("master_repl_offset", "redis_master_repl_offset", Gauge, "Bytes told to replicas."),
     ("repl_backlog_active", "redis_repl_backlog_is_active", Gauge, "Whether replicas can go on where they were."),

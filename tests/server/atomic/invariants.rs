@@ -74,6 +74,14 @@ fn transfers_keep_the_sum() {
                 let script =
                     format!("redis.call('DECRBY',KEYS[1],7)return redis.call('INCRBY','acc:{to}',7)--{index}.{round}");
                 integer(&client.call(&["EVAL", &script, "1", &format!("acc:{from}")]).expect("the server answers"));
+            } else if round.is_multiple_of(5) {
+                // The same half way through a transaction, where another call has written.
+                let script = format!("return redis.call('INCRBY','acc:{to}',5)--{index}.{round}");
+                call(client, &format!("WATCH acc:{from}"));
+                call(client, "MULTI");
+                call(client, &format!("DECRBY acc:{from} 5"));
+                client.call(&["EVAL", &script, "0"]).expect("the server answers");
+                array(call(client, "EXEC")); // Or somebody else was there first.
             } else if round.is_multiple_of(2) {
                 call(client, "MULTI");
                 call(client, &format!("DECRBY acc:{from} 3"));
