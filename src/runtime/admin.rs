@@ -436,7 +436,12 @@ impl Admin {
             self.count();
             let slow_log = &self.shared.slow_log;
             let slow_log_last = slow_log.newest(1).first().map(|entry| (entry.id, entry.microseconds));
-            let facts = Facts { slow_log_len: slow_log.len(), slow_log_last, spikes: self.shared.latency.last() };
+            let facts = Facts {
+                slow_log_len: slow_log.len(),
+                slow_log_last,
+                databases: self.shared.config().databases as usize,
+                spikes: self.shared.latency.last(),
+            };
             metrics::render(format, &info, &self.counted.lock().totals, &facts).into()
         });
         *known = Some((info, body.clone()));

@@ -11,11 +11,13 @@ use crate::command::latency::Sample;
 use crate::stats::histogram::coarse_bounds;
 use crate::stats::stages::Lane;
 use Kind::{Counter, Gauge};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write};
 
 /// Commands whose stages have histograms of their own: those with the most calls.
 const COMMANDS_MAX: usize = 8;
+/// Databases that are told of though they are empty: the first.
+const EMPTY_DATABASES_MAX: usize = 64;
 
 /// Upper bounds of the buckets of histograms, in nanoseconds, and as they are written, in seconds.
 const BOUNDS: [(u64, &str); 19] = [
@@ -74,6 +76,8 @@ pub struct Facts {
     pub slow_log_len: usize,
     /// The newest one: its number, how long it took in microseconds.
     pub slow_log_last: Option<(u64, u64)>,
+    /// Databases, those without keys included.
+    pub databases: usize,
     /// The last spike of each event.
     pub spikes: Vec<(&'static str, Sample)>,
 }
@@ -202,8 +206,8 @@ pub fn render(format: Format, info: &str, totals: &Totals, facts: &Facts) -> Str
     for (event, spike) in &facts.spikes {
         text.put(format_args!("{sample}{{event_name=\"{event}\"}} {}", spike.milliseconds as f64 / 1e3));
     }
-    write_commands(&mut text, &fields);
-    write_databases(&mut text, &fields);
+    write_commands(&mut text, &fields, totals);
+    write_databases(&mut text, &fields, facts.databases);
     write_cores(&mut text, &fields);
     write_stages(&mut text, totals);
     end(text)
@@ -214,7 +218,7 @@ fn behind<'a>(fields: &'a BTreeMap<&'a str, &'a str>, start: &'a str) -> impl It
     fields.range(start..).map_while(move |(name, value)| Some((name.strip_prefix(start)?, *value)))
 }
 
-fn write_commands(text: &mut Text, fields: &BTreeMap<&str, &str>) {
+fn write_commands(text: &mut Text, fields: &BTreeMap<&str, &str>, totals: &Totals) {
     for (name, of, divisor, help) in [
         ("redis_commands", "calls", 1.0, "Calls of a command."),
         ("redis_commands_duration_seconds", "usec", 1e6, "Time that its calls ran."),
@@ -247,18 +251,25 @@ fn write_commands(text: &mut Text, fields: &BTreeMap<&str, &str>) {
             text.put(format_args!("{sample}{{cmd=\"{command}\",quantile=\"{quantile:?}\"}} {microseconds}"));
         }
     }
+    let name = text.family("redis_commands_latencies_usec", Kind::Histogram, "The same, in buckets.");
+    for (command, counts) in totals.executions() {
+        write_histogram(text, &name, &format!("cmd=\"{}\"", escaped(&command)), &counts, Unit::Microseconds);
+    }
 }
 
-fn write_databases(text: &mut Text, fields: &BTreeMap<&str, &str>) {
-    let of_number = |(name, _): &(&str, &str)| name.bytes().all(|digit| digit.is_ascii_digit());
+fn write_databases(text: &mut Text, fields: &BTreeMap<&str, &str>, databases: usize) {
+    // `INFO` leaves out those without keys: when all are gone, a dashboard is to show 0, and not what was there last.
+    let used = behind(fields, "db").filter_map(|(number, _)| number.parse::<usize>().ok());
+    let shown: BTreeSet<usize> = (0..databases.min(EMPTY_DATABASES_MAX)).chain(used).collect();
     for (name, of, divisor, help) in [
         ("redis_db_keys", "keys", 1.0, "Keys of a database."),
         ("redis_db_keys_expiring", "expires", 1.0, "Keys with a deadline."),
         ("redis_db_avg_ttl_seconds", "avg_ttl", 1e3, "Mean time to those deadlines."),
     ] {
         let sample = text.family(name, Gauge, help);
-        for (db, value) in behind(fields, "db").filter(of_number) {
-            let number = part(value, of).map_or(0.0, number) / divisor;
+        for db in &shown {
+            let value = fields.get(format!("db{db}").as_str());
+            let number = value.and_then(|value| part(value, of)).map_or(0.0, number) / divisor;
             text.put(format_args!("{sample}{{db=\"db{db}\"}} {number}"));
         }
     }
@@ -276,15 +287,23 @@ fn write_cores(text: &mut Text, fields: &BTreeMap<&str, &str>) {
     }
 }
 
+/// In what a histogram's bounds and sum are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Seconds,
+    Microseconds,
+}
+
 /// Counts of two digits of one histogram.
 type Counts = BTreeMap<u16, u64>;
 
-fn write_histogram(text: &mut Text, name: &str, labels: &str, counts: &Counts) {
+fn write_histogram(text: &mut Text, name: &str, labels: &str, counts: &Counts, unit: Unit) {
+    let nanoseconds = if unit == Unit::Seconds { 1e9 } else { 1e3 };
     let (mut seen, mut sum) = (0_u64, 0_f64);
     let mut counts = counts.iter().peekable();
     let mut add = |(place, count): (&u16, &u64)| {
         let (lowest, highest) = coarse_bounds(*place);
-        sum += lowest.midpoint(highest) as f64 * *count as f64 / 1e9;
+        sum += lowest.midpoint(highest) as f64 * *count as f64 / nanoseconds;
         seen += count;
         seen
     };
@@ -294,7 +313,13 @@ fn write_histogram(text: &mut Text, name: &str, labels: &str, counts: &Counts) {
         while let Some(next) = counts.next_if(|(place, _)| coarse_bounds(**place).0 <= bound) {
             cumulated = add(next);
         }
-        text.put(format_args!("{name}_bucket{{{labels},le=\"{le}\"}} {cumulated}"));
+        let microseconds = bound as f64 / 1e3;
+        match unit {
+            Unit::Seconds => text.put(format_args!("{name}_bucket{{{labels},le=\"{le}\"}} {cumulated}")),
+            Unit::Microseconds => {
+                text.put(format_args!("{name}_bucket{{{labels},le=\"{microseconds:?}\"}} {cumulated}"))
+            }
+        }
     }
     for next in counts {
         cumulated = add(next);
@@ -308,13 +333,13 @@ fn write_stages(text: &mut Text, totals: &Totals) {
     let labels = |lane: Lane| format!("way=\"{}\",stage=\"{}\"", lane.way().name(), lane.stage().name());
     let name = text.family("corering_stage_seconds", Kind::Histogram, "Where the time of commands went, by stage.");
     for (lane, counts) in totals.by_lane() {
-        write_histogram(text, &name, &labels(lane), &counts);
+        write_histogram(text, &name, &labels(lane), &counts, Unit::Seconds);
     }
     let help = "The same of the commands with the most calls.";
     let name = text.family("corering_command_stage_seconds", Kind::Histogram, help);
     for (command, lane, counts) in totals.busiest(COMMANDS_MAX) {
         let labels = format!("cmd=\"{}\",{}", escaped(&command), labels(lane));
-        write_histogram(text, &name, &labels, counts);
+        write_histogram(text, &name, &labels, counts, Unit::Seconds);
     }
 }
 
@@ -347,7 +372,8 @@ mod tests {
     #[test]
     fn both_texts_tell_the_same() {
         let spike = Sample { unix_s: 1_700_000_000, milliseconds: 30 };
-        let facts = Facts { slow_log_len: 4, slow_log_last: Some((9, 2_500)), spikes: vec![("command", spike)] };
+        let facts =
+            Facts { slow_log_len: 4, slow_log_last: Some((9, 2_500)), databases: 16, spikes: vec![("command", spike)] };
         let open = render(Format::OpenMetrics, INFO, &totals(), &facts);
         let lines: Vec<&str> = open.lines().collect();
         for line in [
@@ -377,6 +403,8 @@ mod tests {
             "redis_latency_percentiles_usec{cmd=\"get\",quantile=\"0.999\"} 4.015",
             "redis_db_keys{db=\"db0\"} 6",
             "redis_db_keys{db=\"db10\"} 1",
+            "redis_db_keys{db=\"db15\"} 0",
+            "redis_db_keys_expiring{db=\"db15\"} 0",
             "redis_db_avg_ttl_seconds{db=\"db0\"} 2",
             "corering_core_commands_total{core=\"1\"} 9",
             "corering_core_busy_seconds_total{core=\"0\"} 1.5",
@@ -384,10 +412,16 @@ mod tests {
             "corering_stage_seconds_bucket{way=\"local\",stage=\"execute\",le=\"5e-06\"} 5",
             "corering_stage_seconds_bucket{way=\"local\",stage=\"execute\",le=\"1.0\"} 5",
             "corering_stage_seconds_bucket{way=\"local\",stage=\"execute\",le=\"+Inf\"} 6",
+            "redis_commands_latencies_usec_bucket{cmd=\"get\",le=\"2.5\"} 3",
+            "redis_commands_latencies_usec_bucket{cmd=\"get\",le=\"5.0\"} 5",
+            "redis_commands_latencies_usec_bucket{cmd=\"get\",le=\"1000000.0\"} 5",
+            "redis_commands_latencies_usec_bucket{cmd=\"get\",le=\"+Inf\"} 6",
+            "redis_commands_latencies_usec_count{cmd=\"get\"} 6",
             "corering_command_stage_seconds_count{cmd=\"get\",way=\"local\",stage=\"execute\"} 6",
         ] {
             assert!(lines.contains(&line), "{line} in\n{open}");
         }
+        assert!(!open.contains("db=\"db16\""), "{open}");
         assert!(open.contains("os=\"Linux \\\"x\\\\y\\\"\""), "{open}");
         assert_eq!(lines.last(), Some(&"# EOF"));
         let plain = render(Format::Prometheus, INFO, &totals(), &facts);

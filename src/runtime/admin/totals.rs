@@ -56,6 +56,16 @@ impl Totals {
         sums
     }
 
+    /// How long calls ran, wherever they did, by the command's name.
+    pub fn executions(&self) -> Vec<(String, Counts)> {
+        let mut sums: BTreeMap<CommandId, Counts> = BTreeMap::new();
+        for ((command, _), counts) in self.counts.iter().filter(|((_, lane), _)| lane.stage() == Stage::Execute) {
+            let sum = sums.entry(*command).or_default();
+            counts.iter().for_each(|(place, count)| *sum.entry(*place).or_default() += count);
+        }
+        sums.into_iter().map(|(command, counts)| (find_by_id(command).full_name(), counts)).collect()
+    }
+
     /// The commands with the most calls, by name, with their lanes.
     pub fn busiest(&self, commands_max: usize) -> Vec<(String, Lane, &Counts)> {
         let mut calls: BTreeMap<CommandId, u64> = BTreeMap::new();
