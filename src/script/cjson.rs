@@ -327,6 +327,18 @@ pub fn write_general(out: &mut Vec<u8>, number: f64, digits: usize) {
         out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes());
         return;
     }
+    if let Some((figures, decimals)) = short_decimal(number).filter(|_| 9 < digits) {
+        let (mut buffer, scale) = (itoa::Buffer::new(), POWERS_OF_TEN[decimals] as u32);
+        if number < 0.0 {
+            out.push(b'-');
+        }
+        out.extend_from_slice(buffer.format(figures / scale).as_bytes());
+        out.push(b'.');
+        let fraction = buffer.format(figures % scale).as_bytes();
+        out.extend_from_slice(&b"0000"[..decimals - fraction.len()]);
+        out.extend_from_slice(fraction);
+        return;
+    }
     // The shortest digits that read back as the number are those of C where there are no more of them than it would
     // write; they are found many times faster than digits to an exact length.
     let (mut short, mut exact) = ([0; SCIENTIFIC_LEN_MAX], [0; SCIENTIFIC_LEN_MAX]);
@@ -366,6 +378,21 @@ pub fn write_general(out: &mut Vec<u8>, number: f64, digits: usize) {
     }
 }
 
+/// What numbers with some decimals are integers by.
+const POWERS_OF_TEN: [f64; 5] = [1.0, 10.0, 100.0, 1000.0, 10_000.0];
+
+/// The digits of a number that has up to nine of them, and how many of those, as few as may be, stand behind the point,
+/// up to four: a price, say. None: it is another one.
+fn short_decimal(number: f64) -> Option<(u32, usize)> {
+    let number = number.abs();
+    (1..POWERS_OF_TEN.len()).find_map(|decimals| {
+        let figures = (number * POWERS_OF_TEN[decimals] + 0.5) as u32;
+        // A quotient is the double that is nearest to it, as that is which is read from these digits.
+        let is_same = f64::from(figures) / POWERS_OF_TEN[decimals] == number;
+        (is_same && 0 < figures && figures < 1_000_000_000).then_some((figures, decimals))
+    })
+}
+
 /// Room for a double with 17 digits, point, `e`, sign and an exponent of three digits.
 const SCIENTIFIC_LEN_MAX: usize = 32;
 
@@ -397,7 +424,7 @@ fn write_string(stack: &mut Stack<'_>, out: &mut Text<'_, '_>, at: i32) -> Resul
 
 /// What stands for a byte in a string; empty: its number.
 #[inline]
-fn escape(byte: u8) -> Option<&'static [u8]> {
+const fn escape(byte: u8) -> Option<&'static [u8]> {
     Some(match byte {
         b'"' => b"\\\"",
         b'\\' => b"\\\\",
@@ -412,11 +439,25 @@ fn escape(byte: u8) -> Option<&'static [u8]> {
     })
 }
 
+/// Whether a byte has an escape.
+static IS_ESCAPED: [bool; 256] = {
+    let mut is_escaped = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        is_escaped[byte] = escape(byte as u8).is_some();
+        byte += 1;
+    }
+    is_escaped
+};
+
 fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     let mut start = 0;
     for (at, &byte) in bytes.iter().enumerate() {
-        let Some(escape) = escape(byte) else { continue };
+        if !IS_ESCAPED[usize::from(byte)] {
+            continue;
+        }
+        let escape = escape(byte).unwrap_or_default();
         out.extend_from_slice(&bytes[start..at]);
         start = at + 1;
         if escape.is_empty() {
@@ -799,5 +840,38 @@ fn push_code_point(out: &mut Vec<u8>, code: u32) {
     match char::from_u32(code) {
         Some(character) => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
         None => out.extend_from_slice("\u{fffd}".as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn general(number: f64) -> String {
+        let mut out = Vec::new();
+        write_general(&mut out, number, 14);
+        String::from_utf8(out).expect("digits")
+    }
+
+    #[test]
+    fn short_decimals_are_written_as_all_numbers_are() {
+        let mut figures = 1_u32;
+        while figures < 1_000_000_000 {
+            for (decimals, &scale) in POWERS_OF_TEN.iter().enumerate().skip(1) {
+                let scale = scale as u32;
+                let text = format!("{}.{:0decimals$}", figures / scale, figures % scale);
+                let number: f64 = text.parse().expect("a number");
+                let text = text.trim_end_matches('0').trim_end_matches('.');
+                assert_eq!(general(number), text);
+                assert_eq!(general(-number), format!("-{text}"));
+                // Not such decimals, but the same in 14 digits.
+                assert_eq!(general(number.next_up()), text);
+                assert_eq!(general(number.next_down()), text);
+            }
+            figures += 1 + figures / 97;
+        }
+        for (number, text) in [(0.1 + 0.2, "0.3"), (0.00001, "1e-05"), (0.12345, "0.12345"), (-0.0, "-0")] {
+            assert_eq!(general(number), text);
+        }
     }
 }
