@@ -161,8 +161,27 @@ mod tests {
         pages.iter().filter(is_resident).count()
     }
 
+    /// Runs a test in a process of its own: which pages are in memory is shared with the tests beside it, which give
+    /// back and take what is free.
+    fn alone(name: &str, check: fn()) {
+        const IS_ALONE: &str = "CORERING_TEST_IS_ALONE";
+        if std::env::var_os(IS_ALONE).is_some() {
+            return check();
+        }
+        let mut test = std::process::Command::new(std::env::current_exe().expect("this is a program"));
+        test.args(["--exact", &format!("memory::pages::tests::{name}"), "--nocapture"]).env(IS_ALONE, "1");
+        let output = test.output().expect("it starts");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    }
+
     #[test]
     fn what_another_thread_has_freed_comes_back_in_slices() {
+        alone("what_another_thread_has_freed_comes_back_in_slices", freed_by_another_thread);
+    }
+
+    fn freed_by_another_thread() {
         keep();
         // On a thread of its own, whose heap has nothing else.
         std::thread::spawn(|| {
@@ -191,7 +210,6 @@ mod tests {
             assert!(pages.len() / 2 < before, "nobody else gives them back: {before} of {}", pages.len());
             purge();
             let after = resident(&pages);
-            // Other tests run meanwhile, and may take some.
             assert!(after < before / 4, "{after} pages of {before} are left");
         })
         .join()
@@ -206,6 +224,10 @@ mod tests {
 
     #[test]
     fn what_lies_in_blocks_that_stay_free_goes_back_and_nothing_else() {
+        alone("what_lies_in_blocks_that_stay_free_goes_back_and_nothing_else", thinned);
+    }
+
+    fn thinned() {
         keep();
         // In pages of 512 KiB, which come back to their heap when a block is freed, and in such of 4 MiB, which do not.
         for (len, by_another) in [(20_000, false), (200_000, false), (20_000, true), (200_000, true)] {
