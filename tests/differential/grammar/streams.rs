@@ -58,7 +58,7 @@ pub const FAMILY: Family = Family {
         "1 XINFO STREAM $key",
         "6 XINFO GROUPS $stream",
         "1 XINFO GROUPS $key",
-        "1 XINFO CONSUMERS $key $group",
+        "1 idle: XINFO CONSUMERS $key $group",
         "5 idle: XINFO CONSUMERS $stream $group",
         "6 idle: XINFO STREAM $stream FULL [COUNT $countx]",
         "1 XINFO STREAM $stream (FULL COUNT|BOGUS|FULL COUNT abc|FULL LIMIT 1)",
