@@ -185,14 +185,18 @@ impl Connection {
 
     /// Whether commands may be read from it now.
     pub fn may_plan(&self) -> bool {
-        !self.barrier
-            && !self.planned_last
-            && !self.paused
-            && self.leaving_for.is_none()
-            && self.arriving.is_none()
-            && !self.broken
-            && self.protocol_error.is_none()
-            && !self.session.mode.contains(Mode::CLOSE_AFTER_REPLY)
+        self.arriving.is_none() && !self.is_held()
+    }
+
+    /// Whether its commands have to wait, whatever arrives.
+    pub fn is_held(&self) -> bool {
+        self.barrier
+            || self.planned_last
+            || self.paused
+            || self.leaving_for.is_some()
+            || self.broken
+            || self.protocol_error.is_some()
+            || self.session.mode.contains(Mode::CLOSE_AFTER_REPLY)
     }
 
     /// Frees the buffers that hold nothing: its client is not busy.

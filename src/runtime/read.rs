@@ -349,9 +349,10 @@ impl Core {
     }
 }
 
-/// Whether a client's next command has to wait: for others, for other cores, or for the client to take its replies.
-pub(super) fn is_stalled(connection: &Connection) -> bool {
-    !connection.may_plan()
+/// Whether a client's next command has to wait: for others, for other cores, or for the client to take its replies; not
+/// for its own end.
+fn is_stalled(connection: &Connection) -> bool {
+    connection.is_held()
         || OUTSTANDING_MAX <= connection.replies.outstanding()
         || OUTPUT_PAUSE_BYTES <= connection.replies.bytes()
 }

@@ -291,6 +291,26 @@ fn a_long_value_that_waits_is_there_once() {
     assert!(client.read().expect("a reply") == Value::Bulk(value));
 }
 
+/// What lies before a long argument is more than is received of a client that waits, and it waits for nobody.
+#[test]
+fn a_long_argument_behind_many_others_arrives() {
+    let (element, long) = (vec![b'v'; 60_000], vec![b'w'; 5_000_000]);
+    for (limit, elements) in [("200mb", 30), ("0", 700)] {
+        let server = start(limit, "noeviction");
+        let mut client = connect(&server);
+        let mut request: Vec<&[u8]> = vec![b"RPUSH", b"l"];
+        request.extend(std::iter::repeat_n(&element[..], elements));
+        request.push(&long);
+        let request = encode(&request);
+        for wait in [&["PING"][..], &["BLPOP", "none", "0.1"]] {
+            client.call(&["DEL", "l"]).expect("a reply");
+            client.send_raw(&[&encode(wait)[..], &request].concat()).expect("it takes commands");
+            client.read().expect("an answer to what came before");
+            assert_eq!(client.read().expect("a reply"), Value::Integer(elements as i64 + 1), "{limit} {wait:?}");
+        }
+    }
+}
+
 #[test]
 fn a_long_value_waits_for_what_a_flush_frees() {
     let server = Server::start(Kind::Corering { shards: 1 }, &["--maxmemory", "130mb"]);
