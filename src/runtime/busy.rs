@@ -102,17 +102,22 @@ impl Core {
         }
     }
 
+    /// What was to be done does not happen: a script that had begun, and was to begin again, runs no longer.
+    pub(super) fn forget_work(&mut self, work: Work) {
+        match work {
+            Work::Retry(..) => panic!("one who waits anyhow is not refused"),
+            Work::Script(work) => self.forget_run(work.before),
+            Work::Exec(mut exec) => self.forget_run(exec.before.take().map(|(_, before)| before)),
+            Work::Command | Work::Watch => {}
+        }
+    }
+
     /// Ends what borrows for a client of this core, before it has begun: what it has goes home.
     pub(super) fn refuse_gathering(&mut self, gathering: u32) {
         let done = self.gatherings.remove(gathering as usize);
         let Kind::Borrowing(borrowing) = done.kind else { panic!("what borrows nothing waits for nobody") };
         let Borrowing { requests, loans, work, .. } = *borrowing;
-        match work {
-            Work::Retry(..) => panic!("one who waits anyhow is not refused"),
-            Work::Script(work) => self.forget_script(*work),
-            Work::Exec(mut exec) => self.forget_run(exec.before.take().map(|(_, before)| before)),
-            Work::Command | Work::Watch => {}
-        }
+        self.forget_work(work);
         let mut unwatched = Vec::new();
         let mut loans = loans.into_iter();
         for (owner, request) in requests {

@@ -260,6 +260,7 @@ impl Core {
         if let Some(busy) = self.shared.scripts.refusal() {
             // It would wait for a script that may never end, and others behind it.
             self.refuse_to(index, row, busy);
+            self.forget_work(work);
             return self.forget_watched(requests.into_iter().flat_map(|(_, request)| request.watched).collect());
         }
         let connection = &mut *self.connections[index as usize];

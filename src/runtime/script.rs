@@ -177,7 +177,7 @@ pub(super) struct ScriptWork {
     args: Transaction,
     is_wide: bool,
     /// It has begun already.
-    before: Option<Before>,
+    pub(super) before: Option<Before>,
 }
 
 /// What is known of a script that begins again.
@@ -436,11 +436,7 @@ impl Core {
         Some(monitor::line(&self.connections[index as usize].session, &shown))
     }
 
-    /// A script that waited for what it borrows does not run.
-    pub(super) fn forget_script(&mut self, work: ScriptWork) {
-        self.forget_run(work.before);
-    }
-
+    /// A script that had begun does not begin again.
     pub(super) fn forget_run(&mut self, before: Option<Before>) {
         if let Some(long) = before.and_then(|before| before.long) {
             self.shared.scripts.end_long(&long);

@@ -324,6 +324,34 @@ fn scripts_in_transactions_are_ended_from_every_core() {
     }
 }
 
+/// It names one key and asks for another when it has been running for a while: it would begin again, with every shard.
+#[test]
+fn a_script_that_may_not_begin_again_beside_a_busy_one_runs_no_longer() {
+    for shards in [2, 4] {
+        let (server, mut other) = with_keys(shards, "200");
+        let mut runs = connect(&server);
+        send(&mut runs, &["EVAL", "while true do redis.call('GET', KEYS[1]) end", "1", "k1"]);
+        let (_, mut elsewhere) = at_home_and_elsewhere(&server);
+        let client = elsewhere.first_mut().expect("not all are on one core");
+        for key in 2..12 {
+            let (key, asked) = (format!("k{key}"), format!("k{}", key + 20));
+            // Of each its own text: it is not known to ask for more.
+            let script = format!("for i = 1, 2000000 do end return redis.call('GET', '{asked}')");
+            if key.ends_with(['3', '7']) {
+                call(client, &["MULTI"]);
+                call(client, &["EVAL", &script, "1", &key]);
+                call(client, &["EXEC"]);
+            } else {
+                call(client, &["EVAL", &script, "1", &key]);
+            }
+        }
+        assert_eq!(call(&mut other, &["SCRIPT", "KILL"]), ok());
+        assert!(is_killed(&runs.read().expect("it ends")));
+        let not_busy = Value::Error(b"NOTBUSY No scripts in execution right now.".to_vec());
+        assert_eq!(call(&mut other, &["SCRIPT", "KILL"]), not_busy, "{shards} shards");
+    }
+}
+
 #[test]
 fn the_server_ends_beside_a_script_that_does_not() {
     for (shards, is_in_transaction) in [(1, false), (1, true), (2, false), (2, true), (4, true)] {
