@@ -66,6 +66,9 @@ const EXPIRED_AFTER_MS: u64 = 25;
 /// ones, and may end when it meets them.
 const COMPARABLE: &[&str] = &["--rdbcompression", "no", "--sanitize-dump-payload", "yes"];
 
+/// What a server takes to end once its connections are closed.
+const ENDING_MS_MAX: u64 = 10_000;
+
 /// A command on one of the two connections.
 #[derive(Clone)]
 struct Sent {
@@ -99,12 +102,19 @@ impl Party {
     fn read(&mut self, connection: usize) -> Result<Reply, String> {
         match self.connections[connection].read_raw() {
             Ok(Some(reply)) => Ok(reply),
-            Ok(None) if !self.server.is_alive() => {
-                Err(format!("the server has ended; it said:\n{}", self.server.output()))
-            }
-            Ok(None) => Err("the connection closed".into()),
+            Ok(None) if self.has_ended() => Err(format!("the server has ended; it said:\n{}", self.server.output())),
+            Ok(None) => Err(format!("the connection closed; the server has said:\n{}", self.server.output())),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// Whether it ends, as one does that has closed a connection because of a fault: it writes a report meanwhile.
+    fn has_ended(&mut self) -> bool {
+        let deadline = Instant::now() + Duration::from_millis(ENDING_MS_MAX);
+        while self.server.is_alive() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        !self.server.is_alive()
     }
 }
 
