@@ -17,6 +17,7 @@ use super::joint::{Borrowing, Work};
 use super::lend::{Ground, Lent, Loan};
 use super::monitor::feed_monitors;
 use super::needs::Needs;
+use super::script::Before;
 use super::trial::Trial;
 use crate::command::lookup::Row;
 use crate::command::{Args, Flags, key_positions};
@@ -49,6 +50,8 @@ pub(super) struct Attempt {
     /// Lines for those in `MONITOR`.
     pub(super) shown: Vec<Bytes>,
     pub(super) locals: Vec<locals::Saved>,
+    /// What is known of the script that has just run, if somebody has ended it.
+    pub(super) killed: Option<Before>,
     /// What it holds, if that has become a loan.
     lent: Option<Box<Borrowing>>,
 }

@@ -107,7 +107,7 @@ impl Core {
         match work {
             Work::Retry(..) => panic!("one who waits anyhow is not refused"),
             Work::Script(work) => self.forget_run(work.before),
-            Work::Exec(mut exec) => self.forget_run(exec.before.take().map(|(_, before)| before)),
+            Work::Exec(exec) => self.forget_runs(exec.before),
             Work::Command | Work::Watch => {}
         }
     }

@@ -42,6 +42,7 @@ use crate::stats::stages::Arrival;
 use crate::sync::Flag;
 use ahash::AHashSet;
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -90,8 +91,9 @@ pub(super) struct Exec {
     pub(super) attempt: Option<Box<Attempt>>,
     /// No call from this one on can make it begin again.
     pub(super) risks_until: usize,
-    /// It has begun again for the script of this call.
-    pub(super) before: Option<(usize, Before)>,
+    /// What is known of scripts of these calls, where it has begun again: the one that wanted more, and those that
+    /// somebody has ended, which end at once then.
+    pub(super) before: SmallVec<[(usize, Before); 1]>,
 }
 
 impl Exec {
@@ -611,7 +613,7 @@ impl Core {
             has_scripts,
             attempt: None,
             risks_until,
-            before: None,
+            before: SmallVec::new(),
         };
         loop {
             let shards = needs.shards();
@@ -813,13 +815,16 @@ impl Core {
                 Run::Joint(Joint::Script(what)) => {
                     let mut unneeded = Attempt::new(true, started, Vec::new()); // Nothing is run, only loaded, say.
                     let attempt = attempt.as_deref_mut().unwrap_or(&mut unneeded);
-                    let known = before.take_if(|(at, _)| *at == *next).map(|(_, before)| before);
+                    let known = before.iter().position(|(at, _)| *at == *next).map(|at| before.remove(at).1);
                     let ran = self.run_script_of_transaction(index, row, what, &args, ground, attempt, known, out);
                     if !attempt.is_trial() {
                         self.show_attempt(attempt);
                     }
+                    if let Some(known) = attempt.killed.take() {
+                        before.push((*next, known));
+                    }
                     if let Ran::Roams(known) = ran {
-                        *before = Some((*next, known));
+                        before.push((*next, known));
                         return Calls::Roams;
                     }
                 }
@@ -936,7 +941,7 @@ impl Core {
         started: u64,
     ) {
         let Exec { mut transaction, name, out, is_reconfigured, before, .. } = exec;
-        self.forget_run(before.map(|(_, before)| before)); // It has not come to that call again.
+        self.forget_runs(before); // It has not come to that call again.
         let name: &[u8] = if name.is_empty() { b"EXEC" } else { &name }; // Somebody has come meanwhile.
         self.show_to_monitors(index, row, &[name]);
         let connection = &mut *self.connections[index as usize];

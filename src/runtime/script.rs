@@ -71,6 +71,7 @@ use crate::stats::stages::{Arrival, Way};
 use crate::value::number::parse_integer;
 use ahash::{AHashMap, AHashSet};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -434,6 +435,11 @@ impl Core {
         }
         let shown = monitor::arguments(&slowlog::redacted(row, args));
         Some(monitor::line(&self.connections[index as usize].session, &shown))
+    }
+
+    /// Those of a transaction.
+    pub(super) fn forget_runs(&mut self, before: SmallVec<[(usize, Before); 1]>) {
+        before.into_iter().for_each(|(_, before)| self.forget_run(Some(before)));
     }
 
     /// A script that had begun does not begin again.
@@ -804,6 +810,9 @@ impl Core {
         if roams {
             return Ran::Roams(Before { started, long });
         }
+        // Should a later call make the transaction begin again, this one does not run again.
+        let is_killed = |long: &Arc<LongRun>| is_in_transaction && long.is_killed.load(Ordering::Relaxed);
+        attempt.killed = long.filter(is_killed).map(|long| Before { started, long: Some(long) });
         attempt.has_used_all |= holds_everything && needed_more;
         if holds_everything && 1 < self.map.shards() && !needed_more {
             prepared.origin.habit().stays();

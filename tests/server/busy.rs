@@ -324,6 +324,26 @@ fn scripts_in_transactions_are_ended_from_every_core() {
     }
 }
 
+/// One that a later call makes begin again: who has ended a script of it has ended it.
+#[test]
+fn a_script_that_was_ended_does_not_run_again_with_its_transaction() {
+    for shards in [1, 2, 4] {
+        let (server, mut other) = with_keys(shards, "200");
+        let mut runs = connect(&server);
+        for number in 0..3 {
+            let asks = format!("return redis.call('GET', 'k{}')", number + 20);
+            call(&mut runs, &["MULTI"]);
+            call(&mut runs, &["EVAL", "while true do end", "1", "k0"]);
+            call(&mut runs, &["EVAL", &asks, "1", "k1"]);
+            send(&mut runs, &["EXEC"]);
+            wait_until("it is busy", || is_busy(&call(&mut other, &["GET", "k0"])));
+            assert_eq!(call(&mut other, &["SCRIPT", "KILL"]), ok());
+            let Value::Array(replies) = runs.read().expect("it ends") else { panic!("it was not refused") };
+            assert!(is_killed(&replies[0]) && replies[1] == Value::Bulk(b"v".to_vec()), "{replies:?}");
+        }
+    }
+}
+
 /// It names one key and asks for another when it has been running for a while: it would begin again, with every shard.
 #[test]
 fn a_script_that_may_not_begin_again_beside_a_busy_one_runs_no_longer() {
