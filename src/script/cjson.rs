@@ -340,10 +340,11 @@ pub fn write_general(out: &mut Vec<u8>, number: f64, digits: usize) {
         return;
     }
     // The shortest digits that read back as the number are those of C where there are no more of them than it would
-    // write; they are found many times faster than digits to an exact length.
+    // write, and the number is no coarser than they are, as subnormal ones are; they are found many times faster than
+    // digits to an exact length.
     let (mut short, mut exact) = ([0; SCIENTIFIC_LEN_MAX], [0; SCIENTIFIC_LEN_MAX]);
     let mut text = scientific(&mut short, format_args!("{:e}", number.abs()));
-    if text.find('e').is_none_or(|len| digits + 1 < len) {
+    if text.find('e').is_none_or(|len| digits + 1 < len) || number.is_subnormal() {
         text = scientific(&mut exact, format_args!("{:.*e}", digits - 1, number.abs()));
     }
     let (mantissa, exponent) = text.split_once('e').expect("a number in this form has an exponent");
@@ -871,6 +872,9 @@ mod tests {
             figures += 1 + figures / 97;
         }
         for (number, text) in [(0.1 + 0.2, "0.3"), (0.00001, "1e-05"), (0.12345, "0.12345"), (-0.0, "-0")] {
+            assert_eq!(general(number), text);
+        }
+        for (number, text) in [(5e-324, "4.9406564584125e-324"), (-1.5e-320, "-1.499983300774e-320")] {
             assert_eq!(general(number), text);
         }
     }
