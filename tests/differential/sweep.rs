@@ -81,6 +81,9 @@ impl Duel {
         self.history.clear();
         let connection = self.commands % 2;
         let Err(difference) = self.send(connection, steps) else { return };
+        if self.is_loss(&difference) {
+            return;
+        }
         let verb = self.history.last().map(|sent| sent.step.arguments[0].to_ascii_uppercase()).unwrap_or_default();
         if known.insert((verb, difference.ours.chars().take(16).collect())) {
             let report = self.report(&difference);

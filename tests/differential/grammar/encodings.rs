@@ -15,7 +15,7 @@ pub const FAMILY: Family = Family {
         "2 CONFIG SET stream-node-max-entries $entries",
         "2 CONFIG SET stream-node-max-bytes $nodebytes",
         "2 CONFIG SET hll-sparse-max-bytes $sparse",
-        "1 CONFIG GET (hash-max-listpack-entries|zset-max-ziplist-value|list-max-listpack-size|hll-sparse-max-bytes)",
+        "1 any-order: CONFIG GET (hash-max-listpack-entries|zset-max-ziplist-value|list-max-listpack-size|hll-sparse-max-bytes)",
     ],
     things: &[
         ("entries", &[b"0", b"1", b"2", b"3", b"8", b"128", b"512", b"-1", b""]),

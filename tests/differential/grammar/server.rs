@@ -14,7 +14,7 @@ pub const FAMILY: Family = Family {
         "2 COMMAND GETKEYS (SET $key $value|MSET {$key $value}|MGET {$key}|RENAME $key $key|COPY $key $key DB 1|$word $key)",
         "2 COMMAND GETKEYSANDFLAGS (SET $key $value|DEL {$key}|RENAME $key $key|$word $key)",
         "1 kind: COMMAND (COUNT|LIST|DOCS) $word $word",
-        "1 CONFIG GET $word",
+        "1 any-order: CONFIG GET $word",
         "1 CONFIG SET $word $value",
         "1 CONFIG $word",
         "1 TIME $word",
