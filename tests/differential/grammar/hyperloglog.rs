@@ -19,10 +19,9 @@ pub const FAMILY: Family = Family {
         // Not DECODE: what it says of a string that SETRANGE broke is an accident of Redis' memory.
         "2 PFDEBUG ENCODING $hll",
         "1 PFDEBUG (TODENSE|GETREG) $hll",
-        // Behind the header Redis may read past the end of the string that was broken, and then says what lay there.
-        "1 SETRANGE $hll (0|4) $value",
-        "1 SETRANGE $hll (5|8|14|15) x",
-        "1 APPEND $hll $value",
+        // Registers that SETRANGE or APPEND broke are another accident: Redis reads past the end of the string, says
+        // what lay there, and what PFADD then writes ends it some thousand commands later. The fuzz targets break them.
+        "1 SETRANGE $hll (0|4|5|8|14|15) x",
         "2 DEL $hll",
     ],
     things: &[("hll", &[b"hll:a", b"hll:b", b"hll:c", b"{t}hll"])],
