@@ -54,6 +54,8 @@ bitflags! {
         const SUBSCRIBED = 1 << 14;
         /// `CLIENT TRACKING ON`: what it reads is remembered.
         const TRACKING = 1 << 15;
+        /// Has asked for the debugger of scripts, which there is not: a script that it wants to try would run for real.
+        const WOULD_DEBUG = 1 << 16;
     }
 }
 

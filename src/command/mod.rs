@@ -446,7 +446,8 @@ pub struct Command {
     pub key_specs: &'static [KeySpec],
     /// Finds the arguments that logs must not show: pushes the index of every secret.
     pub secrets: Option<fn(&Args<'_>, &mut Vec<usize>)>,
-    /// Whether a client may call it at all, where a directive decides that: asked before it is queued.
+    /// Whether a client may call it at all, where a directive or its mode decides that: asked before it is queued, and
+    /// of a script again before it runs in a transaction.
     pub permission: Option<fn(&Config, &Session) -> CommandResult>,
     /// What it makes of a key, where that may be far more than it was sent.
     pub grows: Option<Grows>,

@@ -3,8 +3,10 @@
 use super::client::write_help;
 use super::key_spec::KeyAccess;
 use super::{Args, Command, CommandResult, Flags, Group, Joint, KeySpec, Keys, Run, ScriptCall, SessionView};
+use crate::config::Config;
 use crate::resp::{Error, Reply};
 use crate::script::{ScriptFlags, Sha};
+use crate::session::{Mode, Session};
 use crate::shared::scripts::{Killed, Library};
 use crate::structure::glob::matches_nocase;
 
@@ -37,11 +39,24 @@ const SHA_SPECS: &[KeySpec] = &[KeySpec::counted(2, ANY_ACCESS)];
 const READ_SHA_SPECS: &[KeySpec] = &[KeySpec::counted(2, READ_ACCESS)];
 
 const fn runs(name: &'static str, call: ScriptCall, is_readonly: bool) -> Command {
-    Command::new(name, Run::Joint(Joint::Script(call)))
+    let command = Command::new(name, Run::Joint(Joint::Script(call)))
         .arity(-3)
         .keys(Keys::Counted { at: 2, destination: 0 })
         .key_specs(if is_readonly { READ_SPECS } else { ANY_SPECS })
-        .flags(if is_readonly { READS } else { RUNS })
+        .flags(if is_readonly { READS } else { RUNS });
+    // Redis debugs no functions.
+    if matches!(call, ScriptCall::Function { .. }) { command } else { command.permission(is_for_real) }
+}
+
+/// Whether a client wants its scripts run, not debugged. `redis-cli --ldb` goes on with `EVAL` whatever the reply to
+/// `SCRIPT DEBUG` was; in Redis what that writes is undone when the session ends.
+fn is_for_real(_: &Config, session: &Session) -> CommandResult {
+    if session.mode.contains(Mode::WOULD_DEBUG) {
+        return Err(Error::fixed(
+            "ERR The debugger of scripts is not supported: the script did not run. SCRIPT DEBUG NO lets scripts run",
+        ));
+    }
+    Ok(())
 }
 
 /// The rows.
@@ -164,13 +179,17 @@ const FUNCTION: &[Command] = &[
 
 // SCRIPT
 
-fn debug(_: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+fn debug(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
     match args[2].to_ascii_lowercase().as_slice() {
         b"no" => {
+            view.session.mode.remove(Mode::WOULD_DEBUG);
             reply.ok();
             Ok(())
         }
-        b"yes" | b"sync" => Err(Error::fixed("ERR The debugger of scripts is not supported")),
+        b"yes" | b"sync" => {
+            view.session.mode.insert(Mode::WOULD_DEBUG);
+            Err(Error::fixed("ERR The debugger of scripts is not supported"))
+        }
         _ => Err(Error::fixed("ERR Use SCRIPT DEBUG YES/SYNC/NO")),
     }
 }

@@ -763,6 +763,7 @@ impl Core {
                 now_ms: self.now_ms,
                 reconfigured: false,
             };
+            let barred = row.command.permission.and_then(|permission| permission(view.config, view.session).err());
             match row.command.run {
                 Run::Keyspace(_) | Run::Blocking(_) => {
                     if let Some(trial) = &mut trial
@@ -812,6 +813,11 @@ impl Core {
                     out.extend_from_slice(&confirmations);
                     finish(result, &mut self.stats, row, start, out);
                 }
+                // What a call before it has forbidden.
+                Run::Joint(Joint::Script(_)) if barred.is_some() => {
+                    let error = barred.as_ref().expect("the guard has seen it");
+                    fail(&mut self.stats, row, error, start, out);
+                }
                 Run::Joint(Joint::Script(what)) => {
                     let mut unneeded = Attempt::new(true, started, Vec::new()); // Nothing is run, only loaded, say.
                     let attempt = attempt.as_deref_mut().unwrap_or(&mut unneeded);
@@ -838,7 +844,7 @@ impl Core {
             let is_trial = trial.is_some();
             if let (Some(trial), Some(found)) = (trial, found) {
                 // What a script has done is noted by itself.
-                let is_script = matches!(row.command.run, Run::Joint(_));
+                let is_script = matches!(row.command.run, Run::Joint(_)) && barred.is_none();
                 let failed = out.bytes().get(start..).filter(|reply| !is_script && reply.first() == Some(&b'-'));
                 let (hits, misses) = if is_script { found } else { self.found_on(ground) };
                 let nanoseconds = self.clock.delta_as_nanos(started, self.clock.raw());
