@@ -694,7 +694,8 @@ fn write_corering(server: &Server<'_>, lines: &mut Lines) {
     let mut lags = Vec::new();
     for (doublings, bound) in (0..ExpireLags::default().len()).map(|doublings| (doublings, 1u64 << doublings)) {
         let keys: u64 = server.reports.iter().map(|report| report.expire_lags[doublings]).sum();
-        if keys != 0 {
+        // The first always: a field without a value is none to who parses them.
+        if doublings == 0 || keys != 0 {
             lags.push(format!("{bound}={keys}"));
         }
     }
@@ -807,7 +808,9 @@ mod tests {
         let text = info(&mut server, "INFO everything");
         let mut names = std::collections::BTreeSet::new();
         for line in text.split('|').filter(|line| !line.is_empty() && !line.starts_with("# ")) {
-            let (name, _) = line.split_once(':').unwrap_or_else(|| panic!("{line}"));
+            let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("{line}"));
+            // As in Redis, where there is no file.
+            assert_eq!(value.is_empty(), name == "config_file", "{line}");
             assert!(names.insert(name.to_string()), "{name} occurs twice");
         }
     }
@@ -860,6 +863,7 @@ mod tests {
             server.stats[index].counters.commands_forwarded = count;
             server.stats[index].counters.wakes = 100 * count;
             shard.keyspace.stats.hits = count;
+            shard.keyspace.expire_lags[3] = [0, 3, 2][index];
             shard.keyspace.begin(NOW_MS, true);
             for key in 0..count {
                 let expiry = if key == 0 { Expiry::At(NOW_MS + 1000 * count) } else { Expiry::Clear };
@@ -897,6 +901,7 @@ mod tests {
             ("commands_forwarded", "6"),
             ("hop_perc", "10.00%"),
             ("wakes", "600"),
+            ("expire_lag_below_ms", "1=0,8=5"),
         ] {
             assert_eq!(field(&text, name), value, "{name}");
         }
