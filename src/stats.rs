@@ -1,5 +1,6 @@
 //! What one core counts: calls, time and latency of every command, errors by their first word, bytes and clients. Plain
-//! numbers, written by their core alone; a snapshot is a clone, the whole server is the sum of its cores' snapshots.
+//! numbers, written by their core alone; a [`Snapshot`] is a copy of what somebody asked for, and the whole server is
+//! the sum of its cores' snapshots.
 //!
 //! Not here: asking the other cores, and the clock. `INFO` and `LATENCY HISTOGRAM` print what this file formats.
 //!
@@ -11,9 +12,11 @@ pub mod histogram;
 pub mod stages;
 
 use crate::command::lookup::{self, COMMAND_COUNT, CommandId, Row};
+use bitflags::bitflags;
 use health::Health;
 use histogram::{Histogram, SmallHistogram};
 use stages::{Lane, Lanes, Slice, Slices, SmallLanes, Stage, Way};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -44,6 +47,8 @@ counters! {
     rejected_connections,
     /// Commands run, those that failed included.
     commands_processed,
+    /// Time they ran, in nanoseconds.
+    command_nanoseconds,
     /// Commands sent to the core that owns their keys.
     commands_forwarded,
     /// Commands run on another core's shard while its owner was away.
@@ -158,9 +163,9 @@ impl RatesNow {
     }
 }
 
-/// What is counted of one command.
-#[derive(Clone, Default)]
-pub struct CommandStats {
+/// How often and how long one command ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Calls {
     /// Times it ran, failures included.
     pub calls: u64,
     /// Time it ran, in nanoseconds.
@@ -169,6 +174,25 @@ pub struct CommandStats {
     pub rejected: u64,
     /// Times it ran and replied with an error.
     pub failed: u64,
+}
+
+impl Calls {
+    fn is_used(&self) -> bool {
+        self.calls > 0 || self.rejected > 0 || self.failed > 0
+    }
+
+    fn merge(&mut self, other: &Calls) {
+        self.calls += other.calls;
+        self.nanoseconds += other.nanoseconds;
+        self.rejected += other.rejected;
+        self.failed += other.failed;
+    }
+}
+
+/// What is counted of one command.
+#[derive(Clone, Default)]
+struct CommandStats {
+    calls: Calls,
     /// Its stages in the running second …
     current: SmallLanes,
     /// … and before; none while latency tracking was off.
@@ -176,23 +200,6 @@ pub struct CommandStats {
 }
 
 impl CommandStats {
-    fn is_used(&self) -> bool {
-        self.calls > 0 || self.rejected > 0 || self.failed > 0
-    }
-
-    fn merge(&mut self, other: &CommandStats) {
-        self.calls += other.calls;
-        self.nanoseconds += other.nanoseconds;
-        self.rejected += other.rejected;
-        self.failed += other.failed;
-        if let Some(before) = other.before.as_deref() {
-            self.before.get_or_insert_default().merge(before);
-        }
-        if other.current.used().next().is_some() {
-            self.before.get_or_insert_default().merge(&other.current);
-        }
-    }
-
     /// What was counted in some lanes, added up; `None`: nothing.
     fn sum(&self, of: impl Fn(Lane) -> bool) -> Option<Histogram> {
         let mut sum: Option<Histogram> = None;
@@ -206,7 +213,7 @@ impl CommandStats {
         sum
     }
 
-    /// A copy that knows of no stage but the execution, which is what `INFO` tells.
+    /// A copy that knows of no stage but the execution.
     fn executions(&self) -> CommandStats {
         let mut before = None;
         for lane in Way::ALL.map(|way| Lane::of(way, Stage::Execute)) {
@@ -214,7 +221,86 @@ impl CommandStats {
                 before.get_or_insert_with(Box::<Lanes>::default).merge_into(lane, &sum);
             }
         }
-        CommandStats { current: SmallLanes::default(), before, ..*self }
+        CommandStats { calls: self.calls, current: SmallLanes::default(), before }
+    }
+}
+
+bitflags! {
+    /// What of commands and errors is asked for: what nobody reads is not copied.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Wanted: u8 {
+        /// How often which error was the reply.
+        const ERRORS = 1 << 0;
+        /// How often and how long every command ran.
+        const CALLS = 1 << 1;
+        /// The histograms of how long: by far the most.
+        const LATENCIES = 1 << 2;
+    }
+}
+
+/// What one core counted of commands and errors, or, merged, the server: as much of it as was [`Wanted`].
+#[derive(Default)]
+pub struct Snapshot {
+    calls: BTreeMap<CommandId, Calls>,
+    /// Of the stages the execution alone, wherever it was.
+    latencies: BTreeMap<CommandId, Box<Histogram>>,
+    errors: Errors,
+}
+
+impl Snapshot {
+    /// Adds another core's.
+    pub fn merge(&mut self, other: Snapshot) {
+        for (id, calls) in other.calls {
+            self.calls.entry(id).or_default().merge(&calls);
+        }
+        for (id, histogram) in other.latencies {
+            match self.latencies.entry(id) {
+                Entry::Vacant(place) => _ = place.insert(histogram),
+                Entry::Occupied(mut sum) => sum.get_mut().merge(&histogram),
+            }
+        }
+        for (prefix, count) in &other.errors.0 {
+            self.errors.add(prefix, *count);
+        }
+    }
+
+    /// The lines of `INFO commandstats`.
+    pub fn info_commands(&self, out: &mut String) {
+        for (id, calls) in &self.calls {
+            let Calls { calls, nanoseconds, rejected, failed } = *calls;
+            let microseconds = nanoseconds / 1000;
+            let per_call = if calls == 0 { 0.0 } else { microseconds as f64 / calls as f64 };
+            let name = safe_name(&lookup::find_by_id(*id).full_name());
+            push_line(
+                out,
+                format_args!(
+                    "cmdstat_{name}:calls={calls},usec={microseconds},usec_per_call={per_call:.2},\
+                     rejected_calls={rejected},failed_calls={failed}"
+                ),
+            );
+        }
+    }
+
+    /// The lines of `INFO latencystats`; none while latency tracking is off.
+    pub fn info_latencies(&self, percentiles: &[f64], out: &mut String) {
+        for (id, histogram) in &self.latencies {
+            let microseconds = |percentile: f64| histogram.percentile_as_redis(percentile) as f64 / 1000.0;
+            let values = percentiles.iter().map(|&percentile| {
+                let digits = format!("{percentile:.6}");
+                let digits = digits.trim_end_matches('0').trim_end_matches('.');
+                format!("p{digits}={:.3}", microseconds(percentile))
+            });
+            let values = values.collect::<Vec<_>>().join(",");
+            let name = safe_name(&lookup::find_by_id(*id).full_name());
+            push_line(out, format_args!("latency_percentiles_usec_{name}:{values}"));
+        }
+    }
+
+    /// The lines of `INFO errorstats`.
+    pub fn info_errors(&self, out: &mut String) {
+        for (prefix, count) in &self.errors.0 {
+            push_line(out, format_args!("errorstat_{}:count={count}", safe_name(prefix)));
+        }
     }
 }
 
@@ -223,13 +309,38 @@ const ERRORS_MAX: usize = 128;
 /// Counts the errors beyond [`ERRORS_MAX`].
 const ERRORS_OVERFLOW: &str = "ERRORSTATS_OVERFLOW";
 
+/// Count of errors by first word, sorted by the word.
+#[derive(Clone, Default)]
+struct Errors(Vec<(Box<str>, u64)>);
+
+impl Errors {
+    fn find(&self, prefix: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(word, _)| (**word).cmp(prefix))
+    }
+
+    fn add(&mut self, prefix: &str, count: u64) {
+        let at = match self.find(prefix) {
+            Ok(at) => at,
+            Err(at) if self.0.len() < ERRORS_MAX => {
+                self.0.insert(at, (prefix.into(), 0));
+                at
+            }
+            Err(_) => self.find(ERRORS_OVERFLOW).unwrap_or_else(|at| {
+                self.0.insert(at, (ERRORS_OVERFLOW.into(), 0));
+                at
+            }),
+        };
+        self.0[at].1 += count;
+    }
+}
+
 /// Stages of one command: those in which something was counted.
 pub type StagesOf = (CommandId, Lanes);
 
 /// Histograms that are kept for reuse.
 const POOL_MAX: usize = 16;
 
-/// Everything that one core counts, or, merged, the server.
+/// Everything that one core counts.
 pub struct Stats {
     /// Counters outside commands.
     pub counters: Counters,
@@ -237,8 +348,7 @@ pub struct Stats {
     pub health: Health,
     /// By command number.
     commands: Box<[CommandStats]>,
-    /// Count by first word, sorted by the word.
-    errors: Vec<(Box<str>, u64)>,
+    errors: Errors,
     rates: Rates,
     is_tracking: bool,
     /// The running second, by the core's steady clock, …
@@ -274,19 +384,20 @@ impl Stats {
         Stats { commands, ..Stats::empty(is_tracking) }
     }
 
-    /// A copy that can be sent to another core, with what `INFO` tells: of the stages the execution alone.
-    pub fn snapshot(&self) -> Stats {
-        Stats {
-            counters: self.counters,
-            health: self.health,
-            commands: self.commands.iter().map(CommandStats::executions).collect(),
-            errors: self.errors.clone(),
-            rates: self.rates,
-            second: self.second,
-            since: self.since,
-            resets: self.resets,
-            ..Stats::empty(self.is_tracking)
+    /// A copy for another core of what it wants to know of commands and errors.
+    pub fn snapshot(&self, wanted: Wanted) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        if wanted.contains(Wanted::ERRORS) {
+            snapshot.errors = self.errors.clone();
         }
+        if wanted.contains(Wanted::CALLS) {
+            let all = lookup::rows().iter().map(|row| (row.id, self.commands[row.id.index()].calls));
+            snapshot.calls = all.filter(|(_, calls)| calls.is_used()).collect();
+        }
+        if wanted.contains(Wanted::LATENCIES) && self.is_tracking {
+            snapshot.latencies = self.histograms().map(|(row, histogram)| (row.id, Box::new(histogram))).collect();
+        }
+        snapshot
     }
 
     fn empty(is_tracking: bool) -> Stats {
@@ -294,7 +405,7 @@ impl Stats {
             counters: Counters::default(),
             health: Health::default(),
             commands: Box::default(),
-            errors: Vec::new(),
+            errors: Errors::default(),
             rates: Rates::default(),
             is_tracking,
             second: 0,
@@ -342,7 +453,8 @@ impl Stats {
     #[inline]
     pub fn record_run(&mut self, id: CommandId, way: Way, nanoseconds: u64) {
         self.counters.commands_processed += 1;
-        let stats = &mut self.commands[id.index()];
+        self.counters.command_nanoseconds += nanoseconds;
+        let stats = &mut self.commands[id.index()].calls;
         stats.calls += 1;
         stats.nanoseconds += nanoseconds;
         if self.slowest.is_none_or(|(_, slowest)| slowest < nanoseconds) {
@@ -357,9 +469,10 @@ impl Stats {
     pub fn take_back(&mut self, id: CommandId, calls: u64, nanoseconds: u64, latencies: &Histogram) {
         let take = |count: &mut u64, taken: u64| *count = count.saturating_sub(taken);
         take(&mut self.counters.commands_processed, calls);
+        take(&mut self.counters.command_nanoseconds, nanoseconds);
         let stats = &mut self.commands[id.index()];
-        take(&mut stats.calls, calls);
-        take(&mut stats.nanoseconds, nanoseconds);
+        take(&mut stats.calls.calls, calls);
+        take(&mut stats.calls.nanoseconds, nanoseconds);
         if let Some(histogram) = stats.current.slot(Lane::of(Way::Local, Stage::Execute)) {
             histogram.take_back_all(latencies);
         }
@@ -370,16 +483,16 @@ impl Stats {
     pub fn take_back_errors(&mut self, id: Option<CommandId>, is_refusal: bool, prefix: Option<&str>, errors: u64) {
         let take = |count: &mut u64| *count = count.saturating_sub(errors);
         if let Some(id) = id {
-            let stats = &mut self.commands[id.index()];
+            let stats = &mut self.commands[id.index()].calls;
             take(if is_refusal { &mut stats.rejected } else { &mut stats.failed });
         }
         let Some(prefix) = prefix else { return };
         take(&mut self.counters.error_replies);
-        let find = |prefix: &str| self.errors.binary_search_by(|(word, _)| (**word).cmp(prefix));
-        if let Ok(at) = find(prefix).or_else(|_| find(ERRORS_OVERFLOW)) {
-            take(&mut self.errors[at].1);
-            if self.errors[at].1 == 0 {
-                self.errors.remove(at);
+        if let Ok(at) = self.errors.find(prefix).or_else(|_| self.errors.find(ERRORS_OVERFLOW)) {
+            let Errors(errors) = &mut self.errors;
+            take(&mut errors[at].1);
+            if errors[at].1 == 0 {
+                errors.remove(at);
             }
         }
     }
@@ -506,7 +619,7 @@ impl Stats {
     /// been counted as that of another command.
     #[cold]
     pub fn failed(&mut self, id: CommandId, prefix: Option<&str>) {
-        self.commands[id.index()].failed += 1;
+        self.commands[id.index()].calls.failed += 1;
         if let Some(prefix) = prefix {
             self.error(prefix);
         }
@@ -515,7 +628,7 @@ impl Stats {
     /// A command was refused with an error of this first word and did not run.
     #[cold]
     pub fn rejected(&mut self, id: CommandId, prefix: &str) {
-        self.commands[id.index()].rejected += 1;
+        self.commands[id.index()].calls.rejected += 1;
         self.error(prefix);
     }
 
@@ -523,28 +636,12 @@ impl Stats {
     #[cold]
     pub fn error(&mut self, prefix: &str) {
         self.counters.error_replies += 1;
-        self.add_errors(prefix, 1);
+        self.errors.add(prefix, 1);
     }
 
-    fn add_errors(&mut self, prefix: &str, count: u64) {
-        let find = |errors: &[(Box<str>, u64)], prefix: &str| errors.binary_search_by(|(word, _)| (**word).cmp(prefix));
-        let at = match find(&self.errors, prefix) {
-            Ok(at) => at,
-            Err(at) if self.errors.len() < ERRORS_MAX => {
-                self.errors.insert(at, (prefix.into(), 0));
-                at
-            }
-            Err(_) => find(&self.errors, ERRORS_OVERFLOW).unwrap_or_else(|at| {
-                self.errors.insert(at, (ERRORS_OVERFLOW.into(), 0));
-                at
-            }),
-        };
-        self.errors[at].1 += count;
-    }
-
-    /// What is counted of a command.
-    pub fn command(&self, id: CommandId) -> &CommandStats {
-        &self.commands[id.index()]
+    /// How often and how long a command ran.
+    pub fn command(&self, id: CommandId) -> Calls {
+        self.commands[id.index()].calls
     }
 
     /// Commands whose execution was timed, with how long it took, wherever it was.
@@ -560,7 +657,7 @@ impl Stats {
         self.rates.output.sample(self.counters.net_output_bytes, now_us);
     }
 
-    /// How fast the counters grow now. Of one core: [`Stats::merge`] does not add rates, [`RatesNow::merge`] does.
+    /// How fast the counters grow now.
     pub fn rates(&self) -> RatesNow {
         RatesNow {
             commands_per_second: self.rates.commands.per_second(),
@@ -569,67 +666,11 @@ impl Stats {
         }
     }
 
-    /// Adds another core's counts.
-    pub fn merge(&mut self, other: &Stats) {
-        self.counters.merge(&other.counters);
-        for (own, other) in self.commands.iter_mut().zip(&other.commands) {
-            own.merge(other);
-        }
-        for (prefix, count) in &other.errors {
-            self.add_errors(prefix, *count);
-        }
-    }
-
     /// `CONFIG RESETSTAT`: forgets everything counted.
     pub fn reset(&mut self) {
         let (second, resets) = (self.second, self.resets + 1);
         let slices = Slices::since(second);
         *self = Stats { second, since: second, resets, slices, ..Stats::new(self.is_tracking) };
-    }
-
-    /// The lines of `INFO commandstats`.
-    pub fn info_commands(&self, out: &mut String) {
-        for row in lookup::rows() {
-            let stats = &self.commands[row.id.index()];
-            if !stats.is_used() {
-                continue;
-            }
-            let microseconds = stats.nanoseconds / 1000;
-            let per_call = if stats.calls == 0 { 0.0 } else { microseconds as f64 / stats.calls as f64 };
-            let (name, calls, rejected, failed) =
-                (safe_name(&row.full_name()), stats.calls, stats.rejected, stats.failed);
-            push_line(
-                out,
-                format_args!(
-                    "cmdstat_{name}:calls={calls},usec={microseconds},usec_per_call={per_call:.2},\
-                     rejected_calls={rejected},failed_calls={failed}"
-                ),
-            );
-        }
-    }
-
-    /// The lines of `INFO latencystats`; none while latency tracking is off.
-    pub fn info_latencies(&self, percentiles: &[f64], out: &mut String) {
-        if !self.is_tracking {
-            return;
-        }
-        for (row, histogram) in self.histograms() {
-            let microseconds = |percentile: f64| histogram.percentile_as_redis(percentile) as f64 / 1000.0;
-            let values = percentiles.iter().map(|&percentile| {
-                let digits = format!("{percentile:.6}");
-                let digits = digits.trim_end_matches('0').trim_end_matches('.');
-                format!("p{digits}={:.3}", microseconds(percentile))
-            });
-            let values = values.collect::<Vec<_>>().join(",");
-            push_line(out, format_args!("latency_percentiles_usec_{}:{values}", safe_name(&row.full_name())));
-        }
-    }
-
-    /// The lines of `INFO errorstats`.
-    pub fn info_errors(&self, out: &mut String) {
-        for (prefix, count) in &self.errors {
-            push_line(out, format_args!("errorstat_{}:count={count}", safe_name(prefix)));
-        }
     }
 }
 
@@ -648,26 +689,28 @@ fn safe_name(name: &str) -> String {
 mod tests {
     use super::*;
 
+    fn errors_of(snapshot: &Snapshot) -> String {
+        let mut lines = String::new();
+        snapshot.info_errors(&mut lines);
+        lines
+    }
+
     #[test]
     fn errors_beyond_the_bound_are_counted_together() {
         let mut stats = Stats::default();
         (0..200).for_each(|index| stats.error(&format!("E{index:03}")));
         stats.error("E000");
-        let mut lines = String::new();
-        stats.info_errors(&mut lines);
+        let mut snapshot = stats.snapshot(Wanted::ERRORS);
+        let lines = errors_of(&snapshot);
         assert_eq!(lines.lines().count(), ERRORS_MAX + 1);
         assert!(lines.starts_with("errorstat_E000:count=2\r\nerrorstat_E001:count=1\r\n"));
         assert!(lines.ends_with("errorstat_ERRORSTATS_OVERFLOW:count=72\r\n"));
         assert_eq!(stats.counters.error_replies, 201);
         let mut other = Stats::default();
         other.error("A:B#\n");
-        stats.merge(&other);
-        let mut lines = String::new();
-        other.info_errors(&mut lines);
-        assert_eq!(lines, "errorstat_A_B__:count=1\r\n");
-        let mut lines = String::new();
-        stats.info_errors(&mut lines);
-        assert!(lines.ends_with("errorstat_ERRORSTATS_OVERFLOW:count=73\r\n"));
+        assert_eq!(errors_of(&other.snapshot(Wanted::ERRORS)), "errorstat_A_B__:count=1\r\n");
+        snapshot.merge(other.snapshot(Wanted::ERRORS));
+        assert!(errors_of(&snapshot).ends_with("errorstat_ERRORSTATS_OVERFLOW:count=73\r\n"));
     }
 
     #[test]
@@ -681,27 +724,48 @@ mod tests {
         let mut there = Stats::default();
         there.rejected(row.id, "NOAUTH");
         there.record(row.id, 3_000);
-        here.merge(&there);
-        let (mut commands, mut latencies, mut errors) = (String::new(), String::new(), String::new());
-        here.info_commands(&mut commands);
-        here.info_latencies(&[50.0, 99.9, 99.123_456_7], &mut latencies);
-        here.info_errors(&mut errors);
+        let latencies_of = |snapshot: &Snapshot, percentiles: &[f64]| {
+            let mut lines = String::new();
+            snapshot.info_latencies(percentiles, &mut lines);
+            lines
+        };
+        let mut server = here.snapshot(Wanted::all());
+        server.merge(there.snapshot(Wanted::all()));
+        let mut commands = String::new();
+        server.info_commands(&mut commands);
         assert_eq!(
             commands,
             format!("cmdstat_{name}:calls=3,usec=8,usec_per_call=2.67,rejected_calls=1,failed_calls=1\r\n")
         );
         let expected = format!("latency_percentiles_usec_{name}:p50=3.007,p99.9=3.007,p99.123457=3.007\r\n");
-        assert_eq!(latencies, expected);
-        assert_eq!(errors, "errorstat_ERR:count=1\r\nerrorstat_NOAUTH:count=1\r\n");
+        assert_eq!(latencies_of(&server, &[50.0, 99.9, 99.123_456_7]), expected);
+        assert_eq!(errors_of(&server), "errorstat_ERR:count=1\r\nerrorstat_NOAUTH:count=1\r\n");
+        assert_eq!(here.counters.command_nanoseconds, 5_507);
         here.track_latency(false);
-        let mut latencies = String::new();
-        here.info_latencies(&[50.0], &mut latencies);
-        assert_eq!(latencies, "");
+        assert_eq!(latencies_of(&here.snapshot(Wanted::all()), &[50.0]), "");
         assert_eq!(here.histograms().count(), 1);
         here.reset();
         here.record(row.id, 1);
         assert_eq!(here.histograms().count(), 0);
-        assert_eq!(here.counters, Counters { commands_processed: 1, ..Counters::default() });
+        let counters = Counters { commands_processed: 1, command_nanoseconds: 1, ..Counters::default() };
+        assert_eq!(here.counters, counters);
+    }
+
+    #[test]
+    fn what_nobody_wants_is_not_copied() {
+        let get = lookup::lookup(b"get").expect("a row").id;
+        let mut stats = Stats::default();
+        stats.record(get, 1_000);
+        stats.failed(get, Some("ERR"));
+        let lens = |wanted| {
+            let Snapshot { calls, latencies, errors } = stats.snapshot(wanted);
+            (errors.0.len(), calls.len(), latencies.len())
+        };
+        assert_eq!(lens(Wanted::empty()), (0, 0, 0));
+        assert_eq!(lens(Wanted::ERRORS), (1, 0, 0));
+        assert_eq!(lens(Wanted::CALLS), (0, 1, 0));
+        assert_eq!(lens(Wanted::LATENCIES), (0, 0, 1));
+        assert_eq!(lens(Wanted::all()), (1, 1, 1));
     }
 
     const EXECUTE: Lane = Lane::of(Way::Local, Stage::Execute);
@@ -742,10 +806,9 @@ mod tests {
         stats.record_run(get, Way::Forwarded, 9_000);
         let executions: Vec<u64> = stats.histograms().map(|(_, histogram)| histogram.count()).collect();
         assert_eq!(executions.iter().sum::<u64>(), 104);
-        let snapshot = stats.snapshot();
-        assert_eq!(snapshot.histograms().map(|(_, histogram)| histogram.count()).sum::<u64>(), 104);
-        assert_eq!(snapshot.stages(|_| true).iter().flat_map(|(_, lanes)| lanes.used()).count(), 3);
-        assert_eq!(snapshot.command(get).calls, 3);
+        let snapshot = stats.snapshot(Wanted::all());
+        assert_eq!(snapshot.latencies.values().map(|histogram| histogram.count()).sum::<u64>(), 104);
+        assert_eq!(snapshot.calls[&get].calls, 3);
         stats.reset();
         assert!(stats.stages(|_| true).is_empty() && stats.stages_within(300, |_| true).is_empty());
         assert_eq!(stats.latency_bytes(), 0);

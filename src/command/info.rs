@@ -17,7 +17,7 @@ use crate::resp::Reply;
 use crate::session::{Audience, Mode};
 use crate::shared::Shared;
 use crate::stats::health::Health;
-use crate::stats::{Counters, RatesNow, Stats};
+use crate::stats::{Counters, RatesNow, Snapshot, Wanted};
 use crate::sys::process::{self, CpuOf};
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
@@ -41,18 +41,19 @@ pub const COMMANDS: &[Command] =
         .syntax("[section [section ...]]")
         .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])];
 
-/// A section: its title, whether plain `INFO` shows it, whether it needs the statistics of every command, whether it
-/// needs what the adviser has learnt, its lines.
+/// A section: its title, whether plain `INFO` shows it, what it needs of the counts of commands and errors, whether it
+/// needs what the adviser has learnt, its lines. Monitoring asks often, and mostly for the plain `INFO`: cores gather
+/// no more than is needed.
 struct Section {
     title: &'static str,
     is_default: bool,
-    needs_commands: bool,
+    needs: Wanted,
     needs_advice: bool,
     write: fn(&Server<'_>, &mut Lines),
 }
 
 const fn section(title: &'static str, write: fn(&Server<'_>, &mut Lines)) -> Section {
-    Section { title, is_default: true, needs_commands: false, needs_advice: false, write }
+    Section { title, is_default: true, needs: Wanted::empty(), needs_advice: false, write }
 }
 
 /// In the order of the reply.
@@ -61,14 +62,14 @@ const SECTIONS: &[Section] = &[
     section("Clients", write_clients),
     section("Memory", write_memory),
     section("Persistence", write_persistence),
-    Section { needs_commands: true, ..section("Stats", write_stats) },
+    section("Stats", write_stats),
     section("Replication", write_replication),
     section("CPU", write_cpu),
     section("Modules", |_, _| ()),
     Section { is_default: false, needs_advice: true, ..section("Eviction", write_eviction) },
-    Section { is_default: false, needs_commands: true, ..section("Commandstats", write_commandstats) },
-    Section { needs_commands: true, ..section("Errorstats", write_errorstats) },
-    Section { is_default: false, needs_commands: true, ..section("Latencystats", write_latencystats) },
+    Section { is_default: false, needs: Wanted::CALLS, ..section("Commandstats", write_commandstats) },
+    Section { needs: Wanted::ERRORS, ..section("Errorstats", write_errorstats) },
+    Section { is_default: false, needs: Wanted::LATENCIES, ..section("Latencystats", write_latencystats) },
     section("Cluster", |server, lines| lines.put("cluster_enabled", u8::from(server.view.session.is_node))),
     section("Keyspace", write_keyspace),
     section("Corering", write_corering),
@@ -111,9 +112,13 @@ impl Selection<'_> {
             || self.sections.iter().zip(SECTIONS).any(|(selected, section)| *selected && section.needs_advice)
     }
 
-    fn needs_commands(&self) -> bool {
-        !self.fields.is_empty()
-            || self.sections.iter().zip(SECTIONS).any(|(selected, section)| *selected && section.needs_commands)
+    /// Of the counts of commands and errors.
+    fn needs(&self) -> Wanted {
+        if !self.fields.is_empty() {
+            return Wanted::all();
+        }
+        let selected = self.sections.iter().zip(SECTIONS).filter(|(selected, _)| **selected);
+        selected.map(|(_, section)| section.needs).collect()
     }
 }
 
@@ -122,8 +127,8 @@ pub(super) struct Report {
     counters: Counters,
     health: Health,
     rates: RatesNow,
-    /// With what every command counted; only where it is needed, for it is large.
-    stats: Option<Stats>,
+    /// Of commands and errors.
+    counts: Snapshot,
     keyspace: KeyspaceStats,
     expire_lags: ExpireLags,
     stale_share: f64,
@@ -157,8 +162,8 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Of the core that is asked.
-    pub fn of(view: &mut CoreView<'_>, with_commands: bool) -> Report {
+    /// Of the core that is asked, with so much of the counts of commands and errors.
+    pub fn of(view: &mut CoreView<'_>, wanted: Wanted) -> Report {
         let used_bytes = memory::used_bytes();
         let keyspace = &view.shard.keyspace;
         let mut report = Report {
@@ -166,7 +171,7 @@ impl Report {
             counters: view.stats.counters,
             health: view.stats.health,
             rates: view.stats.rates(),
-            stats: with_commands.then(|| view.stats.snapshot()),
+            counts: view.stats.snapshot(wanted),
             keyspace: keyspace.stats,
             expire_lags: keyspace.expire_lags,
             stale_share: keyspace.stale_share(),
@@ -205,7 +210,7 @@ impl Report {
 
 fn report(view: &mut CoreView<'_>, args: &Args<'_>) -> Part {
     let selection = Selection::parse(args);
-    let mut report = Report::of(view, selection.needs_commands());
+    let mut report = Report::of(view, selection.needs());
     if selection.needs_advice() {
         report.advice = view.shard.keyspace.adviser_mut().map(|adviser| adviser.advice());
     }
@@ -219,7 +224,7 @@ struct Server<'a> {
     counters: Counters,
     rates: RatesNow,
     keyspace: KeyspaceStats,
-    stats: Option<Stats>,
+    counts: Snapshot,
 }
 
 impl<'a> Server<'a> {
@@ -227,7 +232,7 @@ impl<'a> Server<'a> {
         let mut counters = Counters::default();
         let mut rates = RatesNow::default();
         let mut keyspace = KeyspaceStats::default();
-        let mut stats: Option<Stats> = None;
+        let mut counts = Snapshot::default();
         for report in &mut reports {
             counters.merge(&report.counters);
             rates.merge(report.rates);
@@ -237,13 +242,9 @@ impl<'a> Server<'a> {
             keyspace.evicted += report.keyspace.evicted;
             keyspace.expired_fields += report.keyspace.expired_fields;
             keyspace.lazily_freed += report.keyspace.lazily_freed;
-            match (&mut stats, report.stats.take()) {
-                (Some(sum), Some(part)) => sum.merge(&part),
-                (None, part) => stats = part,
-                (Some(_), None) => panic!("all cores were asked for the same"),
-            }
+            counts.merge(std::mem::take(&mut report.counts));
         }
-        Server { view, reports, counters, rates, keyspace, stats }
+        Server { view, reports, counters, rates, keyspace, counts }
     }
 
     fn sum(&self, of: impl Fn(&Report) -> usize) -> usize {
@@ -252,10 +253,6 @@ impl<'a> Server<'a> {
 
     fn max(&self, of: impl Fn(&Report) -> usize) -> usize {
         self.reports.iter().map(of).max().unwrap_or(0)
-    }
-
-    fn stats(&self) -> &Stats {
-        self.stats.as_ref().expect("asked for with the section that needs it")
     }
 
     fn uptime_seconds(&self) -> u64 {
@@ -530,8 +527,6 @@ fn write_persistence(server: &Server<'_>, lines: &mut Lines) {
 
 fn write_stats(server: &Server<'_>, lines: &mut Lines) {
     let Server { counters, rates, keyspace, .. } = server;
-    let command_nanoseconds: u64 =
-        super::lookup::rows().iter().map(|row| server.stats().command(row.id).nanoseconds).sum();
     let busy_seconds: f64 = server.reports.iter().map(|report| report.cpu_seconds.0 + report.cpu_seconds.1).sum();
     lines.put("total_connections_received", counters.connections_received);
     lines.put("total_commands_processed", counters.commands_processed);
@@ -592,7 +587,7 @@ fn write_stats(server: &Server<'_>, lines: &mut Lines) {
     lines.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
     lines.put("eventloop_cycles", counters.passes);
     lines.put("eventloop_duration_sum", (busy_seconds * 1e6) as u64);
-    lines.put("eventloop_duration_cmd_sum", command_nanoseconds / 1000);
+    lines.put("eventloop_duration_cmd_sum", counters.command_nanoseconds / 1000);
     lines.put("acl_access_denied_auth", counters.denied_authentications);
     lines.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
 }
@@ -646,15 +641,15 @@ fn write_eviction(server: &Server<'_>, lines: &mut Lines) {
 }
 
 fn write_commandstats(server: &Server<'_>, lines: &mut Lines) {
-    server.stats().info_commands(&mut lines.text);
+    server.counts.info_commands(&mut lines.text);
 }
 
 fn write_errorstats(server: &Server<'_>, lines: &mut Lines) {
-    server.stats().info_errors(&mut lines.text);
+    server.counts.info_errors(&mut lines.text);
 }
 
 fn write_latencystats(server: &Server<'_>, lines: &mut Lines) {
-    server.stats().info_latencies(&server.view.config.latency_tracking_info_percentiles.0, &mut lines.text);
+    server.counts.info_latencies(&server.view.config.latency_tracking_info_percentiles.0, &mut lines.text);
 }
 
 fn write_keyspace(server: &Server<'_>, lines: &mut Lines) {
@@ -851,6 +846,21 @@ mod tests {
         }
         assert_eq!(field(&text, "master_replid").len(), 40);
         assert_ne!(field(&text, "master_replid"), field(&text, "run_id"));
+    }
+
+    #[test]
+    fn a_plain_info_gathers_no_latencies() {
+        let needs = |words: &[&str]| {
+            let args: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+            Selection::parse(&args).needs()
+        };
+        assert_eq!(needs(&["INFO"]), Wanted::ERRORS);
+        assert_eq!(needs(&["INFO", "default", "stats"]), Wanted::ERRORS);
+        assert_eq!(needs(&["INFO", "server", "stats"]), Wanted::empty());
+        assert_eq!(needs(&["INFO", "commandstats"]), Wanted::CALLS);
+        assert_eq!(needs(&["INFO", "latencystats"]), Wanted::LATENCIES);
+        assert_eq!(needs(&["INFO", "everything"]), Wanted::all());
+        assert_eq!(needs(&["INFO", "evicted_keys"]), Wanted::all());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::keyspace::adviser::{Advice, FACTORS};
 use crate::memory;
 use crate::resp::{Error, Reply};
 use crate::shared::Shared;
+use crate::stats::Wanted;
 use crate::value::number::{format_double, parse_integer};
 use std::fmt::Write;
 
@@ -107,7 +108,7 @@ fn purged(_: &mut SessionView<'_>, _: &Args<'_>, _: Vec<Part>, reply: &mut Reply
 }
 
 fn report(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
-    Box::new(Report::of(view, false))
+    Box::new(Report::of(view, Wanted::empty()))
 }
 
 fn advice_part(view: &mut CoreView<'_>, _: &Args<'_>) -> Part {
