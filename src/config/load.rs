@@ -3,6 +3,7 @@
 use super::directive::Directive;
 use super::kind::{Input, Refusal};
 use super::parse::{self, Word};
+use super::user::DefaultUser;
 use super::{Config, reason};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -76,6 +77,9 @@ pub struct Loader<'a> {
     config: Config,
     /// Directives that some line has set: the first line of a list replaces the default, later ones add.
     set: BTreeSet<&'static str>,
+    /// What a line says of the default user, and how that line is blamed: whether it is true is known at the end, since
+    /// `requirepass` may stand behind it.
+    user: Option<(DefaultUser, LoadError)>,
     depth: usize,
 }
 
@@ -83,7 +87,7 @@ impl<'a> Loader<'a> {
     /// Begins with the defaults, in the current directory.
     pub fn new(host: &'a Host<'a>) -> io::Result<Loader<'a>> {
         let config = Config { dir: (host.resolve_directory)(Path::new("."))?, ..Config::default() };
-        Ok(Loader { host, config, set: BTreeSet::new(), depth: 0 })
+        Ok(Loader { host, config, set: BTreeSet::new(), user: None, depth: 0 })
     }
 
     /// Loads the server's own file: the one that `CONFIG REWRITE` writes.
@@ -110,12 +114,13 @@ impl<'a> Loader<'a> {
             if line.is_empty() || line[0] == b'#' {
                 continue;
             }
-            self.line(line).map_err(|failure| match failure {
-                Failure::Here(reason) => LoadError {
-                    place: place.clone(),
-                    line: Some((index + 1, String::from_utf8_lossy(line).into())),
-                    reason: reason.into(),
-                },
+            let blame = |reason: String| LoadError {
+                place: place.clone(),
+                line: Some((index + 1, String::from_utf8_lossy(line).into())),
+                reason,
+            };
+            self.line(line, &blame).map_err(|failure| match failure {
+                Failure::Here(reason) => blame(reason.into()),
                 Failure::Included(error) => *error,
             })?;
         }
@@ -128,18 +133,23 @@ impl<'a> Loader<'a> {
             let reason = "replicaof directive not allowed in cluster mode".into();
             return Err(LoadError { place, line: None, reason });
         }
+        if let Some((user, blamed)) = self.user
+            && let Err(why) = user.check(&self.config.requirepass)
+        {
+            return Err(LoadError { reason: why.into(), ..blamed });
+        }
         self.config.settle();
         Ok(self.config)
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<(), Failure> {
+    fn line(&mut self, line: &[u8], blame: &dyn Fn(String) -> LoadError) -> Result<(), Failure> {
         let words = parse::split(line, &comment_after)
             .map_err(|_| Refusal::Borrowed("Unbalanced quotes in configuration line"))?
             .words;
         let Some((name, values)) = words.split_first() else { return Ok(()) };
         match Directive::find(name) {
             Some(row) => Ok(self.directive(row, values)?),
-            None => self.other(&name.to_ascii_lowercase(), values),
+            None => self.other(&name.to_ascii_lowercase(), values, blame),
         }
     }
 
@@ -167,7 +177,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Lines that are no directive with a value.
-    fn other(&mut self, name: &[u8], values: &[Word]) -> Result<(), Failure> {
+    fn other(&mut self, name: &[u8], values: &[Word], blame: &dyn Fn(String) -> LoadError) -> Result<(), Failure> {
         match (name, values) {
             (b"include", [pattern]) => self.include(pattern),
             (b"rename-command", [old, new]) => {
@@ -175,7 +185,11 @@ impl<'a> Loader<'a> {
                 Ok((self.host.check_renames)(&self.config.renamed_commands).map_err(Refusal::Owned)?)
             }
             (b"user", [_, ..]) => {
-                Err(Refusal::Borrowed("this version does not have users yet: only requirepass").into())
+                let user = DefaultUser::read(values)?;
+                if self.user.replace((user, blame(String::new()))).is_some() {
+                    return Err(Refusal::Borrowed("this user stands in a line before this one already").into());
+                }
+                Ok(())
             }
             (b"loadmodule", [_, ..]) => Err(Refusal::Borrowed("Modules are not supported").into()),
             (b"sentinel", _) => Err(Refusal::Borrowed("sentinel directive while not in sentinel mode").into()),

@@ -19,6 +19,7 @@ pub mod parse;
 mod rewrite;
 mod rows;
 mod types;
+mod user;
 
 #[cfg(test)]
 mod tests;

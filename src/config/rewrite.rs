@@ -4,6 +4,7 @@ use super::Config;
 use super::directive::{Directive, Flags};
 use super::load::comment_after;
 use super::parse::{self, Word};
+use super::user::DefaultUser;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Stands before the lines that a rewrite adds.
@@ -34,7 +35,13 @@ impl Config {
         let mut places: BTreeMap<&'static str, VecDeque<usize>> = BTreeMap::new();
         for line in old_text.strip_suffix(b"\n").unwrap_or(old_text).split(|byte| *byte == b'\n') {
             let line = line.trim_ascii();
-            let (text, comment, row) = read_old_line(line);
+            let (mut text, comment, row) = read_old_line(line);
+            if let Some(user) = default_user(line)
+                && user.check(&self.requirepass).is_err()
+            {
+                // The password was changed since.
+                text = user.line(&self.requirepass);
+            }
             if let Some(row) = row {
                 places.entry(row.name).or_default().push_back(lines.len());
             }
@@ -97,6 +104,13 @@ fn read_old_line(line: &[u8]) -> (Vec<u8>, Vec<u8>, Option<&'static Directive>) 
         return (line.into(), vec![], None);
     }
     ([b"# ??? ", line].concat(), vec![], None)
+}
+
+/// What a line says of the default user, if it does.
+fn default_user(line: &[u8]) -> Option<DefaultUser> {
+    let words = parse::split(line, &comment_after).ok()?.words;
+    let (name, values) = words.split_first()?;
+    if name.eq_ignore_ascii_case(b"user") { DefaultUser::read(values).ok() } else { None }
 }
 
 /// Joins the lines; of empty lines in a row one is left.

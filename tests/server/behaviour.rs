@@ -586,6 +586,40 @@ fn a_config_file_is_read_and_rewritten() {
     }
 }
 
+/// Redis adds the line of the default user to a file that it writes; a password is changed by one, then by the other.
+#[test]
+fn a_file_goes_between_redis_and_corering_whoever_rewrote_it() {
+    let folder = std::env::temp_dir().join(format!("corering-test-rewritten-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("made");
+    let path = folder.join("server.conf");
+    std::fs::write(&path, "# a comment that stays\ntimeout 300\n").expect("written");
+    let passwords = ["", "foo bar", "second", "third"];
+    for (at, pair) in passwords.windows(2).enumerate() {
+        let kind = if at % 2 == 0 { Kind::Redis } else { Kind::Corering { shards: 1 } };
+        for kind in [kind, Kind::Redis, Kind::Corering { shards: 1 }] {
+            let server = Server::spawn(kind, free_port(), Some(&path), &[]).unwrap_or_else(|output| panic!("{output}"));
+            let mut client = connect(&server);
+            let text = std::fs::read_to_string(&path).expect("read");
+            // The first of the three has changed it.
+            let password = if text.contains(pair[1]) { pair[1] } else { pair[0] };
+            if !password.is_empty() {
+                assert!(client.call(&["PING"]).unwrap().to_string().contains("NOAUTH"), "{text}");
+                assert_eq!(client.call(&["AUTH", password]).unwrap(), ok(), "{text}");
+            }
+            assert_eq!(client.call(&["CONFIG", "SET", "requirepass", pair[1]]).unwrap(), ok());
+            assert_eq!(client.call(&["CONFIG", "REWRITE"]).unwrap(), ok());
+            let text = std::fs::read_to_string(&path).expect("read");
+            assert!(text.starts_with("# a comment that stays\ntimeout 300\n"), "{text}");
+            assert!(text.contains(pair[1]) && text.matches("\nuser default on ").count() == 1, "{text}");
+            // What the command line said for this one alone: Redis does not know shards.
+            let shared = |line: &&str| !["shards ", "port ", "dir "].iter().any(|name| line.starts_with(name));
+            let lines: Vec<&str> = text.lines().filter(shared).collect();
+            std::fs::write(&path, lines.join("\n") + "\n").expect("written");
+        }
+    }
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
 #[test]
 fn a_wrong_directive_stops_the_start_with_a_clear_word() {
     for (arguments, word) in [
