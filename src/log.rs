@@ -17,6 +17,8 @@ use jiff::tz::TimeZone;
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -145,6 +147,23 @@ pub fn flush() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let _ = written.recv_timeout(deadline.saturating_duration_since(std::time::Instant::now()));
+}
+
+/// Whether who reads standard error reads the log there too: both are the same terminal, file or pipe.
+pub fn is_on_stderr() -> bool {
+    let Some(shared) = LOG.get() else { return false };
+    let log = match &shared.file {
+        Some(file) => std::fs::metadata(file),
+        None => metadata(io::stdout().as_fd()),
+    };
+    match (log, metadata(io::stderr().as_fd())) {
+        (Ok(log), Ok(stderr)) => (log.dev(), log.ino()) == (stderr.dev(), stderr.ino()),
+        _ => false, // Told twice is better than not at all.
+    }
+}
+
+fn metadata(fd: BorrowedFd<'_>) -> io::Result<std::fs::Metadata> {
+    File::from(fd.try_clone_to_owned()?).metadata()
 }
 
 /// Writes a warning at once and on this thread, past the queue: the last words of a process whose threads cannot be

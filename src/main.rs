@@ -45,7 +45,9 @@ fn main() -> ExitCode {
         Err(error) => {
             tracing::error!("{error}");
             corering::log::flush();
-            eprintln!("corering: {error}");
+            if !corering::log::is_on_stderr() {
+                eprintln!("corering: {error}");
+            }
             ExitCode::FAILURE
         }
     }

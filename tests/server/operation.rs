@@ -621,6 +621,32 @@ fn standard_input_and_arguments_configure_too() {
 }
 
 #[test]
+fn why_a_start_fails_is_told_once_wherever_somebody_looks() {
+    let scratch = Scratch::new("told-once");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port();
+    let start = format!(
+        "exec {} --port {port} --bind 127.0.0.1 --shards 1 --dir {}",
+        binary().to_string_lossy(),
+        scratch.text("")
+    );
+    // A terminal is as a file here: standard output and standard error are the same.
+    for (ends, files) in [
+        ("--logfile '' >both 2>&1", vec!["both"]),
+        ("--logfile '' >out 2>err", vec!["out", "err"]),
+        ("--logfile log >out 2>&1", vec!["log", "out"]),
+    ] {
+        let folder = scratch.text("");
+        assert!(!shell(&format!("cd {folder} && {start} {ends}")).status().expect("sh runs").success());
+        for file in files {
+            let text = scratch.read(file);
+            assert_eq!(text.matches("in use").count(), 1, "{ends} {file}: {text}");
+            std::fs::remove_file(scratch.path(file)).expect("it is there");
+        }
+    }
+}
+
+#[test]
 fn the_tuning_check_tells_what_to_mend() {
     let check = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/check");
     let output = Command::new(&check).output().expect("bash runs");
