@@ -288,7 +288,8 @@ directives! {
         save: SavePoints = "save", Words("seconds changes [seconds changes ...]"), "3600 1 300 100 60 10000";
         /// Name of the snapshot, in dir.
         dbfilename: String = "dbfilename", Checked(check_dbfilename), "dump.rdb", PROTECTED;
-        /// Compresses texts in the snapshot.
+        /// Compresses texts in the snapshot; strings of 128 KiB or more are written as they are, in pieces, so that
+        /// no client waits for one.
         rdbcompression: bool = "rdbcompression", YesNo, "yes";
         /// Ends the snapshot with a checksum and looks at it when loading.
         rdbchecksum: bool = "rdbchecksum", YesNo, "yes", IMMUTABLE;
