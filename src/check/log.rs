@@ -272,7 +272,7 @@ fn examine_file<F: Files>(
         let (snapshot, problems) = snapshot::examine(source, name, now_ms)?;
         report.problems.extend(problems);
         found.format = Format::Snapshot;
-        found.whole_bytes = snapshot.bytes;
+        found.readable_bytes = snapshot.bytes;
         start = snapshot.bytes;
         let is_ended = snapshot.has_end;
         found.snapshot = Some(snapshot);
@@ -306,7 +306,7 @@ fn take_plain(source: &mut impl Source, start: u64, found: &mut FileReport, repo
         return Ok(());
     }
     found.commands.join(plain.commands);
-    found.whole_bytes = plain.valid;
+    found.readable_bytes = plain.valid;
     if let Some(broken) = plain.broken {
         found.behind.1 = broken.commands_behind;
         report.problems.push(Problem::damage(&found.name, broken.offset, broken.what));
@@ -333,7 +333,7 @@ fn examine_incr<F: Files>(files: &F, entry: &Entry, now_ms: u64, report: &mut Re
     }
     let mut found = FileReport::new(name, Role::Incr, len);
     (found.format, found.lane, found.groups) = (Format::Lane, scan.lane, scan.groups);
-    found.whole_bytes = scan.bytes;
+    found.readable_bytes = scan.bytes;
     let (counted, broken) = commands::lane(source, number, Cut { group: scan.bytes, at: 0 })?;
     found.commands = counted;
     if let Some(broken) = broken {

@@ -30,6 +30,7 @@ use crate::aof::recovery::Source;
 use commands::Commands;
 use snapshot::Snapshot;
 use std::io;
+use std::ops::Range;
 
 /// The files of one directory.
 pub trait Files {
@@ -179,8 +180,8 @@ pub struct FileReport {
     pub format: Format,
     /// Its length.
     pub bytes: u64,
-    /// So many bytes from its beginning on are whole.
-    pub whole_bytes: u64,
+    /// So many bytes from its beginning on can be read; those of keys that are not whole are among them.
+    pub readable_bytes: u64,
     /// Groups that are whole, one after the other from the beginning on.
     pub groups: u64,
     /// Which lane it is.
@@ -202,7 +203,7 @@ impl FileReport {
             role,
             format: Format::Missing,
             bytes,
-            whole_bytes: 0,
+            readable_bytes: 0,
             groups: 0,
             lane: None,
             room_bytes: 0,
@@ -210,6 +211,21 @@ impl FileReport {
             commands: Commands::default(),
             behind: (0, 0),
         }
+    }
+
+    /// Where keys of its snapshot are that cannot be kept.
+    fn dropped(&self) -> &[Range<u64>] {
+        self.snapshot.as_ref().map_or(&[], |snapshot| &snapshot.dropped)
+    }
+
+    /// So many bytes of it are whole.
+    fn whole_bytes(&self) -> u64 {
+        self.readable_bytes - self.dropped().iter().map(|range| range.end - range.start).sum::<u64>()
+    }
+
+    /// All before this offset is whole.
+    fn whole_until(&self) -> u64 {
+        self.dropped().first().map_or(self.readable_bytes, |range| range.start)
     }
 }
 

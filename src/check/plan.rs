@@ -24,6 +24,8 @@ pub struct Loss {
     pub commands: u64,
     /// Keys of snapshots that can be read in them.
     pub keys: u64,
+    /// Keys of snapshots that are damaged themselves, each told as a problem.
+    pub damaged_keys: u64,
     /// The last time that what stays tells, unix seconds.
     pub last_kept: Option<u64>,
     /// The first time that what goes tells.

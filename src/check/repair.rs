@@ -100,7 +100,7 @@ pub fn repair<F: Files>(files: &F, report: &Report, now_ms: u64) -> io::Result<P
             draft.cut(file, *number, *cut, true, group);
         } else if is_broken(file) {
             let is_lane = matches!(scan.tail, Tail::Torn | Tail::Damaged(_));
-            let whole = Cut { group: file.whole_bytes, at: 0 };
+            let whole = Cut { group: file.readable_bytes, at: 0 };
             draft.cut(file, *number, whole, is_lane, Vec::new());
             // Other servers write one file after the other: what is in later ones came later.
             if !is_lane && has_rest {
@@ -137,7 +137,7 @@ fn repair_single<F: Files>(files: &F, report: &Report, now_ms: u64) -> io::Resul
     let mut draft = Draft { is_middle: file.behind != (0, 0), ..Draft::default() };
     if file.format == Format::Lane && file.snapshot.is_none() {
         let number = report.scans[0].file;
-        draft.cut(file, number, Cut { group: file.whole_bytes, at: 0 }, true, Vec::new());
+        draft.cut(file, number, Cut { group: file.readable_bytes, at: 0 }, true, Vec::new());
     } else if let Err(why) = mend(files, file, &mut draft)? {
         return Ok(Err(why));
     }
@@ -148,7 +148,7 @@ fn repair_single<F: Files>(files: &F, report: &Report, now_ms: u64) -> io::Resul
 fn mend<F: Files>(files: &F, file: &FileReport, draft: &mut Draft) -> io::Result<Result<(), String>> {
     draft.is_middle |= file.behind != (0, 0);
     let Some(snapshot) = &file.snapshot else {
-        draft.cut(file, 0, Cut { group: file.whole_bytes, at: 0 }, false, Vec::new());
+        draft.cut(file, 0, Cut { group: file.readable_bytes, at: 0 }, false, Vec::new());
         return Ok(Ok(()));
     };
     let mut source = files.open(&file.name)?.expect("it was there");
@@ -157,10 +157,10 @@ fn mend<F: Files>(files: &F, file: &FileReport, draft: &mut Draft) -> io::Result
     };
     if file.format == Format::Preamble {
         match parts.last_mut() {
-            Some(Part::Old(range)) if range.start == snapshot.bytes => range.end = file.whole_bytes,
+            Some(Part::Old(range)) if range.start == snapshot.bytes => range.end = file.readable_bytes,
             _ => {}
         }
-        draft.lost_from.insert(file.name.clone(), (0, Cut { group: file.whole_bytes, at: 0 }, false));
+        draft.lost_from.insert(file.name.clone(), (0, Cut { group: file.readable_bytes, at: 0 }, false));
     }
     let is_cut = !snapshot.has_end && snapshot.dropped.is_empty() && is_at_end(file, snapshot);
     // All of it can be read: what is wrong is the checksum, or stands behind it.
@@ -175,7 +175,7 @@ fn mend<F: Files>(files: &F, file: &FileReport, draft: &mut Draft) -> io::Result
 /// length that is wrong ends there too, and hides keys that are whole.
 fn is_at_end(file: &FileReport, snapshot: &Snapshot) -> bool {
     let largest = snapshot.largest.first().map_or(0, |large| large.bytes);
-    snapshot.is_short && file.bytes - file.whole_bytes <= largest.max(LAST_BYTES_MAX)
+    snapshot.is_short && file.bytes - file.readable_bytes <= largest.max(LAST_BYTES_MAX)
 }
 
 /// What makes it as it was at a time, as far as annotations tell times.
@@ -289,7 +289,7 @@ fn generation(report: &Report, number: u64) -> Option<std::ops::Range<u64>> {
 fn finish<F: Files>(files: &F, report: &Report, draft: Draft, now_ms: u64) -> io::Result<Planned> {
     let Draft { mut steps, lost_from, is_middle, is_doubtful } = draft;
     for file in report.files.iter().filter(|file| file.room_bytes != 0) {
-        let trimmed = || Step::Write(vec![Part::Old(0..file.whole_bytes)]);
+        let trimmed = || Step::Write(vec![Part::Old(0..file.readable_bytes)]);
         steps.entry(file.name.clone()).or_insert_with(trimmed);
     }
     let patched = Patched { files, steps: &steps };
@@ -317,6 +317,8 @@ fn finish<F: Files>(files: &F, report: &Report, draft: Draft, now_ms: u64) -> io
     let behind: u64 = report.files.iter().map(|file| file.behind.1).sum();
     loss.commands = (report.commands().commands + behind).saturating_sub(after.commands().commands);
     loss.keys = report.keys().saturating_sub(after.keys());
+    let changed = report.files.iter().filter(|file| steps.contains_key(&file.name));
+    loss.damaged_keys = changed.map(|file| file.dropped().len() as u64).sum();
     loss.last_kept = after.commands().times.map(|(_, last)| last);
     let removed = report.files.iter().filter(|file| steps.get(&file.name) == Some(&Step::Remove));
     let mut first_lost: Vec<u64> = removed.filter_map(|file| file.commands.times).map(|(first, _)| first).collect();

@@ -40,7 +40,7 @@ pub fn text(report: &Report, place: &str) -> String {
     let verdict = match report.verdict() {
         Verdict::Whole => format!("whole{behind}"),
         Verdict::Damaged => {
-            let whole: u64 = report.files.iter().map(|file| file.whole_bytes).sum();
+            let whole: u64 = report.files.iter().map(FileReport::whole_bytes).sum();
             format!("damaged: {whole} of {} bytes are whole{behind}", bytes - room_bytes)
         }
         Verdict::Unknown => "nothing is known to be damaged, but not everything in it is known here".to_string(),
@@ -92,12 +92,9 @@ fn file_text(file: &FileReport, out: &mut String) {
             format!("{} zeros behind: room that was not used (--fix cuts it off, for Redis)", file.room_bytes),
         );
     }
-    if file.whole_bytes < file.bytes - file.room_bytes && file.format != Format::Missing {
-        line(
-            out,
-            2,
-            format!("whole up to offset {}, {} bytes behind", file.whole_bytes, file.bytes - file.whole_bytes),
-        );
+    let whole = file.whole_until();
+    if whole < file.bytes - file.room_bytes && file.format != Format::Missing {
+        line(out, 2, format!("whole up to offset {whole}, {} bytes behind", file.bytes - whole));
     }
 }
 
@@ -147,8 +144,16 @@ pub fn plan_text(plan: &Plan) -> String {
             }
         }
     }
-    let Loss { bytes, commands, keys, last_kept, first_lost, is_middle, is_doubtful } = &plan.loss;
-    line(&mut out, 0, format!("lost would be: {bytes} bytes, {commands} commands, {keys} keys that can be read"));
+    let Loss { bytes, commands, keys, damaged_keys, last_kept, first_lost, is_middle, is_doubtful } = &plan.loss;
+    let damaged = match damaged_keys {
+        0 => String::new(),
+        count => format!(", {count} that the check calls damaged"),
+    };
+    line(
+        &mut out,
+        0,
+        format!("lost would be: {bytes} bytes, {commands} commands, {keys} keys that can be read{damaged}"),
+    );
     if let Some(last) = last_kept {
         line(&mut out, 0, format!("last time that is kept: {last} ({})", time::text(*last)));
     }
@@ -201,7 +206,7 @@ fn file_json(file: &FileReport) -> Json {
         ("role", Json::text(role(file))),
         ("format", Json::text(file.format.word())),
         ("bytes", Json::Number(file.bytes)),
-        ("whole_bytes", Json::Number(file.whole_bytes)),
+        ("whole_bytes", Json::Number(file.whole_bytes())),
         ("lane", Json::optional(file.lane.map(|lane| lane.lane as u64))),
         ("groups", Json::Number(file.groups)),
         ("room_bytes", Json::Number(file.room_bytes)),
@@ -257,12 +262,13 @@ fn snapshot_json(snapshot: &Snapshot) -> Json {
 
 /// A plan, and whether it was carried out, as JSON.
 pub fn plan_json(plan: &Plan, is_done: bool) -> Json {
-    let Loss { bytes, commands, keys, last_kept, first_lost, is_middle, is_doubtful } = &plan.loss;
+    let Loss { bytes, commands, keys, damaged_keys, last_kept, first_lost, is_middle, is_doubtful } = &plan.loss;
     Json::object([
         ("files", Json::List(plan.steps.keys().map(Json::text).collect())),
         ("lost_bytes", Json::Number(*bytes)),
         ("lost_commands", Json::Number(*commands)),
         ("lost_keys", Json::Number(*keys)),
+        ("lost_damaged_keys", Json::Number(*damaged_keys)),
         ("last_kept_time", Json::optional(*last_kept)),
         ("first_lost_time", Json::optional(*first_lost)),
         ("is_in_the_middle", Json::Bool(*is_middle)),

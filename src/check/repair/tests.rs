@@ -1,8 +1,8 @@
 //! Plans, on logs in memory: of lanes, of another server's files, and with everything that can be missing.
 
-use super::super::log::{Report, examine};
+use super::super::log::{Report, examine, examine_single};
 use super::super::memory::Memory;
-use super::super::{Problem, Verdict};
+use super::super::{Problem, Verdict, tell};
 use super::*;
 use crate::aof::group::{self, BLOCK_BYTES, Lane};
 use crate::aof::record;
@@ -129,6 +129,29 @@ fn a_group_whose_first_line_is_broken_is_not_taken_for_commands() {
     assert_eq!(problems(&examined(&files)), [("log.2.incr.aof".to_string(), Some(0))]);
     let (after, plan) = repaired(&files).expect("it can be");
     assert!(plan.loss.is_middle && plan.loss.commands == 1 && after.0["log.2.incr.aof"].is_empty());
+}
+
+#[test]
+fn a_damaged_key_in_the_middle_of_a_snapshot_is_counted_as_lost() {
+    let (head, broken) = (b"REDIS0009\xfe\0".as_slice(), b"\x0b\x01k\x03xyz".as_slice());
+    let rest = b"\0\x01a\x01b\xff\0\0\0\0\0\0\0\0".as_slice();
+    let files = Memory([("dump.rdb".to_string(), [head, broken, rest].concat())].into());
+    let report = examine_single(&files, "dump.rdb", 0).expect("memory").expect("a snapshot");
+    let (all, whole) = (head.len() + broken.len() + rest.len(), head.len() + rest.len());
+    let told = tell::text(&report, ".");
+    assert!(told.contains(&format!("\n.: damaged: {whole} of {all} bytes are whole\n")), "{told}");
+    assert!(told.contains(&format!(" whole up to offset {}, ", head.len())), "{told}");
+    assert!(tell::json(&report, ".").to_string().contains(&format!("\"whole_bytes\":{whole},")), "{told}");
+    let plan = repair(&files, &report, 0).expect("memory").expect("a plan").expect("it is damaged");
+    assert_eq!((plan.loss.keys, plan.loss.damaged_keys), (0, 1));
+    let told = tell::plan_text(&plan);
+    let expected = format!(
+        "lost would be: {} bytes, 0 commands, 0 keys that can be read, 1 that the check calls damaged\n",
+        broken.len()
+    );
+    assert!(told.contains(&expected), "{told}");
+    let after = files.after(&plan.steps);
+    assert_eq!(after.0["dump.rdb"], [head, rest].concat());
 }
 
 #[test]
