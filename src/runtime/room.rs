@@ -391,7 +391,8 @@ impl Core {
         let nanoseconds_max = evict_nanoseconds_max(self.config.maxmemory_eviction_tenacity)
             .min(slice)
             .saturating_sub(self.evicting_nanoseconds);
-        if is_held && nanoseconds_max == 0 && 0 < self.evicting_nanoseconds {
+        let may_sink = self.has_garbage() || self.shared.budget.has_evictable();
+        if is_held && may_sink && nanoseconds_max == 0 && 0 < self.evicting_nanoseconds {
             // What this pass can do for a lowered limit has been done. So that the sum goes down whatever comes, twice
             // as much goes as this command brings, unless it is hardly above where it was.
             if held_at + TOLERANCE_BYTES < used + more {

@@ -291,6 +291,24 @@ fn a_long_value_that_waits_is_there_once() {
     assert!(client.read().expect("a reply") == Value::Bulk(value));
 }
 
+#[test]
+fn a_lowered_limit_refuses_all_of_a_pipeline_where_nothing_may_go() {
+    for shards in [1, 2, 4] {
+        let arguments = ["--maxmemory-policy", "volatile-lru", "--maxmemory-eviction-tenacity", "0"];
+        let server = Server::start(Kind::Corering { shards }, &arguments);
+        let mut client = connect(&server);
+        client.call(&["SET", "a", "1"]).expect("a reply");
+        client.call(&["CONFIG", "SET", "maxmemory", "1"]).expect("a reply");
+        // One pass: the first of them takes all the time that there is in it.
+        let pipeline: Vec<u8> = (0..20).flat_map(|key| encode(&["SET", &format!("k{key}"), "1"])).collect();
+        client.send_raw(&pipeline).expect("it takes commands");
+        for key in 0..20 {
+            let reply = client.read().expect("a reply");
+            assert!(matches!(&reply, Value::Error(text) if text.starts_with(b"OOM ")), "{shards} {key}: {reply}");
+        }
+    }
+}
+
 /// What lies before a long argument is more than is received of a client that waits, and it waits for nobody.
 #[test]
 fn a_long_argument_behind_many_others_arrives() {
