@@ -48,7 +48,7 @@ use crate::session::Transaction;
 use crate::shard::{Held, Shard, Ticket};
 use crate::shared::Shared;
 use crate::stats::Stats;
-use crate::sys::process::RunQueue;
+use crate::sys::process::{RunQueue, thread_cpu_nanoseconds};
 use crate::sys::ring::{Buffer, Event, Ring};
 use ahash::{AHashMap, AHashSet};
 use parking_lot::{Mutex, MutexGuard};
@@ -480,7 +480,7 @@ impl Core {
             self.is_thinning = pages::thin_some(THIN_WORK);
             self.shared.budget.note_marked(pages::take_marked_bytes());
         }
-        self.pace.note(std::mem::take(&mut self.receives), now);
+        self.pace.note(std::mem::take(&mut self.receives), now, thread_cpu_nanoseconds);
         self.end_timing();
     }
 

@@ -51,6 +51,15 @@ pub enum CpuOf {
     Thread,
 }
 
+/// CPU time of the calling thread, in nanoseconds: exact at this moment, where [`cpu_seconds`] may be a tick behind.
+pub fn thread_cpu_nanoseconds() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid place to write.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(result, 0, "every thread has a clock of its CPU time");
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// For how long a thread was ready to run while its CPU ran something else, as the scheduler counts it.
 #[derive(Debug, Default)]
 pub struct RunQueue(Option<std::fs::File>);
