@@ -79,14 +79,28 @@ fn parse(bytes: &[u8]) -> Parsed {
         Some("HEAD") => true,
         _ => return Parsed::Refused(Answer::text(405, "only GET and HEAD are known here")),
     };
-    let target = head.path.unwrap_or("/");
+    let (named, target) = split_target(head.path.unwrap_or("/"));
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let header = |name: &str| {
         let header = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
         header.map_or(String::new(), |header| String::from_utf8_lossy(header.value).to_ascii_lowercase())
     };
-    let (accept, host) = (header("accept"), without_port(&header("host")).into());
+    let host = named.map_or_else(|| header("host"), str::to_ascii_lowercase);
+    let (accept, host) = (header("accept"), without_port(&host).into());
     Parsed::Request(Request { path: path.into(), query: query.into(), accept, host, is_head })
+}
+
+/// How a target calls the server, if it does, and the path. `http://name/path` means `/path`, and goes before what
+/// `Host` says (RFC 9112, 3.2.2).
+fn split_target(target: &str) -> (Option<&str>, &str) {
+    const SCHEME: &str = "http://";
+    if !target.get(..SCHEME.len()).is_some_and(|start| start.eq_ignore_ascii_case(SCHEME)) {
+        return (None, target);
+    }
+    let rest = &target[SCHEME.len()..];
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let path = &rest[end..];
+    (Some(&rest[..end]), if path.is_empty() { "/" } else { path })
 }
 
 /// `localhost:80`, `127.0.0.1`, `[::1]:80`
@@ -261,10 +275,14 @@ mod tests {
             host: "x".into(),
             is_head: false,
         };
-        assert_eq!(parse(request), Parsed::Request(expected));
+        assert_eq!(parse(request), Parsed::Request(expected.clone()));
         for cut in 0..request.len() {
             assert_eq!(status(&request[..cut]), None, "{cut}");
         }
+        let absolute = b"GET http://Y:80/series.json?since=7 HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n";
+        assert_eq!(parse(absolute), Parsed::Request(Request { host: "y".into(), ..expected }));
+        assert_eq!(split_target("HTTP://[::1]:9121"), (Some("[::1]:9121"), "/"));
+        assert_eq!(split_target("/http://a/"), (None, "/http://a/"));
         assert_eq!(status(b"HEAD / HTTP/1.0\r\n\r\n"), Some(200));
         assert_eq!(status(b"POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n"), Some(405));
         assert_eq!(status(b"*1\r\n$4\r\nPING\r\n"), Some(400));
