@@ -284,11 +284,11 @@ impl Snapshot {
     /// The lines of `INFO latencystats`; none while latency tracking is off.
     pub fn info_latencies(&self, percentiles: &[f64], out: &mut String) {
         for (id, histogram) in &self.latencies {
-            let microseconds = |percentile: f64| histogram.percentile_as_redis(percentile) as f64 / 1000.0;
-            let values = percentiles.iter().map(|&percentile| {
+            let found = histogram.percentiles_as_redis(percentiles);
+            let values = percentiles.iter().zip(found).map(|(&percentile, nanoseconds)| {
                 let digits = format!("{percentile:.6}");
                 let digits = digits.trim_end_matches('0').trim_end_matches('.');
-                format!("p{digits}={:.3}", microseconds(percentile))
+                format!("p{digits}={:.3}", nanoseconds as f64 / 1000.0)
             });
             let values = values.collect::<Vec<_>>().join(",");
             let name = safe_name(&lookup::find_by_id(*id).full_name());

@@ -257,10 +257,17 @@ impl<C: Counter> Counts<C> {
         found
     }
 
-    /// A percentile as Redis tells it: by the bucket of two digits.
-    pub fn percentile_as_redis(&self, percentile: f64) -> u64 {
-        let (lowest, highest) = coarse_bounds(coarse_place(self.percentile(percentile)));
-        if self.is_empty() || percentile == 0.0 { lowest } else { highest }
+    /// Percentiles, in any order, as Redis tells them: by the bucket of two digits.
+    pub fn percentiles_as_redis(&self, percentiles: &[f64]) -> Vec<u64> {
+        let mut rising: Vec<(usize, f64)> = percentiles.iter().copied().enumerate().collect();
+        rising.sort_by(|(_, one), (_, other)| one.total_cmp(other));
+        let found = self.percentiles(&rising.iter().map(|(_, percentile)| *percentile).collect::<Vec<_>>());
+        let mut told = vec![0; percentiles.len()];
+        for ((at, percentile), value) in rising.into_iter().zip(found) {
+            let (lowest, highest) = coarse_bounds(coarse_place(value));
+            told[at] = if self.is_empty() || percentile == 0.0 { lowest } else { highest };
+        }
+        told
     }
 
     /// The steps of `LATENCY HISTOGRAM`: a power of two in microseconds, and how many calls took no longer. A step that
@@ -357,16 +364,13 @@ mod tests {
     #[test]
     fn percentiles_are_ends_of_buckets() {
         let latencies = histogram(&[300_000_000, 700_000_000, 1_000_000_000]);
-        let as_redis = |percentile| format!("{:.3}", latencies.percentile_as_redis(percentile) as f64 / 1000.0);
-        assert_eq!(as_redis(0.0), "299892.736");
-        assert_eq!(as_redis(50.0), "700448.767");
-        assert_eq!(as_redis(99.0), "1002438.655");
-        assert_eq!(as_redis(100.0), "1002438.655");
+        let as_redis = [1_002_438_655, 700_448_767, 299_892_736, 1_002_438_655];
+        assert_eq!(latencies.percentiles_as_redis(&[99.0, 50.0, 0.0, 100.0]), as_redis);
         // A thousandth, not a hundredth, beside what was recorded.
         assert_eq!(latencies.percentiles(&[0.0, 50.0, 100.0]), [299_892_736, 700_448_767, 1_000_341_503]);
         assert_eq!(latencies.max(), 1_000_341_503);
         assert_eq!(histogram(&[]).percentiles(&[50.0, 99.0]), [0, 0]);
-        assert_eq!(histogram(&[]).percentile_as_redis(50.0), 0);
+        assert_eq!(histogram(&[]).percentiles_as_redis(&[50.0]), [0]);
         assert_eq!(histogram(&[1000, 3000]).mean(), 2000);
     }
 
@@ -426,7 +430,7 @@ mod tests {
                 sorted.sort_unstable();
                 let value = sorted[rank - 1].max(1);
                 prop_assert_eq!(ours.percentile(percentile), fine.highest_equivalent(value));
-                prop_assert_eq!(ours.percentile_as_redis(percentile), coarse.highest_equivalent(value));
+                prop_assert_eq!(ours.percentiles_as_redis(&[percentile])[0], coarse.highest_equivalent(value));
             }
         }
     }
