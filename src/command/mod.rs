@@ -38,7 +38,7 @@ mod memory;
 pub mod persistence;
 pub mod pubsub;
 mod scan;
-mod script;
+pub mod script;
 mod server;
 mod set;
 pub mod slowlog;
@@ -104,6 +104,13 @@ bitflags! {
         const MOVABLEKEYS = 1 << 18;
         /// Allowed while a script runs too long.
         const ALLOW_BUSY = 1 << 19;
+    }
+}
+
+impl Flags {
+    /// Whether a command may change something, in the keyspace or by being replicated.
+    pub const fn may_change(self) -> bool {
+        self.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE))
     }
 }
 
@@ -396,10 +403,13 @@ pub enum ScriptCall {
     DeleteLibrary,
     /// `FUNCTION FLUSH`
     FlushLibraries,
+    /// `SCRIPT FLUSH`
+    FlushScripts,
 }
 
 impl ScriptCall {
-    /// Whether a script runs, which may use any key.
+    /// Whether a script runs, which may use any key. All others change what is run, and nobody runs anything meanwhile,
+    /// on any core: a transaction must not find one of its functions as it was, and the next one as it is.
     pub fn runs(self) -> bool {
         matches!(self, ScriptCall::Eval { .. } | ScriptCall::EvalSha { .. } | ScriptCall::Function { .. })
     }

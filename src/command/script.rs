@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::resp::{Error, Reply};
 use crate::script::{ScriptFlags, Sha};
 use crate::session::{Mode, Session};
+use crate::shared::Scripts;
 use crate::shared::scripts::{Killed, Library};
 use crate::structure::glob::matches_nocase;
 
@@ -128,7 +129,10 @@ const SCRIPT: &[Command] = &[
         )
         .tips(&["request_policy:all_shards", "response_policy:agg_logical_and"])
         .syntax("sha1 [sha1 ...]"),
-    subcommand("FLUSH", flush_scripts, -2, "2.6.0", "Forgets all scripts.")
+    Command::new("FLUSH", Run::Joint(Joint::Script(ScriptCall::FlushScripts)))
+        .arity(-2)
+        .flags(MANAGES)
+        .docs(Group::Scripting, "2.6.0", "Forgets all scripts.")
         .complexity(OF_SCRIPTS)
         .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
         .syntax("[ASYNC|SYNC]"),
@@ -217,10 +221,13 @@ fn check_flush(args: &Args<'_>, error: &'static str) -> CommandResult {
     }
 }
 
-fn flush_scripts(view: &mut SessionView<'_>, args: &Args<'_>, reply: &mut Reply<'_>) -> CommandResult {
+/// `SCRIPT FLUSH`
+///
+/// # Errors
+/// Where it is asked for in words that there are not.
+pub(crate) fn flush_scripts(scripts: &Scripts, args: &Args<'_>) -> CommandResult {
     check_flush(args, "ERR SCRIPT FLUSH only support SYNC|ASYNC option")?;
-    view.shared.scripts.flush();
-    reply.ok();
+    scripts.flush();
     Ok(())
 }
 

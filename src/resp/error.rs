@@ -323,10 +323,10 @@ impl std::fmt::Debug for Error {
 const COUNTED_BYTES_MAX: usize = 31;
 
 /// What an error of this text is counted by: its first word, such as `WRONGTYPE`; `ERR`, as in Redis, where it has one
-/// word only, or a very long one.
+/// word only, or a very long one. Ends of lines, which a script can put there, are sent as spaces.
 pub fn counted_word(text: &[u8]) -> &str {
     let text = &text[..text.len().min(COUNTED_BYTES_MAX)];
-    let word = memchr::memchr(b' ', text).and_then(|end| std::str::from_utf8(&text[..end]).ok());
+    let word = memchr::memchr3(b' ', b'\r', b'\n', text).and_then(|end| std::str::from_utf8(&text[..end]).ok());
     word.unwrap_or("ERR")
 }
 
@@ -383,6 +383,7 @@ mod tests {
         assert_eq!(Error::moved(3999, "127.0.0.1:6381").text(), "MOVED 3999 127.0.0.1:6381");
         assert_eq!(Error::new("").prefix(), "ERR");
         assert_eq!(Error::new("SINGLE").prefix(), "ERR");
+        assert_eq!(Error::new("A\r\nB c").prefix(), "A");
         assert_eq!(Error::new(format!("{} x", "W".repeat(30))).prefix(), "W".repeat(30));
         assert_eq!(Error::new(format!("{} x", "W".repeat(31))).prefix(), "ERR");
         assert_eq!(

@@ -6,6 +6,7 @@
 use super::libraries::{LibraryReader, LoadCaller, log, logs};
 use super::script::{NOT_ALLOWED, count_keys, keys_of, row_of_call, waits_in_script};
 use crate::command::lookup;
+use crate::command::script::flush_scripts;
 use crate::command::{Args, Run, ScriptCall, SessionView};
 use crate::config::Config;
 use crate::keyspace::{Actor, Keyspace};
@@ -103,6 +104,7 @@ impl LoggedScripts {
                 Ok(Some(Prepared::of_script(reference, sha, script.flags, is_readonly, keys)))
             }
             ScriptCall::Function { is_readonly } => self.find_function(shared, args, is_readonly).map(Some),
+            ScriptCall::FlushScripts => flush_scripts(&shared.scripts, args).map(|()| None),
             ScriptCall::LoadLibrary
             | ScriptCall::RestoreLibraries
             | ScriptCall::DeleteLibrary

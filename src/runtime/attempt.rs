@@ -15,16 +15,15 @@ use super::aof_share::{Told, records_of};
 use super::core::Core;
 use super::joint::{Borrowing, Work};
 use super::lend::{Ground, Lent, Loan};
-use super::monitor::feed_monitors;
 use super::needs::Needs;
 use super::script::Before;
 use super::trial::Trial;
+use crate::command::Args;
 use crate::command::lookup::Row;
-use crate::command::{Args, Flags, key_positions};
 use crate::keyspace::{Class, Effects, Entry, Keyspace, Records};
 use crate::mutant::Mutant;
 use crate::route::locks::Need;
-use crate::script::locals;
+use crate::script::{Sha, locals};
 use crate::shard::{Call, Request, Shard};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -35,7 +34,7 @@ const KEYS_MAX: usize = 1024;
 /// See the module's page.
 #[derive(Default)]
 pub(super) struct Attempt {
-    /// Everything is held: there is nothing else to begin again with.
+    /// Everything is held: there is nothing else to begin again with. Without it, it may have to.
     pub(super) holds_everything: bool,
     /// When a transaction began, as the clock reads.
     pub(super) started: u64,
@@ -47,6 +46,8 @@ pub(super) struct Attempt {
     extra: Vec<Vec<u8>>,
     undo: Vec<Saved>,
     pub(super) trial: Trial,
+    /// Scripts that a transaction has called and that nobody knew: somebody's `EVAL` may make them known meanwhile.
+    pub(super) unknown: Vec<Sha>,
     /// Lines for those in `MONITOR`.
     pub(super) shown: Vec<Bytes>,
     pub(super) locals: Vec<locals::Saved>,
@@ -67,11 +68,6 @@ impl Attempt {
     /// One of a script, or of a transaction that has named these keys.
     pub(super) fn new(holds_everything: bool, started: u64, named: Vec<(usize, Vec<u8>)>) -> Attempt {
         Attempt { holds_everything, started, named, ..Attempt::default() }
-    }
-
-    /// Whether it may have to begin again.
-    pub(super) fn is_trial(&self) -> bool {
-        !self.holds_everything
     }
 
     /// What its reply may tell of, beside what else its caller knows.
@@ -160,7 +156,8 @@ impl Core {
         }
     }
 
-    /// Copies what a call may be the first to write. False: something cannot be brought back.
+    /// Copies what a call that may change something ([`crate::command::Flags::may_change`]) may be the first to write, of
+    /// the keys at these positions. False: something cannot be brought back.
     pub(super) fn save(
         &mut self,
         attempt: &mut Attempt,
@@ -170,9 +167,6 @@ impl Core {
         args: &Args<'_>,
         positions: &[usize],
     ) -> bool {
-        if !row.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) {
-            return true;
-        }
         if names_database(row, args) {
             return false;
         }
@@ -192,21 +186,6 @@ impl Core {
             attempt.undo.push(Saved { db, key: key.to_vec(), entry });
         }
         true
-    }
-
-    /// The same for a call of a transaction, whose keys are held.
-    pub(super) fn save_call(
-        &mut self,
-        attempt: &mut Attempt,
-        ground: &mut Ground,
-        row: &'static Row,
-        db: usize,
-        args: &Args<'_>,
-    ) -> bool {
-        let mut positions = Vec::new();
-        !row.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE))
-            || key_positions(row.command, args, &mut positions).is_err() // The command's own code says what is wrong.
-            || self.save(attempt, ground, row, db, args, &positions)
     }
 
     /// How many keys reading commands have found, and not found.
@@ -292,7 +271,7 @@ impl Core {
     /// Shows its lines to those in `MONITOR`.
     pub(super) fn show_attempt(&mut self, attempt: &mut Attempt) {
         for line in attempt.shown.drain(..) {
-            feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
+            self.feed_monitors(line);
         }
     }
 

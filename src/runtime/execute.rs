@@ -6,11 +6,11 @@ use super::core::{Core, unix_ms};
 use super::lend::Ground;
 use super::long::Reader;
 use super::mailbox::Control;
-use super::monitor::{self, feed_monitors};
+use super::monitor;
 use super::needs::linked_keys;
 use super::pubsub::{begin_tracked, remember_read};
 use super::read::{OUTPUT_PAUSE_BYTES, Planned, Source, What, encode_request, raw_request};
-use super::room::{Room, needs_room, runs_script, transaction_needs_room};
+use super::room::{Room, needs_room, transaction_needs_room};
 use super::send::list_once;
 use super::slow;
 use super::snapshot::Noted;
@@ -267,7 +267,8 @@ impl Core {
         let session = &self.connections[planned.connection as usize].session;
         let is_queued = !session.mode.is_empty() && session.mode.contains(Mode::IN_TRANSACTION);
         if !(needs_room(row) || is_queued && transaction_needs_room(session, row)) {
-            return if runs_script(row) { self.room_for_script() } else { Room::Made };
+            let runs_script = matches!(row.command.run, Run::Joint(Joint::Script(call)) if call.runs());
+            return if runs_script { self.room_for_script() } else { Room::Made };
         }
         let request_bytes = self.bytes_of_planned(planned, row);
         let room = self.room_for(request_bytes);
@@ -311,7 +312,7 @@ impl Core {
         if let Some(shown) = shown {
             // Behind the reply: who left with RESET does not see it, and SELECT is shown in the database it chose.
             let line = monitor::line(&self.connections[planned.connection as usize].session, &shown);
-            feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
+            self.feed_monitors(line);
         }
         ended
     }
@@ -746,7 +747,7 @@ pub(super) fn refused(config: &Config, session: &Session, row: &'static Row, arg
         return Some(error);
     }
     // As a replica of Redis: it is only fed.
-    let touches_keys = row.flags.intersects(Flags::WRITE.union(Flags::READONLY).union(Flags::MAY_REPLICATE));
+    let touches_keys = row.flags.contains(Flags::READONLY) || row.flags.may_change();
     if session.mode.contains(Mode::MONITOR) && touches_keys {
         return Some(Error::fixed("ERR Replica can't interact with the keyspace"));
     }

@@ -6,7 +6,6 @@ use super::gathering::Kind;
 use super::long::Reader;
 use super::mailbox::{Control, Message};
 use super::room::needs_room;
-use super::send::list_once;
 use super::slow;
 use crate::command::long_reply::LongReply;
 use crate::command::lookup::Row;
@@ -14,7 +13,6 @@ use crate::command::slowlog::Split;
 use crate::command::{Args, Flags, Spread, lookup, slowlog};
 use crate::resp::{Error, Protocol, Reply};
 use crate::route::parcel::{ArgSlices, Parcel, ReplyHeader, RequestHeader, flags};
-use crate::session::Mode;
 use crate::shard::{Call, Waiter};
 use crate::stats::stages::{Lane, Stage, Way};
 use crate::value::LongString;
@@ -275,14 +273,7 @@ impl Core {
                 slow::log(&self.shared, &self.config, entry, &connection.session);
             }
             Control::Snapshot(job) => self.begin_part(job),
-            Control::Monitor(line) => {
-                for (index, connection) in self.connections.iter_mut() {
-                    if connection.session.mode.contains(Mode::MONITOR) && !connection.broken {
-                        connection.replies.write(|out| out.extend_from_slice(&line));
-                        list_once(&mut self.dirty, &mut connection.dirty, index as u32);
-                    }
-                }
-            }
+            Control::Monitor(line) => self.feed_own_monitors(&line),
         }
     }
 }

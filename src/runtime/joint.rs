@@ -17,7 +17,7 @@ use super::execute::{call_of, discards};
 use super::gathering::{Gathering, Kind};
 use super::lend::{Ground, Loan};
 use super::mailbox::Control;
-use super::monitor::{self, feed_monitors};
+use super::monitor;
 use super::needs::{Needs, linked_keys, rising, shards_of};
 use super::pubsub::remember_read;
 use super::read::{Planned, Source, raw_request};
@@ -30,7 +30,9 @@ use super::visit::{DEFERRALS_MAX, end_visit_to_lender, hold_several};
 use crate::command::lookup::{self, Row};
 use crate::command::pubsub::audience_of;
 use crate::command::slowlog::Split;
-use crate::command::{Args, Flags, Gather, Joint, Keys, Part, Run, ScriptCall, SessionView, Spread, slowlog};
+use crate::command::{
+    Args, Flags, Gather, Joint, Keys, Part, Run, ScriptCall, SessionView, Spread, key_positions, slowlog,
+};
 use crate::connection::arguments;
 use crate::keyspace::Effect;
 use crate::mutant::Mutant;
@@ -99,7 +101,7 @@ pub(super) struct Exec {
 impl Exec {
     /// Its attempt, if it may have to begin again.
     fn trial(attempt: &mut Option<Box<Attempt>>) -> Option<&mut Attempt> {
-        attempt.as_deref_mut().filter(|attempt| attempt.is_trial())
+        attempt.as_deref_mut().filter(|attempt| !attempt.holds_everything)
     }
 }
 
@@ -585,7 +587,8 @@ impl Core {
             }
         }
         can_begin_again &= needs.keys.len() <= ARGS_AT_ONCE_MAX && transaction.memory_bytes() <= QUEUED_BYTES_MAX;
-        if has_scripts && !can_begin_again {
+        // Who holds nothing would not be in the way of those who change what it calls: see `ScriptCall::runs`.
+        if has_scripts && (!can_begin_again || needs.keys.is_empty()) {
             needs.widen();
         }
         needs.add_linked(&self.shared.links);
@@ -766,9 +769,12 @@ impl Core {
             let barred = row.command.permission.and_then(|permission| permission(view.config, view.session).err());
             match row.command.run {
                 Run::Keyspace(_) | Run::Blocking(_) => {
+                    let mut positions = Vec::new();
                     if let Some(trial) = &mut trial
                         && *next < *risks_until
-                        && !self.save_call(trial, ground, row, call.db, &args)
+                        && row.flags.may_change()
+                        && key_positions(row.command, &args, &mut positions).is_ok() // The command says what is wrong.
+                        && !self.save(trial, ground, row, call.db, &args, &positions)
                     {
                         return Calls::Roams;
                     }
@@ -823,7 +829,7 @@ impl Core {
                     let attempt = attempt.as_deref_mut().unwrap_or(&mut unneeded);
                     let known = before.iter().position(|(at, _)| *at == *next).map(|at| before.remove(at).1);
                     let ran = self.run_script_of_transaction(index, row, what, &args, ground, attempt, known, out);
-                    if !attempt.is_trial() {
+                    if attempt.holds_everything {
                         self.show_attempt(attempt);
                     }
                     if let Some(known) = attempt.killed.take() {
@@ -933,7 +939,7 @@ impl Core {
 
     fn show_to_monitors(&mut self, index: u32, row: &'static Row, args: &Args<'_>) {
         if let Some(line) = self.line_for_monitors(index, row, args) {
-            feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
+            self.feed_monitors(line);
         }
     }
 

@@ -1,13 +1,11 @@
 //! The lines that `MONITOR` shows.
 
-use super::mailbox::{Control, Mailbox};
+use super::core::Core;
+use super::mailbox::Control;
 use super::send::list_once;
 use crate::command::Args;
-use crate::connection::Connection;
 use crate::session::{Mode, Session};
-use crate::shared::Shared;
 use bytes::Bytes;
-use slab::Slab;
 
 /// ` "set" "k" "v"`: what a line shows of a call.
 pub fn arguments(args: &Args<'_>) -> Vec<u8> {
@@ -61,22 +59,22 @@ pub fn quote(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Shows a command to every client in `MONITOR`.
-pub(super) fn feed_monitors(
-    mailbox: &mut Mailbox,
-    connections: &mut Slab<Box<Connection>>,
-    dirty: &mut Vec<u32>,
-    shared: &Shared,
-    core: usize,
-    line: bytes::Bytes,
-) {
-    for to in (0..shared.cores).filter(|&to| to != core) {
-        mailbox.control(to, Control::Monitor(line.clone()));
+impl Core {
+    /// Shows a command to every client in `MONITOR`.
+    pub(super) fn feed_monitors(&mut self, line: Bytes) {
+        for to in (0..self.shared.cores).filter(|&to| to != self.core) {
+            self.mailbox.control(to, Control::Monitor(line.clone()));
+        }
+        self.feed_own_monitors(&line);
     }
-    for (index, connection) in connections.iter_mut() {
-        if connection.session.mode.contains(Mode::MONITOR) && !connection.broken {
-            connection.replies.write(|out| out.extend_from_slice(&line));
-            list_once(dirty, &mut connection.dirty, index as u32);
+
+    /// The same for those of this core.
+    pub(super) fn feed_own_monitors(&mut self, line: &[u8]) {
+        for (index, connection) in self.connections.iter_mut() {
+            if connection.session.mode.contains(Mode::MONITOR) && !connection.broken {
+                connection.replies.write(|out| out.extend_from_slice(line));
+                list_once(&mut self.dirty, &mut connection.dirty, index as u32);
+            }
         }
     }
 }

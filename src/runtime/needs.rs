@@ -3,7 +3,7 @@
 
 use super::aof_share::Told;
 use crate::command::lookup::Row;
-use crate::command::{Args, Flags, Joint, Keys, Run, ScriptCall, Spread, key_positions};
+use crate::command::{Args, Flags, Joint, Keys, Run, Spread, key_positions};
 use crate::route::SlotMap;
 use crate::route::locks::Need;
 use crate::session::Watched;
@@ -58,7 +58,7 @@ impl Needs {
         if let Run::Joint(Joint::Script(what)) = row.command.run
             && !(what.runs() && 1 < self.map.shards())
         {
-            self.is_everything |= what != ScriptCall::Load; // A script that is only loaded concerns no key.
+            self.is_everything = true;
             return;
         }
         if matches!(row.command.keys, Keys::None) {

@@ -65,7 +65,7 @@ use super::needs::Shards;
 use super::read::{Planned, Source};
 use super::visit::{end_visit_to_lender, hold_several};
 use crate::command::lookup::{Row, find_by_index, key_positions};
-use crate::command::{Args, Flags, Growth, Joint, Keys, Run, ScriptCall};
+use crate::command::{Args, Flags, Growth, Joint, Keys, Run};
 use crate::config::MaxmemoryPolicy;
 use crate::connection::arguments;
 use crate::keyspace::{EntryRef, Keyspace};
@@ -158,13 +158,6 @@ fn may_have_more(engine: &Shard) -> bool {
 #[inline]
 pub(super) fn needs_room(row: &'static Row) -> bool {
     row.command.flags.contains(Flags::DENYOOM)
-}
-
-/// Whether a command runs a script, which finds out itself what it may do where there is no room.
-#[inline]
-pub(super) fn runs_script(row: &'static Row) -> bool {
-    let Run::Joint(Joint::Script(what)) = row.command.run else { return false };
-    matches!(what, ScriptCall::Eval { .. } | ScriptCall::EvalSha { .. } | ScriptCall::Function { .. })
 }
 
 /// The same for a client in a transaction: what is queued takes memory itself, and an EXEC needs what its calls need.

@@ -43,7 +43,7 @@ use super::execute::{call_of, discards};
 use super::joint::{Borrowing, Work};
 use super::lend::Ground;
 use super::libraries::{LoadCaller, log, logs};
-use super::monitor::{self, feed_monitors};
+use super::monitor;
 use super::needs::{Needs, rising};
 use super::read::{Planned, Source};
 use super::room::Room;
@@ -53,6 +53,7 @@ use super::visit::hold_several;
 use crate::command::info::REDIS_VERSION;
 use crate::command::lookup::{self, Row};
 use crate::command::pubsub::audience_of;
+use crate::command::script::flush_scripts;
 use crate::command::slowlog::Split;
 use crate::command::{
     Args, Flags, Joint, Keys, Part, Run, ScriptCall, SessionView, Spread, key_positions, persistence, slowlog,
@@ -171,6 +172,16 @@ impl Prepared {
     }
 }
 
+/// Which script runs, for whom and with what.
+#[derive(Clone, Copy)]
+struct Called<'a> {
+    /// The connection.
+    index: u32,
+    row: &'static Row,
+    prepared: &'a Prepared,
+    args: &'a Args<'a>,
+}
+
 /// A call of a script that waits for what it borrows.
 pub(super) struct ScriptWork {
     what: ScriptCall,
@@ -236,22 +247,22 @@ impl Core {
         let began = (arrival.at, arrival.into());
         let args: ArgSlices<'_> = work.args.args(0).collect();
         let mut out = Output::default();
-        let prepared = match self.prepare(index, work.what, &args, &mut out) {
-            Ok(Some(prepared)) => prepared,
-            Ok(None) => {
-                drop(args);
-                return self.end_script(index, row, work.args, out, None, began);
-            }
-            Err(error) => {
-                self.show_unrun(index, row, &args, &error);
-                fail(&mut self.stats, row, &error, 0, &mut out);
-                drop(args);
-                return self.end_script(index, row, work.args, out, None, began);
-            }
-        };
+        // `None`: what changes what others run is looked at when nobody runs anything.
+        let mut prepared = None;
         loop {
-            let is_wide = work.is_wide || 1 < self.map.shards() && prepared.origin.habit().is_wide();
-            let named = || args[prepared.first_key..][..prepared.keys].iter().copied();
+            if prepared.is_none() && work.what.runs() {
+                match self.make_ready(index, row, work.what, &args, &mut out) {
+                    Ok(ready) => prepared = Some(ready),
+                    Err(is_call) => {
+                        drop(args);
+                        return self.end_script(index, row, work.args, out, None, is_call.then_some(began));
+                    }
+                }
+            }
+            let is_thought_wide = |prepared: &Prepared| 1 < self.map.shards() && prepared.origin.habit().is_wide();
+            let is_wide = work.is_wide || prepared.as_ref().is_none_or(is_thought_wide);
+            let named_by = |prepared: &Prepared| args[prepared.first_key..][..prepared.keys].iter().copied();
+            let named = || prepared.iter().flat_map(named_by);
             let linked = if is_wide { Vec::new() } else { self.shared.links.reached_from(named()) };
             let keys = || named().chain(linked.iter().map(Vec::as_slice));
             let shards = match is_wide {
@@ -273,10 +284,24 @@ impl Core {
                 let work = Work::Script(Box::new(work));
                 return self.borrow_for(index, row, Vec::new(), call, requests, work, arrival);
             }
+            let Some(ready) = &prepared else {
+                let changed = self.make_ready(index, row, work.what, &args, &mut out);
+                self.settle_engines();
+                let is_call = changed.err().expect("what changes scripts runs none");
+                drop(args);
+                return self.end_script(index, row, work.args, out, None, is_call.then_some(began));
+            };
+            if self.has_stale_scripts() {
+                // Somebody has changed what it is since it was looked up: from now on nobody can.
+                self.settle_engines();
+                prepared = None;
+                continue;
+            }
             let mut ground = Ground::Engines;
             let before = work.before.take();
             let reach = if is_wide || self.map.shards() == 1 { Reach::All } else { Reach::Keys };
-            let ran = self.run_alone(index, row, &prepared, &args, &mut ground, reach, before, &mut out);
+            let called = Called { index, row, prepared: ready, args: &args };
+            let ran = self.run_alone(&called, &mut ground, reach, before, &mut out);
             self.settle_engines();
             if self.map.shards() == 1 && !self.shard.locks.is_free() {
                 self.serve_waiting(); // One in front of them may have been told that the script is busy.
@@ -284,14 +309,34 @@ impl Core {
             match ran {
                 Ran::Ended => {
                     drop(args);
-                    return self.end_script(index, row, work.args, out, None, began);
+                    return self.end_script(index, row, work.args, out, None, Some(began));
                 }
                 Ran::Roams(before) => {
                     work.before = Some(before);
                     self.stats.counters.scripts_widened += 1;
-                    prepared.origin.habit().roams();
+                    ready.origin.habit().roams();
                     assert!(!std::mem::replace(&mut work.is_wide, true), "with every shard there is nothing else");
                 }
+            }
+        }
+    }
+
+    /// Prepares a call. `Err`: nothing is to be run, and the reply is written; whether that was a call.
+    fn make_ready(
+        &mut self,
+        index: u32,
+        row: &'static Row,
+        what: ScriptCall,
+        args: &Args<'_>,
+        out: &mut Output,
+    ) -> Result<Prepared, bool> {
+        match self.prepare(index, what, args, out) {
+            Ok(prepared) => prepared.ok_or(true),
+            Err(error) => {
+                if let Some(line) = self.line_of_unrun(index, row, args, &error) {
+                    self.feed_monitors(line);
+                }
+                Err(self.fail_unrun(row, &error, out))
             }
         }
     }
@@ -300,26 +345,26 @@ impl Core {
     pub(super) fn run_borrowed_script(&mut self, gathering: u32, mut borrowing: Borrowing, mut ground: Ground) {
         let waiting = &self.gatherings[gathering as usize];
         let (index, row, sequence) = (waiting.connection, waiting.row, waiting.sequence);
-        let began = (waiting.started, waiting.split);
+        let mut began = Some((waiting.started, waiting.split));
         let Work::Script(mut work) = std::mem::replace(&mut borrowing.work, Work::Command) else {
             panic!("a script that is none")
         };
         let args: ArgSlices<'_> = work.args.args(0).collect();
         let mut out = Output::default();
         // Again: it may have been forgotten meanwhile.
-        let ran = match self.prepare(index, work.what, &args, &mut out) {
-            Ok(Some(prepared)) => {
+        let ran = match self.make_ready(index, row, work.what, &args, &mut out) {
+            Ok(prepared) => {
                 let before = work.before.take();
                 let reach = if matches!(ground, Ground::Whole(_)) { Reach::All } else { Reach::Keys };
-                let ran = self.run_alone(index, row, &prepared, &args, &mut ground, reach, before, &mut out);
+                let called = Called { index, row, prepared: &prepared, args: &args };
+                let ran = self.run_alone(&called, &mut ground, reach, before, &mut out);
                 if matches!(ran, Ran::Roams(_)) {
                     prepared.origin.habit().roams();
                 }
                 ran
             }
-            Ok(None) => Ran::Ended,
-            Err(error) => {
-                fail(&mut self.stats, row, &error, 0, &mut out);
+            Err(is_call) => {
+                began = began.filter(|_| is_call);
                 Ran::Ended
             }
         };
@@ -360,7 +405,26 @@ impl Core {
         out: &mut Output,
     ) -> Ran {
         let start = out.len();
-        let prepared = match self.prepare(index, what, args, out) {
+        let sha = match what {
+            ScriptCall::EvalSha { .. } => args[1].to_ascii_lowercase().as_slice().try_into().ok(),
+            ScriptCall::Eval { .. } if !attempt.unknown.is_empty() => Some(sha1_hex(args[1])),
+            ScriptCall::Load if !attempt.unknown.is_empty() => Some(sha1_hex(args[2])),
+            _ => None,
+        };
+        let is_called = matches!(what, ScriptCall::EvalSha { .. });
+        let prepared = if is_called && sha.is_some_and(|sha| attempt.unknown.contains(&sha)) {
+            Err(Error::NO_SCRIPT)
+        } else {
+            self.prepare(index, what, args, out)
+        };
+        match sha {
+            Some(sha) if is_called && matches!(&prepared, Err(error) if *error == Error::NO_SCRIPT) => {
+                attempt.unknown.push(sha);
+            }
+            Some(sha) if prepared.is_ok() => attempt.unknown.retain(|unknown| *unknown != sha),
+            _ => {}
+        }
+        let prepared = match prepared {
             Ok(Some(prepared)) => prepared,
             Ok(None) => {
                 self.forget_run(before);
@@ -387,7 +451,8 @@ impl Core {
             self.lend_held(attempt, ground, &[], call);
             self.shard.take();
         }
-        let ran = self.run_prepared(index, row, &prepared, args, ground, attempt, true, before, out);
+        let called = Called { index, row, prepared: &prepared, args };
+        let ran = self.run_prepared(&called, ground, attempt, true, before, out);
         if matches!(ran, Ran::Roams(_)) {
             prepared.origin.habit().roams();
         }
@@ -421,13 +486,7 @@ impl Core {
         }
     }
 
-    /// Shows those in `MONITOR` a call of a script that cannot be run; not of one that is refused.
-    fn show_unrun(&mut self, index: u32, row: &'static Row, args: &Args<'_>, error: &Error) {
-        if let Some(line) = self.line_of_unrun(index, row, args, error) {
-            feed_monitors(&mut self.mailbox, &mut self.connections, &mut self.dirty, &self.shared, self.core, line);
-        }
-    }
-
+    /// What those in `MONITOR` see of a call of a script that cannot be run; nothing of one that is refused.
     fn line_of_unrun(&self, index: u32, row: &'static Row, args: &Args<'_>, error: &Error) -> Option<Bytes> {
         let is_shown = row.flags.contains(Flags::SKIP_MONITOR) && *error != Error::OUT_OF_MEMORY;
         if !is_shown || self.shared.monitors.load(Ordering::Relaxed) == 0 {
@@ -449,7 +508,20 @@ impl Core {
         }
     }
 
-    /// Hands the reply to the client.
+    /// Answers a call of a script that cannot be run. False: that is no call, but a command that is refused, as every
+    /// other one for which there is no room.
+    fn fail_unrun(&mut self, row: &'static Row, error: &Error, out: &mut Output) -> bool {
+        let is_refused = *error == Error::OUT_OF_MEMORY;
+        if is_refused {
+            Reply::new(out, Protocol::Resp2).error(error);
+            self.stats.rejected(row.id, error.prefix());
+        } else {
+            fail(&mut self.stats, row, error, 0, out);
+        }
+        !is_refused
+    }
+
+    /// Hands the reply to the client, and counts the call; `began`: when that was, if it is one.
     fn end_script(
         &mut self,
         index: u32,
@@ -457,14 +529,14 @@ impl Core {
         args: Transaction,
         out: Output,
         sequence: Option<u32>,
-        (started, split): (u64, Split),
+        began: Option<(u64, Split)>,
     ) {
         let ended = self.clock.raw();
-        let nanoseconds = self.clock.delta_as_nanos(started, ended);
-        self.stats.record(row.id, nanoseconds);
-        let is_slow = self.is_slow(nanoseconds, split.held);
+        let took = began.map(|(started, split)| (self.clock.delta_as_nanos(started, ended), split));
+        took.inspect(|(nanoseconds, _)| self.stats.record(row.id, *nanoseconds));
+        let slow = took.filter(|(nanoseconds, split)| self.is_slow(*nanoseconds, split.held));
         let connection = &mut *self.connections[index as usize];
-        if is_slow {
+        if let Some((nanoseconds, split)) = slow {
             let slices: ArgSlices<'_> = args.args(0).collect();
             let kept = || slowlog::kept(row, &slices);
             slow::record(&self.shared, &self.config, row, kept, nanoseconds, split, &connection.session);
@@ -494,9 +566,12 @@ impl Core {
         out: &mut Output,
     ) -> Result<Option<Prepared>, Error> {
         let protocol = self.connections[index as usize].session.protocol;
-        if let ScriptCall::DeleteLibrary | ScriptCall::FlushLibraries = what {
+        if let ScriptCall::DeleteLibrary | ScriptCall::FlushLibraries | ScriptCall::FlushScripts = what {
             // Without Lua: suites and clients flush functions of servers that never had any.
-            self.drop_libraries(index, what, args)?;
+            match what {
+                ScriptCall::FlushScripts => flush_scripts(&self.shared.scripts, args)?,
+                _ => self.drop_libraries(index, what, args)?,
+            }
             Reply::new(out, protocol).ok();
             return Ok(None);
         }
@@ -507,7 +582,7 @@ impl Core {
                 Reply::new(out, protocol).bulk(script.sha);
                 None
             }),
-            ScriptCall::DeleteLibrary | ScriptCall::FlushLibraries => panic!("done above"),
+            ScriptCall::DeleteLibrary | ScriptCall::FlushLibraries | ScriptCall::FlushScripts => panic!("done above"),
             ScriptCall::LoadLibrary => self.load_library(index, &mut scripting, args).map(|name| {
                 Reply::new(out, protocol).bulk(name);
                 None
@@ -572,6 +647,11 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Whether what was compiled here may be out of date.
+    fn has_stale_scripts(&self) -> bool {
+        self.scripting.as_ref().is_some_and(|scripting| scripting.generation != self.shared.scripts.generation())
     }
 
     /// Forgets what was compiled of scripts that are known no more.
@@ -688,13 +768,9 @@ impl Core {
     // Running
 
     /// Runs a script that is no transaction's.
-    #[expect(clippy::too_many_arguments, reason = "all that a script runs with")]
     fn run_alone(
         &mut self,
-        index: u32,
-        row: &'static Row,
-        prepared: &Prepared,
-        args: &Args<'_>,
+        called: &Called<'_>,
         ground: &mut Ground,
         reach: Reach,
         before: Option<Before>,
@@ -706,7 +782,7 @@ impl Core {
         if matches!(ground, Ground::Engines) {
             self.begin_attempt();
         }
-        let ran = self.run_prepared(index, row, prepared, args, ground, &mut attempt, false, before, out);
+        let ran = self.run_prepared(called, ground, &mut attempt, false, before, out);
         if let Ran::Roams(_) = ran {
             out.truncate(start);
             self.take_back(attempt, ground);
@@ -716,26 +792,23 @@ impl Core {
             if attempt.has_used_all {
                 return Told::All;
             }
-            let named = args[prepared.first_key..][..prepared.keys].iter().copied();
+            let named = called.args[called.prepared.first_key..][..called.prepared.keys].iter().copied();
             Told::Keys(named.chain(attempt.keys()).map(<[u8]>::to_vec).collect())
         });
-        self.end_attempt(index, attempt, ground, told);
+        self.end_attempt(called.index, attempt, ground, told);
         ran
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that a script runs with")]
     fn run_prepared(
         &mut self,
-        index: u32,
-        row: &'static Row,
-        prepared: &Prepared,
-        args: &Args<'_>,
+        called: &Called<'_>,
         ground: &mut Ground,
         attempt: &mut Attempt,
         is_in_transaction: bool,
         before: Option<Before>,
         out: &mut Output,
     ) -> Ran {
+        let Called { index, row, prepared, args } = *called;
         let start = out.len();
         // In a transaction its calls are the transaction's.
         let used_before = (!is_in_transaction).then(|| std::mem::take(&mut self.used_keys));
@@ -942,7 +1015,7 @@ impl Runner<'_> {
         if !positions.iter().all(|&at| self.is_held(args[at])) {
             return false;
         }
-        self.core.save(self.attempt, self.ground, row, self.call.db, args, &positions)
+        !row.flags.may_change() || self.core.save(self.attempt, self.ground, row, self.call.db, args, &positions)
     }
 
     fn refuse(&mut self, row: Option<&'static Row>, error: Error) -> Answer {
@@ -1176,7 +1249,7 @@ pub(super) fn row_of_call(
     if row.flags.contains(Flags::NOSCRIPT) && !may_call(row) {
         return Err((Some(row), NOT_ALLOWED));
     }
-    if row.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) && is_readonly {
+    if row.flags.may_change() && is_readonly {
         return Err((Some(row), Error::fixed("ERR Write commands are not allowed from read-only scripts.")));
     }
     Ok(row)

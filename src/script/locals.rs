@@ -4,7 +4,8 @@
 //! ```text
 //!  function ─▶ its variables ─┬─▶ numbers, strings …   the value
 //!                             ├─▶ tables               every key and value, the metatable, and what hangs on them
-//!                             └─▶ functions            their variables, and so on
+//!                             ├─▶ functions            their variables, and so on
+//!                             └─▶ coroutines, iterators, userdata          no: such a call does not begin at all
 //! ```
 //! Most libraries have none: functions that assign to nothing around them, and know no table that can be changed, are
 //! found out when the library is loaded, and cost nothing afterwards.
@@ -84,6 +85,7 @@ pub fn save(stack: &mut Stack<'_>, function: i32) -> Result<Saved, TooMuch> {
                     places.push(Place::Function { at, len: number - 1 });
                 }
             }
+            Kind::Function if !stack.is_lua_function(value) && keeps_state(stack, value) => len = i32::MAX,
             Kind::Table if !stack.is_readonly(value) && seen.insert(stack.address(value)) => {
                 let at = len + 1;
                 append(stack, values, value, &mut len);
@@ -115,6 +117,21 @@ pub fn save(stack: &mut Stack<'_>, function: i32) -> Result<Saved, TooMuch> {
         return Err(TooMuch);
     }
     Ok(Saved { values: stack.keep(), places })
+}
+
+/// Whether a function in C has something of its own that a call changes: a coroutine (`coroutine.wrap`), a text and a
+/// place in it (`string.gmatch`). Those that have a function (`pairs`), or a pointer or a number (ours), do not.
+fn keeps_state(stack: &mut Stack<'_>, function: i32) -> bool {
+    let mut number = 1;
+    while stack.push_upvalue(function, number) {
+        let kind = stack.kind(-1);
+        stack.pop(1);
+        if !matches!(kind, Kind::Function | Kind::Pointer | Kind::Number) {
+            return true;
+        }
+        number += 1;
+    }
+    false
 }
 
 fn append(stack: &mut Stack<'_>, values: i32, value: i32, len: &mut i32) {

@@ -687,9 +687,10 @@ impl Stack<'_> {
         unsafe { ffi::lua_assigns(self.state, function) != 0 }
     }
 
-    /// Pushes the variable of this number, from 1 on, that a function has of those around it. False: it has fewer.
+    /// Pushes the variable of this number, from 1 on, that a function has of those around it, or that one in C was made
+    /// with. False: it has fewer.
     pub fn push_upvalue(&mut self, function: i32, number: i32) -> bool {
-        assert!(self.is_lua_function(function));
+        assert!(self.kind(function) == Kind::Function);
         self.room(1);
         // SAFETY: a function, and room.
         let is_there = unsafe { !ffi::lua_getupvalue(self.state, function, number).is_null() };

@@ -6,6 +6,7 @@ use crate::extra::wait_until;
 use crate::info::info_field;
 use crate::process::{Kind, Server};
 use crate::scratch::Scratch;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const SHARDS: usize = 4;
 
@@ -470,4 +471,73 @@ fn the_log_has_what_a_transaction_did_whose_scripts_took_long() {
     let (_server, mut client) = scratch.start(Kind::Corering { shards: SHARDS }, &options);
     let values = ["2000", "40000", "2000", "40000"].map(text);
     assert_eq!(call(&mut client, &["MGET", "a", "b", "c", "d"]), Value::Array(values.to_vec()));
+}
+
+/// Runs transactions of four calls while somebody changes what they call, until each of two clients has run some.
+/// `is_whole`: whether a reply is of one moment.
+#[track_caller]
+fn check_changed(change: impl Fn(&mut Client, usize) + Sync, called: &[&str], is_whole: fn(&[Value]) -> bool) {
+    const TRANSACTIONS: usize = 1500;
+    let (server, mut client) = server();
+    change(&mut client, 0);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = Client::connect(server.port).expect("a running server accepts connections");
+            (1..).take_while(|_| !is_over.load(Ordering::Relaxed)).for_each(|version| change(&mut client, version));
+        });
+        let callers = [0, 1].map(|_| {
+            scope.spawn(|| {
+                let mut client = Client::connect(server.port).expect("a running server accepts connections");
+                let torn = |_: &usize| {
+                    let mut lines = encode(&["MULTI"]);
+                    for key in ["a", "b", "c", "d"] {
+                        lines.extend(encode(&[called, &["1", key]].concat()));
+                    }
+                    lines.extend(encode(&["EXEC"]));
+                    client.send_raw(&lines).expect("it is sent");
+                    (0..5).for_each(|_| drop(client.read().expect("a reply")));
+                    let reply = client.read().expect("a reply");
+                    !matches!(&reply, Value::Array(replies) if is_whole(replies))
+                };
+                (0..TRANSACTIONS).filter(torn).count()
+            })
+        });
+        let torn: usize = callers.into_iter().map(|caller| caller.join().expect("it ends")).sum();
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(torn, 0, "of {} transactions", 2 * TRANSACTIONS);
+    });
+}
+
+#[test]
+fn what_a_transaction_calls_stays_as_it_is_to_its_end() {
+    let code = |version: usize| {
+        format!(
+            "#!lua name=l\nredis.register_function('f', function(keys) redis.call('INCR', keys[1]) return {version} end)"
+        )
+    };
+    let replaced = |client: &mut Client, version| drop(call(client, &["FUNCTION", "LOAD", "REPLACE", &code(version)]));
+    check_changed(replaced, &["FCALL", "f"], |replies| replies.iter().all(|reply| *reply == replies[0]));
+    let all_or_none = |replies: &[Value]| {
+        let errors = replies.iter().filter(|reply| matches!(reply, Value::Error(_))).count();
+        errors == 0 || errors == replies.len()
+    };
+    let deleted = |client: &mut Client, version| {
+        call(client, &["FUNCTION", "DELETE", "l"]);
+        call(client, &["FUNCTION", "LOAD", &code(version)]);
+    };
+    check_changed(deleted, &["FCALL", "f"], all_or_none);
+    let script = "return redis.call('INCR', KEYS[1])";
+    let forgotten = |client: &mut Client, _| {
+        call(client, &["SCRIPT", "FLUSH"]);
+        call(client, &["SCRIPT", "LOAD", script]);
+    };
+    let (_server, mut client) = server();
+    let Value::Bulk(sha) = call(&mut client, &["SCRIPT", "LOAD", script]) else { panic!("a name") };
+    check_changed(forgotten, &["EVALSHA", std::str::from_utf8(&sha).expect("digits")], all_or_none);
+    let evaluated = |client: &mut Client, _| {
+        call(client, &["SCRIPT", "FLUSH"]);
+        call(client, &["EVAL", script, "1", "other"]);
+    };
+    check_changed(evaluated, &["EVALSHA", std::str::from_utf8(&sha).expect("digits")], all_or_none);
 }
