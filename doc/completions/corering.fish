@@ -76,6 +76,9 @@ local\t''"
 complete -c corering -l enable-debug-command -d 'Whether DEBUG may be used' -r -f -a "no\t''
 yes\t''
 local\t''"
+complete -c corering -l enable-module-command -d 'Whether a client may try to load a module, of which none is supported' -r -f -a "no\t''
+yes\t''
+local\t''"
 complete -c corering -l hide-user-data-from-log -d 'Keeps what clients store out of the log' -r -f -a "yes\t''
 no\t''"
 complete -c corering -l client-query-buffer-limit -d 'Bytes of one request that may pile up before it is complete' -r -f
@@ -281,9 +284,6 @@ complete -c corering -l crash-log-enabled -d 'A crash is always reported, and me
 no\t''"
 complete -c corering -l crash-memcheck-enabled -d 'A crash is always reported, and memory is not tested afterwards' -r -f -a "yes\t''
 no\t''"
-complete -c corering -l enable-module-command -d 'Modules are not supported' -r -f -a "no\t''
-yes\t''
-local\t''"
 complete -c corering -l ignore-warnings -d 'Its one warning is about a kernel bug in fork, which is not used' -r -f
 complete -c corering -l io-threads -d 'Every core serves its own clients' -r -f
 complete -c corering -l io-threads-do-reads -d 'Every core serves its own clients' -r -f -a "yes\t''

@@ -35,6 +35,7 @@ mod list;
 pub mod long_reply;
 pub mod lookup;
 mod memory;
+mod module;
 pub mod persistence;
 pub mod pubsub;
 mod scan;
@@ -707,6 +708,7 @@ pub const FAMILIES: &[&[Command]] = &[
     debug::COMMANDS,
     info::COMMANDS,
     memory::COMMANDS,
+    module::COMMANDS,
     persistence::COMMANDS,
     pubsub::COMMANDS,
     server::COMMANDS,

@@ -32,7 +32,6 @@ const TABLE: &[&str] = &["The tables grow in steps too small to need this."];
 const ALLOCATOR: &[&str] = &["The allocator is not jemalloc."];
 const THREADS: &[&str] = &["Every core serves its own clients: see shards."];
 const BACKGROUND: &[&str] = &["No child process and no background thread works on the data: see server_cpulist."];
-const MODULES: &[&str] = &["Modules are not supported."];
 const TITLE: &[&str] = &["The process keeps the title it was started with."];
 const TESTS: &[&str] = &["For tests of the server it belongs to."];
 const CRASH: &[&str] = &["A crash is always reported, and memory is not tested afterwards."];
@@ -59,7 +58,6 @@ pub(super) static ROWS: &[Directive] = &[
     renamed("bio_cpulist", &["bio-cpulist"], BACKGROUND),
     row("crash-log-enabled", YesNo, "yes", NONE, CRASH),
     row("crash-memcheck-enabled", YesNo, "yes", NONE, CRASH),
-    row("enable-module-command", Choice(&["no", "yes", "local"]), "no", IMMUTABLE, MODULES),
     row("ignore-warnings", Text, "", NONE, &["Its one warning is about a kernel bug in fork, which is not used."]),
     row("io-threads", Integer(1, 128), "1", IMMUTABLE, THREADS),
     row("io-threads-do-reads", YesNo, "no", IMMUTABLE, THREADS),

@@ -176,6 +176,8 @@ directives! {
         enable_protected_configs: ProtectedAction = "enable-protected-configs", Choice(ProtectedAction::NAMES), "no", IMMUTABLE;
         /// Whether DEBUG may be used: no, yes or local.
         enable_debug_command: ProtectedAction = "enable-debug-command", Choice(ProtectedAction::NAMES), "no", IMMUTABLE;
+        /// Whether a client may try to load a module, of which none is supported: no, yes or local.
+        enable_module_command: ProtectedAction = "enable-module-command", Choice(ProtectedAction::NAMES), "no", IMMUTABLE;
         /// Keeps what clients store out of the log.
         hide_user_data_from_log: bool = "hide-user-data-from-log", YesNo, "yes", NEWER, PENDING;
     }
