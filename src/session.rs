@@ -112,7 +112,7 @@ pub struct Ending {
 
 /// What a connection takes beside its session and its buffers, in bytes. Told here, for listings, and checked where
 /// connections are.
-pub const CONNECTION_BYTES: usize = 504;
+pub const CONNECTION_BYTES: usize = 512;
 
 /// One client.
 #[derive(Debug, Clone)]

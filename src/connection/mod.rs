@@ -74,6 +74,8 @@ pub struct Connection {
     pub paused: bool,
     /// The socket ended or broke: nothing more is read, executed or sent.
     pub broken: bool,
+    /// Something came since then, and was thrown away.
+    pub lost_input: bool,
     /// Where its commands go …
     pub following: Following,
     /// … and the core to which it moves as soon as nothing of it is under way; nothing more is read until then.
@@ -146,6 +148,7 @@ impl Connection {
             deferrals: 0,
             paused: false,
             broken: false,
+            lost_input: false,
             soft_limit_since_ms: None,
         }
     }

@@ -256,7 +256,11 @@ impl Core {
             if connection.session.mode.contains(Mode::MONITOR) {
                 self.shared.monitors.fetch_sub(1, Ordering::Relaxed);
             }
-            net::close(connection.session.fd);
+            if connection.lost_input {
+                net::reset(connection.session.fd);
+            } else {
+                net::close(connection.session.fd);
+            }
             self.shared.clients.fetch_sub(1, Ordering::Relaxed);
             self.shared.clients_of_core[self.core].fetch_sub(1, Ordering::Relaxed);
         }

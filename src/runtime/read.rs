@@ -85,6 +85,7 @@ impl Core {
                 connection.session.active_ms = self.now_ms;
                 let unplanned = connection.unplanned_bytes() + connection.arriving.as_ref().map_or(0, Arriving::bytes);
                 if connection.broken {
+                    connection.lost_input = true;
                     self.ring.give_back(buffer);
                 } else if let Some(rest) = connection.arrive(bytes) {
                     connection.input.extend_from_slice(rest);
@@ -392,7 +393,7 @@ pub(super) fn is_paused(shared: &Shared, row: &'static Row, args: &Args<'_>, ses
     }
     let all = holds_all || is_paused && shared.pause_mode.load(Ordering::Relaxed) == 2;
     let does_write = |row: &Row, args: &Args<'_>| {
-        row.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE)
+        row.flags.may_change()
             && !matches!(row.command.run, Run::Joint(Joint::Script(call)) if shared.scripts.only_reads(call, args))
     };
     let queued = &session.transaction;

@@ -141,6 +141,16 @@ pub fn close(fd: RawFd) {
     drop(unsafe { Socket::from_raw_fd(fd) });
 }
 
+/// Closes a descriptor as [`close`], and tells the other side that something of what it sent was thrown away (RFC 2525,
+/// 2.17). The kernel does so of what lies there unread, and cannot know what was read for nothing: without being told,
+/// a client that sends more than fits waits for room until the kernel forgets the connection, a minute later.
+#[allow(unsafe_code)]
+pub fn reset(fd: RawFd) {
+    // SAFETY: the caller owns the descriptor and does not use it again.
+    let socket = unsafe { Socket::from_raw_fd(fd) };
+    let _ = socket.set_linger(Some(std::time::Duration::ZERO));
+}
+
 /// Ends both directions, so that operations in flight on the socket finish.
 #[allow(unsafe_code)]
 pub fn shutdown(fd: RawFd) {

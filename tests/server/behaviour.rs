@@ -4,7 +4,7 @@ use crate::client::{Client, READ_TIMEOUT_MS, Value, encode};
 use crate::extra::{PATIENCE, wait_until};
 use crate::process::{Kind, Server, free_port};
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -831,5 +831,20 @@ fn who_kills_itself_in_a_transaction_sees_that_and_nothing_after_it() {
             assert_eq!(told, format!("+OK\r\n{}*4\r\n+OK\r\n:1\r\n", "+QUEUED\r\n".repeat(4)), "{shards} shards");
             assert_eq!(connect(&server).call(&["GET", "a"]).unwrap(), bulk("2"), "the rest has run");
         }
+    }
+}
+
+#[test]
+fn a_client_that_is_closed_while_it_sends_is_told_so() {
+    let server = Server::start(Kind::Corering { shards: 2 }, &["--client-query-buffer-limit", "1mb"]);
+    // One argument that is never whole, of more than all buffers on the way take.
+    let mut endless = b"*2\r\n$4\r\nECHO\r\n$100000000\r\n".to_vec();
+    endless.resize(20_000_000, b'x');
+    for _ in 0..20 {
+        let mut client = connect(&server);
+        client.stream.set_write_timeout(Some(Duration::from_secs(20))).expect("set");
+        let error = client.stream.write_all(&endless).expect_err("it is closed long before");
+        let kind = error.kind();
+        assert!(!matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "it waits for room: {error}");
     }
 }
