@@ -71,6 +71,9 @@ const EDITS: &[(&str, &str, &str)] = &[
          for (i = 0; i < p->sizep; i++) if (assigns(p->p[i])) return 1;\n  return 0;\n}\n\n\
          LUA_API int lua_assigns (lua_State *L, int idx) {\n  Closure *c = clvalue(index2adr(L, idx));\n  \
          return !c->c.isC && assigns(c->l.p);\n}\n\n\
+         LUA_API const char *lua_bytes (lua_State *L, int idx, size_t *len) {\n  \
+         StkId o = index2adr(L, idx);\n  if (!ttisstring(o)) return NULL;\n  \
+         *len = tsvalue(o)->len;\n  return svalue(o);\n}\n\n\
          LUA_API int lua_setfenv (lua_State *L, int idx) {",
     ),
     ("lapi.c", "#include \"lmem.h\"", "#include \"lmem.h\"\n#include \"lopcodes.h\""),
@@ -82,7 +85,9 @@ const EDITS: &[(&str, &str, &str)] = &[
          #define lua_tick(L)\tlua_work(L, 4)\n\
          LUA_API void lua_handcount (lua_State *from, lua_State *to);\n\
          LUA_API void lua_charge (lua_State *L, size_t instructions);\nLUA_API int lua_isreadonly (lua_State *L, int idx);\n\
-         LUA_API int lua_assigns (lua_State *L, int idx);\nLUA_API int *lua_ending (void);\nLUA_API int lua_sethook (",
+         LUA_API int lua_assigns (lua_State *L, int idx);\n\
+         LUA_API const char *lua_bytes (lua_State *L, int idx, size_t *len);\n\
+         LUA_API int *lua_ending (void);\nLUA_API int lua_sethook (",
     ),
     // A function of ours has room for a few values more, however many arguments it was given.
     (

@@ -39,7 +39,7 @@ use crate::mutant::Mutant;
 use crate::resp::{Error, Output, Protocol, Reply};
 use crate::route::parcel::ArgSlices;
 use crate::session::{Mode, Transaction, Watched};
-use crate::shard::{Call, Request, Ticket, fail, finish};
+use crate::shard::{Call, Request, Shard, Ticket, fail, finish};
 use crate::stats::stages::Arrival;
 use crate::sync::Flag;
 use ahash::AHashSet;
@@ -319,11 +319,15 @@ impl Core {
         if self.shard.keyspace.records.is_on {
             self.log_ground(&mut Ground::Engines);
         }
+        let has_effects = |engine: &Shard| !engine.keyspace.effects.is_empty();
+        if !has_effects(&self.shard) && !self.visited.iter().flatten().any(|peer| has_effects(peer)) {
+            return;
+        }
         self.tell_of(&mut Ground::Engines);
-        if !self.shard.keyspace.effects.is_empty() {
+        if has_effects(&self.shard) {
             self.shard.settle();
         }
-        for peer in self.visited.iter_mut().flatten().filter(|peer| !peer.keyspace.effects.is_empty()) {
+        for peer in self.visited.iter_mut().flatten().filter(|peer| has_effects(peer)) {
             peer.settle();
         }
     }

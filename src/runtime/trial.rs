@@ -60,9 +60,14 @@ pub(super) struct Message {
     pub(super) rank: u64,
 }
 
-/// See the module's page.
+/// See the module's page. Most leave nothing behind, as those do that hold everything: it has no size then.
 #[derive(Default)]
 pub(super) struct Trial {
+    kept: Option<Box<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
     calls: Vec<Counted>,
     /// What is not there any more.
     sums: AHashMap<Option<CommandId>, Sum>,
@@ -92,33 +97,24 @@ impl Trial {
     }
 
     fn note(&mut self, counted: Counted) {
-        if CALLS_MAX <= self.calls.len() {
-            self.add_up();
+        let kept = self.kept();
+        if CALLS_MAX <= kept.calls.len() {
+            kept.add_up();
         }
-        self.calls.push(counted);
+        kept.calls.push(counted);
     }
 
-    fn add_up(&mut self) {
-        for Counted { command, nanoseconds, found, fault } in self.calls.drain(..) {
-            let sum = self.sums.entry(command).or_default();
-            if let Some(nanoseconds) = nanoseconds {
-                sum.calls += 1;
-                sum.nanoseconds += nanoseconds;
-                sum.latencies.record(nanoseconds);
-            }
-            sum.found = (sum.found.0 + found.0, sum.found.1 + found.1);
-            if let Some(fault) = fault {
-                *sum.faults.entry(fault).or_default() += 1;
-            }
-        }
+    fn kept(&mut self) -> &mut Kept {
+        self.kept.get_or_insert_default()
     }
 
     /// A command belongs into the slow log, which has so many entries at most.
     pub(super) fn note_slow(&mut self, entry: Option<slowlog::Entry>, entries_max: usize) {
         let Some(entry) = entry else { return };
-        self.slow.push_back(entry);
-        while entries_max < self.slow.len() {
-            self.slow.pop_front();
+        let slow = &mut self.kept().slow;
+        slow.push_back(entry);
+        while entries_max < slow.len() {
+            slow.pop_front();
         }
     }
 
@@ -126,7 +122,7 @@ impl Trial {
     pub(super) fn note_line(&mut self, level: usize, line: &[u8]) -> bool {
         let has_room = self.has_room_for(size_of::<(usize, Vec<u8>)>() + line.len());
         if has_room {
-            self.lines.push((level, line.to_vec()));
+            self.kept().lines.push((level, line.to_vec()));
         }
         has_room
     }
@@ -136,31 +132,34 @@ impl Trial {
         let has_room = self.has_room_for(size_of::<Message>() + channel.len() + message.len());
         if has_room {
             let (channel, text, rank) = (channel.to_vec(), message.to_vec(), Effects::next_rank());
-            self.messages.push(Message { audience, channel, text, rank });
+            self.kept().messages.push(Message { audience, channel, text, rank });
         }
         has_room
     }
 
     fn has_room_for(&mut self, bytes: usize) -> bool {
-        self.kept_bytes += bytes;
-        self.kept_bytes <= KEPT_BYTES_MAX
+        let kept = self.kept();
+        kept.kept_bytes += bytes;
+        kept.kept_bytes <= KEPT_BYTES_MAX
     }
 
     /// What the script has published, in this order.
     pub(super) fn take_messages(&mut self) -> Vec<Message> {
-        std::mem::take(&mut self.messages)
+        self.kept.as_mut().map(|kept| std::mem::take(&mut kept.messages)).unwrap_or_default()
     }
 
     /// The script has ended. Its messages are told elsewhere.
     pub(super) fn tell(self, shared: &Shared, config: &Config, session: &Session) {
-        self.lines.into_iter().for_each(|(level, line)| log(level, &line));
-        self.slow.into_iter().for_each(|entry| slow::log(shared, config, entry, session));
+        let Some(kept) = self.kept else { return };
+        kept.lines.into_iter().for_each(|(level, line)| log(level, &line));
+        kept.slow.into_iter().for_each(|entry| slow::log(shared, config, entry, session));
     }
 
     /// It begins again.
-    pub(super) fn take_back(mut self, stats: &mut Stats) {
-        self.add_up();
-        for (command, sum) in self.sums {
+    pub(super) fn take_back(self, stats: &mut Stats) {
+        let Some(mut kept) = self.kept else { return };
+        kept.add_up();
+        for (command, sum) in kept.sums {
             if let Some(command) = command {
                 stats.take_back(command, sum.calls, sum.nanoseconds, &sum.latencies);
             }
@@ -172,6 +171,23 @@ impl Trial {
                     Fault::Failed(prefix) => stats.take_back_errors(command, false, Some(&prefix), count),
                     Fault::FailedByOther => stats.take_back_errors(command, false, None, count),
                 }
+            }
+        }
+    }
+}
+
+impl Kept {
+    fn add_up(&mut self) {
+        for Counted { command, nanoseconds, found, fault } in self.calls.drain(..) {
+            let sum = self.sums.entry(command).or_default();
+            if let Some(nanoseconds) = nanoseconds {
+                sum.calls += 1;
+                sum.nanoseconds += nanoseconds;
+                sum.latencies.record(nanoseconds);
+            }
+            sum.found = (sum.found.0 + found.0, sum.found.1 + found.1);
+            if let Some(fault) = fault {
+                *sum.faults.entry(fault).or_default() += 1;
             }
         }
     }
@@ -229,7 +245,7 @@ mod tests {
             trial.note_call(get, turn, (1, 1), None);
             stats.rejected(incr, "ERR");
             trial.note_refusal(Some(incr), "ERR");
-            assert!(trial.calls.len() <= CALLS_MAX);
+            assert!(trial.kept().calls.len() <= CALLS_MAX);
         }
         trial.take_back(&mut stats);
         assert_eq!((stats.command(get).calls, stats.command(get).nanoseconds), (0, 0));

@@ -234,8 +234,9 @@ impl Engine {
             let globals = stack.len();
             stack.set_readonly(globals, false);
             for (name, values) in [("KEYS", call.keys), ("ARGV", call.args)] {
+                stack.push_bytes(name);
                 push_strings(stack, values);
-                stack.set_field(globals, name);
+                stack.raw_set(globals);
             }
             stack.set_readonly(globals, true);
             stack.pop(1);

@@ -58,6 +58,7 @@ unsafe extern "C-unwind" {
     pub fn lua_toboolean(state: *mut State, index: c_int) -> c_int;
     pub fn lua_tolstring(state: *mut State, index: c_int, len: *mut usize) -> *const c_char;
     pub fn lua_touserdata(state: *mut State, index: c_int) -> *mut c_void;
+    pub fn lua_bytes(state: *mut State, index: c_int, len: *mut usize) -> *const c_char;
     pub fn lua_topointer(state: *mut State, index: c_int) -> *const c_void;
     pub fn lua_objlen(state: *mut State, index: c_int) -> usize;
     pub fn lua_rawequal(state: *mut State, one: c_int, other: c_int) -> c_int;
