@@ -74,7 +74,29 @@ const EDITS: &[(&str, &str, &str)] = &[
          LUA_API const char *lua_bytes (lua_State *L, int idx, size_t *len) {\n  \
          StkId o = index2adr(L, idx);\n  if (!ttisstring(o)) return NULL;\n  \
          *len = tsvalue(o)->len;\n  return svalue(o);\n}\n\n\
+         LUA_API int lua_pushpair (lua_State *L, int idx, int place) {\n  StkId t = index2adr(L, idx);\n  \
+         if (!ttistable(t)) return -1;\n  place = luaH_pair(L, hvalue(t), L->top, place);\n  \
+         if (place != 0) L->top += 2;\n  return place;\n}\n\n\
          LUA_API int lua_setfenv (lua_State *L, int idx) {",
+    ),
+    // The pairs of a table by their places: `luaH_next` looks for the key where it goes on.
+    (
+        "ltable.h",
+        "LUAI_FUNC int luaH_next (",
+        "LUAI_FUNC int luaH_pair (lua_State *L, Table *t, StkId key, int place);\nLUAI_FUNC int luaH_next (",
+    ),
+    (
+        "ltable.c",
+        "int luaH_next (lua_State *L, Table *t, StkId key) {",
+        "int luaH_pair (lua_State *L, Table *t, StkId key, int place) {\n  \
+         for (; place < t->sizearray; place++) {\n    if ((place & 0xff) == 0xff) lua_charge(L, 16);\n    \
+         if (!ttisnil(&t->array[place])) {\n      setnvalue(key, cast_num(place+1));\n      \
+         setobj2s(L, key+1, &t->array[place]);\n      return place + 1;\n    }\n  }\n  \
+         for (; place - t->sizearray < sizenode(t); place++) {\n    \
+         Node *n = gnode(t, place - t->sizearray);\n    if ((place & 0xff) == 0xff) lua_charge(L, 16);\n    \
+         if (!ttisnil(gval(n))) {\n      setobj2s(L, key, key2tval(n));\n      setobj2s(L, key+1, gval(n));\n      \
+         return place + 1;\n    }\n  }\n  return 0;\n}\n\n\
+         int luaH_next (lua_State *L, Table *t, StkId key) {",
     ),
     ("lapi.c", "#include \"lmem.h\"", "#include \"lmem.h\"\n#include \"lopcodes.h\""),
     (
@@ -87,6 +109,7 @@ const EDITS: &[(&str, &str, &str)] = &[
          LUA_API void lua_charge (lua_State *L, size_t instructions);\nLUA_API int lua_isreadonly (lua_State *L, int idx);\n\
          LUA_API int lua_assigns (lua_State *L, int idx);\n\
          LUA_API const char *lua_bytes (lua_State *L, int idx, size_t *len);\n\
+         LUA_API int lua_pushpair (lua_State *L, int idx, int place);\n\
          LUA_API int *lua_ending (void);\nLUA_API int lua_sethook (",
     ),
     // A function of ours has room for a few values more, however many arguments it was given.

@@ -229,14 +229,13 @@ fn write_top(choice: &Choice, stack: &mut Stack<'_>, out: &mut Text<'_, '_>, dep
 /// Elements of the table on top, if it is an array.
 fn array_len(choice: &Choice, stack: &mut Stack<'_>, work: &mut Work<'_>) -> Result<Option<i64>, Thrown> {
     let table = stack.len();
-    let (mut highest, mut len) = (0_i64, 0_i64);
-    stack.push_nil();
-    while stack.next(table) {
-        stack.pop(1);
-        let key = stack.number(-1);
-        let is_index = stack.kind(-1) == Kind::Number && 1.0 <= key && key.floor() == key && key < 2_147_483_648.0;
-        if !is_index {
-            stack.pop(1);
+    let (mut highest, mut len, mut place) = (0_i64, 0_i64, 0);
+    while let Some(next) = stack.push_pair(table, place) {
+        place = next;
+        // A string would be read as the number that it spells.
+        let key = if stack.kind(-2) == Kind::Number { stack.number(-2) } else { 0.0 };
+        stack.pop(2);
+        if !((1.0..2_147_483_648.0).contains(&key) && key as i64 as f64 == key) {
             return Ok(None);
         }
         highest = highest.max(key as i64);
@@ -278,10 +277,11 @@ fn write_array(
 fn write_object(choice: &Choice, stack: &mut Stack<'_>, out: &mut Text<'_, '_>, depth: i64) -> Result<(), Thrown> {
     let table = stack.len();
     out.bytes.push(b'{');
-    let mut is_first = true;
-    stack.push_nil();
-    while stack.next(table) {
-        if !std::mem::replace(&mut is_first, false) {
+    let mut place = 0;
+    let start = out.bytes.len();
+    while let Some(next) = stack.push_pair(table, place) {
+        place = next;
+        if start < out.bytes.len() {
             out.bytes.push(b',');
         }
         match stack.kind(-2) {
@@ -301,7 +301,7 @@ fn write_object(choice: &Choice, stack: &mut Stack<'_>, out: &mut Text<'_, '_>, 
             }
         }
         write_top(choice, stack, out, depth)?;
-        stack.pop(1);
+        stack.pop(2);
     }
     out.bytes.push(b'}');
     Ok(())
@@ -323,8 +323,10 @@ fn write_number(choice: &Choice, stack: &mut Stack<'_>, out: &mut Vec<u8>, numbe
 
 /// Writes a finite number as C's `%.{digits}g`.
 pub fn write_general(out: &mut Vec<u8>, number: f64, digits: usize) {
-    if number.trunc() == number && number.abs() < 1e9 && (number != 0.0 || number.is_sign_positive()) && 9 < digits {
-        out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes());
+    let integer = number as i32;
+    let is_integer = f64::from(integer) == number && number.abs() < 1e9;
+    if is_integer && (integer != 0 || number.is_sign_positive()) && 9 < digits {
+        out.extend_from_slice(itoa::Buffer::new().format(integer).as_bytes());
         return;
     }
     if let Some((figures, decimals)) = short_decimal(number).filter(|_| 9 < digits) {
@@ -380,13 +382,16 @@ pub fn write_general(out: &mut Vec<u8>, number: f64, digits: usize) {
 }
 
 /// What numbers with some decimals are integers by.
-const POWERS_OF_TEN: [f64; 5] = [1.0, 10.0, 100.0, 1000.0, 10_000.0];
+const POWERS_OF_TEN: [f64; PLAIN_LEN_MAX] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
+/// Decimals that a short number has.
+const SHORT_DECIMALS_MAX: usize = 4;
 
 /// The digits of a number that has up to nine of them, and how many of those, as few as may be, stand behind the point,
 /// up to four: a price, say. None: it is another one.
 fn short_decimal(number: f64) -> Option<(u32, usize)> {
     let number = number.abs();
-    (1..POWERS_OF_TEN.len()).find_map(|decimals| {
+    (1..=SHORT_DECIMALS_MAX).find_map(|decimals| {
         let figures = (number * POWERS_OF_TEN[decimals] + 0.5) as u32;
         // A quotient is the double that is nearest to it, as that is which is read from these digits.
         let is_same = f64::from(figures) / POWERS_OF_TEN[decimals] == number;
@@ -394,6 +399,8 @@ fn short_decimal(number: f64) -> Option<(u32, usize)> {
     })
 }
 
+/// So many digits of a number, with its point, are read at once: all their integers are doubles.
+const PLAIN_LEN_MAX: usize = 15;
 /// Room for a double with 17 digits, point, `e`, sign and an exponent of three digits.
 const SCIENTIFIC_LEN_MAX: usize = 32;
 
@@ -406,19 +413,23 @@ fn scientific<'b>(buffer: &'b mut [u8; SCIENTIFIC_LEN_MAX], number: std::fmt::Ar
 
 /// Writes the string at this position.
 fn write_string(stack: &mut Stack<'_>, out: &mut Text<'_, '_>, at: i32) -> Result<(), Thrown> {
-    let len = stack.raw_len(at);
-    if out.has_room(len.saturating_mul(ESCAPED_LEN_MAX) + 2) {
-        out.work.take(stack, len / BYTES_PER_INSTRUCTION)?;
-    } else {
-        let bytes = stack.bytes(at).unwrap_or_default();
-        let escaped_len = |&byte: &u8| match escape(byte) {
-            None => 1,
-            Some(b"") => ESCAPED_LEN_MAX,
-            Some(escape) => escape.len(),
+    let bytes = stack.bytes(at).unwrap_or_default();
+    if out.has_room(bytes.len().saturating_mul(ESCAPED_LEN_MAX) + 2) {
+        return match out.work.count(bytes.len() / BYTES_PER_INSTRUCTION) {
+            Ok(()) => {
+                write_escaped(&mut out.bytes, bytes);
+                Ok(())
+            }
+            Err(text) => Err(api::push_ending(stack, text)),
         };
-        let len = 2 + bytes.iter().map(escaped_len).sum::<usize>();
-        out.begin_value(stack, len)?;
     }
+    let escaped_len = |&byte: &u8| match escape(byte) {
+        None => 1,
+        Some(b"") => ESCAPED_LEN_MAX,
+        Some(escape) => escape.len(),
+    };
+    let len = 2 + bytes.iter().map(escaped_len).sum::<usize>();
+    out.begin_value(stack, len)?;
     write_escaped(&mut out.bytes, stack.bytes(at).unwrap_or_default());
     Ok(())
 }
@@ -451,16 +462,14 @@ static IS_ESCAPED: [bool; 256] = {
     is_escaped
 };
 
-fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+fn write_escaped(out: &mut Vec<u8>, mut bytes: &[u8]) {
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    let mut start = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if !IS_ESCAPED[usize::from(byte)] {
-            continue;
-        }
+    while let Some(plain) = bytes.iter().position(|&byte| IS_ESCAPED[usize::from(byte)]) {
+        let byte = bytes[plain];
         let escape = escape(byte).unwrap_or_default();
-        out.extend_from_slice(&bytes[start..at]);
-        start = at + 1;
+        out.extend_from_slice(&bytes[..plain]);
+        bytes = &bytes[plain + 1..];
         if escape.is_empty() {
             let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
             out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte & 15)]);
@@ -468,14 +477,23 @@ fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
             out.extend_from_slice(escape);
         }
     }
-    out.extend_from_slice(&bytes[start..]);
+    out.extend_from_slice(bytes);
     out.push(b'"');
 }
 
 // Reading
 
+/// Whether a byte ends what of a string stands for itself.
+static ENDS_PLAIN: [bool; 256] = {
+    let mut ends_plain = [false; 256];
+    ends_plain[b'"' as usize] = true;
+    ends_plain[b'\\' as usize] = true;
+    ends_plain[0] = true;
+    ends_plain
+};
+
 /// What stands in a text; the names are those of error texts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 enum Token<'a> {
     ObjectBegin,
     ObjectEnd,
@@ -587,16 +605,19 @@ impl<'a> Reader<'a> {
 
     fn push_object(&mut self, stack: &mut Stack<'_>, work: &mut Work<'_>) -> Result<(), Thrown> {
         self.deeper(stack)?;
-        stack.push_table(0, 0);
-        let table = stack.len();
         let mut token = self.token();
-        if token != Token::ObjectEnd {
+        // With room for one, to which an empty one would grow with the first: then the order of its keys is that of
+        // Redis, which grows it from nothing.
+        let fields = usize::from(!matches!(token, Token::ObjectEnd));
+        stack.push_table(0, fields);
+        let table = stack.len();
+        if !matches!(token, Token::ObjectEnd) {
             loop {
                 let Token::String(key) = token else {
                     return Err(self.unexpected(stack, "object key string", &token));
                 };
                 let colon = self.token();
-                if colon != Token::Colon {
+                if !matches!(colon, Token::Colon) {
                     return Err(self.unexpected(stack, "colon", &colon));
                 }
                 stack.push_bytes(key);
@@ -616,10 +637,12 @@ impl<'a> Reader<'a> {
 
     fn push_array(&mut self, stack: &mut Stack<'_>, work: &mut Work<'_>) -> Result<(), Thrown> {
         self.deeper(stack)?;
-        stack.push_table(0, 0);
-        let table = stack.len();
         let mut token = self.token();
-        if token != Token::ArrayEnd {
+        // As above.
+        let elements = usize::from(!matches!(token, Token::ArrayEnd));
+        stack.push_table(elements, 0);
+        let table = stack.len();
+        if !matches!(token, Token::ArrayEnd) {
             let mut index = 1;
             loop {
                 self.push(stack, work, token)?;
@@ -637,29 +660,34 @@ impl<'a> Reader<'a> {
     }
 
     fn token(&mut self) -> Token<'a> {
-        while matches!(self.bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        // A zero byte ends a text, as it does in C.
+        let mut first = self.bytes.get(self.at).copied().unwrap_or(0);
+        while matches!(first, b' ' | b'\t' | b'\n' | b'\r') {
             self.at += 1;
+            first = self.bytes.get(self.at).copied().unwrap_or(0);
         }
         self.token_at = self.at;
-        let rest = &self.bytes[self.at..];
-        // A zero byte ends a text, as it does in C.
-        let Some(&first) = rest.first().filter(|first| **first != 0) else { return Token::End };
         let single = match first {
-            b'{' => Some(Token::ObjectBegin),
-            b'}' => Some(Token::ObjectEnd),
-            b'[' => Some(Token::ArrayBegin),
-            b']' => Some(Token::ArrayEnd),
-            b':' => Some(Token::Colon),
-            b',' => Some(Token::Comma),
-            _ => None,
-        };
-        if let Some(token) = single {
-            self.at += 1;
-            return token;
-        }
-        match first {
+            b'{' => Token::ObjectBegin,
+            b'}' => Token::ObjectEnd,
+            b'[' => Token::ArrayBegin,
+            b']' => Token::ArrayEnd,
+            b':' => Token::Colon,
+            b',' => Token::Comma,
+            0 => return Token::End,
             b'"' => return self.string(),
             b'-' | b'0'..=b'9' => return self.number(),
+            _ => return self.word(first),
+        };
+        self.at += 1;
+        single
+    }
+
+    /// The token that begins with a letter, or with none that any has.
+    #[inline(never)]
+    fn word(&mut self, first: u8) -> Token<'a> {
+        let rest = &self.bytes[self.at..];
+        match first {
             b't' | b'f' | b'n' => {
                 let words = [("true", Token::Boolean(true)), ("false", Token::Boolean(false)), ("null", Token::Null)];
                 if let Some((word, token)) = words.into_iter().find(|(word, _)| rest.starts_with(word.as_bytes())) {
@@ -680,7 +708,8 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self) -> Token<'a> {
         let start = self.at + 1;
-        let plain = self.bytes[start..].iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0)).count();
+        let rest = &self.bytes[start..];
+        let plain = rest.iter().position(|&byte| ENDS_PLAIN[usize::from(byte)]).unwrap_or(rest.len());
         let mut at = start + plain;
         if self.bytes.get(at) == Some(&b'"') {
             self.at = at + 1;
@@ -750,7 +779,7 @@ impl<'a> Reader<'a> {
 
     fn number(&mut self) -> Token<'a> {
         let rest = &self.bytes[self.at..];
-        let (number, len) = c_number(rest);
+        let (number, len) = plain_number(rest).unwrap_or_else(|| c_number(rest));
         if len == 0 || !self.choice.decodes_invalid && is_invalid_number(rest) {
             return Token::Error("invalid number");
         }
@@ -795,6 +824,28 @@ fn hexadecimal(text: &[u8]) -> Option<(f64, usize)> {
         }
     }
     Some((value * f64::from(power).exp2(), len))
+}
+
+/// The same as [`c_number`] of most numbers: an integer or a decimal fraction of few digits, without an exponent. Its
+/// digits and the power of ten under them are doubles as they are, so that their quotient is the nearest to the number.
+fn plain_number(text: &[u8]) -> Option<(f64, usize)> {
+    let is_negative = text.first() == Some(&b'-');
+    let body = &text[usize::from(is_negative)..];
+    let (mut figures, mut point, mut len) = (0_u64, None, 0);
+    while let Some(&byte) = body.get(len) {
+        match byte {
+            b'0'..=b'9' if len < PLAIN_LEN_MAX => figures = 10 * figures + u64::from(byte - b'0'),
+            b'.' if point.is_none() && 0 < len && len < PLAIN_LEN_MAX => point = Some(len),
+            b'0'..=b'9' | b'.' | b'e' | b'E' | b'x' | b'X' => return None,
+            _ => break,
+        }
+        len += 1;
+    }
+    if len == 0 {
+        return None;
+    }
+    let number = figures as f64 / POWERS_OF_TEN[point.map_or(0, |point| len - 1 - point)];
+    Some((if is_negative { -number } else { number }, usize::from(is_negative) + len))
 }
 
 /// The number at the front as C's `strtod` reads it, and its length; 0: none.
@@ -855,10 +906,37 @@ mod tests {
     }
 
     #[test]
+    fn plain_numbers_are_read_as_all_numbers_are() {
+        let mut figures = 1_u64;
+        while figures < 10_u64.pow(17) {
+            let digits = figures.to_string();
+            for point in 0..=digits.len() {
+                let (whole, fraction) = digits.split_at(point);
+                for text in [format!("{whole}.{fraction},"), format!("-0{whole}.{fraction}]"), format!("{digits} ")] {
+                    let plain = plain_number(text.as_bytes());
+                    assert_eq!(plain.is_none(), text.starts_with('.') || 16 < text.trim_start_matches('-').len());
+                    let Some((number, len)) = plain else { continue };
+                    let (expected, expected_len) = c_number(text.as_bytes());
+                    assert_eq!((number.to_bits(), len), (expected.to_bits(), expected_len), "{text}");
+                }
+            }
+            figures += 1 + figures / 97;
+        }
+        for text in ["0", "-0", "-0.0", "1.", "00.5", "1.5.2", "3-", "12:"] {
+            let (number, len) = plain_number(text.as_bytes()).unwrap_or_else(|| c_number(text.as_bytes()));
+            let (expected, expected_len) = c_number(text.as_bytes());
+            assert_eq!((number.to_bits(), len), (expected.to_bits(), expected_len), "{text}");
+        }
+        for text in ["", "-", ".5", "1e5", "0x10", "1.e2", "1.5.2", "inf", "+1", "1234567890123456"] {
+            assert_eq!(plain_number(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
     fn short_decimals_are_written_as_all_numbers_are() {
         let mut figures = 1_u32;
         while figures < 1_000_000_000 {
-            for (decimals, &scale) in POWERS_OF_TEN.iter().enumerate().skip(1) {
+            for (decimals, &scale) in POWERS_OF_TEN.iter().enumerate().take(SHORT_DECIMALS_MAX + 1).skip(1) {
                 let scale = scale as u32;
                 let text = format!("{}.{:0decimals$}", figures / scale, figures % scale);
                 let number: f64 = text.parse().expect("a number");

@@ -401,6 +401,28 @@ fn json_numbers_are_those_of_c() {
 }
 
 #[test]
+fn json_has_its_keys_in_the_order_of_lua() {
+    let text = "
+        for len = 0, 40 do
+            local text, grown = {}, {}
+            for i = 1, len do
+                local key = 'k' .. i * 7919 % 1000
+                text[i] = '\"' .. key .. '\":' .. i
+                grown[key] = i
+            end
+            local read = cjson.decode('{' .. table.concat(text, ',') .. '}')
+            local expected = {}
+            for key, value in pairs(grown) do
+                expected[#expected + 1] = '\"' .. key .. '\":' .. value
+            end
+            local json = '{' .. table.concat(expected, ',') .. '}'
+            if cjson.encode(grown) ~= json or cjson.encode(read) ~= json then return len end
+        end
+        return cjson.encode({5, 6, x = 7})";
+    assert_eq!(run(text), "$19|{\"1\":5,\"2\":6,\"x\":7}|");
+}
+
+#[test]
 fn replies_and_refusals_come_as_redis_has_them() {
     assert_eq!(run("return redis.call('null') == false"), ":1|");
     assert_eq!(run("return redis.pcall('fails').err"), "$12|WRONGTYPE no|");

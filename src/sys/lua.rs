@@ -643,6 +643,20 @@ impl Stack<'_> {
         is_there
     }
 
+    /// Pushes a key and its value: the first at or behind a place in a table, from 0 on. The place behind it; none:
+    /// there is nothing more, and nothing is pushed. In the order of [`Self::next`], which looks for each key again.
+    pub fn push_pair(&mut self, table: i32, place: i32) -> Option<i32> {
+        assert!(0 <= place);
+        self.room(2);
+        // SAFETY: the position is there, and room for two; it looks within the table alone, whatever the place.
+        let next = unsafe { ffi::lua_pushpair(self.state, self.at(table), place) };
+        assert!(0 <= next, "a table");
+        (next != 0).then(|| {
+            self.len += 2;
+            next
+        })
+    }
+
     /// Takes a metatable, or nil, from the top.
     pub fn set_metatable(&mut self, index: i32) {
         assert!(matches!(self.kind(-1), Kind::Table | Kind::Nil));

@@ -89,6 +89,7 @@ unsafe extern "C-unwind" {
     pub fn luaL_loadbuffer(state: *mut State, text: *const c_char, len: usize, name: *const c_char) -> c_int;
     pub fn lua_error(state: *mut State) -> c_int;
     pub fn lua_next(state: *mut State, index: c_int) -> c_int;
+    pub fn lua_pushpair(state: *mut State, index: c_int, place: c_int) -> c_int;
     pub fn lua_gc(state: *mut State, what: c_int, data: c_int) -> c_int;
     pub fn lua_sethook(state: *mut State, hook: Option<Hook>, mask: c_int, count: c_int) -> c_int;
     pub fn lua_getstack(state: *mut State, level: c_int, frame: *mut Debug) -> c_int;
