@@ -40,6 +40,8 @@ pub(super) struct Attempt {
     pub(super) started: u64,
     /// The keys that a transaction has named, all its calls together; a script's own are among its arguments.
     pub(super) named: Vec<(usize, Vec<u8>)>,
+    /// It was ended because the server ends, and had written: what it did by half does not go into the log.
+    pub(super) is_cut: bool,
     /// Everything is held, and it used something beyond what it named.
     pub(super) has_used_all: bool,
     /// Keys that it used without having named them, on engines that were held.
@@ -282,7 +284,10 @@ impl Core {
         if attempt.holds_everything {
             self.look_for_emptied(index, ground);
         }
-        if self.shared.log.is_on() {
+        if attempt.is_cut {
+            let recorded = records_of(&mut self.shard, &mut self.visited, ground);
+            recorded.into_iter().for_each(Records::clear);
+        } else if self.shared.log.is_on() {
             self.log_ground(ground);
         }
         if let Some(told) = told {

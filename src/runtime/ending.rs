@@ -2,9 +2,9 @@
 //! be, the server stays, and says so, unless it was told to end anyway.
 //!
 //! ```text
-//!   SHUTDOWN, SIGTERM ─▶ FLUSHALL owed? ─▶ snapshot, if due ─▶ commands wait ─▶ all lanes on disk ─▶ the cores end
-//!                                              │ failed                            │ the disk refuses
-//!                                              └──────▶ commands go on, "-ERR Errors trying to SHUTDOWN"
+//!   SHUTDOWN, SIGTERM ─▶ scripts end, FLUSHALL owed? ─▶ snapshot, if due ─▶ commands wait ─▶ all lanes on disk ─▶ end
+//!                                                           │ failed                            │ the disk refuses
+//!                                                           └──────▶ commands go on, "-ERR Errors trying to SHUTDOWN"
 //! ```
 //! Redis writes its log once more and ends, whatever comes of it. What it has not written by then are the commands of
 //! one pass; here cores answer up to a tenth of a second ahead of the disk ([`super::aof_writer`]), and what was
@@ -39,6 +39,11 @@ impl Core {
             && !ending.nosave
         {
             return leaving.clients.extend(client); // It is about to.
+        }
+        if !ending.force && !ending.nosave && self.shared.scripts.is_any_long() {
+            // As in Redis, where nobody looks at a signal before. What a script has done by half is in no log.
+            self.saving.ending = Some((ending, client));
+            return;
         }
         let log = &self.shared.log;
         if log.is_on() && log.is_partial() && !log.is_gone() {

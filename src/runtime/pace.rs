@@ -11,16 +11,16 @@
 //!
 //! ```text
 //!   asleep for half of the time ──▶ at once
-//!   busy ──▶ by turns: wait, at once, wait, … ──▶ wait, if that was cheaper by a twentieth; at once otherwise
-//!                      ▲                                        │
-//!                      └── 0.25 s later, then 0.5 s, … 8 s ◀────┘ while it ends alike
+//!   busy ──▶ by turns: wait, at once, wait … ──▶ wait, if that was cheaper by a twentieth; at once otherwise
+//!                      ▲                                       │
+//!                      └─ 0.25 s later, then 0.5 s, … 8 s ◀────┘ while it ends alike
 //! ```
 //! Measured, CPU µs per GET of a closed loop of 50, 20, 10 and 5 clients on an Intel processor (one server core, one
-//! client core, others busy beside; Valkey 8.0: 5.7, 6.1, 6.5, 7.5). Never waiting: 6.0, 6.7, 7.1, 7.9. Waiting for half
-//! of what the rate promises, however few the clients: 5.1, 5.6, 6.4, 10.8. For all of it: 4.7, 5.5, –, 14. For twice as
-//! much: 4.6, 6.2, –, 13. Waiting longer (100 µs) gains nothing and costs latency. On a virtual machine of an AMD processor
-//! waiting costs 3 % (50 clients) and 6 % (200) instead, and in an open loop of 40,000, 60,000 and 90,000 requests a
-//! second 16, 9 and 3 %, with 83, 89 and 93 µs at p50 where answering at once takes 70, 67 and 68.
+//! client core, others busy beside; Valkey 8.0: 5.7, 6.1, 6.5, 7.5). Never waiting: 6.0, 6.7, 7.1, 7.9. Waiting for
+//! half of what the rate promises, however few the clients: 5.1, 5.6, 6.4, 10.8. For all of it: 4.7, 5.5, –, 14. For
+//! twice as much: 4.6, 6.2, –, 13. Waiting longer (100 µs) gains nothing and costs latency. On a virtual machine of an
+//! AMD processor waiting costs 3 % (50 clients) and 6 % (200) instead, and in an open loop of 40,000, 60,000 and 90,000
+//! requests a second 16, 9 and 3 %, with 83, 89 and 93 µs at p50 where answering at once takes 70, 67 and 68.
 
 use crate::sys::ring::BATCH_US;
 use quanta::Instant;

@@ -1209,7 +1209,10 @@ impl Runner<'_> {
                                 core.merge_parts(self.index, row, merge, args, parts, out);
                                 None
                             }
-                            None => Some(Answer::Ends(STOPPING)),
+                            None => {
+                                self.attempt.is_cut |= self.has_written;
+                                Some(Answer::Ends(STOPPING))
+                            }
                         }
                     }
                 };
@@ -1384,6 +1387,7 @@ impl Caller for Runner<'_> {
             return Some(KILLED);
         }
         if core.shared.stopping.load(Ordering::Relaxed) {
+            self.attempt.is_cut |= self.has_written;
             return Some(STOPPING);
         }
         let threshold_ms = core.config.busy_reply_threshold;

@@ -389,6 +389,11 @@ impl Scripts {
         self.begin_again(run);
     }
 
+    /// Whether one has been running for some time.
+    pub fn is_any_long(&self) -> bool {
+        !self.state().running.is_empty()
+    }
+
     /// Whether one has passed the threshold.
     #[inline]
     pub fn is_any_busy(&self) -> bool {

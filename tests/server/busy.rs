@@ -3,6 +3,7 @@
 use crate::client::{Client, Value, encode};
 use crate::extra::{PATIENCE, wait_until};
 use crate::process::{Kind, Server};
+use crate::scratch::Scratch;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -394,5 +395,43 @@ fn the_server_ends_beside_a_script_that_does_not() {
             let status = server.wait_exit(PATIENCE.as_millis() as u64).expect("it ends");
             assert!(status.success(), "{status:?}");
         }
+    }
+}
+
+#[test]
+fn a_signal_waits_for_a_script_and_nothing_of_half_a_script_is_kept() {
+    for shards in [1, 2, 4] {
+        let scratch = Scratch::new(&format!("signal-beside-a-script-{shards}"));
+        let start =
+            || scratch.start(Kind::Corering { shards }, &["--appendonly", "yes", "--busy-reply-threshold", "50"]);
+        let kill_says =
+            |client: &mut Client, text: &str| call(client, &["SCRIPT", "KILL"]).to_string().starts_with(text);
+        for number in 0..8 {
+            let key = format!("half{number}");
+            let (mut server, mut client) = start();
+            assert_eq!(call(&mut client, &["GET", "half0"]), Value::NullBulk, "{shards} shards");
+            call(&mut client, &["SET", "kept", "1"]);
+            send(&mut client, &["EVAL", "redis.call('SET', KEYS[1], '1') while true do end", "1", &key]);
+            let mut other = connect(&server);
+            wait_until("it runs", || kill_says(&mut other, "-UNKILLABLE"));
+            server.signal("TERM");
+            assert!(server.wait_exit(200).is_none(), "{shards} shards: it waits");
+            assert!(kill_says(&mut other, "-UNKILLABLE"), "{shards} shards");
+            send(&mut other, &["SHUTDOWN", "NOSAVE"]);
+            let status = server.wait_exit(PATIENCE.as_millis() as u64).expect("it ends");
+            assert!(status.success(), "{status:?}");
+            let (server, mut client) = start();
+            assert_eq!(call(&mut client, &["GET", &key]), Value::NullBulk, "{shards} shards");
+            assert_eq!(call(&mut client, &["GET", "kept"]), Value::Bulk(b"1".to_vec()));
+            drop(server);
+        }
+        let (mut server, mut client) = start();
+        send(&mut client, &["EVAL", "while true do end", "1", "k"]);
+        let mut other = connect(&server);
+        wait_until("it runs", || is_busy(&call(&mut other, &["SHUTDOWN"])));
+        server.signal("TERM");
+        assert!(server.wait_exit(200).is_none(), "{shards} shards: it waits");
+        assert!(kill_says(&mut other, "+OK"));
+        assert!(server.wait_exit(PATIENCE.as_millis() as u64).is_some_and(|status| status.success()));
     }
 }
