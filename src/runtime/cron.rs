@@ -126,6 +126,7 @@ impl Core {
             self.cron_next = index + 1;
             self.look_at_client(index);
         }
+        self.tend_scripts();
     }
 
     /// Does a slice of the work on the keys that nobody asks for.

@@ -96,6 +96,8 @@ pub(super) struct Scripting {
     functions: AHashMap<Vec<u8>, (String, usize)>,
     /// Bytes of Lua, as everybody was told.
     told_bytes: u64,
+    /// Something was forgotten, and is freed by and by.
+    is_collecting: bool,
 }
 
 impl Scripting {
@@ -107,6 +109,7 @@ impl Scripting {
             libraries: AHashMap::new(),
             functions: AHashMap::new(),
             told_bytes: 0,
+            is_collecting: false,
         }
     }
 
@@ -601,6 +604,9 @@ impl Core {
                 .map(|(keys, (reference, script))| Some(Prepared::of_script(reference, script, keys, is_readonly))),
             ScriptCall::Function { is_readonly } => self.find_function(&mut scripting, args, is_readonly),
         };
+        if !what.runs() {
+            scripting.tell_bytes(&self.shared.scripts); // After a run it is told anyway.
+        }
         self.scripting = Some(scripting);
         let Some(mut prepared) = prepared? else { return Ok(None) };
         let limit = self.config.maxmemory.bytes;
@@ -649,6 +655,17 @@ impl Core {
         Ok(())
     }
 
+    /// Frees what others have made this core forget, where no script comes that would.
+    pub(super) fn tend_scripts(&mut self) {
+        let Some(mut scripting) = self.scripting.take() else { return };
+        self.forget_stale(&mut scripting);
+        if scripting.is_collecting {
+            scripting.is_collecting = !scripting.engine.collect_some();
+            scripting.tell_bytes(&self.shared.scripts);
+        }
+        self.scripting = Some(scripting);
+    }
+
     /// Whether what was compiled here may be out of date.
     fn has_stale_scripts(&self) -> bool {
         self.scripting.as_ref().is_some_and(|scripting| scripting.generation != self.shared.scripts.generation())
@@ -661,6 +678,7 @@ impl Core {
             return;
         }
         scripting.generation = generation;
+        scripting.is_collecting = true;
         let engine = &mut scripting.engine;
         scripting.scripts.retain(|_, (reference, script)| {
             let is_alive = script.is_alive();

@@ -321,7 +321,8 @@ impl<'a> Writer<'a> {
             self.write_entries(stack, depth, false)?;
         } else if field(stack, "big_number", Kind::String) {
             // Whatever it is: on one line.
-            let digits = String::from_utf8_lossy(stack.bytes(-1).unwrap_or_default()).replace(['\r', '\n'], " ");
+            let mut digits = stack.bytes(-1).unwrap_or_default().to_vec();
+            digits.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n')).for_each(|byte| *byte = b' ');
             self.reply.big_number(&digits);
         } else if !(field(stack, "verbatim_string", Kind::Table) && self.write_verbatim(stack, table)) {
             stack.truncate(table);

@@ -74,6 +74,8 @@ pub const TEXT_BYTES_MAX: usize = 8 << 20;
 const RUNS_PER_STEP: u64 = 50;
 /// … of this size, as Lua has it.
 const STEP_SIZE: i32 = 50;
+/// How much is collected at a time where no script runs, in KiB that would have been made meanwhile.
+const COLLECT_KIB: i32 = 1024;
 
 /// The name of a script: the SHA-1 of its text, in hexadecimal.
 pub type Sha = [u8; 40];
@@ -186,6 +188,11 @@ impl Engine {
             .map_err(|what| Error::new([b"ERR Error compiling script (new function): ", what.as_slice()].concat()));
         stack.truncate(0);
         reference
+    }
+
+    /// Frees a part of what nothing refers to. True: there is no more of it.
+    pub fn collect_some(&mut self) -> bool {
+        self.lua.collect_some(COLLECT_KIB)
     }
 
     /// Forgets code.

@@ -224,6 +224,12 @@ impl Lua {
         // SAFETY: the state is open; no value of ours has a finalizer, so nothing is called.
         unsafe { ffi::lua_gc(self.state.as_ptr(), ffi::GC_COLLECT, 0) };
     }
+
+    /// The same bit by bit: the work that making so many KiB brings with it. True: there is no more.
+    pub fn collect_some(&mut self, kib: i32) -> bool {
+        // SAFETY: as in `collect`.
+        unsafe { ffi::lua_gc(self.state.as_ptr(), ffi::GC_STEP, kib) != 0 }
+    }
 }
 
 /// A stack of values: that of a function of ours, which begins with its arguments, or that of an idle state.

@@ -974,3 +974,17 @@ fn what_clients_send_ahead_passes_the_limit_by_little() {
         assert!(peak <= LIMIT + SLACK_BYTES, "{} bytes above the limit", peak - LIMIT);
     });
 }
+
+#[test]
+fn what_was_compiled_is_freed_when_scripts_are_flushed_though_none_runs() {
+    let server = start("0", "noeviction");
+    let mut clients: Vec<Client> = (0..8).map(|_| connect(&server)).collect();
+    for number in 0..4000 {
+        let text = format!("local text = {number} {} return text", "text = text + 1 ".repeat(60));
+        clients[number % 8].call(&["SCRIPT", "LOAD", &text]).expect("a reply");
+    }
+    let client = &mut clients[0];
+    let before = number(client, "used_memory_vm_eval");
+    client.call(&["SCRIPT", "FLUSH"]).expect("a reply");
+    wait_until("most of Lua's memory is free", || number(client, "used_memory_vm_eval") < before / 4);
+}
