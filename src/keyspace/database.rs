@@ -11,7 +11,9 @@
 //! 2. A deadline that is put off needs no new record: the old one comes, finds the entry not due, and is filed again.
 //!    Only an earlier one does. So a session that is prolonged with every request has one record, not thousands.
 //! 3. For a container with a part that is to be removed (a field of a hash), a record waits that is due not later than
-//!    [`Container::due_ms`]. It is filed when that time becomes earlier, and again when the parts due are gone.
+//!    [`Container::due_ms`]. It is filed when that time becomes earlier, and again when it has come and the parts due
+//!    are gone. If a slice of time does not suffice for them, it waits outside the wheel until the next slice, since
+//!    the wheel hands nothing out twice in a millisecond: see [`Database::file_due`].
 //! 4. Records of keys that were removed, and those for which an earlier one was filed, stay until their time has come.
 //!    If they become too many (a quarter of the keys, [`STALE_MIN`]), the wheel is made anew from the entries, step by
 //!    step while the old one goes on working: see [`Rebuild`]. So where every key has a deadline, records take 10 bytes
@@ -24,6 +26,7 @@ use super::walk::Walk;
 use crate::structure::table::Position;
 use crate::structure::wheel::Wheel;
 use crate::value::{Container, Removed};
+use std::collections::VecDeque;
 
 /// Fewer stale records than this are no reason to make a wheel anew (32 KiB).
 const STALE_MIN: usize = 4096;
@@ -36,6 +39,8 @@ pub(super) struct Database {
     /// … that has not yet passed all entries.
     pub(super) walk: Option<Box<Walk>>,
     wheel: Wheel,
+    /// Hashes of keys of which parts are due that the last slices have left: each has its turn in the next one.
+    unfinished: VecDeque<u64>,
     rebuild: Option<Rebuild>,
     /// Its entries are lent by other keyspaces, whose wheels have their records.
     is_loan: bool,
@@ -87,6 +92,7 @@ impl Default for Database {
             epoch: false,
             walk: None,
             wheel: Wheel::new(0),
+            unfinished: VecDeque::new(),
             rebuild: None,
             is_loan: false,
             volatile_len: 0,
@@ -143,7 +149,7 @@ impl Database {
     /// Of the wheel alone.
     pub fn wheel_bytes(&self) -> usize {
         let old = self.rebuild.as_ref().map_or(0, |rebuild| rebuild.old.memory_bytes());
-        self.wheel.memory_bytes() + old
+        self.wheel.memory_bytes() + old + self.unfinished.capacity() * size_of::<u64>()
     }
 
     /// To look around.
@@ -287,9 +293,9 @@ impl Database {
         }
     }
 
-    /// Removes parts of an entry whose time has come, those of about `budget` allocations; the record that said so has
-    /// come too, or will.
-    pub fn remove_due(&mut self, hash: u64, position: Position, now_ms: u64, budget: usize) -> Removed {
+    /// Removes parts of an entry whose time has come, those of about `budget` allocations; the record that said so
+    /// waits still, or has come and is to be filed again.
+    pub fn remove_due(&mut self, position: Position, now_ms: u64, budget: usize) -> Removed {
         self.before_change(position);
         let mut entry = self.entries.entry_mut(position);
         let before = Share::of(entry.view());
@@ -298,12 +304,16 @@ impl Database {
         drop(entry);
         self.due_len = self.due_len - usize::from(before.due_ms.is_some()) + usize::from(after.due_ms.is_some());
         self.entry_bytes = self.entry_bytes - before.bytes + after.bytes;
-        if let Some(due_ms) = after.due_ms
-            && !self.is_loan
-        {
-            file(&mut self.wheel, due_ms, hash, now_ms);
-        }
         removed
+    }
+
+    /// The record of an entry, which said that parts of it are due, has come: files it for those that are left.
+    pub fn file_due(&mut self, hash: u64, position: Position, now_ms: u64) {
+        match self.view(position).due_ms() {
+            Some(due_ms) if due_ms <= now_ms => self.unfinished.push_back(hash),
+            Some(due_ms) => file(&mut self.wheel, due_ms, hash, now_ms),
+            None => {}
+        }
     }
 
     // Eviction
@@ -380,6 +390,11 @@ impl Database {
         Database { is_loan: self.is_loan, ..Database::default() }
     }
 
+    /// Whether parts are due that the last slices have left.
+    pub fn has_unfinished(&self) -> bool {
+        !self.unfinished.is_empty()
+    }
+
     /// Looks again after a while for parts of an entry that are due now.
     pub fn put_off_due(&mut self, hash: u64, at_ms: u64, now_ms: u64) {
         file(&mut self.wheel, at_ms, hash, now_ms);
@@ -399,10 +414,10 @@ impl Database {
         self.due_len
     }
 
-    /// Records in the wheels.
+    /// Records in the wheels, and beside them.
     #[cfg(test)]
     pub fn record_len(&self) -> usize {
-        self.wheel.len() + self.rebuild.as_ref().map_or(0, |rebuild| rebuild.old.len())
+        self.wheel.len() + self.unfinished.len() + self.rebuild.as_ref().map_or(0, |rebuild| rebuild.old.len())
     }
 
     /// Whether [`Database::take_soonest`] tells well; if not, a sample tells better.
@@ -412,11 +427,9 @@ impl Database {
 
     /// A time before which nothing is due: then [`Database::expire`] should be called.
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        match &self.rebuild {
-            // To be finished soon.
-            Some(_) => Some(0),
-            None => self.wheel.next_deadline_ms(),
-        }
+        // To be finished soon.
+        let is_under_way = self.rebuild.is_some() || !self.unfinished.is_empty();
+        if is_under_way { Some(0) } else { self.wheel.next_deadline_ms() }
     }
 
     /// Takes out entries whose deadline has come, as far as the budget goes: of about so many entries the memory is
@@ -425,8 +438,16 @@ impl Database {
         let Found { expired, due: parts, wheels } = found;
         let before = expired.len();
         let entries = &mut self.entries;
-        let mut due = |record| look_up(entries, hash_of_record(record), now_ms, &hash_of, expired, parts);
-        let mut is_more = self.wheel.advance(now_ms, budget, &mut due);
+        let mut look_up = |hash| look_up(entries, hash, now_ms, &hash_of, expired, parts);
+        // Half of a slice at most, so that neither what is large nor what is new waits for all of the other.
+        let turns = self.unfinished.len().min(budget.div_ceil(2));
+        for hash in self.unfinished.drain(..turns) {
+            if let Some(deadline_ms) = look_up(hash) {
+                file(&mut self.wheel, deadline_ms, hash, now_ms);
+            }
+        }
+        let mut due = |record| look_up(hash_of_record(record));
+        let mut is_more = self.wheel.advance(now_ms, budget - turns, &mut due);
         if let Some(rebuild) = &mut self.rebuild {
             is_more |= rebuild.old.advance(now_ms, budget, &mut due);
         }

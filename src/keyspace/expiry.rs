@@ -14,8 +14,18 @@ const CLOCK_BACK_MS_MAX: u64 = 1000;
 /// Parts of a container (fields) whose removal costs about as much as one look at an allocation.
 const PARTS_PER_ALLOCATION: usize = 8;
 
-/// When fields that are due are looked at again of a hash that a snapshot has yet to record, in ms.
+/// When fields that are due are looked at again of a hash that is needed as it is, by a snapshot for example, in ms.
 const PUT_OFF_MS: u64 = 100;
+
+/// What became of parts that are due.
+pub(super) enum Due {
+    /// So many are gone, and may be not all.
+    Removed(usize),
+    /// So many are gone, and the entry with them.
+    RemovedAll(usize),
+    /// They stay for the time being: somebody needs the entry as it is.
+    Stays,
+}
 
 impl Keyspace {
     /// Gives a key a deadline in unix ms; "expire". One that has come already removes the key: "del". Whether there was
@@ -130,10 +140,18 @@ impl Keyspace {
             for key in found.due.drain(..) {
                 let hash = hash_with(&self.hasher, &key);
                 let Some((position, _)) = self.databases[db].find(hash, &key) else { continue };
-                let count = self.remove_due_at(db, hash, position, 1 + parts_left / PARTS_PER_ALLOCATION).0;
-                parts_left = parts_left.saturating_sub(count);
-                is_more |= parts_left == 0;
+                match self.remove_due_at(db, position, 1 + parts_left / PARTS_PER_ALLOCATION) {
+                    Due::Removed(count) => {
+                        parts_left = parts_left.saturating_sub(count);
+                        self.databases[db].file_due(hash, position, now_ms);
+                    }
+                    Due::RemovedAll(count) => parts_left = parts_left.saturating_sub(count),
+                    Due::Stays => {
+                        self.databases[db].put_off_due(hash, now_ms + PUT_OFF_MS, now_ms);
+                    }
+                }
             }
+            is_more |= self.databases[db].has_unfinished();
             self.graveyard.wheels.append(&mut found.wheels);
             if is_more {
                 // The others come first next time.
@@ -145,26 +163,20 @@ impl Keyspace {
         removed
     }
 
-    /// Removes parts of an entry whose time has come; "hexpired", and "del" if nothing is left. How many there were,
-    /// and whether the entry is still there.
+    /// Removes parts of an entry whose time has come; "hexpired", and "del" if nothing is left.
     #[cold]
-    pub(super) fn remove_due_at(&mut self, db: usize, hash: u64, position: Position, budget: usize) -> (usize, bool) {
+    pub(super) fn remove_due_at(&mut self, db: usize, position: Position, budget: usize) -> Due {
         if !self.kept.is_empty() && self.is_kept(db, self.databases[db].view(position).key()) {
-            return (0, true);
+            return Due::Stays;
         }
         if self.databases[db].is_unrecorded_large(position) {
             let key: Box<[u8]> = self.databases[db].view(position).key().into();
             self.databases[db].record_next(&key);
-            self.databases[db].put_off_due(hash, self.now_ms + PUT_OFF_MS, self.now_ms);
-            self.note_deadline(self.now_ms + PUT_OFF_MS);
-            return (0, true);
+            return Due::Stays;
         }
         let database = &mut self.databases[db];
-        let removed = database.remove_due(hash, position, self.now_ms, budget);
+        let removed = database.remove_due(position, self.now_ms, budget);
         let view = database.view(position);
-        if let Some(due_ms) = view.due_ms() {
-            self.next_deadline_ms = self.next_deadline_ms.min(due_ms);
-        }
         self.stats.expired_fields += removed.count as u64;
         if 0 < removed.count {
             self.effects.note(Event::HEXPIRED, db, view.key());
@@ -179,8 +191,9 @@ impl Keyspace {
             self.effects.note(Event::DEL, db, entry.view().key());
             self.records.removed(db, entry.view().key());
             self.discard(entry);
+            return Due::RemovedAll(removed.count);
         }
-        (removed.count, !removed.is_empty)
+        Due::Removed(removed.count)
     }
 
     /// Removes an entry whose deadline has come; "expired". Counts no change: the log of writes learns of it by the

@@ -58,7 +58,7 @@ pub mod lhd;
 pub mod records;
 mod strings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod walk;
 mod watch;
 
@@ -79,6 +79,7 @@ use adviser::Adviser;
 use ahash::{AHashSet, RandomState};
 use database::Database;
 use entry::EntriesDrain;
+use expiry::Due;
 use lhd::{Lhd, VirtualTime};
 use std::hash::{BuildHasher, Hasher};
 use std::marker::PhantomData;
@@ -536,7 +537,7 @@ impl Keyspace {
         let due_ms = self.databases[db].view(position).container::<T>().and_then(T::due_ms);
         if due_ms.is_some_and(|due_ms| due_ms <= self.now_ms)
             && !self.is_replaying
-            && !self.remove_due_at(db, hash, position, DUE_ALLOCATIONS).1
+            && let Due::RemovedAll(_) = self.remove_due_at(db, position, DUE_ALLOCATIONS)
         {
             return None;
         }

@@ -960,6 +960,77 @@ fn fields_of_a_hash_expire_by_themselves_and_when_somebody_looks() {
     check_sums(&keyspace);
 }
 
+/// A key with a hash of so many fields that are due at a time, and one that stays.
+pub(crate) fn put_timed_hash(keyspace: &mut Keyspace, key: &[u8], fields: usize, deadline_ms: u64) {
+    use crate::value::hash::{Deadline, Hash, Limits};
+    let limits = Limits { listpack_len_max: 10, listpack_bytes_max: 64, seed: 1 };
+    let mut hash = Hash::new();
+    for field in 0..fields {
+        hash.set(field.to_string().as_bytes(), b"v", Deadline::At(deadline_ms), 0, &limits);
+    }
+    hash.set(b"stays", b"v", Deadline::Clear, 0, &limits);
+    keyspace.put(0, key, hash.into(), Expiry::Clear, Event::HSET);
+}
+
+#[test]
+fn many_fields_due_at_once_go_in_their_millisecond_whatever_else_has_a_deadline() {
+    const BUDGET: usize = 200;
+    const FIELDS: usize = 50_000;
+    let due_ms = START_MS + 100;
+    for keys in [0, 10, 5_000] {
+        let mut keyspace = keyspace();
+        put_timed_hash(&mut keyspace, b"large", FIELDS, due_ms);
+        for index in 0..keys {
+            // Half of them are due while the fields go, half in an hour.
+            let deadline_ms = if index % 2 == 0 { due_ms + 1 } else { START_MS + 3_600_000 };
+            keyspace.set_string(0, format!("k{index}").as_bytes(), b"v", Expiry::At(deadline_ms));
+        }
+        assert_eq!(keyspace.expire_cycle(due_ms - 1, BUDGET), 0);
+        let (mut slices, mut fields_max, mut now_ms) = (0, 0, due_ms);
+        while keyspace.next_deadline_ms().is_some_and(|next_ms| next_ms <= now_ms) {
+            let before = keyspace.stats;
+            keyspace.expire_cycle(now_ms, BUDGET);
+            slices += 1;
+            let fields = keyspace.stats.expired_fields - before.expired_fields;
+            fields_max = fields_max.max(fields);
+            if 5 < slices && keys == 5_000 && slices < 15 {
+                assert!(0 < fields && before.expired < keyspace.stats.expired, "both go on: {:?}", keyspace.stats);
+            }
+            if slices == 5 {
+                now_ms += 1;
+            }
+        }
+        assert_eq!(now_ms, due_ms + 1);
+        let gone = (keyspace.stats.expired, keyspace.stats.expired_fields);
+        assert_eq!(gone, (keys / 2, FIELDS as u64), "beside {keys} keys, in {slices} slices");
+        assert!(slices <= 2 * (FIELDS + keys as usize) / BUDGET, "{slices}");
+        assert!(fields_max <= 4 * BUDGET as u64, "{fields_max}");
+        check_sums(&keyspace);
+    }
+}
+
+#[test]
+fn hashes_with_many_fields_due_take_turns() {
+    let due_ms = START_MS + 100;
+    let mut keyspace = keyspace();
+    keyspace.set_string(0, b"other", b"v", Expiry::At(START_MS + 3_600_000));
+    let names: Vec<String> = (0..300).map(|number| format!("hash:{number}")).collect();
+    names.iter().for_each(|name| put_timed_hash(&mut keyspace, name.as_bytes(), 100, due_ms));
+    let mut slices = 0;
+    keyspace.expire_cycle(due_ms, 200);
+    while keyspace.next_deadline_ms().is_some_and(|next_ms| next_ms <= due_ms) {
+        // Who looks meanwhile finds what is there, and files nothing anew.
+        keyspace.begin(due_ms, true);
+        keyspace.read_container::<crate::value::hash::Hash>(0, names[slices % 300].as_bytes()).expect("a hash");
+        keyspace.expire_cycle(due_ms, 200);
+        slices += 1;
+        assert!(records(&keyspace) <= names.len() + 1, "{}", records(&keyspace));
+    }
+    assert_eq!((keyspace.stats.expired_fields, keyspace.len(0), records(&keyspace)), (30_000, 301, 1));
+    assert!(slices < 600, "{slices}");
+    check_sums(&keyspace);
+}
+
 #[test]
 fn what_is_kept_neither_expires_nor_is_evicted() {
     let mut keyspace = Keyspace::new(1, 1);

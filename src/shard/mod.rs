@@ -842,6 +842,7 @@ pub fn finish(result: CommandResult, stats: &mut Stats, row: &'static Row, start
 mod tests {
     use super::*;
     use crate::keyspace::Expiry;
+    use crate::keyspace::tests::put_timed_hash;
 
     const START_MS: u64 = 1_700_000_000_000;
 
@@ -895,6 +896,20 @@ mod tests {
             is_done
         });
         assert!((2..10).contains(&freed.expect("it ends")));
+    }
+
+    #[test]
+    fn fields_that_are_left_are_due_at_once_too() {
+        let mut shard = shard();
+        put_timed_hash(&mut shard.keyspace, b"hash", 10_000, START_MS + 1);
+        shard.keyspace.set_string(0, b"other", b"v", Expiry::At(START_MS + 500));
+        let mut slices = 1;
+        while shard.tend(START_MS + 1, true) {
+            assert_eq!(shard.next_due_ms(), 0);
+            slices += 1;
+        }
+        assert_eq!((shard.keyspace.stats.expired_fields, shard.keyspace.len(0)), (10_000, 2));
+        assert!((10_000 / EXPIRE_SLICE / 4..10_000 / EXPIRE_SLICE * 2).contains(&slices), "{slices}");
     }
 
     #[test]
