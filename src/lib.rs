@@ -215,9 +215,9 @@
 //! | `SAMPLES_MAX` | `src/command/latency.rs` | `160` | the oldest sample goes |
 //! | `ERRORS_MAX` | `src/stats.rs` | `128` | further error words are counted together |
 //! | `CHANGE_SLICE` | `src/runtime/pubsub.rs` | `256` | a client joins or leaves further names in later passes |
-//! | `SLICES_BYTES_MAX` | `src/stats/stages.rs` | `512 << 10` | of a core's last seconds the oldest are forgotten |
+//! | `BLOCKS_MAX` | `src/stats/running.rs` | `8192` | what a core has counted of the running second goes where it is kept at once |
+//! | `SLICES_BYTES_MAX` | `src/stats/stages.rs` | `256 << 10` | of a core's last seconds the oldest are forgotten |
 //! | `WINDOW_SECONDS_MAX` | `src/stats/stages.rs` | `300` | likewise; a longer window is refused |
-//! | `POOL_MAX` | `src/stats.rs` | `16` | emptied histograms beyond are freed |
 //! | `FORGET_SLICE` | `src/runtime/pubsub.rs` | `500` | a closed client loses further subscriptions in later passes |
 //! | `STRIPES` | `src/pubsub/directory.rs` | `64` | subscribers of some name and publishers of another wait for each other |
 //! | `STRIPES` | `src/pubsub/tracking.rs` | `64` | likewise for keys that are remembered |

@@ -5,19 +5,22 @@
 //! Not here: asking the other cores, and the clock. `INFO` and `LATENCY HISTOGRAM` print what this file formats.
 //!
 //! Latencies are histograms: [`histogram`]. Of every command there is one per stage of its time, apart for what ran
-//! here and on another core: [`stages`]. How the loop itself does is [`health`].
+//! here and on another core: [`stages`]; what comes in is counted by the second first: [`running`]. How the loop itself
+//! does is [`health`].
 
 pub mod health;
 pub mod histogram;
+pub mod running;
 pub mod stages;
 
 use crate::command::lookup::{self, COMMAND_COUNT, CommandId, Row};
 use bitflags::bitflags;
 use health::Health;
-use histogram::{Histogram, SmallHistogram};
-use stages::{Lane, Lanes, Slice, Slices, SmallLanes, Stage, Way};
+use histogram::{GROUP_BUCKETS, Histogram, coarse_place_of};
+use running::Running;
+use stages::{Lane, Lanes, Slice, Slices, Stage, Way};
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -193,36 +196,8 @@ impl Calls {
 #[derive(Clone, Default)]
 struct CommandStats {
     calls: Calls,
-    /// Its stages in the running second …
-    current: SmallLanes,
-    /// … and before; none while latency tracking was off.
+    /// Its stages before the running second; none while latency tracking was off.
     before: Option<Box<Lanes>>,
-}
-
-impl CommandStats {
-    /// What was counted in some lanes, added up; `None`: nothing.
-    fn sum(&self, of: impl Fn(Lane) -> bool) -> Option<Histogram> {
-        let mut sum: Option<Histogram> = None;
-        let before = self.before.as_deref().into_iter().flat_map(Lanes::used);
-        for (_, histogram) in before.filter(|(lane, _)| of(*lane)) {
-            sum.get_or_insert_default().merge(histogram);
-        }
-        for (_, histogram) in self.current.used().filter(|(lane, _)| of(*lane)) {
-            sum.get_or_insert_default().merge(histogram);
-        }
-        sum
-    }
-
-    /// A copy that knows of no stage but the execution.
-    fn executions(&self) -> CommandStats {
-        let mut before = None;
-        for lane in Way::ALL.map(|way| Lane::of(way, Stage::Execute)) {
-            if let Some(sum) = self.sum(|of| of == lane) {
-                before.get_or_insert_with(Box::<Lanes>::default).merge_into(lane, &sum);
-            }
-        }
-        CommandStats { calls: self.calls, current: SmallLanes::default(), before }
-    }
 }
 
 bitflags! {
@@ -337,9 +312,6 @@ impl Errors {
 /// Stages of one command: those in which something was counted.
 pub type StagesOf = (CommandId, Lanes);
 
-/// Histograms that are kept for reuse.
-const POOL_MAX: usize = 16;
-
 /// Everything that one core counts.
 pub struct Stats {
     /// Counters outside commands.
@@ -359,11 +331,8 @@ pub struct Stats {
     resets: u64,
     /// … those before, …
     slices: Slices,
-    /// … and the commands of which something was counted in it; some of them twice.
-    touched: Vec<CommandId>,
-    /// Emptied histograms, which move whole into their places.
-    #[expect(clippy::vec_box, reason = "a place holds a box, so that those of commands never called are small")]
-    pool: Vec<Box<SmallHistogram>>,
+    /// … and what is counted in it.
+    running: Running,
     /// The command that took longest in the running pass, and how long.
     slowest: Option<(CommandId, u64)>,
     /// What the histograms of seconds before the running one take.
@@ -412,8 +381,7 @@ impl Stats {
             since: 0,
             resets: 0,
             slices: Slices::default(),
-            touched: Vec::new(),
-            pool: Vec::new(),
+            running: Running::default(),
             slowest: None,
             before_bytes: 0,
         }
@@ -425,16 +393,16 @@ impl Stats {
         if is_tracking == self.is_tracking {
             return;
         }
+        self.settle();
+        self.running = Running::default();
         self.is_tracking = is_tracking;
         self.slices = Slices::since(self.second);
         if !is_tracking {
-            for stats in &mut self.commands {
-                *stats = stats.executions();
-            }
-            let lanes = self.commands.iter().filter_map(|stats| stats.before.as_deref());
-            self.before_bytes = lanes.flat_map(Lanes::used).map(|(_, histogram)| histogram.bytes()).sum();
-            self.touched = Vec::new();
-            self.pool = Vec::new();
+            let lanes = self.commands.iter_mut().filter_map(|stats| stats.before.as_deref_mut());
+            self.before_bytes = lanes.fold(0, |bytes, lanes| {
+                lanes.retain(|lane| lane.stage() == Stage::Execute);
+                bytes + lanes.bytes()
+            });
         }
     }
 
@@ -473,8 +441,8 @@ impl Stats {
         let stats = &mut self.commands[id.index()];
         take(&mut stats.calls.calls, calls);
         take(&mut stats.calls.nanoseconds, nanoseconds);
-        if let Some(histogram) = stats.current.slot(Lane::of(Way::Local, Stage::Execute)) {
-            histogram.take_back_all(latencies);
+        for (number, counts) in latencies.groups() {
+            self.running.take_back(id, Lane::of(Way::Local, Stage::Execute), number, &counts);
         }
     }
 
@@ -503,23 +471,15 @@ impl Stats {
         if !self.is_tracking {
             return;
         }
-        match self.commands[id.index()].current.slot(lane) {
-            Some(histogram) => histogram.record_many(nanoseconds, count),
-            none => {
-                let mut histogram = self.pool.pop().unwrap_or_default();
-                histogram.record_many(nanoseconds, count);
-                *none = Some(histogram);
-                self.touched.push(id);
-            }
+        while !self.running.record(id, lane, nanoseconds, count) {
+            self.settle();
         }
     }
 
     /// Such a stage is to be recorded soon: its counter is brought near.
     #[inline]
     pub fn expect_stage(&self, id: CommandId, lane: Lane, nanoseconds: u64) {
-        if let Some(histogram) = self.commands[id.index()].current.get(lane) {
-            histogram.prefetch(nanoseconds);
-        }
+        self.running.prefetch(id, lane, nanoseconds);
     }
 
     /// The time is now this second, by the core's steady clock. What was counted in another becomes a slice.
@@ -529,23 +489,37 @@ impl Stats {
         if second <= self.second {
             return;
         }
-        let mut slice = Slice { second: std::mem::replace(&mut self.second, second), ..Slice::default() };
-        for id in self.touched.drain(..) {
-            let stats = &mut self.commands[id.index()];
-            for lane in Lane::all() {
-                let Some(mut histogram) = stats.current.slot(lane).take() else { continue };
-                slice.push(id, lane, &histogram);
-                let before = stats.before.get_or_insert_default().slot(lane);
-                let bytes = before.as_ref().map_or(0, |before| before.bytes());
-                let before = before.get_or_insert_default();
-                before.merge(&histogram);
-                self.before_bytes += before.bytes() - bytes;
-                if self.pool.len() < POOL_MAX {
-                    histogram.clear();
-                    self.pool.push(histogram);
+        self.settle();
+        self.second = second;
+    }
+
+    /// What is counted of the running second so far goes where it is kept.
+    #[cold]
+    fn settle(&mut self) {
+        let mut slice = Slice { second: self.second, ..Slice::default() };
+        let mut buckets: Vec<(u16, u64)> = Vec::new();
+        self.running.take_all(|command, lane, groups| {
+            let before = self.commands[command].before.get_or_insert_with(|| {
+                self.before_bytes += size_of::<Lanes>();
+                Box::default()
+            });
+            self.before_bytes -= before.get(lane).map_or(0, Histogram::bytes);
+            let histogram = before.at(lane);
+            for (number, counts) in groups {
+                histogram.add(*number, counts);
+                let first = usize::from(*number) * GROUP_BUCKETS;
+                for (place, &count) in (first..).zip(counts).filter(|(_, count)| 0 < **count) {
+                    let place = coarse_place_of(place, lane.digits());
+                    match buckets.last_mut().filter(|(last, _)| *last == place) {
+                        Some((_, counted)) => *counted += count,
+                        None => buckets.push((place, count)),
+                    }
                 }
             }
-        }
+            self.before_bytes += histogram.bytes();
+            slice.push(lookup::rows()[command].id, lane, &buckets);
+            buckets.clear();
+        });
         if !slice.counted.is_empty() {
             self.slices.push(slice);
         }
@@ -554,10 +528,7 @@ impl Stats {
     /// What all that is known of latencies takes. It grows by what is measured, and is not the users' data: it does not
     /// count against `maxmemory`.
     pub fn latency_bytes(&self) -> usize {
-        let of = |id: &CommandId| self.commands[id.index()].current.used().map(|(_, histogram)| histogram.bytes());
-        let current: usize = self.touched.iter().collect::<BTreeSet<_>>().into_iter().flat_map(of).sum();
-        let pool: usize = self.pool.iter().map(|histogram| histogram.bytes()).sum();
-        self.before_bytes + current + pool + self.slices.bytes()
+        self.before_bytes + self.running.bytes() + self.slices.bytes()
     }
 
     /// How often counting has begun anew, by `CONFIG RESETSTAT`: on every core as often, if not at the same time.
@@ -567,7 +538,7 @@ impl Stats {
 
     /// The slices from a second on that are kept, oldest first.
     pub fn slices_from(&self, second: u64) -> impl Iterator<Item = &Arc<Slice>> {
-        self.slices.from(second)
+        self.slices.from(second, self.second)
     }
 
     /// A pass of the loop begins: none of its commands has run.
@@ -583,15 +554,26 @@ impl Stats {
 
     /// The stages of some commands since the start, by command.
     pub fn stages(&self, is_wanted: impl Fn(CommandId) -> bool) -> Vec<StagesOf> {
-        let wanted = lookup::rows().iter().map(|row| row.id).filter(|id| is_wanted(*id));
-        let of = |id: CommandId| {
-            let stats = &self.commands[id.index()];
-            let mut lanes = stats.before.as_deref().cloned().unwrap_or_default();
-            lanes.merge(&stats.current);
-            let is_used = lanes.used().next().is_some();
-            is_used.then_some((id, lanes))
-        };
-        wanted.filter_map(of).collect()
+        self.sums(|id, _| is_wanted(id)).into_iter().collect()
+    }
+
+    /// What was counted in some lanes since the start.
+    fn sums(&self, is_wanted: impl Fn(CommandId, Lane) -> bool) -> BTreeMap<CommandId, Lanes> {
+        let mut sums: BTreeMap<CommandId, Lanes> = BTreeMap::new();
+        let before =
+            lookup::rows().iter().filter_map(|row| Some((row.id, self.commands[row.id.index()].before.as_deref()?)));
+        for (id, lanes) in before {
+            for (lane, histogram) in lanes.used().filter(|(lane, _)| is_wanted(id, *lane)) {
+                sums.entry(id).or_default().at(lane).merge(histogram);
+            }
+        }
+        for (of, counts) in self.running.groups() {
+            let id = lookup::rows()[of.command].id;
+            if is_wanted(id, of.lane) {
+                sums.entry(id).or_default().at(of.lane).add(of.number, &counts);
+            }
+        }
+        sums
     }
 
     /// The same of the last seconds, without the running one.
@@ -600,7 +582,7 @@ impl Stats {
         for slice in self.slices.last(seconds, self.second) {
             for counted in slice.counted.iter().filter(|counted| is_wanted(counted.command)) {
                 let lanes = found.entry(counted.command).or_default();
-                counted.add_to(lanes.slot(counted.lane).get_or_insert_default());
+                counted.add_to(lanes.at(counted.lane));
             }
         }
         found.into_iter().collect()
@@ -646,8 +628,12 @@ impl Stats {
 
     /// Commands whose execution was timed, with how long it took, wherever it was.
     pub fn histograms(&self) -> impl Iterator<Item = (&'static Row, Histogram)> {
-        let executions = |id: CommandId| self.commands[id.index()].sum(|lane| lane.stage() == Stage::Execute);
-        lookup::rows().iter().filter_map(move |row| Some((row, executions(row.id)?)))
+        let sums = self.sums(|_, lane| lane.stage() == Stage::Execute);
+        sums.into_iter().map(|(id, lanes)| {
+            let mut sum = Histogram::default();
+            lanes.used().for_each(|(_, histogram)| sum.merge(histogram));
+            (lookup::find_by_id(id), sum)
+        })
     }
 
     /// Takes the samples of the rates. Due every 100 ms; `now_us` may come from any steady clock.
@@ -800,14 +786,14 @@ mod tests {
         assert_eq!(counts(&stats.stages_within(3, |id| id == get)), [(get, EXECUTE, 1), (get, HOP, 3)]);
         assert_eq!((stats.seconds_counted(None), stats.seconds_counted(Some(2))), (104, 2));
         let bytes = stats.latency_bytes();
-        (0..100).for_each(|bits| stats.record(set, 1 << (bits % 30)));
-        assert!(bytes + 5_500 < stats.latency_bytes() && stats.latency_bytes() < bytes + 15_000);
+        (0..1000).for_each(|bits| stats.record(set, 1_000 + (bits % 100) * 1_000));
+        assert!(bytes + 4_000 < stats.latency_bytes() && stats.latency_bytes() < bytes + 20_000);
         // What clients ask for in Redis' words is the execution alone, on whichever core.
         stats.record_run(get, Way::Forwarded, 9_000);
         let executions: Vec<u64> = stats.histograms().map(|(_, histogram)| histogram.count()).collect();
-        assert_eq!(executions.iter().sum::<u64>(), 104);
+        assert_eq!(executions.iter().sum::<u64>(), 1_004);
         let snapshot = stats.snapshot(Wanted::all());
-        assert_eq!(snapshot.latencies.values().map(|histogram| histogram.count()).sum::<u64>(), 104);
+        assert_eq!(snapshot.latencies.values().map(|histogram| histogram.count()).sum::<u64>(), 1_004);
         assert_eq!(snapshot.calls[&get].calls, 3);
         stats.reset();
         assert!(stats.stages(|_| true).is_empty() && stats.stages_within(300, |_| true).is_empty());
@@ -835,8 +821,6 @@ mod tests {
         let executions = [Way::Local, Way::Forwarded].map(|way| (get, Lane::of(way, Stage::Execute), 19));
         assert_eq!(counts(&stats.stages(|_| true)), executions);
         assert!(counts(&stats.stages_within(300, |_| true)).is_empty());
-        let lanes: usize = stats.stages(|_| true)[0].1.used().map(|(_, histogram)| histogram.bytes()).sum();
-        assert!(lanes / 2 <= stats.latency_bytes() && stats.latency_bytes() <= 2 * lanes, "{}", stats.latency_bytes());
         assert!(4 * stats.latency_bytes() < all, "{} of {all}", stats.latency_bytes());
         stats.turn(50);
         stats.track_latency(true);
@@ -844,6 +828,40 @@ mod tests {
         stats.record(get, 1_000);
         stats.turn(51);
         assert_eq!(counts(&stats.stages_within(300, |_| true)), [(get, EXECUTE, 1)]);
+    }
+
+    /// What a core takes for commands that are in use, all of them with latencies of every length in every stage.
+    #[test]
+    fn what_is_known_of_latencies_is_bounded() {
+        let mut random = fastrand::Rng::with_seed(11);
+        // From some power of two on, each octave as often as the others.
+        let mut latency = |octaves: std::ops::Range<u32>| {
+            let lowest = 1_u64 << random.u32(octaves);
+            lowest + random.u64(..lowest)
+        };
+        let ids: Vec<CommandId> = lookup::rows().iter().map(|row| row.id).take(3).collect();
+        let mut bytes = Vec::new();
+        // As a load has them, 250 ns to 4 ms; and as none can, 64 ns to 68 s.
+        for octaves in [8..22, 6..36] {
+            let mut stats = Stats::default();
+            let mut others_max = 0;
+            for second in 1..=20 {
+                for &id in &ids {
+                    for lane in Lane::all() {
+                        (0..250).for_each(|_| stats.record_stage(id, lane, latency(octaves.clone()), 1));
+                    }
+                }
+                others_max = others_max.max(stats.latency_bytes() - stats.before_bytes);
+                stats.turn(second);
+            }
+            let before: usize = stats.commands.iter().filter_map(|stats| Some(stats.before.as_deref()?.bytes())).sum();
+            assert_eq!(stats.before_bytes, before);
+            assert!(others_max <= stages::SLICES_BYTES_MAX + running::BLOCKS_MAX * 64, "{others_max}");
+            let calls: u64 = stats.histograms().map(|(_, histogram)| histogram.count()).sum();
+            assert_eq!(calls, 3 * 2 * 20 * 250);
+            bytes.push(stats.before_bytes / ids.len());
+        }
+        assert!(bytes[0] <= 70_000 && bytes[1] <= 140_000, "{bytes:?} bytes for each command");
     }
 
     #[test]

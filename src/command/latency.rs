@@ -13,7 +13,8 @@
 //! stages    command ─▶ local | forwarded ─▶ stage ─▶ calls, mean_nsec, p50_nsec … p99.99_nsec, max_nsec
 //! ```
 //! Names are maps, in RESP2 arrays of names and values. Only what was counted is told; where nothing was, the map is
-//! empty. Numbers are nanoseconds, the upper ends of buckets: of three digits since the start, of two in a window.
+//! empty. Numbers are nanoseconds, the upper ends of buckets: of two digits, but of three of `execute` since the
+//! start.
 
 use super::client::write_help;
 use super::lookup::{self, CommandId, Row, find_by_id};
@@ -690,7 +691,7 @@ mod tests {
             server.stats[core].turn(second);
             server.stats[core].record(id("get"), 1_000);
         }
-        server.stats[0].record_stage(id("get"), Lane::of(Way::Forwarded, Stage::Hop), 2_047, 2);
+        server.stats[0].record_stage(id("get"), Lane::of(Way::Forwarded, Stage::Hop), 201, 2);
         server.stats[0].turn(6);
         server.stats[1].turn(9);
         server.stats[1].record(id("config|get"), 700);
@@ -701,7 +702,7 @@ mod tests {
             format!("$5|calls|:{calls}|{}{middle}{}", value("mean_nsec"), value("max_nsec"))
         };
         let execute = |calls, nanoseconds| format!("$7|execute|*16|{}", numbers(calls, nanoseconds));
-        let hop = format!("$9|forwarded|*2|$3|hop|*16|{}", numbers(2, 2_047));
+        let hop = format!("$9|forwarded|*2|$3|hop|*16|{}", numbers(2, 201));
         let get = format!("$3|get|*4|$5|local|*2|{}{hop}", execute(2, 1_000));
         let config = format!("$10|config|get|*2|$5|local|*2|{}", execute(1, 700));
         let mut say = |line: &str| server.say(COMMANDS, 1, line);

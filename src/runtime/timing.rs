@@ -507,6 +507,6 @@ mod tests {
         assert!(timing.leaving.is_empty());
         let stages = stats.stages(|_| true);
         let write: &Histogram = stages[0].1.get(Lane::of(Way::Forwarded, Stage::Write)).expect("it was recorded");
-        assert_eq!((write.count(), write.max()), (3 * WRITE_SAMPLES, 1_000));
+        assert_eq!((write.count(), write.max()), (3 * WRITE_SAMPLES, 1_003));
     }
 }

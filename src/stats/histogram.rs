@@ -1,36 +1,40 @@
 //! How many events took how long: the log-linear histogram that HdrHistogram calls "three significant digits".
 //!
 //! Every power of two is cut into 1024 equal buckets, so that a bucket is at most 1/1024 of its value wide; below 2048
-//! ns a bucket is a nanosecond. Sixty-four neighbours are a chunk, which is there from its first event on: what takes
-//! 60 to 250 ns costs three chunks of 512 bytes, and recording it one cache line of counters.
-//!
-//! What recording costs is that line: latencies of a load are all over some hundreds of buckets, and keys and values
-//! drive them out of the caches. So a second is counted in a histogram of half the size, with counters of 32 bits.
+//! ns a bucket is a nanosecond. A histogram of two digits has 128 to a power of two.
 //!
 //! ```text
 //! nanoseconds   0..1023   1024..2047   2048..4095   4096..8191   …   2^36-2^26..2^36
 //! octave           0           1            2            3       …         26
 //! bucket width     1           1            2            4       …       2^25
 //! ```
-//! Redis' own histograms have two digits: 128 buckets to a power of two. Each of those is a whole number of these, so
-//! what clients expect of `LATENCY HISTOGRAM` and `INFO latencystats` follows from the finer counts to the last digit.
-
-use crate::structure::cache::prefetch;
+//! Redis' own histograms have two digits: each of its buckets is a whole number of these, so what clients expect of
+//! `LATENCY HISTOGRAM` and `INFO latencystats` follows from the finer counts to the last digit.
+//!
+//! Fifteen neighbours are a group, which is there from its first event on, with counters of as many bytes as the
+//! largest of them needs: 1, 2, 4 or 8. There are many histograms, for every command and stage, and most have few
+//! events in most of their buckets. So a group costs 19 bytes at first; one of all latencies from 100 ns to a minute
+//! with up to 255 events in each bucket 36 KB, of two digits 5 KB.
+//!
+//! That is for keeping and for asking. Events come in too quickly for it: see [`super::running`].
 
 /// Nanoseconds above this are counted as this: 2^36, about 69 seconds.
 pub const LATENCY_MAX: u64 = (1 << 36) - 1;
-/// Buckets of an octave, as a power of two: three digits, …
-const FINE_BITS: u32 = 10;
-/// … and two.
-const COARSE_BITS: u32 = 7;
-/// Buckets of a chunk.
-const CHUNK_BUCKETS: usize = 64;
-/// Chunks up to [`LATENCY_MAX`].
-const CHUNKS: usize = place(LATENCY_MAX, FINE_BITS) / CHUNK_BUCKETS + 1;
-/// Memory is asked for by so many chunks.
-const CHUNKS_AT_ONCE: usize = 4;
-/// Of a histogram that is emptied for reuse so many chunks keep their memory.
-const KEPT_CHUNKS_MAX: usize = 8;
+/// Buckets of a group: with its key, counters of 32 bits fill a cache line (see [`super::running`]).
+pub(super) const GROUP_BUCKETS: usize = 15;
+
+/// Buckets of an octave, as a power of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Digits {
+    /// As Redis has them.
+    Two = 7,
+    /// As they are told where that is what is asked for.
+    Three = 10,
+}
+
+const FINE_BITS: u32 = Digits::Three as u32;
+const COARSE_BITS: u32 = Digits::Two as u32;
 
 /// The bucket of a latency, over all octaves of `1 << bits` buckets.
 #[inline]
@@ -38,6 +42,12 @@ const fn place(nanoseconds: u64, bits: u32) -> usize {
     // The first two octaves have buckets of width 1.
     let doublings = (u64::BITS - bits - 1) - (nanoseconds | ((2 << bits) - 1)).leading_zeros();
     ((doublings as usize) << bits) + (nanoseconds >> doublings) as usize
+}
+
+/// The bucket of an event: what is above [`LATENCY_MAX`] counts as that, 0 as 1.
+#[inline]
+pub(super) fn place_of(nanoseconds: u64, digits: Digits) -> usize {
+    place(nanoseconds.clamp(1, LATENCY_MAX), digits as u32)
 }
 
 /// The smallest latency of a bucket.
@@ -57,145 +67,239 @@ pub fn coarse_place(nanoseconds: u64) -> u16 {
     place(nanoseconds.min(LATENCY_MAX), COARSE_BITS) as u16
 }
 
+/// The bucket of two digits that a bucket belongs to.
+pub(super) fn coarse_place_of(place: usize, digits: Digits) -> u16 {
+    match digits {
+        Digits::Two => place as u16,
+        Digits::Three => coarse_place(lowest(place, FINE_BITS)),
+    }
+}
+
 /// The smallest and the largest latency of a bucket of two digits.
 pub fn coarse_bounds(place: u16) -> (u64, u64) {
     (lowest(place.into(), COARSE_BITS), highest(place.into(), COARSE_BITS))
 }
 
-/// How many events took how long, in nanoseconds.
-pub type Histogram = Counts<u64>;
-/// The same of a time so short that no count gets large: a count ends at the largest that there is.
-pub type SmallHistogram = Counts<u32>;
+/// The counters of a group.
+pub(super) type Group<C> = [C; GROUP_BUCKETS];
 
-/// The counter of a bucket.
-pub trait Counter: Copy + Default + Into<u64> {
-    /// So many more.
-    fn add(&mut self, count: u64);
-    /// So many less, 0 at least.
-    fn take(&mut self, count: u64);
-}
-
-impl Counter for u64 {
-    #[inline]
-    fn add(&mut self, count: u64) {
-        *self += count;
-    }
-
-    fn take(&mut self, count: u64) {
-        *self = self.saturating_sub(count);
-    }
-}
-
-impl Counter for u32 {
-    #[inline]
-    fn add(&mut self, count: u64) {
-        *self = self.saturating_add(count.min(u32::MAX.into()) as u32);
-    }
-
-    fn take(&mut self, count: u64) {
-        *self = self.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX));
-    }
-}
-
-/// A histogram with counters of some size.
+/// Groups whose counters have the same width, in no order.
 #[derive(Debug, Clone)]
-pub struct Counts<C> {
-    /// Of each chunk where it is in `chunks`, plus one; 0: nothing fell into it.
-    places: [u16; CHUNKS],
-    chunks: Vec<[C; CHUNK_BUCKETS]>,
-}
+struct Shelf<C>(Vec<Group<C>>);
 
-impl<C> Default for Counts<C> {
-    fn default() -> Counts<C> {
-        Counts { places: [0; CHUNKS], chunks: Vec::new() }
+impl<C> Default for Shelf<C> {
+    fn default() -> Shelf<C> {
+        Shelf(Vec::new())
     }
 }
 
-impl<C: Counter> Counts<C> {
+impl<C: Copy + Default + Into<u64> + TryFrom<u64>> Shelf<C> {
+    fn get(&self, at: usize) -> Group<u64> {
+        self.0[at].map(Into::into)
+    }
+
+    /// Such counters, if all counts are small enough for them.
+    fn narrow(counts: &Group<u64>) -> Option<Group<C>> {
+        let mut group = [C::default(); GROUP_BUCKETS];
+        for (narrow, &count) in group.iter_mut().zip(counts) {
+            *narrow = C::try_from(count).ok()?;
+        }
+        Some(group)
+    }
+
+    /// Writes counts into a group that is there. False: some are too large.
+    fn set(&mut self, at: usize, counts: &Group<u64>) -> bool {
+        Shelf::narrow(counts).map(|group| self.0[at] = group).is_some()
+    }
+
+    /// Adds a group; where it is now. `None`: some counts are too large.
+    fn push(&mut self, counts: &Group<u64>) -> Option<usize> {
+        let group = Shelf::narrow(counts)?;
+        grow(&mut self.0);
+        self.0.push(group);
+        Some(self.0.len() - 1)
+    }
+
+    /// Takes a group out, into whose place the last one moves.
+    fn remove(&mut self, at: usize) {
+        self.0.swap_remove(at);
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.capacity() * size_of::<Group<C>>()
+    }
+}
+
+/// Makes room for one more; not by doubling: there are many histograms.
+fn grow<T>(items: &mut Vec<T>) {
+    if items.len() == items.capacity() {
+        items.reserve_exact(1 + items.len() / 8);
+    }
+}
+
+/// Which group, and where it is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Its first bucket, divided by [`GROUP_BUCKETS`].
+    number: u16,
+    /// The shelf in the upper two bits, where it is there in the others.
+    at: u16,
+}
+
+const AT_BITS: u32 = 14;
+const _: () = assert!(place(LATENCY_MAX, FINE_BITS) / GROUP_BUCKETS < 1 << AT_BITS);
+
+impl Place {
+    fn new(number: u16, shelf: usize, at: usize) -> Place {
+        Place { number, at: ((shelf << AT_BITS) | at) as u16 }
+    }
+
+    fn shelf(self) -> usize {
+        (self.at >> AT_BITS).into()
+    }
+
+    fn at(self) -> usize {
+        usize::from(self.at) & ((1 << AT_BITS) - 1)
+    }
+}
+
+/// How many events took how long, in nanoseconds.
+#[derive(Debug, Clone)]
+pub struct Histogram {
+    digits: Digits,
+    /// In the order of their numbers.
+    places: Vec<Place>,
+    bytes: Shelf<u8>,
+    shorts: Shelf<u16>,
+    words: Shelf<u32>,
+    longs: Shelf<u64>,
+}
+
+impl Default for Histogram {
+    /// Of three digits.
+    fn default() -> Histogram {
+        Histogram::of(Digits::Three)
+    }
+}
+
+impl Histogram {
+    /// An empty one.
+    pub fn of(digits: Digits) -> Histogram {
+        let (bytes, shorts, words, longs) = Default::default();
+        Histogram { digits, places: Vec::new(), bytes, shorts, words, longs }
+    }
+
     /// Counts one event. Above [`LATENCY_MAX`] it counts as that, 0 as 1.
-    #[inline]
     pub fn record(&mut self, nanoseconds: u64) {
         self.record_many(nanoseconds, 1);
     }
 
     /// Counts so many events that took the same time.
-    #[inline]
     pub fn record_many(&mut self, nanoseconds: u64, count: u64) {
-        let place = place(nanoseconds.clamp(1, LATENCY_MAX), FINE_BITS);
-        let mut at = self.places[place / CHUNK_BUCKETS];
-        if at == 0 {
-            at = self.open(place / CHUNK_BUCKETS);
-        }
-        self.chunks[at as usize - 1][place % CHUNK_BUCKETS].add(count);
+        let place = place_of(nanoseconds, self.digits);
+        let mut counts = [0; GROUP_BUCKETS];
+        counts[place % GROUP_BUCKETS] = count;
+        self.add((place / GROUP_BUCKETS) as u16, &counts);
     }
 
-    /// Asks the processor for the counter of a latency that is to be recorded soon.
-    #[inline]
-    pub fn prefetch(&self, nanoseconds: u64) {
-        let place = place(nanoseconds.clamp(1, LATENCY_MAX), FINE_BITS);
-        let at = self.places[place / CHUNK_BUCKETS] as usize;
-        if let Some(chunk) = at.checked_sub(1).and_then(|at| self.chunks.get(at)) {
-            prefetch((&raw const chunk[place % CHUNK_BUCKETS]).cast());
-        }
-    }
-
-    /// Forgets the events of another one, those that are still here.
-    pub fn take_back_all(&mut self, other: &Counts<impl Counter>) {
-        for (chunk, &from) in other.places.iter().enumerate().filter(|(_, from)| **from != 0) {
-            let Some(at) = (self.places[chunk] as usize).checked_sub(1) else { continue };
-            for (own, count) in self.chunks[at].iter_mut().zip(&other.chunks[from as usize - 1]) {
-                own.take((*count).into());
+    /// Adds counts to a group.
+    pub(super) fn add(&mut self, number: u16, counts: &Group<u64>) {
+        let index = match self.places.binary_search_by_key(&number, |place| place.number) {
+            Ok(index) => index,
+            Err(index) => {
+                let (shelf, at) = self.put(counts);
+                grow(&mut self.places);
+                return self.places.insert(index, Place::new(number, shelf, at));
             }
+        };
+        let place = self.places[index];
+        let mut sums = self.group(place);
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        let fits = match place.shelf() {
+            0 => self.bytes.set(place.at(), &sums),
+            1 => self.shorts.set(place.at(), &sums),
+            2 => self.words.set(place.at(), &sums),
+            _ => self.longs.set(place.at(), &sums),
+        };
+        if !fits {
+            self.widen(index, &sums);
         }
     }
 
+    /// Puts a group onto the first shelf that has room for its counts: which, and where it is there.
+    fn put(&mut self, counts: &Group<u64>) -> (usize, usize) {
+        let narrow = self.bytes.push(counts).map(|at| (0, at)).or_else(|| Some((1, self.shorts.push(counts)?)));
+        let wide =
+            narrow.or_else(|| Some((2, self.words.push(counts)?))).or_else(|| Some((3, self.longs.push(counts)?)));
+        wide.expect("the last shelf has room for any count")
+    }
+
+    /// Moves a group, whose counts are these now, to where they have room.
     #[cold]
-    fn open(&mut self, chunk: usize) -> u16 {
-        if self.chunks.len() == self.chunks.capacity() {
-            self.chunks.reserve_exact(CHUNKS_AT_ONCE); // Not by doubling: there are many histograms.
+    fn widen(&mut self, index: usize, counts: &Group<u64>) {
+        let old = self.places[index];
+        let last = match old.shelf() {
+            0 => (self.bytes.remove(old.at()), self.bytes.0.len()).1,
+            1 => (self.shorts.remove(old.at()), self.shorts.0.len()).1,
+            2 => (self.words.remove(old.at()), self.words.0.len()).1,
+            _ => unreachable!("the last shelf has room for any count"),
+        };
+        if last != old.at() {
+            let moved = Place::new(0, old.shelf(), last).at;
+            let moved = self.places.iter_mut().find(|place| place.at == moved).expect("every group has a place");
+            moved.at = old.at;
         }
-        self.chunks.push([C::default(); CHUNK_BUCKETS]);
-        let at = self.chunks.len() as u16;
-        self.places[chunk] = at;
-        at
+        let (shelf, at) = self.put(counts);
+        self.places[index] = Place::new(old.number, shelf, at);
     }
 
-    /// Adds another histogram.
-    pub fn merge(&mut self, other: &Counts<impl Counter>) {
-        for (chunk, &from) in other.places.iter().enumerate().filter(|(_, from)| **from != 0) {
-            let at = if self.places[chunk] == 0 { self.open(chunk) } else { self.places[chunk] };
-            let counts = &other.chunks[from as usize - 1];
-            for (own, count) in self.chunks[at as usize - 1].iter_mut().zip(counts) {
-                own.add((*count).into());
-            }
+    fn group(&self, place: Place) -> Group<u64> {
+        match place.shelf() {
+            0 => self.bytes.get(place.at()),
+            1 => self.shorts.get(place.at()),
+            2 => self.words.get(place.at()),
+            _ => self.longs.get(place.at()),
         }
     }
 
-    /// Forgets all events and keeps memory for the next ones.
-    pub fn clear(&mut self) {
-        self.places = [0; CHUNKS];
-        self.chunks.clear();
-        self.chunks.shrink_to(KEPT_CHUNKS_MAX);
+    /// The groups, in order.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (u16, Group<u64>)> + '_ {
+        self.places.iter().map(|&place| (place.number, self.group(place)))
+    }
+
+    /// Adds another histogram; one of other digits by the middles of its buckets.
+    pub fn merge(&mut self, other: &Histogram) {
+        if self.digits == other.digits {
+            other.groups().for_each(|(number, counts)| self.add(number, &counts));
+        } else {
+            other.buckets().for_each(|(lowest, highest, count)| self.record_many(lowest.midpoint(highest), count));
+        }
+    }
+
+    /// How exact it is.
+    pub fn digits(&self) -> Digits {
+        self.digits
     }
 
     /// The memory it takes.
     pub fn bytes(&self) -> usize {
-        size_of::<Counts<C>>() + self.chunks.capacity() * size_of::<[C; CHUNK_BUCKETS]>()
+        let shelves = self.bytes.bytes() + self.shorts.bytes() + self.words.bytes() + self.longs.bytes();
+        size_of::<Histogram>() + self.places.capacity() * size_of::<Place>() + shelves
     }
 
     /// Whether nothing was counted.
     pub fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
+        self.places.is_empty()
     }
 
     /// The buckets that are not empty, in order: smallest latency, largest latency (nanoseconds), count.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
-        let chunks = self.places.iter().enumerate().filter(|(_, at)| **at != 0);
-        chunks.flat_map(|(chunk, &at)| {
-            let counts = self.chunks[at as usize - 1].iter().map(|&count| count.into()).enumerate();
-            counts.filter(|(_, count)| 0 < *count).map(move |(bucket, count)| {
-                let place = chunk * CHUNK_BUCKETS + bucket;
-                (lowest(place, FINE_BITS), highest(place, FINE_BITS), count)
+        let bits = self.digits as u32;
+        self.groups().flat_map(move |(number, counts)| {
+            let counts = counts.into_iter().enumerate().filter(|(_, count)| 0 < *count);
+            counts.map(move |(bucket, count)| {
+                let place = usize::from(number) * GROUP_BUCKETS + bucket;
+                (lowest(place, bits), highest(place, bits), count)
             })
         })
     }
@@ -215,7 +319,7 @@ impl<C: Counter> Counts<C> {
 
     /// How many events were counted.
     pub fn count(&self) -> u64 {
-        self.chunks.iter().flatten().map(|&count| count.into()).sum()
+        self.groups().map(|(_, counts)| counts.iter().sum::<u64>()).sum()
     }
 
     /// The mean, as far as the buckets tell it, in nanoseconds; 0 of none.
@@ -342,7 +446,6 @@ mod tests {
             }
             assert_eq!(highest(place(LATENCY_MAX, bits), bits), LATENCY_MAX);
         }
-        assert_eq!(CHUNKS * CHUNK_BUCKETS, place(LATENCY_MAX, FINE_BITS) + 1);
     }
 
     /// The numbers are those of a Redis 7.0 that ran `DEBUG SLEEP`.
@@ -379,24 +482,60 @@ mod tests {
         let mut latencies = histogram(&[500, 1_000, 1_001, 2_000_000]);
         latencies.record_many(40, 16);
         assert_eq!(latencies.cumulated(&[100, 1_000, 1_001, u64::MAX]), [16, 18, 19, 20]);
-        latencies.clear();
-        assert!(latencies.is_empty() && latencies.count() == 0 && latencies.max() == 0);
-        latencies.record(7);
-        assert_eq!(latencies.buckets().collect::<Vec<_>>(), [(7, 7, 1)]);
     }
 
     #[test]
-    fn small_counters_count_alike_and_end_at_their_largest() {
-        let mut small = SmallHistogram::default();
-        [7, 900, 5_000, 5_000].iter().for_each(|&value| small.record(value));
-        let mut large = histogram(&[1]);
-        large.merge(&small);
-        assert_eq!(large.buckets().collect::<Vec<_>>(), [(1, 1, 1), (7, 7, 1), (900, 900, 1), (5_000, 5_003, 2)]);
-        assert!(small.bytes() < large.bytes());
-        small.record_many(7, u64::from(u32::MAX));
-        assert_eq!(small.count(), u64::from(u32::MAX) + 3);
-        small.take_back_all(&large);
-        assert_eq!(small.count(), u64::from(u32::MAX) - 1);
+    fn counters_become_wider_with_what_they_count() {
+        let mut latencies = Histogram::default();
+        let mut counts = [0; 5];
+        for round in 0..40_u32 {
+            // Groups of their own, so that one that moves leaves its place to another.
+            for (at, count) in counts.iter_mut().enumerate().skip(round as usize % 3) {
+                let more = 1 << (round % 33);
+                latencies.record_many(100 * (at as u64 + 1), more);
+                *count += more;
+            }
+        }
+        let expected: Vec<(u64, u64, u64)> = (1..).zip(counts).map(|(at, count)| (100 * at, 100 * at, count)).collect();
+        assert_eq!(latencies.buckets().collect::<Vec<_>>(), expected);
+        let mut sum = histogram(&[100, 5_000]);
+        sum.merge(&latencies);
+        assert_eq!(
+            (sum.count(), sum.buckets().next()),
+            (2 + counts.iter().sum::<u64>(), Some((100, 100, 1 + counts[0])))
+        );
+    }
+
+    #[test]
+    fn two_digits_are_within_a_hundredth() {
+        let mut coarse = Histogram::of(Digits::Two);
+        let values = [1, 200, 5_000, 70_123, 3_000_000_000, u64::MAX];
+        values.iter().for_each(|&value| coarse.record(value));
+        for (value, (lowest, highest, count)) in values.into_iter().zip(coarse.buckets()) {
+            let value = value.min(LATENCY_MAX);
+            assert!((lowest..=highest).contains(&value) && (highest - lowest) * 100 <= value && count == 1, "{value}");
+            assert_eq!((lowest, highest), coarse_bounds(coarse_place(value)));
+        }
+        let mut fine = Histogram::default();
+        fine.merge(&coarse);
+        assert_eq!(fine.coarse_buckets(), coarse.coarse_buckets());
+    }
+
+    /// What the module's page says of memory.
+    #[test]
+    fn histograms_are_small() {
+        let mut sizes = Vec::new();
+        for digits in [Digits::Three, Digits::Two] {
+            let mut all = Histogram::of(digits);
+            all.record(100);
+            assert!(all.bytes() < size_of::<Histogram>() + 40, "{}", all.bytes());
+            let bits = digits as u32;
+            for bucket in place(100, bits)..place(60_000_000_000, bits) {
+                all.record_many(lowest(bucket, bits), 254);
+            }
+            sizes.push(all.bytes());
+        }
+        assert!(sizes[0] <= 40_000 && sizes[1] <= 6_000, "{sizes:?}");
     }
 
     proptest! {

@@ -35,11 +35,14 @@
 //! writes, or none. What nobody sees is that a socket had no room for a small reply, if it was the first to find none:
 //! those behind it are seen.
 //!
-//! Every core counts for itself. What it counts goes into the histograms of the running second first; when that is over
-//! they are added to those since the start, and kept for a while as a slice of two digits, by which any window of whole
-//! seconds can be put together. Memory of slices is bounded: see [`SLICES_BYTES_MAX`].
+//! Every core counts for itself. What it counts goes into the table of the running second first ([`super::running`]);
+//! when that is over, or the table is full, it is added to the histograms since the start, and kept for a while as a
+//! slice of two digits, by which any window of whole seconds can be put together. Memory of slices is bounded: see
+//! [`SLICES_BYTES_MAX`]. Histograms since the start have three digits of `execute`, which is what a command costs
+//! wherever it runs, and two of the other stages, of which there are up to ten: with three they would take seven times
+//! as much.
 
-use super::histogram::{Counter, Counts, Histogram, coarse_bounds};
+use super::histogram::{Digits, Histogram, coarse_bounds};
 use crate::command::lookup::CommandId;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -47,7 +50,7 @@ use std::sync::Arc;
 /// The longest window, in seconds.
 pub const WINDOW_SECONDS_MAX: u64 = 300;
 /// Slices of one core take at most so much; the oldest goes before.
-pub const SLICES_BYTES_MAX: usize = 512 << 10;
+pub const SLICES_BYTES_MAX: usize = 256 << 10;
 
 /// How a command came to its turn that has to wait on then: somebody holds keys that it needs.
 #[derive(Debug, Clone, Copy)]
@@ -136,6 +139,19 @@ impl Lane {
         (0..LANES as u8).map(Lane)
     }
 
+    pub(super) const fn from_index(index: u8) -> Lane {
+        assert!((index as usize) < LANES);
+        Lane(index)
+    }
+
+    /// How exactly it is counted.
+    #[inline]
+    pub const fn digits(self) -> Digits {
+        const OF_THREE: u32 =
+            1 << Lane::of(Way::Local, Stage::Execute).0 | 1 << Lane::of(Way::Forwarded, Stage::Execute).0;
+        if OF_THREE >> self.0 & 1 != 0 { Digits::Three } else { Digits::Two }
+    }
+
     /// As an index into arrays of [`LANES`] elements.
     pub const fn index(self) -> usize {
         self.0 as usize
@@ -153,50 +169,88 @@ impl Lane {
 }
 
 /// A histogram per lane, where something was counted.
-pub type Lanes = LanesOf<u64>;
-/// The same of a second.
-pub type SmallLanes = LanesOf<u32>;
+#[derive(Debug, Clone, Default)]
+pub struct Lanes([Option<Box<Histogram>>; LANES]);
 
-/// Lanes with counters of some size.
-#[derive(Debug, Clone)]
-pub struct LanesOf<C>([Option<Box<Counts<C>>>; LANES]);
-
-impl<C> Default for LanesOf<C> {
-    fn default() -> LanesOf<C> {
-        LanesOf([const { None }; LANES])
-    }
-}
-
-impl<C: Counter> LanesOf<C> {
+impl Lanes {
     /// What was counted in a lane.
-    pub fn get(&self, lane: Lane) -> Option<&Counts<C>> {
+    pub fn get(&self, lane: Lane) -> Option<&Histogram> {
         self.0[lane.index()].as_deref()
     }
 
-    /// The place of a lane's histogram.
-    #[inline]
-    pub(super) fn slot(&mut self, lane: Lane) -> &mut Option<Box<Counts<C>>> {
-        &mut self.0[lane.index()]
-    }
-
-    /// Adds a histogram to a lane.
-    pub fn merge_into(&mut self, lane: Lane, other: &Counts<impl Counter>) {
-        self.slot(lane).get_or_insert_default().merge(other);
+    /// A lane's histogram, as exact as it is kept.
+    pub fn at(&mut self, lane: Lane) -> &mut Histogram {
+        self.0[lane.index()].get_or_insert_with(|| Box::new(Histogram::of(lane.digits())))
     }
 
     /// Adds another's.
-    pub fn merge(&mut self, other: &LanesOf<impl Counter>) {
-        for lane in Lane::all() {
-            if let Some(histogram) = other.get(lane) {
-                self.merge_into(lane, histogram);
-            }
-        }
+    pub fn merge(&mut self, other: &Lanes) {
+        other.used().for_each(|(lane, histogram)| self.at(lane).merge(histogram));
+    }
+
+    /// Forgets lanes.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(Lane) -> bool) {
+        Lane::all().filter(|lane| !is_kept(*lane)).for_each(|lane| self.0[lane.index()] = None);
     }
 
     /// The lanes in which something was counted, in their order.
-    pub fn used(&self) -> impl Iterator<Item = (Lane, &Counts<C>)> {
+    pub fn used(&self) -> impl Iterator<Item = (Lane, &Histogram)> {
         Lane::all().filter_map(|lane| Some((lane, self.get(lane)?)))
     }
+
+    /// The memory it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Lanes>() + self.used().map(|(_, histogram)| histogram.bytes()).sum::<usize>()
+    }
+}
+
+/// Buckets of two digits (see [`coarse_bounds`]) with their counts, in order: as the distance to the one before and as
+/// the count, seven bits to a byte. Most are neighbours with few events, and take two bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Buckets(Box<[u8]>);
+
+impl Buckets {
+    /// The bucket and its count, which is above 0.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
+        let (mut bytes, mut place) = (self.0.iter().copied(), 0);
+        std::iter::from_fn(move || {
+            place += number(&mut bytes)? as u16;
+            Some((place, number(&mut bytes)?))
+        })
+    }
+}
+
+impl FromIterator<(u16, u32)> for Buckets {
+    /// Of buckets that rise.
+    fn from_iter<I: IntoIterator<Item = (u16, u32)>>(buckets: I) -> Buckets {
+        let (mut bytes, mut last) = (Vec::new(), 0);
+        for (place, count) in buckets {
+            push_number(u32::from(place - last), &mut bytes);
+            push_number(count, &mut bytes);
+            last = place;
+        }
+        Buckets(bytes.into())
+    }
+}
+
+fn push_number(mut number: u32, bytes: &mut Vec<u8>) {
+    while 0x80 <= number {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+fn number(bytes: &mut impl Iterator<Item = u8>) -> Option<u32> {
+    let mut number = 0;
+    for shift in (0..).step_by(7) {
+        let byte = bytes.next()?;
+        number |= u32::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            break;
+        }
+    }
+    Some(number)
 }
 
 /// What one lane of one command counted within a second, with two digits.
@@ -206,21 +260,21 @@ pub struct Counted {
     pub command: CommandId,
     /// The lane.
     pub lane: Lane,
-    /// Bucket (see [`coarse_bounds`]) and count, in order; counts above 2^32 are counted as that.
-    pub buckets: Box<[(u16, u32)]>,
+    /// How many events in which bucket; counts above 2^32 are counted as that.
+    pub buckets: Buckets,
 }
 
 impl Counted {
     /// Adds it to a histogram: to the middle of each bucket.
     pub fn add_to(&self, histogram: &mut Histogram) {
-        for &(place, count) in &self.buckets {
+        for (place, count) in self.buckets.iter() {
             let (lowest, highest) = coarse_bounds(place);
             histogram.record_many(lowest.midpoint(highest), count.into());
         }
     }
 }
 
-/// One second of one core.
+/// One second of one core, or a part of it where much was counted.
 #[derive(Debug, Clone, Default)]
 pub struct Slice {
     /// Which second, by the core's steady clock.
@@ -230,15 +284,15 @@ pub struct Slice {
 }
 
 impl Slice {
-    pub(super) fn push(&mut self, command: CommandId, lane: Lane, histogram: &Counts<impl Counter>) {
-        let narrow = |(place, count): (u16, u64)| (place, u32::try_from(count).unwrap_or(u32::MAX));
-        let buckets = histogram.coarse_buckets().into_iter().map(narrow).collect();
-        self.counted.push(Counted { command, lane, buckets });
+    /// Adds counts of a lane, by bucket of two digits, in order.
+    pub(super) fn push(&mut self, command: CommandId, lane: Lane, buckets: &[(u16, u64)]) {
+        let narrow = |&(place, count): &(u16, u64)| (place, u32::try_from(count).unwrap_or(u32::MAX));
+        self.counted.push(Counted { command, lane, buckets: buckets.iter().map(narrow).collect() });
     }
 
     fn bytes(&self) -> usize {
-        let buckets = |counted: &Counted| size_of_val(&*counted.buckets);
-        size_of::<Slice>() + self.counted.iter().map(|counted| size_of::<Counted>() + buckets(counted)).sum::<usize>()
+        let buckets: usize = self.counted.iter().map(|counted| counted.buckets.0.len()).sum();
+        size_of::<Slice>() + self.counted.capacity() * size_of::<Counted>() + buckets
     }
 }
 
@@ -258,8 +312,9 @@ impl Slices {
         Slices { since: second, ..Slices::default() }
     }
 
-    /// Keeps a second that is over, and drops what is too old or too much.
-    pub(super) fn push(&mut self, slice: Slice) {
+    /// Keeps a second, or a part of it, and drops what is too old or too much.
+    pub(super) fn push(&mut self, mut slice: Slice) {
+        slice.counted.shrink_to_fit();
         let second = slice.second;
         self.bytes += slice.bytes();
         self.slices.push_back(Arc::new(slice));
@@ -279,13 +334,14 @@ impl Slices {
 
     /// Slices of the last seconds before `now`, a second that is not over.
     pub fn last(&self, seconds: u64, now: u64) -> impl Iterator<Item = &Arc<Slice>> {
-        self.slices.iter().filter(move |slice| now <= slice.second.saturating_add(seconds))
+        let is_meant = move |second: u64| second < now && now <= second.saturating_add(seconds);
+        self.slices.iter().filter(move |slice| is_meant(slice.second))
     }
 
-    /// Slices from a second on.
-    pub fn from(&self, second: u64) -> impl Iterator<Item = &Arc<Slice>> {
-        let before = self.slices.partition_point(|slice| slice.second < second);
-        self.slices.range(before..)
+    /// Slices from a second on, before `now`, a second that is not over.
+    pub fn from(&self, second: u64, now: u64) -> impl Iterator<Item = &Arc<Slice>> {
+        let before = |end: u64| self.slices.partition_point(|slice| slice.second < end);
+        self.slices.range(before(second)..before(now.max(second)))
     }
 
     /// How many seconds before `now` are known of.
@@ -310,11 +366,23 @@ mod tests {
         assert_eq!(Lane::of(Way::Forwarded, Stage::Hop).stage().name(), "hop");
     }
 
+    #[test]
+    fn buckets_take_two_bytes_where_they_are_near_and_few() {
+        let buckets = [(0, 1), (1, 127), (2, 128), (1000, u32::MAX), (u16::MAX, 1)];
+        let packed: Buckets = buckets.into_iter().collect();
+        assert_eq!((packed.iter().collect::<Vec<_>>(), packed.0.len()), (buckets.to_vec(), 2 + 2 + 3 + 7 + 4));
+        assert_eq!(Buckets::default().iter().next(), None);
+    }
+
     fn slice(second: u64, events: u64) -> Slice {
         let mut histogram = Histogram::default();
         (0..events).for_each(|event| histogram.record(1 << (event % 30)));
         let mut slice = Slice { second, ..Slice::default() };
-        slice.push(lookup(b"get").expect("a row").id, Lane::of(Way::Local, Stage::Execute), &histogram);
+        slice.push(
+            lookup(b"get").expect("a row").id,
+            Lane::of(Way::Local, Stage::Execute),
+            &histogram.coarse_buckets(),
+        );
         slice
     }
 
@@ -328,7 +396,12 @@ mod tests {
         assert_eq!(seconds(&slices, 3, 22), [19]);
         assert_eq!(seconds(&slices, u64::MAX, 20).len(), 10);
         assert_eq!(slices.known(20), 10);
-        assert_eq!(slices.from(18).map(|slice| slice.second).collect::<Vec<_>>(), [18, 19]);
+        assert_eq!(slices.from(18, 20).map(|slice| slice.second).collect::<Vec<_>>(), [18, 19]);
+        assert_eq!(
+            (seconds(&slices, 3, 19), slices.from(18, 19).count()),
+            (vec![16, 17, 18], 1),
+            "the last is not over"
+        );
         slices.push(slice(10 + WINDOW_SECONDS_MAX + 1, 1));
         assert_eq!(slices.slices.front().unwrap().second, 11, "what no window reaches is dropped");
         assert_eq!(slices.known(400), 389);
@@ -357,7 +430,7 @@ mod tests {
         let mut histogram = Histogram::default();
         [100, 5_000, 5_001, 70_000, 3_000_000_000].iter().for_each(|&latency| histogram.record(latency));
         let mut slice = Slice::default();
-        slice.push(lookup(b"get").expect("a row").id, Lane::of(Way::Local, Stage::Queue), &histogram);
+        slice.push(lookup(b"get").expect("a row").id, Lane::of(Way::Local, Stage::Queue), &histogram.coarse_buckets());
         let mut back = Histogram::default();
         slice.counted[0].add_to(&mut back);
         assert_eq!(back.count(), 5);

@@ -64,7 +64,7 @@ impl Series {
         let point = self.points.entry(second.unix_s).or_default();
         for counted in &second.slice.counted {
             let bins = point.lanes.entry(counted.lane).or_default();
-            for &(place, count) in &counted.buckets {
+            for (place, count) in counted.buckets.iter() {
                 *bins.entry(place / BIN_PLACES).or_default() += u64::from(count);
             }
         }
@@ -168,7 +168,7 @@ mod tests {
 
     fn second(unix_s: u64, core: usize, stage: Stage, nanoseconds: u64, count: u32) -> Second {
         let command = lookup(b"get").expect("a row").id;
-        let buckets = [(coarse_place(nanoseconds), count)].into();
+        let buckets = [(coarse_place(nanoseconds), count)].into_iter().collect();
         let counted = Counted { command, lane: Lane::of(Way::Local, stage), buckets };
         Second { unix_s, core, resets: 0, slice: Arc::new(Slice { second: 0, counted: vec![counted] }) }
     }

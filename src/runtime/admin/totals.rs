@@ -29,7 +29,7 @@ impl Totals {
         }
         for counted in &second.slice.counted {
             let counts = self.counts.entry((counted.command, counted.lane)).or_default();
-            for &(place, count) in &counted.buckets {
+            for (place, count) in counted.buckets.iter() {
                 *counts.entry(place).or_default() += u64::from(count);
             }
         }
@@ -95,7 +95,7 @@ mod tests {
     }
 
     fn second(core: usize, resets: u64, name: &str, count: u32) -> Second {
-        let counted = Counted { command: id(name), lane: EXECUTE, buckets: [(700, count)].into() };
+        let counted = Counted { command: id(name), lane: EXECUTE, buckets: [(700, count)].into_iter().collect() };
         Second { unix_s: 0, core, resets, slice: Arc::new(Slice { second: 7, counted: vec![counted] }) }
     }
 
