@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `/metrics` | OpenMetrics, or Prometheus' older text: [`metrics`] |
 //! | `/healthz` | 200: the process is alive |
-//! | `/readyz` | 200: commands are answered; 503: keys are being loaded, the server is about to end, or its log cannot be written |
+//! | `/readyz` | 200: commands are answered; 503: keys are being loaded, the server is about to end (from when it was asked to, while it saves), or its log cannot be written |
 //! | `/` | the live page, one file that needs nothing else: `admin/page.html` |
 //! | `/series.json` | what the page draws: the seconds after `?since=`; `INFO`, slow log and hot keys ([`keys`]) now |
 
@@ -352,7 +352,8 @@ impl Admin {
 
     /// Why commands are not answered as they should be.
     fn obstacle(&self) -> Option<&'static str> {
-        if self.shared.stopping.load(Ordering::Acquire) {
+        // From the decision on, not from the moment at which all is saved: until then commands wait.
+        if self.shared.stopping.load(Ordering::Acquire) || self.shared.persistence.is_about_to_end() {
             Some("the server is about to end")
         } else if self.shared.persistence.is_loading() {
             Some("keys are being loaded")

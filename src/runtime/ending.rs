@@ -40,6 +40,7 @@ impl Core {
         {
             return leaving.clients.extend(client); // It is about to.
         }
+        self.shared.persistence.begin_to_end();
         if !ending.force && !ending.nosave && self.shared.scripts.is_any_long() {
             // As in Redis, where nobody looks at a signal before. What a script has done by half is in no log.
             self.saving.ending = Some((ending, client));

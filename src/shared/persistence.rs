@@ -231,6 +231,8 @@ pub struct Persistence {
     has_ending: AtomicBool,
     /// A signal has asked for the end, and it has not been refused.
     is_ending: AtomicBool,
+    /// The end has begun, whoever asked for it, and it has not been refused.
+    has_begun_to_end: AtomicBool,
     /// Whatever cannot be written.
     ends_anyway: AtomicBool,
 }
@@ -275,6 +277,7 @@ impl Persistence {
             ending: Mutex::new(None),
             has_ending: AtomicBool::new(false),
             is_ending: AtomicBool::new(false),
+            has_begun_to_end: AtomicBool::new(false),
             ends_anyway: AtomicBool::new(false),
         }
     }
@@ -584,9 +587,21 @@ impl Persistence {
         self.is_ending.load(Ordering::Acquire)
     }
 
+    /// The end begins, asked for by a signal or by a client: whoever sends clients here is to send them elsewhere, for
+    /// from now on they may wait for what is saved.
+    pub fn begin_to_end(&self) {
+        self.has_begun_to_end.store(true, Ordering::Release);
+    }
+
+    /// Whether it has begun, or is about to.
+    pub fn is_about_to_end(&self) -> bool {
+        self.has_begun_to_end.load(Ordering::Acquire) || self.is_ending()
+    }
+
     /// The server does not end after all: commands go on.
     pub fn stay(&self) {
         self.is_ending.store(false, Ordering::Release);
+        self.has_begun_to_end.store(false, Ordering::Release);
         self.hold_all(held_for::END, false);
     }
 

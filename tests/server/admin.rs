@@ -3,9 +3,11 @@
 use crate::client::Value;
 use crate::cores::{connect, ok};
 use crate::process::{Kind, Server, free_port};
+use crate::scratch::Scratch;
 use corering::runtime::admin::names::FIELDS;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -166,6 +168,42 @@ fn probes_tell_a_server_that_loads_from_one_that_serves() {
         watcher.join().expect("it saw it");
     });
     assert_eq!(get(port, "/readyz"), (200, "ready\n".into()));
+}
+
+/// While the last snapshot is written nobody is served, however long that takes: no client is to be sent there from the
+/// decision on, and again once the end was given up.
+#[test]
+fn a_server_that_is_to_end_is_not_ready_while_it_saves() {
+    let scratch = Scratch::new("ready-end");
+    let directory = scratch.0.to_str().expect("a name of text");
+    let (mut server, port) = start(2, &["--dir", directory, "--save", "1000 1000"]);
+    let mut client = connect(server.port);
+    assert_eq!(client.call(&["SET", "k", "v"]).unwrap(), ok());
+    let pid = server.child.id().to_string();
+    // A snapshot that goes on until it is read, and then fails: there is no room for it in a pipe.
+    let pipe = scratch.0.join(format!("temp-{pid}.rdb"));
+    let ready = || get(port, "/readyz") == (200, "ready\n".into());
+    for is_by_signal in [true, false] {
+        assert!(ready());
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is there").success());
+        std::thread::scope(|scope| {
+            let told = scope.spawn(|| {
+                if is_by_signal {
+                    assert!(Command::new("kill").arg(&pid).status().expect("kill is there").success());
+                    return None;
+                }
+                Some(connect(server.port).call(&["SHUTDOWN"]).unwrap())
+            });
+            until("the end is announced", || get(port, "/readyz") == (503, "the server is about to end\n".into()));
+            assert_eq!(get(port, "/healthz").0, 200);
+            std::fs::read(&pipe).expect("it can be read");
+            let refusal = Value::Error(b"ERR Errors trying to SHUTDOWN. Check logs.".to_vec());
+            assert_eq!(told.join().expect("it was asked"), (!is_by_signal).then_some(refusal));
+        });
+        until("it goes on", ready);
+        assert_eq!(client.call(&["GET", "k"]).unwrap(), Value::Bulk(b"v".to_vec()));
+    }
+    assert!(server.is_alive());
 }
 
 #[test]
