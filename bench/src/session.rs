@@ -180,6 +180,7 @@ impl Session {
             (Pace::Open(_, rate), _) => (true, Some(rate.to_per_s)),
             (Pace::Closed, _) => (false, None),
         };
+        let achieved_per_s = per_s(record.replies_in_time());
         let service = record.service();
         let mut rows = Vec::new();
         let (latency, other) = if is_open {
@@ -192,8 +193,7 @@ impl Session {
             (Distribution::of(&service), (name, Distribution::of(&corrected(&service))))
         };
         let nils = record.commands.iter().map(|command| command.nils).sum();
-        let all =
-            Row { name: "all".into(), per_s: per_s(record.answered()), nils: Some(nils), latency, other: Some(other) };
+        let all = Row { name: "all".into(), per_s: achieved_per_s, nils: Some(nils), latency, other: Some(other) };
         rows.push(all);
         for (command, of) in self.workload.commands.iter().zip(&record.commands) {
             let (latency, other) = if is_open {
@@ -204,7 +204,7 @@ impl Session {
             };
             rows.push(Row {
                 name: command.name.clone(),
-                per_s: per_s(of.answered),
+                per_s: per_s(of.replies_in_time),
                 nils: Some(of.nils),
                 latency,
                 other,
@@ -214,7 +214,7 @@ impl Session {
             user_s: used.user_s,
             system_s: used.system_s,
             over_s,
-            operations: record.replies_in_time,
+            operations: record.replies_in_time(),
         });
         let threads = f64::from(self.load.threads);
         let share = |ns: u64| if 0.0 < seconds { ns as f64 / 1e9 / seconds / threads } else { 0.0 };
@@ -242,7 +242,7 @@ impl Session {
             settings: self.settings(ask, server, nodes),
             latency_means: if is_open { OPEN } else { CLOSED }.into(),
             offered_per_s,
-            achieved_per_s: per_s(record.replies_in_time),
+            achieved_per_s,
             seconds: Some(seconds),
             counts: Some(counts),
             rows,

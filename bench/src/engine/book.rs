@@ -73,7 +73,7 @@ impl Book {
             self.errors += 1;
         }
         if self.is_measured(now_ns) {
-            self.record.replies_in_time += 1;
+            self.record.commands[usize::from(command)].replies_in_time += 1;
             self.record.series.note_reply(now_ns - self.begin_ns);
         }
         if !self.is_measured(pending.planned_ns) {

@@ -37,6 +37,9 @@ pub struct CommandRecord {
     pub response: Histogram<u64>,
     pub service: Histogram<u64>,
     pub answered: u64,
+    /// Replies that came within the measured time, whenever they were asked for: what rates are of. `answered` has
+    /// those that came later, and those of requests planned before are not in it.
+    pub replies_in_time: u64,
     /// Replies that were null: keys that are not there.
     pub nils: u64,
     /// Replies that were errors. They are answers too.
@@ -50,7 +53,17 @@ pub struct CommandRecord {
 impl Default for CommandRecord {
     fn default() -> CommandRecord {
         let (response, service) = (histogram(), histogram());
-        CommandRecord { response, service, answered: 0, nils: 0, errors: 0, unanswered: 0, unsent: 0, lost: 0 }
+        CommandRecord {
+            response,
+            service,
+            answered: 0,
+            replies_in_time: 0,
+            nils: 0,
+            errors: 0,
+            unanswered: 0,
+            unsent: 0,
+            lost: 0,
+        }
     }
 }
 
@@ -59,6 +72,7 @@ impl CommandRecord {
         self.response.add(&other.response).expect("same bounds");
         self.service.add(&other.service).expect("same bounds");
         self.answered += other.answered;
+        self.replies_in_time += other.replies_in_time;
         self.nils += other.nils;
         self.errors += other.errors;
         self.unanswered += other.unanswered;
@@ -73,8 +87,6 @@ pub struct Record {
     pub commands: Vec<CommandRecord>,
     pub lateness: Histogram<u64>,
     pub series: Series,
-    /// Replies that came within the measured time, whenever they were asked for.
-    pub replies_in_time: u64,
     pub connections_closed: u64,
     pub redirections: u64,
     /// What RESP3 sent unasked.
@@ -96,7 +108,6 @@ impl Record {
             commands: vec![CommandRecord::default(); commands],
             lateness: histogram(),
             series: Series::new(interval_ns),
-            replies_in_time: 0,
             connections_closed: 0,
             redirections: 0,
             pushes: 0,
@@ -130,7 +141,6 @@ impl Record {
         }
         self.lateness.add(&other.lateness).expect("same bounds");
         self.series.add(&other.series);
-        self.replies_in_time += other.replies_in_time;
         self.connections_closed += other.connections_closed;
         self.redirections += other.redirections;
         self.pushes += other.pushes;
@@ -147,6 +157,11 @@ impl Record {
     /// Requests answered, by all commands.
     pub fn answered(&self) -> u64 {
         self.commands.iter().map(|command| command.answered).sum()
+    }
+
+    /// Replies that came within the measured time, by all commands.
+    pub fn replies_in_time(&self) -> u64 {
+        self.commands.iter().map(|command| command.replies_in_time).sum()
     }
 
     /// Requests planned within the measured time: the sum of what became of them.

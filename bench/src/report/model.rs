@@ -91,6 +91,7 @@ pub struct Counts {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     pub name: String,
+    /// Replies within the measured time: the rows' are together what their run achieved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_s: Option<f64>,
     /// Answers that were null.

@@ -78,11 +78,14 @@ pub fn measured(name: &str, line: &str, expected: i32) -> Run {
     run
 }
 
-/// Every planned request is in the counts once, and in the histograms.
+/// Every planned request is in the counts once, and in the histograms; and rates agree wherever they stand.
 pub fn check_sums(run: &Run) {
     let counts = run.counts.expect("counted");
     assert_eq!(counts.planned, counts.answered + counts.unanswered + counts.unsent + counts.lost, "{counts:?}");
     let all = &run.rows[0];
+    assert_eq!(all.per_s, run.achieved_per_s, "the row of all has the rate of the run");
+    let (sum, all_per_s) = (run.rows[1..].iter().filter_map(|row| row.per_s).sum::<f64>(), all.per_s.unwrap_or(0.0));
+    assert!((sum - all_per_s).abs() <= all_per_s * 1e-9, "rows have {sum}/s together, the run {all_per_s}/s");
     let of_commands: u64 = run.rows[1..].iter().map(|row| row.latency.count.expect("counted")).sum();
     if run.offered_per_s.is_some() {
         assert_eq!(all.latency.count, Some(counts.answered + counts.unanswered + counts.unsent));
