@@ -5,6 +5,7 @@ use crate::arrival::Process;
 use crate::workload::keys::Distribution;
 use crate::workload::size::Sizes;
 use crate::workload::{Said, parse_mix};
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 
@@ -127,10 +128,11 @@ pub struct WorkArguments {
     /// uniform, zipf:THETA, sequential or trace:FILE (a key in each line, and perhaps the value's size)
     #[arg(long, value_name = "WHICH", default_value = "uniform")]
     pub key_distribution: Distribution,
-    /// Put a hash tag before keys, {7}key:…, so that those of a command are in one slot; in cluster mode that is done
-    /// where a command of the mix has several
-    #[arg(long)]
-    pub hash_tags: bool,
+    /// Put a hash tag before keys, {7}key:…, so that those of a command are in one slot [default: yes in cluster mode,
+    /// else no; the keys of a trace have none]
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes",
+        value_parser = BoolishValueParser::new())]
+    pub hash_tags: Option<bool>,
     /// Size of values in bytes
     #[arg(long, value_name = "SIZES", default_value = "64")]
     pub value_size: Sizes,
@@ -304,9 +306,11 @@ pub struct FillArguments {
     /// Seconds to live: a number, or a range such as 60-120
     #[arg(long, value_name = "SECONDS", value_parser = parse_ttl)]
     pub ttl: Option<(u64, u64)>,
-    /// Put a hash tag before keys, as `run` does with this option and in cluster mode where a command has several keys
-    #[arg(long)]
-    pub hash_tags: bool,
+    /// Put a hash tag before keys, {7}key:…, so that those of a command are in one slot [default: yes in cluster mode,
+    /// else no, as with `run`]
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes",
+        value_parser = BoolishValueParser::new())]
+    pub hash_tags: Option<bool>,
     /// Another command than SET {key} {value}
     #[arg(long)]
     pub command: Option<String>,

@@ -86,7 +86,10 @@ impl Session {
             work.ttl,
             work.seed,
         )?;
-        if work.hash_tags || access.cluster && workload.has_several_keys() {
+        // In a cluster always, whatever the commands: what `fill` writes is what any mix then asks for. Keys of a trace
+        // are as they are, which only commands of several cannot do with.
+        let takes_tags = || access.cluster && (!workload.has_trace() || workload.has_several_keys());
+        if work.hash_tags.unwrap_or_else(takes_tags) {
             workload.tag_keys()?;
         }
         if load.connections < u32::from(load.threads) {
@@ -297,7 +300,7 @@ impl Session {
         let trace = matches!(self.workload.distribution, crate::workload::keys::Distribution::Trace(_));
         let keys = if trace { String::new() } else { format!("{}, ", grouped(self.workload.keys)) };
         let tags =
-            self.workload.tags.map_or(String::new(), |tags| format!(", with {} hash tags", grouped(tags.count())));
+            self.workload.tags.as_ref().map_or(String::new(), |tags| format!(", with {} hash tags", grouped(tags.count())));
         set("keys", format!("{keys}{}{tags}", self.workload.distribution));
         set("values", self.workload.sizes.to_string());
         if let Some((low, high)) = self.workload.ttl_s {

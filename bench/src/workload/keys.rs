@@ -4,9 +4,11 @@
 //! A cluster takes a command with several keys only if they are in one slot. So keys may get hash tags, as many as
 //! [`Tags::of`] says: `{7}key:000000000107`. The tag follows from the key's number, so that a key is the same whichever
 //! command names it, and there are as many keys as were asked for. The first key of a command is drawn as always; those
-//! behind it are moved to the keys of its tag.
+//! behind it are moved to the keys of its tag. Tags are chosen so that their slots lie evenly among all: every node has
+//! the share of keys that it has of slots.
 
 use super::zipf::Zipf;
+use crate::wire::cluster::{SLOTS, slot};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -124,10 +126,11 @@ pub struct Keys {
 }
 
 /// Hash tags of keys, and what they have come to within a command.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Tags {
     keys: u64,
-    tags: u64,
+    /// The number that stands in each.
+    names: Arc<[u64]>,
     /// The number of the command's first key, and how many there are by now.
     first: Option<(u64, u64)>,
 }
@@ -135,31 +138,55 @@ pub struct Tags {
 impl Tags {
     /// Keys that share a tag, at least, so that a command finds different ones.
     const KEYS_MIN: u64 = 100;
+    /// Fewer will do for so many tags, so that all nodes of a small cluster have some of a few keys.
+    const TAGS_WANTED: u64 = 16;
+    const FEW_KEYS_MIN: u64 = 10;
     /// So many tags are spread over the nodes of any cluster well enough.
     const TAGS_MAX: u64 = 4096;
 
     /// Tags of so many keys.
     pub fn of(keys: u64) -> Tags {
-        Tags { keys, tags: (keys / Tags::KEYS_MIN).clamp(1, Tags::TAGS_MAX), first: None }
+        let few = (keys / Tags::FEW_KEYS_MIN).min(Tags::TAGS_WANTED);
+        let count = (keys / Tags::KEYS_MIN).max(few).clamp(1, Tags::TAGS_MAX);
+        Tags { keys, names: Tags::spread(count), first: None }
+    }
+
+    /// Of as many equal parts of all slots, the least number whose slot is in each.
+    fn spread(count: u64) -> Arc<[u64]> {
+        let mut names = vec![None; count as usize];
+        let mut left = names.len();
+        for number in 0.. {
+            if left == 0 {
+                break;
+            }
+            let part = u64::from(slot(number.to_string().as_bytes())) * count / SLOTS as u64;
+            let name = &mut names[part as usize];
+            if name.is_none() {
+                *name = Some(number);
+                left -= 1;
+            }
+        }
+        names.into_iter().map(|name| name.expect("none is left")).collect()
     }
 
     /// How many there are.
     pub fn count(&self) -> u64 {
-        self.tags
+        self.names.len() as u64
     }
 
     /// The key that stands in a command for the one that was drawn. Where keys come in sequence, those behind the first
     /// are its successors within their tag.
     fn moved(&mut self, drawn: u64, is_sequential: bool) -> u64 {
+        let tags = self.count();
         let Some((first, seen)) = &mut self.first else {
             self.first = Some((drawn, 1));
             return drawn;
         };
-        let tag = *first % self.tags;
-        let of_tag = (self.keys - tag).div_ceil(self.tags);
-        let place = if is_sequential { *first / self.tags + *seen } else { drawn / self.tags };
+        let tag = *first % tags;
+        let of_tag = (self.keys - tag).div_ceil(tags);
+        let place = if is_sequential { *first / tags + *seen } else { drawn / tags };
         *seen += 1;
-        tag + self.tags * (place % of_tag)
+        tag + tags * (place % of_tag)
     }
 }
 
@@ -212,7 +239,7 @@ impl Keys {
             Choice::Uniform(keys) => random.u64(0..*keys),
             Choice::Zipf(zipf) => zipf.sample(random) - 1,
             // Those behind a command's first are no turns of the sequence.
-            Choice::Sequential(..) if self.tags.is_some_and(|tags| tags.first.is_some()) => 0,
+            Choice::Sequential(..) if self.tags.as_ref().is_some_and(|tags| tags.first.is_some()) => 0,
             Choice::Sequential(next, step, keys) => {
                 let number = *next % *keys;
                 *next += *step;
@@ -229,7 +256,7 @@ impl Keys {
         if let Some(tags) = &mut self.tags {
             number = tags.moved(number, matches!(self.choice, Choice::Sequential(..)));
             out.push(b'{');
-            append_number(number % tags.tags, 1, out);
+            append_number(tags.names[(number % tags.count()) as usize], 1, out);
             out.push(b'}');
         }
         out.extend_from_slice(&self.prefix);

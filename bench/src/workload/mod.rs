@@ -117,6 +117,11 @@ impl Workload {
         Ok(Workload { commands, keys, key_prefix, distribution, sizes, ttl_s, seed, trace, tags: None })
     }
 
+    /// Whether keys are those of a trace.
+    pub fn has_trace(&self) -> bool {
+        self.trace.is_some()
+    }
+
     /// Whether some command has keys in several slots.
     pub fn has_several_keys(&self) -> bool {
         self.commands.iter().any(|command| command.template.has_several_keys)
@@ -138,7 +143,7 @@ impl Workload {
     /// What draws the requests of thread `index` of `threads`.
     pub fn requests(self: &Arc<Workload>, index: usize, threads: usize) -> Requests {
         let keys = Keys::new(&self.distribution, self.keys, self.trace.clone(), &self.key_prefix, index, threads);
-        let keys = keys.tagged(self.tags);
+        let keys = keys.tagged(self.tags.clone());
         let seed = self.seed.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let filler = Filler::new(keys, self.sizes.clone(), self.ttl_s.unwrap_or((0, 0)), index, threads, seed);
         let weight = self.commands.iter().map(|command| command.weight).sum();
@@ -252,7 +257,10 @@ mod tests {
                 names.extend(keys);
             }
             assert!(distinct_min <= names.len() && names.len() <= 1000, "{}: {}", distribution, names.len());
-            assert_eq!(slots.len(), 10, "{distribution}");
+            assert_eq!(slots.len(), 16, "{distribution}");
+            // Each node of a cluster has its share of them, whatever their number.
+            let parts: std::collections::BTreeSet<u16> = slots.iter().map(|slot| slot / 1024).collect();
+            assert_eq!(parts.len(), 16, "{distribution}: {slots:?}");
         }
     }
 

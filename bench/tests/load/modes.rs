@@ -21,6 +21,22 @@ fn keeping() -> (Fake, Kept) {
     (server, kept)
 }
 
+/// The same as the one node of a cluster.
+fn keeping_of_cluster() -> (Fake, Kept) {
+    let (kept, port): (Kept, Arc<Mutex<u16>>) = Default::default();
+    let (inside, own_port) = (kept.clone(), port.clone());
+    let server = Fake::start(move |arguments| {
+        if is(arguments, "CLUSTER") {
+            let port = *own_port.lock().expect("no thread panicked");
+            return slots_of_two(&[port, port]);
+        }
+        inside.lock().expect("no thread panicked").push(arguments.to_vec());
+        b"+OK\r\n".to_vec()
+    });
+    *port.lock().unwrap() = server.port;
+    (server, kept)
+}
+
 #[test]
 fn fill_writes_every_key_once() {
     let (server, kept) = keeping();
@@ -92,7 +108,7 @@ fn a_cluster_is_asked_by_slot_and_redirections_are_followed() {
     ports.lock().unwrap().extend(nodes.iter().map(|node| node.port));
     for (name, more) in [("cluster-closed", "-n 20000"), ("cluster-open", "--rate 4k -d 1s")] {
         on_some_try(|| {
-            let line = format!("-s {} --cluster -c 6 -P 4 -w 0 {more} --mix get --keys 10000", nodes[0].address);
+            let line = format!("-s {} --cluster -c 6 -P 4 -w 0 {more} --mix get --keys 1000000", nodes[0].address);
             let run = measured(name, &line, 0);
             let counts = run.counts.unwrap();
             assert!(has_moved.load(Ordering::Relaxed) && 0 < counts.redirections, "{counts:?}");
@@ -152,6 +168,33 @@ fn a_cluster_is_asked_where_the_whole_key_is() {
         assert_eq!((counts.answered, counts.redirections), (3000, 0), "{load}");
         assert!(nodes.iter().all(|node| 300 < node.requests()), "{load}: both have their share");
     }
+}
+
+/// Whatever a mix has, the keys that `fill` wrote are those that it asks for.
+#[test]
+fn a_cluster_is_filled_with_the_keys_that_every_mix_asks_for() {
+    let (server, kept) = keeping_of_cluster();
+    let keys_of = |line: &str, expected: i32| {
+        kept.lock().unwrap().clear();
+        let output = bench(&line.replace("SERVER", &server.address));
+        assert_eq!(status(&output), expected, "{}", complaint(&output));
+        let kept = kept.lock().unwrap();
+        let asked = kept.iter().filter(|arguments| ["SET", "GET", "MGET"].iter().any(|name| is(arguments, name)));
+        let keys = |arguments: &Vec<Vec<u8>>| match is(arguments, "MGET") {
+            true => arguments[1..].to_vec(),
+            false => vec![arguments[1].clone()],
+        };
+        asked.flat_map(keys).collect::<BTreeSet<Vec<u8>>>()
+    };
+    let filled = keys_of("fill -s SERVER --cluster --keys 500", 0);
+    assert_eq!(filled.len(), 500);
+    for mix in ["get:4,set:1,mget:1", "get", "set,get"] {
+        let asked = keys_of(&format!("run -s SERVER --cluster --keys 500 -w 0 -n 5000 -q --mix {mix}"), 0);
+        assert!(400 < asked.len() && asked.is_subset(&filled), "{mix}: {:?}", asked.difference(&filled).next());
+    }
+    let plain = keys_of("fill -s SERVER --keys 500", 0);
+    let asked = keys_of("run -s SERVER --cluster --hash-tags=no --keys 500 -w 0 -n 5000 -q --mix get", 0);
+    assert!(asked.is_subset(&plain) && plain.is_disjoint(&filled));
 }
 
 #[test]
