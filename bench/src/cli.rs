@@ -58,6 +58,19 @@ pub enum Action {
     Report(ReportArguments),
 }
 
+impl Action {
+    /// Where results go, if there are any.
+    pub fn output(&self) -> Option<&OutputArguments> {
+        match self {
+            Action::Run(run) => Some(&run.measure.output),
+            Action::Sweep(sweep) => Some(&sweep.measure.output),
+            Action::Compare(compare) => Some(&compare.measure.output),
+            Action::Fill(_) => None,
+            Action::Report(report) => Some(&report.output),
+        }
+    }
+}
+
 /// How to speak to a server.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Server")]
@@ -151,7 +164,7 @@ pub struct OutputArguments {
     /// Folder for all forms: report.html, result.json, result.csv, series.csv, latency_*.hgrm
     #[arg(short, long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// The report as a page
+    /// The report as a page; here and below, - is the output, and then nothing else is
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// The report as JSON
@@ -343,6 +356,38 @@ pub struct ReportArguments {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CpuList(pub Vec<usize>);
 
+/// As the name of a file: the output.
+pub const STDOUT: &str = "-";
+
+impl OutputArguments {
+    /// Whether nothing but warnings and errors is said beside the files: also where one of them is the output.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet || self.forms().any(|(_, path)| path.as_os_str() == STDOUT)
+    }
+
+    /// Whether files that are asked for can be told apart: a sentence where not.
+    pub fn check(&self) -> Result<(), String> {
+        let mut piped = self.forms().filter(|(_, path)| path.as_os_str() == STDOUT).map(|(option, _)| option);
+        if let (Some(first), Some(second)) = (piped.next(), piped.next()) {
+            return Err(format!("{first} - and {second} -: only one of them can be the output"));
+        }
+        for (option, what, path) in [("--out", "a folder", &self.out), ("--hgrm", "what paths begin with", &self.hgrm)]
+        {
+            if path.as_ref().is_some_and(|path| path.as_os_str() == STDOUT) {
+                return Err(format!("{option} wants {what}, and writes several files: - is none"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The forms that are one file each.
+    fn forms(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
+        let all =
+            [("--html", &self.html), ("--json", &self.json), ("--csv", &self.csv), ("--series-csv", &self.series_csv)];
+        all.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)))
+    }
+}
+
 impl WorkArguments {
     /// The commands, their names and weights.
     pub fn said(&self) -> Result<Vec<Said>, String> {
@@ -500,6 +545,20 @@ mod tests {
         assert_eq!(["5", "20k", "1.5M", "7k/s"].map(|text| parse_rate(text).unwrap()), [5.0, 2e4, 1.5e6, 7e3]);
         assert_eq!(["5", "2k", "1m"].map(|text| parse_count(text).unwrap()), [5, 2_000, 1_000_000]);
         assert_eq!(parse_cpus("0,4-6"), Ok(CpuList(vec![0, 4, 5, 6])));
+    }
+
+    #[test]
+    fn one_form_can_be_the_output() {
+        let output = |line: &str| match parse(&format!("report x {line}")).unwrap() {
+            Action::Report(report) => report.output,
+            _ => unreachable!("it says report"),
+        };
+        for (line, takes) in [("--json -", true), ("--csv - --json x", true), ("--html x", false), ("", false)] {
+            assert_eq!((output(line).check(), output(line).is_quiet()), (Ok(()), takes), "{line}");
+        }
+        for bad in ["--json - --csv -", "--out -", "--hgrm -"] {
+            assert!(output(bad).check().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -41,13 +41,14 @@ fn main() -> ExitCode {
         complain(format_args!("corering-bench: {error}\n"));
         Arc::default()
     });
-    let end = match arguments.action {
+    let end = arguments.action.output().map_or(Ok(()), OutputArguments::check).map_err(usage);
+    let end = end.and_then(|()| match arguments.action {
         Action::Run(run) => run_once(&run, &interrupted),
         Action::Sweep(arguments) => run_sweep(&arguments, &interrupted),
         Action::Compare(arguments) => run_compare(&arguments, &interrupted),
         Action::Fill(arguments) => run_fill(&arguments, &interrupted),
         Action::Report(arguments) => make_report(&arguments),
-    };
+    });
     let end = end.unwrap_or_else(|(end, why)| {
         complain(format_args!("corering-bench: {why}\n"));
         end
@@ -80,7 +81,7 @@ fn extent(duration_s: f64, warmup_s: f64, rate: Option<f64>) -> Result<Extent, F
 
 fn session(measure: &MeasureArguments, interrupted: &Arc<AtomicBool>) -> Result<Session, Failed> {
     let MeasureArguments { access, load, work, output } = measure;
-    Session::new(access, load, work, output.quiet, interrupted.clone()).map_err(usage)
+    Session::new(access, load, work, output.is_quiet(), interrupted.clone()).map_err(usage)
 }
 
 fn run_once(arguments: &RunArguments, interrupted: &Arc<AtomicBool>) -> Result<End, Failed> {
@@ -240,12 +241,13 @@ fn make_report(arguments: &ReportArguments) -> Result<End, Failed> {
 
 /// Shows and writes a report, and says how it went.
 fn finish(report: &Report, output: &OutputArguments, failure: Option<String>, is_clean: bool) -> Result<End, Failed> {
-    if output.quiet {
+    let is_quiet = output.is_quiet();
+    if is_quiet {
         for warning in report.runs.iter().flat_map(|run| &run.warnings) {
             complain(format_args!("warning: {warning}\n"));
         }
     }
-    let said = if output.quiet { Ok(()) } else { say(format_args!("{}", text::report(report))) };
+    let said = if is_quiet { Ok(()) } else { say(format_args!("{}", text::report(report))) };
     let mut places = output.out.as_deref().map(Places::folder).unwrap_or_default();
     let own = [
         (&mut places.html, &output.html),
@@ -261,7 +263,7 @@ fn finish(report: &Report, output: &OutputArguments, failure: Option<String>, is
     }
     let written = places.write(report).map_err(files)?;
     said.map_err(files)?;
-    if !output.quiet && !written.is_empty() {
+    if !is_quiet && !written.is_empty() {
         let first = output.html.clone().or_else(|| output.out.as_ref().map(|folder| folder.join("report.html")));
         let first = first.unwrap_or_else(|| written[0].clone());
         say(format_args!("\nwritten: {} and {} more\n", first.display(), written.len() - 1)).map_err(files)?;

@@ -211,6 +211,10 @@ _corering__bench() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --hash-tags)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
                 --value-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -291,6 +295,10 @@ _corering__bench() {
                     ;;
                 --ttl)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hash-tags)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
                     return 0
                     ;;
                 --command)
@@ -631,6 +639,10 @@ _corering__bench() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --hash-tags)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
+                    return 0
+                    ;;
                 --value-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -811,6 +823,10 @@ _corering__bench() {
                     ;;
                 --key-distribution)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --hash-tags)
+                    COMPREPLY=($(compgen -W "true false" -- "${cur}"))
                     return 0
                     ;;
                 --value-size)

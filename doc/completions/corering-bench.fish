@@ -59,18 +59,19 @@ complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l na
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l keys -d 'Number of keys' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l key-prefix -d 'What keys begin with' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l key-distribution -d 'uniform, zipf:THETA, sequential or trace:FILE (a key in each line, and perhaps the value\'s size)' -r
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l hash-tags -d 'Put a hash tag before keys, {7}key:…, so that those of a command are in one slot [default: yes in cluster mode, else no; the keys of a trace have none]' -r -f -a "true\t''
+false\t''"
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l value-size -d 'Size of values in bytes' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l ttl -d 'Seconds to live: a number, or a range such as 60-120; SET of a mix then has EX' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l seed -d 'Seed of all that is random' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -s o -l out -d 'Folder for all forms: report.html, result.json, result.csv, series.csv, latency_*.hgrm' -r -F
-complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l html -d 'The report as a page' -r -F
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l html -d 'The report as a page; here and below, - is the output, and then nothing else is' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l json -d 'The report as JSON' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l csv -d 'A line for each command' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l series-csv -d 'A line for each interval' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l hgrm -d 'Percentile distributions: what their paths begin with' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l title -d 'Title of the report' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l cluster -d 'Send each command to the node that has its key, and follow redirections'
-complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -l hash-tags -d 'Put a hash tag before keys, {7}key:…, so that those of a command are in one slot; in cluster mode that is done where a command of the mix has several'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -s q -l quiet -d 'Print nothing but warnings and errors'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -s s -l server -d 'HOST:PORT, [IPV6]:PORT or unix:PATH' -r
@@ -99,18 +100,19 @@ complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l 
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l keys -d 'Number of keys' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l key-prefix -d 'What keys begin with' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l key-distribution -d 'uniform, zipf:THETA, sequential or trace:FILE (a key in each line, and perhaps the value\'s size)' -r
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l hash-tags -d 'Put a hash tag before keys, {7}key:…, so that those of a command are in one slot [default: yes in cluster mode, else no; the keys of a trace have none]' -r -f -a "true\t''
+false\t''"
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l value-size -d 'Size of values in bytes' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l ttl -d 'Seconds to live: a number, or a range such as 60-120; SET of a mix then has EX' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l seed -d 'Seed of all that is random' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -s o -l out -d 'Folder for all forms: report.html, result.json, result.csv, series.csv, latency_*.hgrm' -r -F
-complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l html -d 'The report as a page' -r -F
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l html -d 'The report as a page; here and below, - is the output, and then nothing else is' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l json -d 'The report as JSON' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l csv -d 'A line for each command' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l series-csv -d 'A line for each interval' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l hgrm -d 'Percentile distributions: what their paths begin with' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l title -d 'Title of the report' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l cluster -d 'Send each command to the node that has its key, and follow redirections'
-complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -l hash-tags -d 'Put a hash tag before keys, {7}key:…, so that those of a command are in one slot; in cluster mode that is done where a command of the mix has several'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -s q -l quiet -d 'Print nothing but warnings and errors'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand sweep" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l a -d 'The one that is known: HOST:PORT, [IPV6]:PORT or unix:PATH' -r
@@ -141,18 +143,19 @@ complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l keys -d 'Number of keys' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l key-prefix -d 'What keys begin with' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l key-distribution -d 'uniform, zipf:THETA, sequential or trace:FILE (a key in each line, and perhaps the value\'s size)' -r
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l hash-tags -d 'Put a hash tag before keys, {7}key:…, so that those of a command are in one slot [default: yes in cluster mode, else no; the keys of a trace have none]' -r -f -a "true\t''
+false\t''"
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l value-size -d 'Size of values in bytes' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l ttl -d 'Seconds to live: a number, or a range such as 60-120; SET of a mix then has EX' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l seed -d 'Seed of all that is random' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -s o -l out -d 'Folder for all forms: report.html, result.json, result.csv, series.csv, latency_*.hgrm' -r -F
-complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l html -d 'The report as a page' -r -F
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l html -d 'The report as a page; here and below, - is the output, and then nothing else is' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l json -d 'The report as JSON' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l csv -d 'A line for each command' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l series-csv -d 'A line for each interval' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l hgrm -d 'Percentile distributions: what their paths begin with' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l title -d 'Title of the report' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l cluster -d 'Send each command to the node that has its key, and follow redirections'
-complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -l hash-tags -d 'Put a hash tag before keys, {7}key:…, so that those of a command are in one slot; in cluster mode that is done where a command of the mix has several'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -s q -l quiet -d 'Print nothing but warnings and errors'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand compare" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -s s -l server -d 'HOST:PORT, [IPV6]:PORT or unix:PATH' -r
@@ -160,6 +163,8 @@ complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l k
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l key-prefix -d 'What keys begin with' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l value-size -d 'Size of values in bytes' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l ttl -d 'Seconds to live: a number, or a range such as 60-120' -r
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l hash-tags -d 'Put a hash tag before keys, {7}key:…, so that those of a command are in one slot [default: yes in cluster mode, else no, as with `run`]' -r -f -a "true\t''
+false\t''"
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l command -d 'Another command than SET {key} {value}' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -s c -l connections -d 'Connections' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -s P -l pipeline -d 'Requests outstanding on a connection at most' -r
@@ -169,12 +174,11 @@ complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l p
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l db -d 'Database, for SELECT' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l resp -d 'Version of the protocol' -r
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l timeout -d 'How long to wait for a connection, a reply, and for what is outstanding at the end' -r
-complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l hash-tags -d 'Put a hash tag before keys, as `run` does with this option and in cluster mode where a command has several keys'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -s q -l quiet -d 'Print nothing but errors'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -l cluster -d 'Send each command to the node that has its key, and follow redirections'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand fill" -s h -l help -d 'Print help'
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand report" -s o -l out -d 'Folder for all forms: report.html, result.json, result.csv, series.csv, latency_*.hgrm' -r -F
-complete -c corering-bench -n "__fish_corering_bench_using_subcommand report" -l html -d 'The report as a page' -r -F
+complete -c corering-bench -n "__fish_corering_bench_using_subcommand report" -l html -d 'The report as a page; here and below, - is the output, and then nothing else is' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand report" -l json -d 'The report as JSON' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand report" -l csv -d 'A line for each command' -r -F
 complete -c corering-bench -n "__fish_corering_bench_using_subcommand report" -l series-csv -d 'A line for each interval' -r -F

@@ -3,10 +3,12 @@
 use super::html;
 use super::model::{Distribution, PERCENTILES, Report};
 use super::number::percentile;
+use crate::cli::STDOUT;
+use crate::console::say;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Where a report goes. What is `None` is not written.
+/// Where a report goes. What is `None` is not written; `-` is the output.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
     pub json: Option<PathBuf>,
@@ -29,7 +31,7 @@ impl Places {
         }
     }
 
-    /// Writes the files, and makes their folders; tells which were written.
+    /// Writes the files, and makes their folders; tells which files were written.
     pub fn write(&self, report: &Report) -> Result<Vec<PathBuf>, String> {
         let mut files: Vec<(PathBuf, String)> = Vec::new();
         let json = || serde_json::to_string_pretty(report).expect("a report has no maps with odd keys") + "\n";
@@ -48,12 +50,17 @@ impl Places {
                 }
             }
         }
+        let (printed, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|(path, _)| path.as_os_str() == STDOUT);
         for (path, text) in &files {
             let says = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 std::fs::create_dir_all(folder).map_err(says)?;
             }
             std::fs::write(path, text).map_err(says)?;
+        }
+        // Last: an output that nobody takes keeps no file from being written.
+        for (_, text) in &printed {
+            say(format_args!("{text}"))?;
         }
         Ok(files.into_iter().map(|(path, _)| path).collect())
     }

@@ -198,6 +198,24 @@ fn a_cluster_is_filled_with_the_keys_that_every_mix_asks_for() {
 }
 
 #[test]
+fn a_form_can_be_the_output() {
+    let server = Fake::prompt();
+    let run = |more: &str| bench(&format!("run -s {} -w 0 -n 200 -c 2 --mix get {more}", server.address));
+    let output = run("--json -");
+    assert_eq!(status(&output), 0, "{}", complaint(&output));
+    let report: Report = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    assert_eq!(report.runs[0].counts.unwrap().answered, 200);
+    assert!(String::from_utf8_lossy(&run("--csv -").stdout).starts_with("run,command,count"));
+    assert!(!std::path::Path::new("-").exists(), "no file has that name");
+    // What cannot be is refused before anything is measured.
+    let before = server.requests();
+    for bad in ["--json - --csv -", "--hgrm -", "--out -"] {
+        let output = run(bad);
+        assert_eq!((status(&output), server.requests()), (2, before), "{bad}: {}", complaint(&output));
+    }
+}
+
+#[test]
 fn all_forms_of_a_report_are_written() {
     on_some_try(|| {
         let server = Fake::prompt();
