@@ -229,9 +229,9 @@ fn make_report(arguments: &ReportArguments) -> Result<End, Failed> {
         };
         let mut runs = import::read(Path::new(path)).map_err(files)?;
         let is_one = runs.len() == 1;
-        for (at, run) in runs.iter_mut().enumerate() {
+        for run in &mut runs {
             if let Some(name) = name {
-                run.name = if is_one { name.to_string() } else { format!("{name} {}", at + 1) };
+                run.name = if is_one { name.to_string() } else { format!("{name}: {}", run.name) };
             }
         }
         report.runs.append(&mut runs);

@@ -299,8 +299,11 @@ impl Session {
         }
         let trace = matches!(self.workload.distribution, crate::workload::keys::Distribution::Trace(_));
         let keys = if trace { String::new() } else { format!("{}, ", grouped(self.workload.keys)) };
-        let tags =
-            self.workload.tags.as_ref().map_or(String::new(), |tags| format!(", with {} hash tags", grouped(tags.count())));
+        let tags = self
+            .workload
+            .tags
+            .as_ref()
+            .map_or(String::new(), |tags| format!(", with {} hash tags", grouped(tags.count())));
         set("keys", format!("{keys}{}{tags}", self.workload.distribution));
         set("values", self.workload.sizes.to_string());
         if let Some((low, high)) = self.workload.ttl_s {

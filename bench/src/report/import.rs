@@ -3,8 +3,8 @@
 //! | File | From |
 //! |---|---|
 //! | `result.json` | corering-bench |
-//! | JSON with `ALL STATS` | memtier_benchmark `--json-out-file` |
-//! | CSV with `"test","rps",…` | redis-benchmark `--csv`, valkey-benchmark `--csv` |
+//! | JSON with `ALL STATS`, or `BEST RUN RESULTS` and others | memtier_benchmark `--json-out-file`, with `--run-count` |
+//! | CSV with `"test","rps",…`, or those two without a head | redis-benchmark `--csv`, valkey-benchmark `--csv`; before 6.2 |
 //! | a percentile distribution | HdrHistogram, wrk2, memtier_benchmark's `.txt`, our `.hgrm`: in milliseconds |
 //! | an interval log (`HISTF…` in each line) | HdrHistogram, memtier_benchmark's `.hgrm`: in microseconds |
 //!
@@ -40,8 +40,20 @@ pub fn parse(text: &str, name: &str) -> Result<Vec<Run>, String> {
     let begin = text.trim_start();
     if begin.starts_with('{') {
         let json: Value = serde_json::from_str(text).map_err(|error| format!("no valid JSON: {error}"))?;
-        if json.get("ALL STATS").is_some() {
-            return memtier_json(&json, name).map(|run| vec![run]);
+        if let Some(stats) = json.get("ALL STATS") {
+            return memtier_json(&json, stats, name).map(|run| vec![run]);
+        }
+        // With --run-count it tells of the best, the worst, and the mean of all.
+        let several = json
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| key.contains("RUN RESULTS") || key.contains("AVERAGE RESULTS"));
+        let several =
+            several.map(|(key, stats)| memtier_json(&json, stats, &format!("{name}, {}", key.to_lowercase())));
+        let several = several.collect::<Result<Vec<Run>, String>>()?;
+        if !several.is_empty() {
+            return Ok(several);
         }
         if json.get("format").is_some() && json.get("runs").is_some() {
             return own_json(json);
@@ -51,6 +63,11 @@ pub fn parse(text: &str, name: &str) -> Result<Vec<Run>, String> {
     // With --cluster, redis-benchmark tells of the nodes before.
     if let Some(head) = text.lines().position(|line| line.starts_with('"') && line.contains("\"rps\"")) {
         return benchmark_csv(text.lines().skip(head), name).map(|run| vec![run]);
+    }
+    // Before Redis 6.2 it wrote no head, and rates alone.
+    if let Some(first) = text.lines().position(is_bare_rate) {
+        let head = std::iter::once("\"test\",\"rps\"");
+        return benchmark_csv(head.chain(text.lines().skip(first)), name).map(|run| vec![run]);
     }
     if text.lines().any(|line| line.contains("Value") && line.contains("Percentile") && line.contains("TotalCount")) {
         return distribution(text, name).map(|run| vec![run]);
@@ -68,6 +85,13 @@ fn own_json(json: Value) -> Result<Vec<Run>, String> {
     }
     let report: Report = serde_json::from_value(json).map_err(|error| format!("no valid result.json: {error}"))?;
     Ok(report.runs)
+}
+
+/// Whether a line is a name and a number, both in quotes.
+fn is_bare_rate(line: &str) -> bool {
+    let quotes = line.trim_end().matches('"').count();
+    let fields = csv_fields(line);
+    line.starts_with('"') && quotes == 4 && fields.len() == 2 && fields[1].parse::<f64>().is_ok()
 }
 
 fn benchmark_csv<'a>(lines: impl Iterator<Item = &'a str>, name: &str) -> Result<Run, String> {
@@ -124,8 +148,9 @@ fn csv_fields(line: &str) -> Vec<String> {
     fields
 }
 
-fn memtier_json(json: &Value, name: &str) -> Result<Run, String> {
-    let stats = json.get("ALL STATS").and_then(Value::as_object).ok_or("no statistics are in it")?;
+/// `stats`: of one run, or the mean of several; `json`: all that the file has.
+fn memtier_json(json: &Value, stats: &Value, name: &str) -> Result<Run, String> {
+    let stats = stats.as_object().ok_or("no statistics are in it")?;
     let mut rows = Vec::new();
     let number = |value: &Value, field: &str| value.get(field).and_then(Value::as_f64);
     for (key, of_command) in stats {
@@ -351,6 +376,37 @@ mod tests {
         assert_eq!(run.rows[0].latency.at(50.0), Some(p50));
         let max = run.rows[0].latency.max_us.unwrap();
         assert!((max / 5439.0 - 1.0).abs() < 0.01, "{max}");
+    }
+
+    #[test]
+    fn memtier_benchmark_is_read_where_it_measured_several_times() {
+        let of = |rate: f64| format!("{{\"Totals\": {{\"Count\": 10, \"Ops/sec\": {rate}}}}}");
+        let json = format!(
+            "{{\"configuration\": {{\"run_count\": 2}}, \"BEST RUN RESULTS\": {}, \"WORST RUN RESULTS\": {},
+              \"AGGREGATED AVERAGE RESULTS (2 runs)\": {}}}",
+            of(3.0),
+            of(1.0),
+            of(2.0)
+        );
+        let runs = parse(&json, "m").unwrap();
+        let mut told: Vec<(&str, f64)> =
+            runs.iter().map(|run| (run.name.as_str(), run.achieved_per_s.unwrap())).collect();
+        told.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let wanted = [
+            ("m, worst run results", 1.0),
+            ("m, aggregated average results (2 runs)", 2.0),
+            ("m, best run results", 3.0),
+        ];
+        assert_eq!(told, wanted);
+        assert!(parse("{\"BEST RUN RESULTS\": 5}", "m").is_err());
+    }
+
+    #[test]
+    fn an_old_redis_benchmark_is_read() {
+        let rows =
+            &parse("\"SET\",\"100000.00\"\n\"LRANGE_100 (first 100 elements)\",\"5.50\"\n", "old").unwrap()[0].rows;
+        assert_eq!((rows[0].per_s, rows[1].per_s, rows[1].latency.count), (Some(1e5), Some(5.5), None));
+        assert!(parse("\"SET\",\"fast\"\n", "old").is_err());
     }
 
     #[test]
