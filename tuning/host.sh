@@ -13,6 +13,9 @@ items=(kernel io_uring ring seccomp locked_memory open_files somaxconn syn_backl
     idle_states numa_balancing numa_nodes swap overcommit huge_pages clock smt isolated mitigations irqbalance interrupts
     receive_steering transmit_steering)
 
+# What cannot be read here is not known, and never `ok`.
+unknown() { note "not known: ${1:-it} cannot be read here"; }
+
 read_file() { cat "$R$1" 2>/dev/null || true; }
 
 # change FILE VALUE
@@ -89,12 +92,22 @@ cpus_of() {
 common() { comm -12 <(sort -u <<<"$1") <(sort -u <<<"$2") | grep . | sort -n || true; }
 without() { comm -23 <(sort -u <<<"$1") <(sort -u <<<"$2") | grep . | sort -n || true; }
 
+# threshold NAME MOST: ends with 2 where the variable is set to something else than a number from 1 to this.
+threshold() {
+    local value=${!1-}
+    if [[ -n $value && ! ($value =~ ^[1-9][0-9]{0,9}$ && $value -le $2) ]]; then
+        echo "$1 wants a number from 1 to $2, not '$value'" >&2
+        exit 2
+    fi
+}
 # The server's CPUs, one a line, and the others: told by --server-cpus, else all that a process started here may use.
 find_cpus() {
     local status
     status=$(read_file /proc/self/status)
     server_cpus=${server_cpus:-$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' <<<"$status")}
     cpus=$(expand "${server_cpus:-0}")
+    threshold CORERING_CORES "$CPUS_MAX"
+    threshold CORERING_CLIENTS 4294967295
     cores=${CORERING_CORES:-$(wc -l <<<"$cpus")}
     clients=${CORERING_CLIENTS:-10000}
     other_cpus=$(without "$(expand "$(read_file /sys/devices/system/cpu/online)")" "$cpus")
@@ -111,8 +124,12 @@ look_kernel() {
     how='install Linux 6.1 or newer'
     local release major minor
     release=$(read_file /proc/sys/kernel/osrelease)
+    if [[ -z $release ]]; then
+        unknown /proc/sys/kernel/osrelease
+        return
+    fi
     IFS=.- read -r major minor _ <<<"$release"
-    if ((${major:-0} > 6 || (${major:-0} == 6 && ${minor:-0} >= 1))); then ok "$release"; else mend "${release:-unknown}"; fi
+    if ((${major:-0} > 6 || (${major:-0} == 6 && ${minor:-0} >= 1))); then ok "$release"; else mend "$release"; fi
 }
 look_io_uring() {
     what='kernel.io_uring_disabled: 1 forbids io_uring to all but the group kernel.io_uring_group, 2 to everybody'
@@ -138,7 +155,13 @@ look_seccomp() {
     how='--security-opt seccomp=tuning/docker/seccomp.json (see tuning/README.md)'
     local mode
     mode=$(read_file /proc/self/status | sed -n 's/^Seccomp:[[:space:]]*//p')
-    if [[ ${mode:-0} == 0 ]]; then ok none; else note 'there is one: `ring` above says whether it lets io_uring pass'; fi
+    if [[ -z $mode ]]; then
+        unknown /proc/self/status
+    elif [[ $mode == 0 ]]; then
+        ok none
+    else
+        note 'there is one: `ring` above says whether it lets io_uring pass'
+    fi
 }
 look_locked_memory() {
     what='RLIMIT_MEMLOCK: each core registers buffers, 512 KiB'
@@ -186,6 +209,12 @@ look_syn_backlog() {
 
 # What control groups take away. Each limit holds for all below it, so the smallest of the way up counts.
 
+# has_groups: whether limits of groups can be read, those of version 2; else says that they are not known.
+has_groups() {
+    if [[ -e $R/sys/fs/cgroup/cgroup.controllers && $(read_file /proc/self/cgroup) == *0::* ]]; then return; fi
+    note 'not known: no control groups of version 2 can be read here'
+    return 1
+}
 # smallest FILE: the least number in the groups of this process, with the name of its group.
 smallest() {
     local group now least='' place=''
@@ -205,6 +234,7 @@ look_cpu_quota() {
     cost='none'
     how='give the group whole CPUs (AllowedCPUs=, --cpuset-cpus) instead of a quota (CPUQuota=, --cpus), or set shards to fewer'
     local now quota period
+    has_groups || return 0
     now=$(smallest cpu.max)
     if [[ -z $now ]]; then
         ok none
@@ -223,6 +253,7 @@ look_memory_limit() {
     cost='above memory.high every allocation is slowed down, at memory.max the server is killed (Linux, cgroup-v2.rst)'
     how='set maxmemory to at most 80% (of memory.max, which the server takes for the machine), and leave memory.high at max'
     local high max
+    has_groups || return 0
     high=$(smallest memory.high) max=$(smallest memory.max)
     if [[ -n $high ]]; then mend "memory.high $high"; else ok "${max:-none}"; fi
 }
@@ -231,6 +262,7 @@ look_tasks() {
     cost='the server does not start with fewer than it needs'
     how='TasksMax= in the unit, --pids-limit for a container'
     local now
+    has_groups || return 0
     now=$(smallest pids.max)
     if [[ -z $now ]] || ((${now%% *} >= 2 * cores + 32)); then ok "${now:-none}"; else mend "$now, and $((2 * cores + 32)) are safe"; fi
 }
@@ -261,18 +293,24 @@ look_governor() {
 look_idle_states() {
     what='how deeply CPUs sleep: states from which waking takes more than 50 µs'
     how='cpupower idle-set -D 50 (the machine takes more power)'
-    local cpu state latency deepest=0 deep=no
+    local cpu state latency deepest='' deep=no
     for cpu in $cpus; do
         for state in "$R/sys/devices/system/cpu/cpu$cpu/cpuidle"/state*; do
             state=${state#"$R"}
             latency=$(read_file "$state/latency")
             if [[ -z $latency || $(read_file "$state/disable") == 1 ]]; then continue; fi
             if ((latency > 50)); then deep=yes && change "$state/disable" 1; fi
-            if ((latency > deepest)); then deepest=$latency; fi
+            if ((latency > ${deepest:--1})); then deepest=$latency; fi
         done
     done
-    cost="a request that finds its core asleep waits $deepest µs longer (cpuidle/state*/latency of this machine)"
-    if [[ $deep == no ]]; then ok "waking takes up to $deepest µs"; else mend "waking takes up to $deepest µs"; fi
+    cost="a request that finds its core asleep waits ${deepest:-unknown} µs longer (cpuidle/state*/latency of this machine)"
+    if [[ -z $deepest ]]; then
+        note 'no idle states are told here (a virtual machine has its host'\''s)'
+    elif [[ $deep == no ]]; then
+        ok "waking takes up to $deepest µs"
+    else
+        mend "waking takes up to $deepest µs"
+    fi
 }
 look_numa_balancing() {
     what='kernel.numa_balancing: pages are unmapped now and then, to see who uses them'
@@ -301,7 +339,11 @@ look_swap() {
     what='swap space, and vm.swappiness: how readily keys go there'
     cost='a key in swap stops its core, and all keys of it, for a read of the disk: milliseconds (not measured here)'
     how='swapoff -a, or sysctl -w vm.swappiness=1; and set maxmemory'
-    if [[ $(read_file /proc/swaps | wc -l) -lt 2 ]]; then ok 'there is none'; else number /proc/sys/vm/swappiness le 10 1; fi
+    case $(read_file /proc/swaps | wc -l) in
+    0) unknown /proc/swaps ;;
+    1) ok 'there is none' ;;
+    *) number /proc/sys/vm/swappiness le 10 1 ;;
+    esac
 }
 look_overcommit() {
     what='vm.overcommit_memory: 2 counts memory that is only reserved. Redis wants 1 for its fork; here nothing forks'
@@ -309,13 +351,19 @@ look_overcommit() {
     how='sysctl -w vm.overcommit_memory=0'
     local now
     now=$(read_file /proc/sys/vm/overcommit_memory)
-    if [[ $now == 2 ]]; then change /proc/sys/vm/overcommit_memory 0 && mend 2; else ok "${now:-unknown}"; fi
+    case $now in
+    '') unknown /proc/sys/vm/overcommit_memory ;;
+    2) change /proc/sys/vm/overcommit_memory 0 && mend 2 ;;
+    *) ok "$now" ;;
+    esac
 }
 look_huge_pages() {
     what='transparent huge pages; the server keeps them away from itself (disable-thp), whatever stands here'
     cost='where they are not kept away, 139 of 20 million insertions took more than 1 ms, up to 5.8 (bench-results/2026-11-21-2-core-vm-growth)'
     how='nothing to do; for other programs: echo madvise > /sys/kernel/mm/transparent_hugepage/enabled'
-    ok "$(read_file /sys/kernel/mm/transparent_hugepage/enabled)"
+    local file=/sys/kernel/mm/transparent_hugepage/enabled now
+    now=$(read_file $file)
+    if [[ -n $now ]]; then ok "$now"; else unknown $file; fi
 }
 look_clock() {
     what='the clock of the kernel'
@@ -324,7 +372,8 @@ look_clock() {
     local place=/sys/devices/system/clocksource/clocksource0 now
     now=$(read_file $place/current_clocksource)
     case $now in
-    tsc | kvm-clock | hyperv_clocksource_tsc_page | arch_sys_counter | '') ok "${now:-unknown}" ;;
+    '') unknown $place/current_clocksource ;;
+    tsc | kvm-clock | hyperv_clocksource_tsc_page | arch_sys_counter) ok "$now" ;;
     *)
         if [[ " $(read_file $place/available_clocksource) " == *' tsc '* ]]; then change $place/current_clocksource tsc; fi
         mend "$now"
@@ -338,9 +387,16 @@ look_smt() {
     what='CPUs that are two threads of one core'
     cost='each is slower while the other works: steadier with one of each, more in sum with all (not measured here)'
     how='server_cpulist with one of each pair'
-    local cpu pairs
-    pairs=$(for cpu in $cpus; do read_file "/sys/devices/system/cpu/cpu$cpu/topology/thread_siblings_list"; done | sort -u | grep '[,-]' | tr '\n' ' ' || true)
-    if [[ -z $pairs ]]; then ok none; else note "$pairs"; fi
+    local cpu all pairs
+    all=$(for cpu in $cpus; do read_file "/sys/devices/system/cpu/cpu$cpu/topology/thread_siblings_list"; done | sort -u)
+    pairs=$(grep '[,-]' <<<"$all" | tr '\n' ' ' || true)
+    if [[ -z $all ]]; then
+        unknown /sys/devices/system/cpu/cpuN/topology
+    elif [[ -z $pairs ]]; then
+        ok none
+    else
+        note "$pairs"
+    fi
 }
 look_isolated() {
     what='isolcpus= and nohz_full=: CPUs on which the kernel puts nobody by itself, and those without a tick'
@@ -348,7 +404,9 @@ look_isolated() {
     how='boot with isolcpus=LIST nohz_full=LIST, and name LIST in server_cpulist; or cpuset partitions (AllowedCPUs= of other slices)'
     local isolated
     isolated=$(read_file /sys/devices/system/cpu/isolated)
-    if [[ -n $isolated && -z $(without "$cpus" "$(expand "$isolated")") ]]; then
+    if [[ ! -r $R/sys/devices/system/cpu/isolated ]]; then
+        unknown /sys/devices/system/cpu/isolated
+    elif [[ -n $isolated && -z $(without "$cpus" "$(expand "$isolated")") ]]; then
         ok "$isolated, nohz_full $(read_file /sys/devices/system/cpu/nohz_full)"
     else
         note "${isolated:-none}"
@@ -358,17 +416,31 @@ look_mitigations() {
     what='what the kernel does against faults of the CPU'
     cost='paid at every system call; the server makes 0.12 of them an operation without pipelining (bench-results/2026-11-21-2-core-vm-cpu-per-op-2)'
     how='nothing, unless all code on the machine is trusted: then boot with mitigations=off'
-    local file now=
+    local file now='' seen=no
     for file in "$R"/sys/devices/system/cpu/vulnerabilities/*; do
-        if [[ -r $file && $(<"$file") == Mitigation* ]]; then now+="${file##*/} "; fi
+        if [[ ! -r $file ]]; then continue; fi
+        seen=yes
+        if [[ $(<"$file") == Mitigation* ]]; then now+="${file##*/} "; fi
     done
-    if [[ -z $now ]]; then ok none; else note "${now% }"; fi
+    if [[ $seen == no ]]; then
+        unknown /sys/devices/system/cpu/vulnerabilities
+    elif [[ -z $now ]]; then
+        ok none
+    else
+        note "${now% }"
+    fi
 }
 look_irqbalance() {
     what='irqbalance moves interrupts now and then'
     cost='what `interrupts` below sets is lost'
     how="IRQBALANCE_BANNED_CPULIST=$(list $cpus) in /etc/default/irqbalance, or stop it"
-    if grep -qsx irqbalance "$R"/proc/[0-9]*/comm; then note 'it runs'; else ok 'it does not run'; fi
+    if grep -qsx irqbalance "$R"/proc/[0-9]*/comm; then
+        note 'it runs'
+    elif [[ ! -r $R/proc/1/comm ]]; then
+        unknown 'the list of processes'
+    else
+        ok 'it does not run'
+    fi
 }
 
 # devices: network devices that are hardware, or pretend to be.
@@ -481,7 +553,9 @@ look_transmit_steering() {
         done
     done
     seen=${seen%, }
-    if [[ -z $seen ]]; then
+    if [[ ! -d $R/sys/class/net ]]; then
+        unknown /sys/class/net
+    elif [[ -z $seen ]]; then
         ok 'no device with several queues: nothing to choose'
     elif [[ $wrong == yes ]]; then
         mend "$seen"
