@@ -414,7 +414,7 @@ look_isolated() {
 }
 look_mitigations() {
     what='what the kernel does against faults of the CPU'
-    cost='paid at every system call; the server makes 0.12 of them an operation without pipelining (bench-results/2026-11-21-2-core-vm-cpu-per-op-2)'
+    cost='paid at every system call; the server makes 0.19 of them an operation without pipelining (bench-results/2026-11-22-2-core-vm-cpu-per-op-3)'
     how='nothing, unless all code on the machine is trusted: then boot with mitigations=off'
     local file now='' seen=no
     for file in "$R"/sys/devices/system/cpu/vulnerabilities/*; do
