@@ -33,7 +33,7 @@ use http::{Answer, Request, Taken};
 use keys::{HotKeys, KeyCount, WINDOW_S};
 use metrics::{Facts, Format};
 use parking_lot::{Condvar, Mutex};
-use series::{Memory, Series, bins_json, json_string};
+use series::{Memory, Series, bins_json, json_string, shown};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -491,7 +491,7 @@ impl Admin {
 }
 
 fn slow_json(entry: &crate::command::slowlog::Entry) -> String {
-    let args: Vec<String> = entry.args.iter().map(|arg| json_string(arg)).collect();
+    let args: Vec<String> = entry.args.iter().map(|arg| json_string(shown(arg).as_bytes())).collect();
     format!(
         "{{\"id\":{},\"t\":{},\"us\":{},\"args\":[{}],\"peer\":{}}}",
         entry.id,
@@ -504,7 +504,7 @@ fn slow_json(entry: &crate::command::slowlog::Entry) -> String {
 
 fn key_json(key: &KeyCount) -> String {
     let KeyCount { db, shard, is_cut, calls, .. } = key;
-    let name = json_string(&key.name);
+    let name = json_string(shown(&key.name).as_bytes());
     format!("{{\"key\":{name},\"cut\":{is_cut},\"db\":{db},\"shard\":{shard},\"calls\":{calls}}}")
 }
 

@@ -220,7 +220,7 @@ fn the_page_and_what_it_draws_are_there() {
     let (status, series) = get(port, "/series.json?since=0");
     assert_eq!(status, 200);
     assert!(series.contains("\"cores\":2") && series.contains("\"used_memory\":\""), "{series}");
-    assert!(series.contains("\\u003cscript\\u003e\\\"\u{fffd}\\u000a"), "{series}");
+    assert!(series.contains(r#""\"\u003cscript\u003e\\\"\\xff\\n\"""#), "{series}");
     until("a second with a command", || get(port, "/series.json").1.contains("\"lanes\":{\"local.read\":[["));
     until("its rate, hits and memory", || {
         let series = get(port, "/series.json").1;

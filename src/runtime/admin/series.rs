@@ -159,6 +159,42 @@ pub fn json_string(bytes: &[u8]) -> String {
     text
 }
 
+/// Bytes as a person reads them, and types them for `redis-cli`: plain ones as they are, else in quotes, with escapes
+/// for what is no letter. Two that differ look different: what is no UTF-8 keeps its bytes, and so does what has no
+/// width, turns the direction, or joins the letter before.
+pub fn shown(bytes: &[u8]) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.:{}@/+*?[]-".contains(byte);
+    let mut text = String::with_capacity(bytes.len() + 2);
+    if !bytes.is_empty() && bytes.iter().all(is_plain) {
+        text.extend(bytes.iter().map(|byte| char::from(*byte)));
+        return text;
+    }
+    fn escape(text: &mut String, bytes: &[u8]) {
+        for byte in bytes {
+            write!(text, "\\x{byte:02x}").expect("a string takes any text");
+        }
+    }
+    text.push('"');
+    for chunk in bytes.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                '"' | '\\' => text.extend(['\\', letter]),
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                '\t' => text.push_str("\\t"),
+                '\x07' => text.push_str("\\a"),
+                '\x08' => text.push_str("\\b"),
+                ' '..='~' => text.push(letter),
+                letter if letter.is_alphanumeric() => text.push(letter),
+                letter => escape(&mut text, letter.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        escape(&mut text, chunk.invalid());
+    }
+    text.push('"');
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,5 +254,22 @@ mod tests {
     #[test]
     fn strings_mean_nothing_to_json_or_a_page() {
         assert_eq!(json_string(b"a\"b\\c\n<\xff"), "\"a\\\"b\\\\c\\u000a\\u003c\u{fffd}\"");
+    }
+
+    #[test]
+    fn whatever_bytes_are_they_look_different_and_can_be_typed() {
+        let all: [(&[u8], &str); 8] = [
+            (b"key:{7}", "key:{7}"),
+            (b"", r#""""#),
+            (b"two words", r#""two words""#),
+            (b"\xff\xfe\x00bin", r#""\xff\xfe\x00bin""#),
+            (b"\xfe\xff\x00bin", r#""\xfe\xff\x00bin""#),
+            ("gr\u{f6}\u{df}e\u{202e}\u{fffd}".as_bytes(), "\"gr\u{f6}\u{df}e\\xe2\\x80\\xae\\xef\\xbf\\xbd\""),
+            ("e\u{301}".as_bytes(), r#""e\xcc\x81""#),
+            (b"a\"b\\\r\n\t\x07\x08\x7f", r#""a\"b\\\r\n\t\a\b\x7f""#),
+        ];
+        for (bytes, wanted) in all {
+            assert_eq!(shown(bytes), wanted);
+        }
     }
 }
