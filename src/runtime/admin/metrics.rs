@@ -55,9 +55,19 @@ impl Format {
     /// All of them.
     pub const ALL: [Format; 2] = [Format::OpenMetrics, Format::Prometheus];
 
-    /// By the client's `Accept`.
+    /// By the client's `Accept`, and its weights.
     pub fn accepted(accept: &str) -> Format {
-        if accept.contains("application/openmetrics-text") { Format::OpenMetrics } else { Format::Prometheus }
+        let weight = |wanted: &str| {
+            let ranges = accept.split(',').map(|range| range.split(';').map(str::trim));
+            let of = ranges.filter_map(|mut range| range.next()?.eq_ignore_ascii_case(wanted).then_some(range));
+            let weights = of.map(|mut parameters| {
+                let weight = parameters.find_map(|one| one.strip_prefix("q=").or_else(|| one.strip_prefix("Q=")));
+                weight.map_or(1.0, |weight| weight.trim().parse::<f64>().unwrap_or(1.0))
+            });
+            weights.fold(0.0, f64::max)
+        };
+        let open = weight("application/openmetrics-text");
+        if 0.0 < open && weight("text/plain") <= open { Format::OpenMetrics } else { Format::Prometheus }
     }
 
     /// Its `Content-Type`.
@@ -433,10 +443,20 @@ mod tests {
 
     #[test]
     fn the_text_is_the_one_asked_for() {
-        assert_eq!(
-            Format::accepted("text/plain, application/openmetrics-text; version=1.0.0;q=0.5"),
-            Format::OpenMetrics
-        );
+        let of_prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,application/openmetrics-text;version=0.0.1;\
+                             q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+        for accept in [
+            of_prometheus,
+            "text/plain;q=0.5, Application/OpenMetrics-Text; version=1.0.0",
+            "text/plain;q=0.9,application/openmetrics-text",
+        ] {
+            assert_eq!(Format::accepted(accept), Format::OpenMetrics, "{accept}");
+        }
+        for accept in
+            ["text/plain, application/openmetrics-text; version=1.0.0;q=0.5", "application/openmetrics-text;q=0"]
+        {
+            assert_eq!(Format::accepted(accept), Format::Prometheus, "{accept}");
+        }
         assert_eq!(Format::accepted("*/*"), Format::Prometheus);
         assert_eq!(Format::accepted(""), Format::Prometheus);
         assert!(render_busy(Format::OpenMetrics, true).contains("redis_loading_dump_file 1\n# EOF\n"));
