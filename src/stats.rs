@@ -214,7 +214,7 @@ bitflags! {
 }
 
 /// What one core counted of commands and errors, or, merged, the server: as much of it as was [`Wanted`].
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Snapshot {
     calls: BTreeMap<CommandId, Calls>,
     /// Of the stages the execution alone, wherever it was.

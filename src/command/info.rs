@@ -123,6 +123,7 @@ impl Selection<'_> {
 }
 
 /// What one core tells, here and to `MEMORY`.
+#[derive(Clone)]
 pub(super) struct Report {
     counters: Counters,
     health: Health,
@@ -215,6 +216,11 @@ fn report(view: &mut CoreView<'_>, args: &Args<'_>) -> Part {
         report.advice = view.shard.keyspace.adviser_mut().map(|adviser| adviser.advice());
     }
     Box::new(report)
+}
+
+/// A core's part once more, for who keeps it.
+pub fn copied(part: &Part) -> Part {
+    Box::new(part.downcast_ref::<Report>().expect("a part of INFO").clone())
 }
 
 /// All reports and their sums.

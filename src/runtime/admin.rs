@@ -1,7 +1,8 @@
 //! The admin port: metrics for scrapers, answers for probes, a live page for people. Off by default (`admin-port`).
 //!
 //! It has ordinary threads of its own, which no client of the keyspace waits for, and which wait for no core longer
-//! than [`PATIENCE`]: see [`board`]. There is no password; `admin-bind` is the machine itself by default.
+//! than [`PATIENCE`]: of one that is busy they tell what it told last, see [`board`]. There is no password;
+//! `admin-bind` is the machine itself by default.
 //!
 //! | Path | What it is |
 //! |---|---|
@@ -20,8 +21,9 @@ mod series;
 mod totals;
 
 use super::listen::listen_on;
+use crate::command::info::copied;
 use crate::command::lookup::{self, Row};
-use crate::command::{Run, SessionView};
+use crate::command::{Merge, Part, Run, SessionView};
 use crate::config::{Config, reason};
 use crate::memory;
 use crate::resp::{Output, Protocol, Reply};
@@ -42,6 +44,10 @@ use totals::Totals;
 
 /// How long cores may take to answer: they look at the board ten times a second, unless something long is running.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same where some core was too busy last time, and where nobody waits for it: what it told before is told again.
+const PATIENCE_AGAIN: Duration = Duration::from_millis(300);
+/// Cores are asked so often though nobody wants to know, so that there is something to tell of one that is busy then.
+const KEPT: Duration = Duration::from_secs(10);
 /// What cores said, or that they said nothing, is used again for so long, however many ask.
 const FRESH: Duration = Duration::from_millis(400);
 /// Between two connections, so that a flood of them leaves the cores their CPUs.
@@ -188,16 +194,34 @@ impl Visitors {
     }
 }
 
+/// What `INFO` says, some of it perhaps by what cores told before.
+struct Told {
+    info: String,
+    /// Of each core, whether it has answered now.
+    answers: Vec<bool>,
+}
+
+/// What cores told last.
+#[derive(Default)]
+struct Known {
+    /// When they were asked.
+    at: Option<Instant>,
+    /// `None`: some core was too busy to tell anything yet.
+    told: Option<Arc<Told>>,
+    /// Of each.
+    parts: Vec<Option<Part>>,
+}
+
 /// What `INFO` said, and what was made of it.
-type Rendered = (Arc<String>, Arc<str>);
+type Rendered = (Arc<Told>, Arc<str>);
 
 /// What the threads of the admin port share.
 struct Admin {
     shared: Arc<Shared>,
     board: Arc<Board>,
     counted: Mutex<Counted>,
-    /// What `INFO` said, and when. Held while cores are asked.
-    info: Mutex<Option<(Instant, Option<Arc<String>>)>>,
+    /// Held while cores are asked.
+    known: Mutex<Known>,
     visitors: Mutex<Visitors>,
     /// A place has become free, or somebody was sent away.
     moved: Condvar,
@@ -237,7 +261,7 @@ pub(super) fn start(shared: &Arc<Shared>, board: Arc<Board>, listeners: Vec<TcpL
         shared: shared.clone(),
         board,
         counted: Mutex::default(),
-        info: Mutex::default(),
+        known: Mutex::default(),
         visitors: Mutex::default(),
         moved: Condvar::new(),
         rendered: Mutex::default(),
@@ -372,6 +396,13 @@ impl Admin {
         // The clock may not have come quite to the next second.
         let over_s = (super::core::unix_ms() + 500) / 1000 - 1;
         self.counted.lock().series.read(over_s, readings, memory);
+        // Who asks already need not be waited for.
+        if let Some(mut known) = self.known.try_lock()
+            && !self.shared.persistence.is_loading()
+            && known.at.is_none_or(|at| KEPT <= at.elapsed())
+        {
+            self.ask_info(&mut known, PATIENCE_AGAIN);
+        }
     }
 
     /// Puts together what cores have brought.
@@ -385,23 +416,31 @@ impl Admin {
         sampled.into_iter().for_each(|sampled| keys.add(sampled));
     }
 
-    /// What `INFO` says. `None`: some core is too busy to tell.
-    fn info(&self) -> Option<Arc<String>> {
-        let mut known = self.info.lock();
-        if let Some((since, told)) = &*known
-            && since.elapsed() < FRESH
-        {
-            return told.clone();
+    /// What `INFO` says, of a core that is busy what it told before. `None`: it has not told anything yet.
+    fn info(&self) -> Option<Arc<Told>> {
+        let mut known = self.known.lock();
+        if known.at.is_none_or(|at| FRESH <= at.elapsed()) {
+            let is_whole = known.told.as_ref().is_none_or(|told| told.answers.iter().all(|answers| *answers));
+            self.ask_info(&mut known, if is_whole { PATIENCE } else { PATIENCE_AGAIN });
         }
-        let told = self.ask_info();
-        *known = Some((Instant::now(), told.clone()));
-        told
+        known.told.clone()
     }
 
-    fn ask_info(&self) -> Option<Arc<String>> {
+    fn ask_info(&self, known: &mut Known, patience: Duration) {
         let row = info_row();
         let Run::Everywhere { merge, .. } = row.command.run else { panic!("INFO asks every core") };
-        let parts = self.board.ask(row, SECTIONS.map(<[u8]>::to_vec).into(), PATIENCE)?;
+        let parts = self.board.ask(row, SECTIONS.map(<[u8]>::to_vec).into(), patience);
+        let answers = parts.iter().map(Option::is_some).collect();
+        known.parts.resize_with(parts.len(), || None);
+        for (kept, part) in known.parts.iter_mut().zip(parts) {
+            *kept = part.or(kept.take());
+        }
+        let parts: Option<Vec<Part>> = known.parts.iter().map(|part| part.as_ref().map(copied)).collect();
+        known.told = parts.and_then(|parts| self.merged(merge, parts)).map(|info| Arc::new(Told { info, answers }));
+        known.at = Some(Instant::now());
+    }
+
+    fn merged(&self, merge: Merge, parts: Vec<Part>) -> Option<String> {
         let config = self.shared.config();
         let now_ms = super::core::unix_ms();
         let mut session = Session::new(0, 0, -1, now_ms);
@@ -411,7 +450,7 @@ impl Admin {
         merge(&mut view, &SECTIONS, parts, &mut Reply::new(&mut out, Protocol::Resp2)).ok()?;
         // A bulk string: its length in a line of its own, itself, the end of a line.
         let reply = String::from_utf8_lossy(out.bytes());
-        Some(Arc::new(reply.split_once("\r\n")?.1.to_string()))
+        Some(reply.split_once("\r\n")?.1.to_string())
     }
 
     fn metrics(&self, format: Format) -> Answer {
@@ -419,17 +458,17 @@ impl Admin {
         let info = if is_loading { None } else { self.info() };
         let body: Arc<str> = match info {
             None => metrics::render_busy(format, is_loading).into(),
-            Some(info) => self.rendered(format, info),
+            Some(told) => self.rendered(format, told),
         };
         Answer { status: 200, content_type: format.content_type(), body: body.as_bytes().into() }
     }
 
     /// The metrics by what `INFO` said, made once of it, however many ask meanwhile.
-    fn rendered(&self, format: Format, info: Arc<String>) -> Arc<str> {
+    fn rendered(&self, format: Format, told: Arc<Told>) -> Arc<str> {
         let mut rendered = self.rendered.lock();
         let known = &mut rendered[format as usize];
         if let Some((of, body)) = known
-            && Arc::ptr_eq(of, &info)
+            && Arc::ptr_eq(of, &told)
         {
             return body.clone();
         }
@@ -442,10 +481,11 @@ impl Admin {
                 slow_log_last,
                 databases: self.shared.config().databases as usize,
                 spikes: self.shared.latency.last(),
+                answers: told.answers.clone(),
             };
-            metrics::render(format, &info, &self.counted.lock().totals, &facts).into()
+            metrics::render(format, &told.info, &self.counted.lock().totals, &facts).into()
         });
-        *known = Some((info, body.clone()));
+        *known = Some((told, body.clone()));
         body
     }
 
@@ -455,14 +495,16 @@ impl Admin {
         let Ok(since) = since else { return Answer::text(400, "since is no Unix time in seconds") };
         let now_ms = super::core::unix_ms();
         self.board.watch(now_ms);
-        let info = self.info();
-        let body = self.sparingly(|| self.series_json(since, now_ms / 1000, info.as_deref()));
+        let told = self.info();
+        let body = self.sparingly(|| self.series_json(since, now_ms / 1000, told.as_deref()));
         Answer { status: 200, content_type: "application/json", body: body.into() }
     }
 
-    fn series_json(&self, since: u64, now_s: u64, info: Option<&String>) -> String {
+    fn series_json(&self, since: u64, now_s: u64, told: Option<&Told>) -> String {
         self.count();
-        let fields = info.map(|info| metrics::fields(info)).unwrap_or_default();
+        let fields = told.map(|told| metrics::fields(&told.info)).unwrap_or_default();
+        let silent = told.iter().flat_map(|told| told.answers.iter().enumerate()).filter(|(_, answers)| !**answers);
+        let silent: Vec<String> = silent.map(|(core, _)| core.to_string()).collect();
         let of_core = |name: &str| {
             let number = name.strip_prefix("core").or_else(|| name.strip_prefix("loop"));
             number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
@@ -479,9 +521,10 @@ impl Admin {
         let keys: Vec<String> = keys.iter().map(key_json).collect();
         let is_tracking = self.shared.config().latency_tracking;
         format!(
-            "{{\"now\":{now_s},\"cores\":{cores},\"tracking\":{is_tracking},\"bins\":{},\"info\":{{{}}},\"slow\":[{}],\
+            "{{\"now\":{now_s},\"cores\":{cores},\"silent\":[{}],\"tracking\":{is_tracking},\"bins\":{},\"info\":{{{}}},\"slow\":[{}],\
              \"keys\":{{\"window\":{WINDOW_S},\"seconds\":{seconds},\"calls\":{calls},\"top\":[{}]}},\
              \"points\":{points}}}",
+            silent.join(","),
             bins_json(),
             shown.join(","),
             slow.join(","),

@@ -5,6 +5,7 @@ use crate::cores::{connect, ok};
 use crate::process::{Kind, Server, free_port};
 use crate::scratch::Scratch;
 use corering::runtime::admin::names::FIELDS;
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -471,6 +472,39 @@ fn a_scraper_gets_through_beside_many_who_never_read() {
             }
         }
     }
+}
+
+/// What the others do meanwhile is told, and of the one that is busy what was known last.
+#[test]
+fn a_core_that_is_busy_empties_no_metrics() {
+    let (server, port) = start(2, &[]);
+    let mut client = connect(server.port);
+    let names = |text: &str| {
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        samples.filter_map(|line| line.split_once(' ')).map(|(name, _)| name.to_string()).collect::<BTreeSet<String>>()
+    };
+    let answering = |text: &str| {
+        [0, 1].iter().filter(|core| count(text, &format!("corering_core_answers{{core=\"{core}\"}}")) == 1.0).count()
+    };
+    let mut before = String::new();
+    until("both cores have told", || {
+        before = get(port, "/metrics").1;
+        answering(&before) == 2
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| client.call(&["DEBUG", "SLEEP", "6"]));
+        let mut busy = String::new();
+        until("one of them is busy", || {
+            busy = get(port, "/metrics").1;
+            answering(&busy) == 1
+        });
+        let told = names(&busy);
+        let missing: Vec<String> = names(&before).into_iter().filter(|name| !told.contains(name)).collect();
+        assert!(missing.is_empty() && busy.contains("redis_up 1\n"), "{missing:?}: {busy}");
+        let series = get(port, "/series.json").1;
+        assert!(series.contains("\"used_memory\":\"") && !series.contains("\"silent\":[]"), "{series}");
+    });
+    until("both answer again", || answering(&get(port, "/metrics").1) == 2);
 }
 
 #[test]

@@ -88,6 +88,8 @@ pub struct Facts {
     pub slow_log_last: Option<(u64, u64)>,
     /// Databases, those without keys included.
     pub databases: usize,
+    /// Of each core, whether it told what stands here now, or before.
+    pub answers: Vec<bool>,
     /// The last spike of each event.
     pub spikes: Vec<(&'static str, Sample)>,
 }
@@ -173,7 +175,8 @@ pub fn render(format: Format, info: &str, totals: &Totals, facts: &Facts) -> Str
     let fields = fields(info);
     let field = |name: &str| fields.get(name).copied().unwrap_or("");
     let mut text = Text { out: String::with_capacity(64 * 1024), format };
-    text.single("redis_up", Gauge, "Whether the server answers.", 1.0);
+    let is_up = facts.answers.contains(&true);
+    text.single("redis_up", Gauge, "Whether the server answers.", f64::from(u8::from(is_up)));
     let sample = text.family("redis_instance_info", Gauge, "What the server is.");
     let labels = [
         "role",
@@ -219,6 +222,11 @@ pub fn render(format: Format, info: &str, totals: &Totals, facts: &Facts) -> Str
     write_commands(&mut text, &fields, totals);
     write_databases(&mut text, &fields, facts.databases);
     write_cores(&mut text, &fields);
+    let help = "Whether the core answers; else what is told of it is what it told last.";
+    let sample = text.family("corering_core_answers", Gauge, help);
+    for (core, answers) in facts.answers.iter().enumerate() {
+        text.put(format_args!("{sample}{{core=\"{core}\"}} {}", u8::from(*answers)));
+    }
     write_stages(&mut text, totals);
     end(text)
 }
@@ -382,8 +390,13 @@ mod tests {
     #[test]
     fn both_texts_tell_the_same() {
         let spike = Sample { unix_s: 1_700_000_000, milliseconds: 30 };
-        let facts =
-            Facts { slow_log_len: 4, slow_log_last: Some((9, 2_500)), databases: 16, spikes: vec![("command", spike)] };
+        let facts = Facts {
+            slow_log_len: 4,
+            slow_log_last: Some((9, 2_500)),
+            databases: 16,
+            answers: vec![true, false],
+            spikes: vec![("command", spike)],
+        };
         let open = render(Format::OpenMetrics, INFO, &totals(), &facts);
         let lines: Vec<&str> = open.lines().collect();
         for line in [
