@@ -119,16 +119,20 @@ fn curves(report: &Report) -> String {
             }
         }
     } else {
-        for (at, run) in report.runs.iter().enumerate() {
+        for run in &report.runs {
             let many = 1 < run.rows.len() && run.rows[0].name != "all";
             for row in run.rows.iter().take(if many { run.rows.len() } else { 1 }) {
                 let name = if many { format!("{}: {}", run.name, row.name) } else { run.name.clone() };
-                shown.push((name, &row.latency, at, at / 8));
+                shown.push((name, &row.latency, 0, 0));
             }
         }
     }
     shown.retain(|(_, distribution, ..)| 1 < distribution.curve.len());
-    shown.truncate(LINES_MAX);
+    if 1 < report.runs.len() {
+        // Each line looks different, those of one run too.
+        shown.iter_mut().enumerate().for_each(|(at, (_, _, colour, dash))| (*colour, *dash) = (at, at / 8));
+    }
+    let left_out: Vec<String> = shown.drain(LINES_MAX.min(shown.len())..).map(|(name, ..)| name).collect();
     if shown.is_empty() {
         return String::new();
     }
@@ -173,7 +177,16 @@ fn curves(report: &Report) -> String {
     } else {
         format!("{note} Each nine of the percentile is as wide as the one before; both axes are logarithmic.")
     };
+    let note = note + &no_room_for(&left_out);
     section("Latency by percentile", &note, &chart.svg())
+}
+
+/// What a plot has no room for, in a sentence.
+fn no_room_for(left_out: &[String]) -> String {
+    if left_out.is_empty() {
+        return String::new();
+    }
+    format!(" There is room for {LINES_MAX} lines; left out: {}.", left_out.join(", "))
 }
 
 /// What is said of each run, and the names of those of which the same is said.
@@ -206,7 +219,8 @@ fn time_tick(us: f64) -> String {
 }
 
 fn over_time(report: &Report) -> String {
-    let runs: Vec<&Run> = report.runs.iter().filter(|run| 1 < run.series.len()).take(LINES_MAX).collect();
+    let mut runs: Vec<&Run> = report.runs.iter().filter(|run| 1 < run.series.len()).collect();
+    let left_out: Vec<String> = runs.drain(LINES_MAX.min(runs.len())..).map(|run| run.name.clone()).collect();
     if runs.is_empty() || report.sweep.is_some() {
         return String::new();
     }
@@ -263,7 +277,9 @@ fn over_time(report: &Report) -> String {
                 several.iter().map(of).collect::<Vec<_>>().join(", ")
             }
         };
-        let note = format!("Of the requests that were planned in each interval, {lengths}.");
+        let whose = if is_one || 1 < runs.len() { String::new() } else { format!(" The p99 of {}.", runs[0].name) };
+        let left_out = no_room_for(&left_out);
+        let note = format!("Of the requests that were planned in each interval, {lengths}.{whose}{left_out}");
         out += &section("Latency over time", &note, &chart.svg());
     }
     let (_, high) = bounds(&rates);
@@ -278,7 +294,8 @@ fn over_time(report: &Report) -> String {
     }
     let y = Axis::linear("requests per second", high.max(offered.unwrap_or(0.0)), short);
     let chart = Chart { description: "Throughput over time".into(), x: x(), y, lines: rates, marks };
-    out + &section("Throughput over time", "", &chart.svg())
+    let whose = if is_one || 1 < runs.len() { String::new() } else { format!("Of {}.", runs[0].name) };
+    out + &section("Throughput over time", &(whose + &no_room_for(&left_out)), &chart.svg())
 }
 
 fn swept(report: &Report) -> String {
@@ -613,6 +630,24 @@ mod tests {
         assert!(both.contains("Latency of closed is service time. Latency of open is response time."));
         let same = page_of(&[&open, &alone]);
         assert!(same.contains("each interval, of 0.50 s.") && same.contains("Latency is response time."));
+    }
+
+    #[test]
+    fn what_a_plot_leaves_out_is_named_and_lines_are_told_apart() {
+        let names: Vec<String> = (0..LINES_MAX + 2).map(|at| format!("r{at}")).collect();
+        let many = Report { runs: names.iter().map(|name| run(name, 1.0)).collect(), ..Report::default() };
+        let wanted = "There is room for 12 lines; left out: r12, r13.";
+        assert_eq!(page(&many).matches(wanted).count(), 3, "curves, latency and throughput over time");
+
+        // As redis-benchmark's: rows and no sum, and no series.
+        let rows = ["SET", "GET", "INCR"].map(|name| Row { name: name.into(), ..run("x", 1.0).rows.swap_remove(0) });
+        let csv = Run { rows: rows.into(), series: Vec::new(), ..run("csv", 1.0) };
+        let page = page(&Report { runs: vec![csv, run("own", 1.0)], ..Report::default() });
+        let chart = &page[page.find("<h2>Latency by percentile").expect("the chart")..];
+        let chart = &chart[..chart.find("</section>").expect("its end")];
+        let looks = chart.split("<path class=\"line").skip(1).map(|line| line.split(" d=\"").next().unwrap());
+        assert_eq!(looks.collect::<std::collections::BTreeSet<&str>>().len(), 4, "{chart}");
+        assert!(page.contains("The p99 of own.") && page.contains("Of own."), "whose the only line over time is");
     }
 
     #[test]
