@@ -24,6 +24,8 @@ const INTERVALS: f64 = 240.0;
 const LATENESS_SHARE: f64 = 0.2;
 /// Its threads are near their limit when they are busy for this share of the time.
 const BUSY_SHARE: f64 = 0.85;
+/// CPU time that is known in steps of 10 ms is mentioned when it is less than so many of them.
+const COARSE_CPU_S_MIN: f64 = 0.5;
 /// The machine has too few CPUs when they wait for one for this share.
 const RUN_QUEUE_SHARE: f64 = 0.05;
 
@@ -397,6 +399,12 @@ fn warnings(run: &Run, outcome: &Outcome) -> Vec<String> {
         out.push(format!(
             "{} requests were answered with an error; latencies are of errors too",
             percent(counts.error_replies)
+        ));
+    }
+    if let Some((cpu, _)) = outcome.cpu.filter(|(cpu, _)| cpu.is_coarse && cpu.total_s() < COARSE_CPU_S_MIN) {
+        out.push(format!(
+            "the server's CPU time is known in steps of 10 ms alone, and was {:.0} ms: its figures are rough, measure longer",
+            1e3 * cpu.total_s()
         ));
     }
     for row in &run.rows[1..] {
