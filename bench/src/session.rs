@@ -383,6 +383,12 @@ fn warnings(run: &Run, outcome: &Outcome) -> Vec<String> {
             percent(counts.unsent)
         ));
     }
+    if 0 < counts.connections_closed {
+        out.push(format!(
+            "{} connections were closed by the server: what was left over may be for that, and not for the rate",
+            grouped(counts.connections_closed)
+        ));
+    }
     if 0 < counts.unanswered {
         out.push(format!(
             "{} requests got no reply in time; their waiting is in the response times, a lower bound",

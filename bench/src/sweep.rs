@@ -4,7 +4,7 @@ use crate::arrival::{Process, Rate};
 use crate::console::complain;
 use crate::engine::plan::{Extent, Pace};
 use crate::report::model::{Run, Sweep};
-use crate::report::number::{rate, short, time};
+use crate::report::number::{grouped, rate, short, time};
 use crate::session::{Ask, Measured, Session};
 use std::sync::atomic::Ordering;
 
@@ -131,7 +131,11 @@ impl Judge {
         let left = (counts.unsent + counts.unanswered + counts.lost) as f64 / counts.planned.max(1) as f64;
         let limit_us = *self.p99_max_us.get_or_insert(P99_FACTOR * p99_us);
         let why = if LEFT_SHARE_MAX < left {
-            Some(format!("at {}/s {:.1} % of the requests were left over", short(offered), 100.0 * left))
+            let closed = match counts.connections_closed {
+                0 => String::new(),
+                closed => format!(", and the server closed {} connections", grouped(closed)),
+            };
+            Some(format!("at {}/s {:.1} % of the requests were left over{closed}", short(offered), 100.0 * left))
         } else if limit_us < p99_us {
             Some(format!("at {}/s p99 was {}, more than {}", short(offered), time(p99_us), time(limit_us)))
         } else {
@@ -188,6 +192,15 @@ mod tests {
         assert_eq!(knee(Some(2_000.0), &rising).0, Some(3e3));
         assert!(knee(Some(2_000.0), &rising).1.contains("30.0 % of the requests were left over"));
         assert_eq!(knee(Some(50.0), &rising).0, None);
+        // A server that goes is no server that is too slow.
+        let mut judge = Judge::new(None);
+        let mut gone = step(1e3, 100.0, 300);
+        gone.counts.as_mut().unwrap().connections_closed = 50;
+        judge.judge(&gone);
+        assert_eq!(
+            judge.reason.unwrap(),
+            "at 1k/s 30.0 % of the requests were left over, and the server closed 50 connections"
+        );
         // One rate that was disturbed does not end the sweep, but the knee is below it.
         assert_eq!(
             knee(None, &[(1e3, 100.0, 0), (2e3, 5e3, 0), (3e3, 100.0, 0)]),
