@@ -169,7 +169,7 @@ impl Session {
         let seconds = record.measured_ns as f64 / 1e9;
         let per_s = |count: u64| if 0.0 < seconds { Some(count as f64 / seconds) } else { None };
         let (is_open, offered_per_s) = match (ask.pace, ask.extent) {
-            (Pace::Open(_, rate), Extent::TimeNs(time_ns)) if 0.0 < rate.ramp_s => {
+            (Pace::Open(_, rate), extent) if 0.0 < rate.ramp_s => {
                 // Of a rate that changes, the mean of the measured time.
                 let all = |at_s: f64| {
                     let (mut low, mut high) = (0.0, PLANNED_MAX);
@@ -179,8 +179,15 @@ impl Session {
                     }
                     low
                 };
-                let (begin_s, length_s) = (ask.warmup_s, time_ns as f64 / 1e9);
-                (true, Some((all(begin_s + length_s) - all(begin_s)) / length_s))
+                let begin_s = ask.warmup_s;
+                let per_s = match extent {
+                    Extent::TimeNs(time_ns) => {
+                        let length_s = time_ns as f64 / 1e9;
+                        (all(begin_s + length_s) - all(begin_s)) / length_s
+                    }
+                    Extent::Requests(count) => count as f64 / (rate.seconds_of(all(begin_s) + count as f64) - begin_s),
+                };
+                (true, Some(per_s))
             }
             (Pace::Open(_, rate), _) => (true, Some(rate.to_per_s)),
             (Pace::Closed, _) => (false, None),

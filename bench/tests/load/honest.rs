@@ -145,6 +145,16 @@ fn counted_runs_send_exactly_so_many() {
 }
 
 #[test]
+fn what_a_ramp_offers_is_its_mean_however_long_it_is() {
+    for (name, extent) in [("ramp-count", "-n 500"), ("ramp-time", "-d 1s")] {
+        let server = Fake::prompt();
+        let line = format!("--server {} --rate 1000 --ramp 1s -c 5 -w 0 {extent} --mix get", server.address);
+        let offered = measured(name, &line, 0).offered_per_s.unwrap();
+        assert!((offered - 500.0).abs() < 1.0, "{extent}: {offered}");
+    }
+}
+
+#[test]
 fn the_warm_up_is_not_measured() {
     on_some_try(|| {
         let server = Fake::prompt();
