@@ -20,8 +20,8 @@ use crate::structure::cache::prefetch;
 pub const BLOCKS_MAX: usize = 8192;
 /// Blocks of the smallest one.
 const BLOCKS_MIN: usize = 64;
-/// 2^32 by the golden ratio: the upper bits of its products with neighbouring numbers, as those of a stage's groups, are
-/// as far from each other as they can be.
+/// 2^32 by the golden ratio: the upper bits of its products with neighbouring numbers, as those of a stage's groups,
+/// are as far from each other as they can be.
 const MULTIPLIER: u32 = 0x9e37_79b1;
 
 const GROUP_BITS: u32 = 11;
