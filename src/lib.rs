@@ -160,7 +160,8 @@
 //! | `OUTSTANDING_MAX` | `src/runtime/read.rs` | `4096` | a client owed so many replies is not read |
 //! | `OUTPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `16 * 1024 * 1024` | its commands wait until it takes replies |
 //! | `INPUT_PAUSE_BYTES` | `src/runtime/read.rs` | `32 * 1024 * 1024` | a client that sends faster than its commands run is not read |
-//! | `INPUT_PAUSE_LIMITED_BYTES` | `src/runtime/read.rs` | `1024 * 1024` | likewise, with `maxmemory` |
+//! | `INPUT_PAUSE_LIMITED_BYTES` | `src/runtime/read.rs` | `64 * 1024` | likewise, with `maxmemory` |
+//! | `RECEIVED_PART` | `src/runtime/read.rs` | `16` | what more of a limit all cores could receive in a pass comes in the next |
 //! | `OUTPUT_FREE_BYTES` | `src/runtime/send.rs` | `16 * 1024` | `client-output-buffer-limit` begins to count |
 //! | `SEND_BYTES_MAX` | `src/runtime/send.rs` | `1024 * 1024` | the rest of a client's replies waits for the next pass |
 //! | `PIECES_MAX` | `src/sys/ring.rs` | `8` | likewise, of long strings and what stands between them |
@@ -194,6 +195,7 @@
 //! | `BATCH_MAX` | `src/runtime/pace.rs` | `16.0` | receives waited for before a busy core wakes |
 //! | `BATCH_US` | `src/sys/ring.rs` | `50` | then it wakes with what there is |
 //! | `RECEIVE_BUFFERS` | `src/sys/ring.rs` | `256` | receiving ends (ENOBUFS) and is armed again after the pass |
+//! | `FILL_BYTES_MIN` | `src/sys/ring.rs` | `4 * 1024` | no less is received at once, however small the limit |
 //! | `SUBMISSION_ENTRIES` | `src/sys/ring.rs` | `1024` | a pass submits early |
 //! | `PARCEL_BYTES_MAX` | `src/route/parcel.rs` | `256 * 1024` | the parcel leaves before the pass ends |
 //! | `SHARDS_MAX` | `src/route/mod.rs` | `1024` | refused at start |

@@ -308,6 +308,11 @@ impl Arriving {
         self.bytes.len()
     }
 
+    /// Bytes of it that have yet to come.
+    pub fn missing_bytes(&self) -> usize {
+        self.len - self.bytes.len()
+    }
+
     /// The argument, with its number.
     pub fn finish(self) -> (u32, LongString) {
         assert!(self.is_whole());

@@ -146,14 +146,13 @@ impl Core {
         let index = self.connections.vacant_key() as u32;
         let session = &mut connection.session;
         (session.core, session.index) = (self.core, index);
-        let socket = session.fd;
-        connection.receiving = true;
+        connection.receiving = false;
         if 0 < connection.unplanned_bytes() && !Mutant::MovedInputWaits.is_on() {
             list_once(&mut self.again, &mut connection.again, index);
         }
         let at = self.connections.insert(connection);
         assert_eq!(at, index as usize);
-        self.ring.receive(socket, index);
+        self.receive_if_wanted(index);
         self.note_client(index);
         self.shared.steering.gate.end_move();
     }

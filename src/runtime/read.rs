@@ -11,7 +11,7 @@ use crate::route::parcel::ArgSlices;
 use crate::route::{Place, place};
 use crate::session::{Mode, Session};
 use crate::shared::Shared;
-use crate::sys::ring::Buffer;
+use crate::sys::ring::{BURST_BUFFERS, Buffer, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
 use std::sync::atomic::Ordering;
 
 /// Commands of one connection in one pass; the rest waits for the next, so that one pipeline does not starve others.
@@ -25,8 +25,11 @@ pub(super) const OUTPUT_PAUSE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Unread input at which a client that sends faster than its commands run is no longer received from.
 const INPUT_PAUSE_BYTES: usize = 32 * 1024 * 1024;
-/// The same where memory is limited: what waits here counts, though it is not needed yet.
-const INPUT_PAUSE_LIMITED_BYTES: usize = 1024 * 1024;
+/// The same where memory is limited: what waits here counts, though it is not needed yet. The system keeps the rest.
+const INPUT_PAUSE_LIMITED_BYTES: usize = 64 * 1024;
+/// What all cores can receive in one pass is at most this part of a limit, down to [`crate::sys::ring::FILL_BYTES_MIN`]
+/// a buffer: all of it may have to wait.
+const RECEIVED_PART: u64 = 16;
 
 /// Where a planned command's bytes are.
 #[derive(Clone, Copy)]
@@ -150,7 +153,12 @@ impl Core {
             return;
         }
         connection.receiving = true;
-        self.ring.receive(connection.session.fd, index);
+        let socket = connection.session.fd;
+        if is_limited && is_ahead(connection) {
+            self.ring.receive_once(socket, index);
+        } else {
+            self.ring.receive(socket, index);
+        }
     }
 
     pub(super) fn plan_again(&mut self) {
@@ -363,6 +371,21 @@ fn is_stalled(connection: &Connection) -> bool {
 fn is_behind(connection: &Connection, is_limited: bool) -> bool {
     let bytes_max = if is_limited { INPUT_PAUSE_LIMITED_BYTES } else { INPUT_PAUSE_BYTES };
     (is_stalled(connection) || connection.again) && bytes_max < connection.unplanned_bytes()
+}
+
+/// Whether what is received next may have to wait: a multishot receive would bring all that the client has sent before
+/// it could be cancelled. Of a long argument much is received at once, for it is needed as a whole.
+fn is_ahead(connection: &Connection) -> bool {
+    let missing = connection.arriving.as_ref().map_or(0, Arriving::missing_bytes);
+    0 < connection.unplanned_bytes() && missing < BURST_BUFFERS * RECEIVE_BUFFER_BYTES
+}
+
+/// How much of a receive buffer is filled at most under this limit.
+pub(super) fn fill_bytes(limit_bytes: u64, cores: usize) -> usize {
+    match limit_bytes {
+        0 => RECEIVE_BUFFER_BYTES,
+        _ => (limit_bytes / RECEIVED_PART / (cores as u64 * u64::from(RECEIVE_BUFFERS))) as usize,
+    }
 }
 
 /// A planned request as it came, to be read again; `None`: it was decoded in place.

@@ -62,7 +62,7 @@ use super::core::Core;
 use super::joint::Exec;
 use super::lend::Ground;
 use super::needs::Shards;
-use super::read::{Planned, Source};
+use super::read::{Planned, Source, fill_bytes};
 use super::visit::{end_visit_to_lender, hold_several};
 use crate::command::lookup::{Row, find_by_index, key_positions};
 use crate::command::{Args, Flags, Growth, Joint, Keys, Run};
@@ -611,6 +611,7 @@ impl Core {
     pub(super) fn take_limit(&mut self, old_limit: u64) {
         memory::end_lease();
         let limit = self.config.maxmemory.bytes;
+        self.ring.fill_at_most(fill_bytes(limit, self.map.shards()));
         self.evicts = limit != 0 && self.config.maxmemory_policy != MaxmemoryPolicy::Noeviction;
         if limit != 0 && (old_limit == 0 || limit < old_limit) {
             self.shared.budget.hold_at(self.counted_bytes());

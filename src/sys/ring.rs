@@ -28,6 +28,11 @@ use std::time::Duration;
 pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
 /// Receive buffers of one core; together 4 MiB, backed by two huge pages where the kernel has them.
 pub const RECEIVE_BUFFERS: u16 = 256;
+/// A receive buffer is filled up to here at least, if so much has come; see [`Ring::fill_at_most`].
+pub const FILL_BYTES_MIN: usize = 4 * 1024;
+/// So many buffers in a row a multishot receive fills before others have their turn. Older kernels (before 6.8) go on
+/// while there are any.
+pub const BURST_BUFFERS: usize = 32;
 /// Submission entries; a pass that fills them submits early.
 const SUBMISSION_ENTRIES: u32 = 1024;
 /// Completion entries: a multishot burst must fit.
@@ -67,7 +72,7 @@ pub enum Event {
         index: u32,
         /// The buffer to read and give back, `None` at the end of the stream, or the error number.
         data: Result<Option<Buffer>, i32>,
-        /// False: the kernel ended the multishot (always so after an end or error).
+        /// False: nothing more is received (always so after an end, an error, or [`Ring::receive_once`]).
         armed: bool,
     },
     /// A send ended; its bytes come back for reuse.
@@ -185,6 +190,8 @@ pub struct Ring {
     buffers: *mut u8,
     buffer_ring: *mut types::BufRingEntry,
     buffer_tail: u16,
+    /// So much of a buffer is filled at most.
+    fill_bytes: u32,
     /// Sends in flight, by index.
     sending: Vec<Option<Sending>>,
     /// The write into a file that is in flight.
@@ -265,6 +272,7 @@ impl Ring {
             buffers,
             buffer_ring,
             buffer_tail: 0,
+            fill_bytes: RECEIVE_BUFFER_BYTES as u32,
             sending: Vec::new(),
             writing: None,
             quick: Vec::new(),
@@ -303,10 +311,20 @@ impl Ring {
         unsafe {
             let entry = &mut *self.buffer_ring.add((self.buffer_tail & (RECEIVE_BUFFERS - 1)) as usize);
             entry.set_addr(self.buffers.add(id as usize * RECEIVE_BUFFER_BYTES) as u64);
-            entry.set_len(RECEIVE_BUFFER_BYTES as u32);
+            entry.set_len(self.fill_bytes);
             entry.set_bid(id);
         }
         self.buffer_tail = self.buffer_tail.wrapping_add(1);
+    }
+
+    /// How much of a receive buffer is filled at most from now on, in bytes: what a burst can bring.
+    pub fn fill_at_most(&mut self, bytes: usize) {
+        self.fill_bytes = bytes.clamp(FILL_BYTES_MIN, RECEIVE_BUFFER_BYTES) as u32;
+        for at in 0..RECEIVE_BUFFERS {
+            // SAFETY: in the mapping, which holds RECEIVE_BUFFERS entries. The kernel reads them when it receives: only
+            // while this thread enters it (DEFER_TASKRUN).
+            unsafe { (*self.buffer_ring.add(at as usize)).set_len(self.fill_bytes) };
+        }
     }
 
     fn publish_buffers(&mut self) {
@@ -347,6 +365,16 @@ impl Ring {
     /// Receives from a socket until it ends, fails, is cancelled, or buffers run out.
     pub fn receive(&mut self, socket: RawFd, index: u32) {
         let entry = opcode::RecvMulti::new(Fd(socket), BUFFER_GROUP).build().user_data(user_data(KIND_RECEIVE, index));
+        self.push(&entry);
+    }
+
+    /// Receives one buffer from a socket, when there is something to receive.
+    pub fn receive_once(&mut self, socket: RawFd, index: u32) {
+        let entry = opcode::Recv::new(Fd(socket), std::ptr::null_mut(), RECEIVE_BUFFER_BYTES as u32)
+            .buf_group(BUFFER_GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT)
+            .user_data(user_data(KIND_RECEIVE, index));
         self.push(&entry);
     }
 

@@ -4,7 +4,7 @@ use crate::client::{Client, Value, encode};
 use crate::extra::{PATIENCE, SetWhenDropped, wait_until, wait_until_told};
 use crate::process::{Kind, Server};
 use corering::route::SlotMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const SHARDS: usize = 2;
@@ -987,4 +987,92 @@ fn what_was_compiled_is_freed_when_scripts_are_flushed_though_none_runs() {
     let before = number(client, "used_memory_vm_eval");
     client.call(&["SCRIPT", "FLUSH"]).expect("a reply");
     wait_until("most of Lua's memory is free", || number(client, "used_memory_vm_eval") < before / 4);
+}
+
+/// How many clients send far ahead, and what each of them sends.
+const SENDERS: usize = 8;
+const SENT_AHEAD: usize = 20_000;
+
+/// Has clients send many commands before they read a reply, each after `first` if there is one, and calls `meanwhile`.
+/// How many were refused.
+fn send_far_ahead(server: &Server, first: Option<&[&str]>, meanwhile: impl FnOnce()) -> usize {
+    let refused = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let refused = &refused;
+        for number in 0..SENDERS {
+            scope.spawn(move || {
+                let mut client = connect(server);
+                let value = [b'v'; 1000];
+                let mut commands = first.map_or(Vec::new(), encode);
+                for at in 0..SENT_AHEAD {
+                    commands.extend(encode(&[&b"SET"[..], format!("{number}:{at}").as_bytes(), &value]));
+                }
+                client.send_raw(&commands).expect("it takes commands");
+                if first.is_some() {
+                    assert!(matches!(client.read().expect("a reply"), Value::Array(_)));
+                }
+                for _ in 0..SENT_AHEAD {
+                    let is_refused = matches!(client.read().expect("a reply"), Value::Error(_));
+                    refused.fetch_add(is_refused.into(), Ordering::Relaxed);
+                }
+            });
+        }
+        meanwhile();
+    });
+    refused.into_inner()
+}
+
+#[test]
+fn clients_that_send_far_ahead_are_not_refused_for_what_they_sent() {
+    let server =
+        Server::start(Kind::Corering { shards: 1 }, &["--maxmemory", "10mb", "--maxmemory-policy", "allkeys-lru"]);
+    assert_eq!(send_far_ahead(&server, None, || ()), 0);
+    let peak = number(&mut connect(&server), "used_memory_peak");
+    assert!(peak <= 10 * MIB + SLACK_BYTES, "{peak}");
+}
+
+#[test]
+fn of_what_clients_send_ahead_little_waits_in_the_server() {
+    let server = start("20mb", "allkeys-lru");
+    let mut control = connect(&server);
+    send_far_ahead(&server, Some(&["BLPOP", "go", "0"]), || {
+        wait_until("all have sent more than is received of it", || {
+            let Value::Bulk(list) = control.call(&["CLIENT", "LIST"]).expect("a reply") else { panic!("no list") };
+            let list = String::from_utf8_lossy(&list).into_owned();
+            let waiting = list.split(' ').filter_map(|word| word.strip_prefix("qbuf="));
+            waiting.filter(|bytes| 64 * 1024 < bytes.parse::<usize>().expect("a number")).count() == SENDERS
+        });
+        // Of all that waits, 160 MB.
+        let taken = number(&mut control, "mem_clients_normal");
+        assert!(taken < 12 * MIB, "{taken}");
+        (0..SENDERS).for_each(|_| drop(control.call(&["RPUSH", "go", "x"]).expect("a reply")));
+    });
+    let peak = number(&mut control, "used_memory_peak");
+    assert!(peak <= 20 * MIB + SLACK_BYTES, "{peak}");
+}
+
+#[test]
+fn long_arguments_sent_far_ahead_arrive_whole_however_little_may_wait() {
+    let server = start("64mb", "allkeys-lru");
+    let mut client = connect(&server);
+    let mut commands = Vec::new();
+    let sizes = [1_500_000, 10, 20_000, 40_000, 70_000, 700_000, 100];
+    let mut random = fastrand::Rng::with_seed(7);
+    let sent: Vec<Vec<u8>> =
+        (0..100).map(|at| vec![b'a' + at as u8 % 26; sizes[random.usize(..sizes.len())]]).collect();
+    for value in &sent {
+        let fields: Vec<String> = (0..random.usize(..800)).map(|at| format!("a word of some length {at}")).collect();
+        commands.extend(encode(&[&b"SET"[..], b"key", value]));
+        let mut words = vec![&b"DEL"[..]];
+        words.extend(fields.iter().map(|field| field.as_bytes()));
+        words.push(value);
+        commands.extend(encode(&words));
+        commands.extend(encode(&["STRLEN", "key"]));
+    }
+    client.send_raw(&commands).expect("it takes commands");
+    for value in &sent {
+        assert_eq!(client.read().expect("a reply"), Value::Simple(b"OK".to_vec()));
+        assert_eq!(client.read().expect("a reply"), Value::Integer(0));
+        assert_eq!(client.read().expect("a reply"), Value::Integer(value.len() as i64));
+    }
 }
