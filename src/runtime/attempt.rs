@@ -158,8 +158,8 @@ impl Core {
         }
     }
 
-    /// Copies what a call that may change something ([`crate::command::Flags::may_change`]) may be the first to write, of
-    /// the keys at these positions. False: something cannot be brought back.
+    /// Copies what a call that may change something ([`crate::command::Flags::may_change`]) may be the first to write,
+    /// of the keys at these positions. False: something cannot be brought back.
     pub(super) fn save(
         &mut self,
         attempt: &mut Attempt,
