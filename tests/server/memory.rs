@@ -512,7 +512,7 @@ fn latencies_and_scripts_are_overhead_and_no_data() {
 
 #[test]
 fn a_limit_of_one_byte_refuses_whatever_was_counted_before() {
-    // So many kinds of commands that their latencies take more than the server itself.
+    // So many kinds of commands that their latencies take a part of all that is used.
     const COMMANDS: &str = "APPEND k v|BITCOUNT k|BITPOS k 1|DECR n|DECRBY n 1|DEL k|DUMP k|ECHO k|EXISTS k|EXPIRE k 9|\
         EXPIREAT k 9|EXPIRETIME k|GEOADD g 1 1 m|GEODIST g m m|GEOHASH g m|GEOPOS g m|GET k|GETBIT k 1|GETDEL k|\
         GETEX k|GETRANGE k 0 1|GETSET k v|HDEL h f|HEXISTS h f|HGET h f|HGETALL h|HINCRBY h f 1|HKEYS h|HLEN h|\
@@ -542,7 +542,7 @@ fn a_limit_of_one_byte_refuses_whatever_was_counted_before() {
                     for command in COMMANDS.split('|') {
                         client.call(&command.split_whitespace().collect::<Vec<_>>()).expect("a reply");
                     }
-                    number(client, "used_memory") / 2 < number(client, "mem_not_counted_for_evict")
+                    number(client, "used_memory") / 20 < number(client, "mem_not_counted_for_evict")
                 };
                 wait_until("latencies take much", || is_counted(&mut client));
             }
